@@ -1,0 +1,39 @@
+# make install | demo | test | lint. See README.md.
+PYTHON ?= python3
+STACK ?= openmmlab
+VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
+WORK_DIR ?= work_dirs/demo
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PYTHONPATH :=
+
+.PHONY: install demo test lint clean
+
+install: $(STAMP)
+
+$(STAMP): setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); ok or sys.exit( \
+		f"Python {sys.version.split()[0]} found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ...")'
+	@case "$(STACK)" in openmmlab|onedl) ;; *) \
+		echo "STACK is '$(STACK)'; allowed: openmmlab, onedl"; exit 1;; esac
+	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment: install the venv module \
+	(Debian: apt install python3-venv), or name another interpreter with PYTHON=..."; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[$(STACK),demo,test]'
+	@# opencv-python needs libGL, which servers lack; the headless build fills the same package.
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--no-deps --force-reinstall opencv-python-headless
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv .venv-onedl build *.egg-info

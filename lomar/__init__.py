@@ -1,0 +1,13 @@
+"""LoMaR (Local Masked Reconstruction, arXiv 2206.00790) for OpenMMLab.
+
+Importing this package registers its modules in MMEngine's root registries.
+"""
+
+from lomar import compat
+
+compat.apply()  # before anything of OpenMMLab is used
+
+from lomar import checkpoints, datasets, engine, models, visualization  # noqa: E402
+
+__all__ = ['checkpoints', 'datasets', 'engine', 'models', 'visualization']
+__version__ = '0.1.0'

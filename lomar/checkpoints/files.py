@@ -1,0 +1,74 @@
+"""The one function through which checkpoint files are opened: weights only, nothing is executed."""
+
+import argparse
+import pickle
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from safetensors.torch import load_file as load_safetensors
+
+try:
+    from numpy._core.multiarray import _reconstruct, scalar
+except ImportError:  # NumPy 1
+    from numpy.core.multiarray import _reconstruct, scalar
+
+# What training checkpoints of mmengine and of the original code hold besides tensors: plain data.
+ALLOWED = [
+    HistoryBuffer,
+    OrderedDict,
+    defaultdict,
+    argparse.Namespace,
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in '?bBhHiIlLqQefd'},
+    # NumPy 2 moved these; a file carries the name of the version that wrote it.
+    *((f, f'numpy.{core}.multiarray.{f.__name__}') for f in (_reconstruct, scalar)
+      for core in ('core', '_core')),
+    # Types, which default dicts and mmengine's message hub mention.
+    dict, list, int, float,
+]  # fmt: skip
+
+
+def load_file(path: str | Path, map_location='cpu') -> dict:
+    """Read a checkpoint (.pth, .pt, .bin) or a .safetensors file.
+
+    Args:
+        map_location: device or mapping, as in `torch.load`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or contains anything but tensors and plain data.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'checkpoint {path} does not exist')
+    try:
+        if path.suffix == '.safetensors':
+            return load_safetensors(path, device=str(torch.device(map_location or 'cpu')))
+        with torch.serialization.safe_globals(ALLOWED):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split('Please file an issue')[0].strip().splitlines()[-1]
+        raise ValueError(
+            f'checkpoint {path} was refused: it is no PyTorch file, or holds objects other than '
+            f'tensors and plain data, which could run code ({reason}). Save the weights alone, '
+            "torch.save({'state_dict': model.state_dict()}, ...), where you trust its origin."
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f'checkpoint {path} cannot be read, it may be cut off: {error}') from error
+
+
+def load_url(url: str, **kwargs) -> dict:
+    """`torch.hub.load_state_dict_from_url`, weights only."""
+    with torch.serialization.safe_globals(ALLOWED):
+        return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+
+
+# Checkpoints named in configs (`load_from`, `init_cfg`) and resumed runs come through here.
+CheckpointLoader.register_scheme(prefixes='', loader=load_file, force=True)
+mmengine_checkpoint.load_url = load_url

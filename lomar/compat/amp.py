@@ -1,0 +1,40 @@
+"""`AmpOptimWrapper` on every device; mmengine's own refuses to be built on a CPU."""
+
+from contextlib import contextmanager
+
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+
+
+class BFloat16OptimWrapper(OptimWrapper):
+    """bf16 autocast. Its range is that of float32, so no loss scaling and no check for infinities."""
+
+    @contextmanager
+    def optim_context(self, model):
+        with super().optim_context(model), torch.autocast('cuda', torch.bfloat16):
+            yield
+
+
+def amp_optim_wrapper(
+    loss_scale: str | float | dict = 'dynamic', dtype: str | None = None, **kwargs
+) -> OptimWrapper:
+    """Mixed precision for this machine: bf16 where a GPU has it, else fp16, and fp32 on a CPU.
+
+    Args:
+        loss_scale: for fp16 only, as in mmengine.
+        dtype: 'bfloat16' or 'float16' to choose by hand.
+    """
+    if not torch.cuda.is_available():
+        print_log('AmpOptimWrapper: no GPU, training in float32', logger='current')
+        return OptimWrapper(**kwargs)
+    dtype = dtype or ('bfloat16' if torch.cuda.is_bf16_supported() else 'float16')
+    if dtype == 'bfloat16':
+        return BFloat16OptimWrapper(**kwargs)
+    return AmpOptimWrapper(loss_scale=loss_scale, dtype=dtype, **kwargs)
+
+
+def apply() -> None:
+    """Put `amp_optim_wrapper` in the registry under the name that configs use."""
+    OPTIM_WRAPPERS.register_module('AmpOptimWrapper', force=True, module=amp_optim_wrapper)

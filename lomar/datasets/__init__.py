@@ -1,0 +1,15 @@
+"""Images to learn from: files people have, and the embedded dataset."""
+
+from lomar.datasets.images import UnlabelledImages, check_images, list_images
+from lomar.datasets.loading import LoadRGB, UnreadableImage, read_rgb
+from lomar.datasets.sampler import ReplaySampler
+
+__all__ = [
+    'LoadRGB',
+    'ReplaySampler',
+    'UnlabelledImages',
+    'UnreadableImage',
+    'check_images',
+    'list_images',
+    'read_rgb',
+]

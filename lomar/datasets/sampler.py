@@ -1,0 +1,39 @@
+"""Randomness of loading as a function of seed, epoch and position, so that any batch can be replayed."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.registry import DATA_SAMPLERS
+
+
+class Draw(int):
+    """Index of a sample together with the seed of its augmentation."""
+
+    def __new__(cls, index: int, seed: tuple[int, ...] = ()):
+        draw = super().__new__(cls, index)
+        draw.seed = seed
+        return draw
+
+
+@DATA_SAMPLERS.register_module()
+class ReplaySampler(DefaultSampler):
+    """`DefaultSampler` whose indices carry a seed of their own.
+
+    A dataset that calls `seed_everything(index.seed)` augments a sample in the same way whatever
+    process loads it and whatever was loaded before: a resumed run continues as if never interrupted.
+    """
+
+    def __iter__(self) -> Iterator[Draw]:
+        for i, index in enumerate(super().__iter__()):
+            yield Draw(index, (self.seed, self.epoch, i * self.world_size + self.rank))
+
+
+def seed_everything(seed: tuple[int, ...]) -> None:
+    """Seed Python's, NumPy's and PyTorch's CPU generators from non-negative integers."""
+    words = np.random.SeedSequence(seed).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    torch.default_generator.manual_seed(int(words[2]))

@@ -1,0 +1,24 @@
+"""Training: runner, hooks, parameter groups and the command line."""
+
+from lomar.engine.hooks import (
+    ModelSummaryHook,
+    SafeCheckpointHook,
+    StepSeedHook,
+    ThroughputHook,
+    UnreadableImagesHook,
+)
+from lomar.engine.launch import load_config, train_parser
+from lomar.engine.optim import DecayGroups
+from lomar.engine.runner import Runner
+
+__all__ = [
+    'DecayGroups',
+    'ModelSummaryHook',
+    'Runner',
+    'SafeCheckpointHook',
+    'StepSeedHook',
+    'ThroughputHook',
+    'UnreadableImagesHook',
+    'load_config',
+    'train_parser',
+]

@@ -1,0 +1,72 @@
+"""mmengine's Runner with a readable start, exact resumption and a batch size that counts accumulation."""
+
+import logging
+import platform
+import re
+from pathlib import Path
+
+import mmcv
+import mmengine
+import torch
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner as MMEngineRunner
+
+
+@RUNNERS.register_module(name='LoMaRRunner')
+class Runner(MMEngineRunner):
+    """Runner that `tools/train.py` uses for every task."""
+
+    def build_logger(self, *args, **kwargs):
+        """mmengine's logger without its list of hooks."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            handler.addFilter(_without_hook_list)
+        return logger
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Say in one line where the run happens; the whole config lies in the work dir."""
+        if torch.cuda.is_available():
+            device = f'{self.world_size} x {torch.cuda.get_device_name()}'
+        else:
+            device = f'{self.world_size} x CPU with {torch.get_num_threads()} threads'
+        self.logger.info(
+            f'Python {platform.python_version()}, torch {torch.__version__}, mmengine '
+            f'{mmengine.__version__}, mmcv {mmcv.__version__}, {device}, seed {self.seed}'
+        )
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale learning rates by effective batch / `base_batch_size`.
+
+        Effective is GPUs x batch x accumulation; mmengine leaves the accumulation out.
+        """
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            base = auto_scale_lr['base_batch_size'] / optim_wrapper._accumulative_counts
+            auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base}
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def load_or_resume(self) -> None:
+        """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = latest_checkpoint(self.work_dir)
+            if self._load_from is None:
+                self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
+                self._resume = False
+        super().load_or_resume()
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """Newest `epoch_N.pth` or `iter_N.pth` in a folder, None if there is none.
+
+    The folder is looked at, not mmengine's `last_checkpoint`, which names the place where the folder
+    was when the run began and may be cut off by a kill. Checkpoints are written atomically.
+    """
+    found = [
+        path
+        for path in Path(work_dir).glob('*.pth')
+        if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
+    ]
+    return str(max(found, key=lambda path: path.stat().st_mtime_ns)) if found else None
+
+
+def _without_hook_list(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith('Hooks will be executed')

@@ -1,0 +1,188 @@
+"""Relative position encoding for images, iRPE (Wu et al. 2021, arXiv 2107.14222), in plain PyTorch.
+
+Every pair of tokens falls into a bucket by its offset in the grid; a learned table gives each bucket
+a scalar (`mode='bias'`) or a vector that is multiplied with the token (`mode='contextual'`). Buckets
+saturate with distance, so one table serves every height and width.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+METHODS = ('euclidean', 'quant', 'product', 'cross_rows', 'cross_cols')
+
+
+def piecewise_index(offset: Tensor, ratio: float) -> Tensor:
+    """Signed bucket of an offset (eq. 18 of the iRPE paper): exact when near, logarithmic when far.
+
+    Offsets up to `alpha` are kept, those beyond grow with their logarithm and stop at int(`beta`).
+    """
+    alpha, beta, gamma = ratio, 2 * ratio, 8 * ratio  # 1 : 2 : 8, section 4.1 of the iRPE paper
+    distance = offset.abs().double()
+    far = alpha + (distance.clamp(min=alpha) / alpha).log() / math.log(gamma / alpha) * (
+        beta - alpha
+    )
+    # Rounding comes before the limit, and the limit (3.8 at ratio 1.9) is cut to an integer last.
+    bucket = torch.where(distance <= alpha, distance.round(), far.round().clamp(max=beta).floor())
+    return (offset.sign() * bucket).long()
+
+
+def side(ratio: float) -> int:
+    """Buckets along one axis: -int(beta) ... int(beta)."""
+    return 2 * int(2 * ratio) + 1
+
+
+def num_buckets(method: str, ratio: float) -> int:
+    """Rows of a table for `method`, the last of which belongs to the cls token."""
+    return (side(ratio) ** 2 if method == 'product' else side(ratio)) + 1
+
+
+def bucket_ids(
+    method: str, height: int, width: int, ratio: float = 1.9, cls_token: bool = True
+) -> Tensor:
+    """Bucket of every (query, key) pair of a `height` x `width` grid in row-major order.
+
+    Args:
+        method: one of `METHODS`.
+        ratio: scale of the piecewise index; 1.9 in LoMaR.
+        cls_token: whether token 0 is a cls token; its pairs share the last bucket.
+
+    Returns:
+        (L, L) int64, L = height * width (+ 1).
+
+    Raises:
+        ValueError: unknown method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"rpe.method is '{method}'; allowed: {', '.join(METHODS)}, cross")
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+    down = rows.flatten()[:, None] - rows.flatten()
+    right = columns.flatten()[:, None] - columns.flatten()
+    centre = side(ratio) // 2
+    if method == 'product':
+        ids = (piecewise_index(down, ratio) + centre) * side(ratio)
+        ids += piecewise_index(right, ratio) + centre
+    else:
+        squared = down.square() + right.square()
+        offset = {
+            'euclidean': squared.double().sqrt().round().long(),
+            'quant': squared,
+            'cross_rows': down,
+            'cross_cols': right,
+        }[method]
+        ids = piecewise_index(offset, ratio) + centre
+    if cls_token:
+        ids = nn.functional.pad(ids, (1, 0, 1, 0), value=num_buckets(method, ratio) - 1)
+    return ids
+
+
+@lru_cache(maxsize=8)
+def cached_bucket_ids(
+    method: str, height: int, width: int, ratio: float, cls_token: bool, device: torch.device
+) -> Tensor:
+    """`bucket_ids` on a device; few are kept, as a 64 x 64 grid takes 134 MB."""
+    return bucket_ids(method, height, width, ratio, cls_token).to(device)
+
+
+class RelativePosition(nn.Module):
+    """One learned table over the buckets of one method.
+
+    Args:
+        num_heads: heads with a table of their own; 1 = shared by all heads.
+        transposed: True for a term of the logits (on q or k), False for a term of the output (on v).
+    """
+
+    def __init__(
+        self, method: str, mode: str, ratio: float, num_heads: int, head_dim: int, transposed: bool
+    ):
+        super().__init__()
+        self.method, self.mode, self.ratio, self.transposed = method, mode, ratio, transposed
+        buckets = num_buckets(method, ratio)
+        # Names and layouts are those of the original code, so that its files load unchanged.
+        if mode == 'bias':
+            self.lookup_table_bias = nn.Parameter(torch.zeros(num_heads, buckets))
+        else:
+            shape = (head_dim, buckets) if transposed else (buckets, head_dim)
+            self.lookup_table_weight = nn.Parameter(torch.zeros(num_heads, *shape))
+
+    def forward(self, x: Tensor, grid: tuple[int, int], cls_token: bool) -> Tensor:
+        """Term of the logits, or of the output.
+
+        Args:
+            x: on logits, queries or keys (N, heads, L, head_dim); on the output, attention (N, heads, L, L).
+
+        Returns:
+            (N or 1, heads or 1, L, L) on logits, (N, heads, L, head_dim) on the output.
+        """
+        ids = cached_bucket_ids(self.method, *grid, self.ratio, cls_token, x.device)
+        if self.mode == 'bias':
+            return self.lookup_table_bias[:, ids][None]
+        if self.transposed:
+            by_bucket = x @ self.lookup_table_weight  # (N, heads, L, buckets)
+            return by_bucket.gather(-1, ids.expand(*x.shape[:2], *ids.shape))
+        by_bucket = x.new_zeros(*x.shape[:3], self.lookup_table_weight.shape[1])
+        by_bucket = by_bucket.scatter_add(
+            -1, ids.expand_as(x), x
+        )  # attention summed in each bucket
+        return by_bucket @ self.lookup_table_weight
+
+
+class CrossRelativePosition(nn.Module):
+    """Sum of a table over rows and one over columns (`method='cross'`)."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.rp_rows = RelativePosition('cross_rows', **options)
+        self.rp_cols = RelativePosition('cross_cols', **options)
+
+    def forward(self, x: Tensor, grid: tuple[int, int], cls_token: bool) -> Tensor:
+        return self.rp_rows(x, grid, cls_token) + self.rp_cols(x, grid, cls_token)
+
+
+def build_rpe(
+    num_heads: int,
+    head_dim: int,
+    method: str = 'product',
+    mode: str = 'contextual',
+    on: str = 'k',
+    ratio: float = 1.9,
+    shared_heads: bool = True,
+) -> dict[str, nn.Module]:
+    """Build the tables of one attention layer; the defaults are LoMaR's.
+
+    Args:
+        on: any of the letters 'q', 'k', 'v'. 'k' adds q . table to the logits, 'q' adds k . table,
+            'v' adds attention . table to the output.
+
+    Returns:
+        Modules by letter.
+
+    Raises:
+        ValueError: a setting out of range, by its config key.
+    """
+    if method not in (*METHODS, 'cross'):
+        raise ValueError(f"rpe.method is '{method}'; allowed: {', '.join(METHODS)}, cross")
+    if mode not in ('bias', 'contextual'):
+        raise ValueError(f"rpe.mode is '{mode}'; allowed: bias, contextual")
+    if not on or set(on) - set('qkv') or len(set(on)) < len(on):
+        raise ValueError(f"rpe.on is '{on}'; allowed: one to three different letters of q, k, v")
+    if mode == 'bias' and 'v' in on:
+        raise ValueError("rpe.on contains 'v', which needs rpe.mode='contextual' (found 'bias')")
+    if ratio < 1:
+        raise ValueError(f'rpe.ratio is {ratio}; allowed: 1 or more (LoMaR: 1.9)')
+    tables = {}
+    for letter in on:
+        options = dict(
+            mode=mode,
+            ratio=ratio,
+            num_heads=1 if shared_heads else num_heads,
+            head_dim=head_dim,
+            transposed=letter != 'v',
+        )
+        if method == 'cross':
+            tables[letter] = CrossRelativePosition(**options)
+        else:
+            tables[letter] = RelativePosition(method, **options)
+    return tables

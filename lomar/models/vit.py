@@ -1,0 +1,223 @@
+"""The one backbone: a plain vision transformer with relative or absolute positions."""
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from timm.layers import PatchEmbed, resample_abs_pos_embed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lomar.models.attention import Block
+
+ARCHS = {
+    'tiny': dict(embed_dim=192, depth=12, num_heads=3),
+    'small': dict(embed_dim=384, depth=12, num_heads=6),
+    'base': dict(embed_dim=768, depth=12, num_heads=12),
+    'large': dict(embed_dim=1024, depth=24, num_heads=16),
+    'huge': dict(embed_dim=1280, depth=32, num_heads=16),
+}
+OUT_TYPES = ('avg_featmap', 'cls_token', 'featmap', 'raw')
+POSITIONS = ('irpe', 'absolute')
+
+
+@MODELS.register_module()
+class RPEViT(BaseModule):
+    """Vision transformer with timm's parameter names and iRPE (LoMaR) or absolute positions (MAE).
+
+    Args:
+        arch: a name in `ARCHS`, or a dict with embed_dim, depth, num_heads and, optionally, mlp_ratio.
+        img_size: side in pixels the model is meant for; any multiple of `patch_size` can be fed.
+        out_type: 'avg_featmap' (B, D), mean of the patch tokens and a LayerNorm `fc_norm`;
+            'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D) with the cls token first.
+        position: 'irpe', or 'absolute' for a learned table that is resized to the image's grid.
+        rpe: options of `lomar.models.rpe.build_rpe`; the defaults are LoMaR's.
+        drop_path_rate: stochastic depth, growing linearly from 0 to this in the last block.
+        final_norm: LayerNorm `norm` after the last block; never there for 'avg_featmap'.
+
+    Raises:
+        ValueError: a setting out of range, by its config key.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        out_type: str = 'raw',
+        position: str = 'irpe',
+        rpe: dict | None = None,
+        with_cls_token: bool = True,
+        drop_path_rate: float = 0.0,
+        final_norm: bool = True,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        _check_choice('out_type', out_type, OUT_TYPES)
+        _check_choice('position', position, POSITIONS)
+        for key, value in (('patch_size', patch_size), ('in_channels', in_channels)):
+            if value < 1:
+                raise ValueError(f'backbone.{key} is {value}; allowed: 1 or more')
+        if out_type == 'cls_token' and not with_cls_token:
+            raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
+        settings = _resolve_arch(arch)
+        self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
+        self.patch_size, self.in_channels = patch_size, in_channels
+        self.out_type, self.with_cls_token = out_type, with_cls_token
+        self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        grid = self.grid(self.img_size, 'backbone.img_size')
+
+        self.patch_embed = PatchEmbed(None, patch_size, in_channels, self.embed_dim)
+        if with_cls_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
+        if position == 'absolute':
+            length = grid[0] * grid[1] + with_cls_token
+            self.pos_embed = nn.Parameter(torch.zeros(1, length, self.embed_dim))
+        drop_path = torch.linspace(0, drop_path_rate, self.depth).tolist()
+        self.blocks = nn.ModuleList(
+            Block(
+                self.embed_dim,
+                settings['num_heads'],
+                settings.get('mlp_ratio', 4),
+                drop_path[i],
+                dict(rpe or {}) if position == 'irpe' else None,
+            )
+            for i in range(self.depth)
+        )
+        if out_type == 'avg_featmap':
+            self.norm, self.fc_norm = nn.Identity(), nn.LayerNorm(self.embed_dim, eps=1e-6)
+        else:
+            self.norm = nn.LayerNorm(self.embed_dim, eps=1e-6) if final_norm else nn.Identity()
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """Initialise as MAE does: Xavier for matrices, the patch embedding seen as one."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
+        for name in ('cls_token', 'pos_embed'):
+            if hasattr(self, name):
+                nn.init.normal_(getattr(self, name), std=0.02)
+
+    def grid(self, size: tuple[int, int], what: str = "an image's size") -> tuple[int, int]:
+        """Patches down and across an image of `size` = (height, width) pixels.
+
+        Raises:
+            ValueError: a side is not a multiple of the patch size.
+        """
+        height, width = size
+        if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f'{what} is {height} x {width}; allowed: multiples of backbone.patch_size='
+                f'{self.patch_size} (crop or resize in the pipeline, or choose another patch size)'
+            )
+        return height // self.patch_size, width // self.patch_size
+
+    def check_images(self, images: Tensor) -> tuple[int, int]:
+        """Grid of a batch of images (B, C, H, W); a ValueError if the model cannot take them."""
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f'images have the shape {tuple(images.shape)}; allowed: (B, C, H, W) with '
+                f'C = backbone.in_channels = {self.in_channels}'
+            )
+        return self.grid(tuple(images.shape[-2:]))
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """Encode whole images (B, C, H, W) into a one-tuple of what `out_type` says."""
+        grid = self.check_images(images)
+        x = self.patch_embed(images)
+        if self.with_cls_token:
+            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        if hasattr(self, 'pos_embed'):
+            x = x + resample_abs_pos_embed(
+                self.pos_embed, list(grid), list(self.grid(self.img_size)), int(self.with_cls_token)
+            )
+        x = self.encode(x, grid)
+        return (self._select(x, grid),)
+
+    def encode(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Run the blocks and the final norm over token sequences (N, L, D) that lie on `grid`."""
+        for block in self.blocks:
+            x = block(x, grid)
+        return self.norm(x)
+
+    def _select(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        patches = x[:, int(self.with_cls_token) :]
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'cls_token':
+            return x[:, 0]
+        if self.out_type == 'avg_featmap':
+            return self.fc_norm(patches.mean(dim=1))
+        return patches.transpose(1, 2).unflatten(2, grid).contiguous()
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Layer of a parameter and the number of layers, for layer-wise learning rates.
+
+        0 is the embedding, i + 1 block i, depth + 1 everything after the blocks.
+        """
+        layers = self.depth + 2
+        name = param_name.removeprefix(prefix)
+        if name.startswith(('patch_embed.', 'cls_token', 'mask_token', 'pos_embed')):
+            return 0, layers
+        if name.startswith('blocks.'):
+            return int(name.split('.')[1]) + 1, layers
+        return layers - 1, layers
+
+
+@MODELS.register_module()
+class LoMaRViT(RPEViT):
+    """`RPEViT` that also encodes windows in which some patches are hidden behind a mask token."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if hasattr(self, 'pos_embed'):
+            raise ValueError("backbone.position is 'absolute'; LoMaRViT allows: irpe")
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def encode_windows(self, patches: Tensor, masked: Tensor) -> Tensor:
+        """Encode each window on its own.
+
+        Args:
+            patches: (B, W, K*K, P*P*C), see `lomar.models.windows.cut_patches`.
+            masked: (B, W, K*K) bool, True = hidden.
+
+        Returns:
+            Patch tokens after the final norm, (B, W, K*K, D).
+        """
+        batch, number, length = masked.shape
+        # The convolution of the patch embedding as one matrix product over the patches cut out.
+        weight = self.patch_embed.proj.weight.permute(0, 2, 3, 1).flatten(1)
+        x = F.linear(patches, weight, self.patch_embed.proj.bias)
+        x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x).flatten(0, 1)
+        if self.with_cls_token:
+            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        side = round(length**0.5)
+        x = self.encode(x, (side, side))
+        return x[:, int(self.with_cls_token) :].unflatten(0, (batch, number))
+
+
+def _resolve_arch(arch: str | dict) -> dict:
+    """Settings of an architecture by name, or a given dict after a check of its keys."""
+    if isinstance(arch, str):
+        _check_choice('arch', arch, tuple(ARCHS))
+        return ARCHS[arch]
+    needed, known = {'embed_dim', 'depth', 'num_heads'}, {'mlp_ratio'}
+    if not needed <= set(arch) <= needed | known:
+        raise ValueError(
+            f'backbone.arch has the keys {sorted(arch)}; allowed: {sorted(needed)} and mlp_ratio'
+        )
+    if arch['embed_dim'] % arch['num_heads']:
+        raise ValueError(
+            f'backbone.arch.embed_dim is {arch["embed_dim"]}; allowed: multiples of '
+            f'backbone.arch.num_heads={arch["num_heads"]}'
+        )
+    return arch
+
+
+def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"backbone.{key} is '{value}'; allowed: {', '.join(allowed)}")

@@ -1,0 +1,45 @@
+"""Loss curves from mmengine's scalar logs."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')  # no display is needed; set before pyplot is imported
+import matplotlib.pyplot as plt
+
+
+def read_scalars(work_dir: str | Path) -> list[dict]:
+    """Log records of all runs in a work dir, the resumed ones included, in the order of steps.
+
+    Raises:
+        FileNotFoundError: no scalars were logged there.
+    """
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(f'{work_dir} has no */vis_data/scalars.json: was anything trained?')
+    records = {}
+    for file in files:  # a resumed run goes over the steps after its checkpoint again: later wins
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            if 'loss' in record:
+                records[record['step']] = record
+    return [records[step] for step in sorted(records)]
+
+
+def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
+    """Plot loss and learning rate over steps into an image file."""
+    records = read_scalars(work_dir)
+    steps = [record['step'] for record in records]
+    figure, axes = plt.subplots(figsize=(7, 4), layout='constrained')
+    axes.plot(steps, [record['loss'] for record in records], color='tab:blue')
+    axes.axhline(1, color='grey', linestyle=':', label="the patch's mean (1.0 with norm_pix)")
+    axes.set(xlabel='step', ylabel='loss (mean squared error)', ylim=(0, None))
+    axes.legend(loc='lower left')
+    rate = axes.twinx()
+    rate.plot(steps, [record['lr'] for record in records], color='tab:orange', alpha=0.5)
+    rate.set_ylabel('learning rate', color='tab:orange')
+    rate.set_ylim(0, None)
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+    return Path(out)

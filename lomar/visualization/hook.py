@@ -1,0 +1,53 @@
+"""Pictures while a model trains."""
+
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.visualization import LocalVisBackend
+
+from lomar.datasets import list_images
+from lomar.engine.hooks import unwrapped
+from lomar.visualization.reconstruction import read_batch, reconstruct, sheet
+
+
+@HOOKS.register_module()
+class ReconstructionHook(Hook):
+    """Save a picture of the same reconstructed images every `interval` iterations and at the end.
+
+    Args:
+        images: folder or text list of images; None for those of the training set.
+        number: images in the picture, the first of the list.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 1000, images: str | None = None, number: int = 8):
+        if interval < 1:
+            raise ValueError(f'ReconstructionHook.interval is {interval}; allowed: 1 or more')
+        self.interval, self.images, self.number = interval, images, number
+
+    @master_only
+    def before_train(self, runner) -> None:
+        """Read the images, so that a wrong path shows before the first step."""
+        model = unwrapped(runner)
+        root = self.images or runner.train_dataloader.dataset.data_root
+        self.paths = list_images(root)[: self.number]
+        self.batch = read_batch(self.paths, model.backbone.img_size)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Draw at the interval."""
+        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+            self._draw(runner)
+
+    @master_only
+    def _draw(self, runner) -> None:
+        path = Path(runner.work_dir) / 'reconstructions' / f'iter_{runner.iter + 1:07d}.png'
+        path.parent.mkdir(exist_ok=True)
+        picture = sheet(reconstruct(unwrapped(runner), self.batch, seed=0))
+        picture.save(path)
+        for backend in runner.visualizer._vis_backends.values():
+            if not isinstance(backend, LocalVisBackend):  # would save the same file again
+                backend.add_image('reconstructions', np.asarray(picture), step=runner.iter + 1)

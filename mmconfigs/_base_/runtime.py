@@ -1,0 +1,31 @@
+# What every run shares: log, checkpoints, exact resumption.
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['lomar'], allow_failed_imports=False)  # for mim and other tools
+
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
+)
+custom_hooks = [
+    dict(type='StepSeedHook'),
+    dict(type='ModelSummaryHook'),
+    dict(type='ThroughputHook'),
+    dict(type='UnreadableImagesHook', max_share=0.05),
+    dict(type='ReconstructionHook', interval=1000),
+]
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+log_processor = dict(window_size=10)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+randomness = dict(seed=0)
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/lomar_vit-base-p16.py',
+    '../_base_/datasets/in1k_384px_bs512.py',
+    '../_base_/schedules/adamw-coslr-400e_bs4096.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(backbone=dict(img_size=384))  # a grid of 384 / 16 = 24

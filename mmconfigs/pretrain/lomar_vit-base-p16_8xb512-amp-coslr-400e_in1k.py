@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/lomar_vit-base-p16.py',
+    '../_base_/datasets/in1k_224px_bs512.py',
+    '../_base_/schedules/adamw-coslr-400e_bs4096.py',
+    '../_base_/runtime.py',
+]

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/mae_vit-base-p16.py',
+    '../_base_/datasets/in1k_448px_bs512.py',
+    '../_base_/schedules/adamw-coslr-400e_bs4096.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(backbone=dict(img_size=448), neck=dict(num_patches=28 * 28))  # 448 / 16 = 28
+custom_hooks = {{_base_.custom_hooks}}[:-1]  # the pictures are LoMaR's

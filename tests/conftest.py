@@ -1,0 +1,54 @@
+"""Shared by the tests: the tiny models of the fixtures and small image folders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS
+from PIL import Image
+
+import lomar  # noqa: F401  (registers)
+
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURES = Path(__file__).parent / 'fixtures'
+TINY_ARCH = dict(embed_dim=48, depth=3, num_heads=3)
+
+
+def tiny_lomar(backbone=None, windows=None, head=None):
+    """A LoMaR of the fixtures' size, with some settings changed."""
+    return MODELS.build(
+        dict(
+            type='LoMaR',
+            backbone=dict(
+                type='LoMaRViT', arch=TINY_ARCH, img_size=64, patch_size=8, **(backbone or {})
+            ),
+            windows={**dict(size=3, number=2), **(windows or {})},
+            head=dict(type='WindowPixelHead', **(head or {})),
+        )
+    )
+
+
+@pytest.fixture
+def official():
+    """Read an official fixture: arrays as tensors, weights and gradients under their names."""
+
+    def read(name):
+        arrays = {key: torch.from_numpy(a) for key, a in np.load(FIXTURES / name).items()}
+        weights = {k[2:]: v for k, v in arrays.items() if k.startswith('w/')}
+        gradients = {k[2:]: v for k, v in arrays.items() if k.startswith('g/')}
+        return arrays, weights, gradients
+
+    return read
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of eight smooth random JPEG images of 40 x 56 pixels."""
+    folder = tmp_path / 'photographs'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+        coarse.resize((56, 40), Image.BICUBIC).save(folder / f'{number}.jpg')
+    return folder
