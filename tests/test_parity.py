@@ -1,4 +1,4 @@
-"""Equality with the original code: weights, inputs and outputs of its tiny models are in fixtures/."""
+"""Equality with the original code, whose tiny models and their outputs are in fixtures/."""
 
 import numpy as np
 import pytest

@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 from lomar.visualization.curves import read_scalars
 
 TOOLS = Path(__file__).resolve().parent
-CONFIG = TOOLS.parent / 'mmconfigs/shapes/lomar_vit-tiny-p8_1xb64-coslr-60e_shapes.py'
+CONFIG = TOOLS.parent / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 from collections import OrderedDict, defaultdict
 from pathlib import Path
 
@@ -17,9 +18,18 @@ try:
 except ImportError:  # NumPy 1
     from numpy.core.multiarray import _reconstruct, scalar
 
+
+def _history_method(owner: type, name: str):
+    """Stand in for `getattr`, by which mmengine's history buffers name their own methods."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean', 'data'):
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(f'getattr of {owner!r} and {name!r} is not allowed')
+
+
 # What training checkpoints of mmengine and of the original code hold besides tensors: plain data.
 ALLOWED = [
     HistoryBuffer,
+    (_history_method, 'builtins.getattr'),
     OrderedDict,
     defaultdict,
     argparse.Namespace,
@@ -53,7 +63,8 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split('Please file an issue')[0].strip().splitlines()[-1]
+        culprit = re.search(r'GLOBAL (\S+)', str(error))
+        reason = f'it mentions {culprit[1]}' if culprit else str(error).splitlines()[0]
         raise ValueError(
             f'checkpoint {path} was refused: it is no PyTorch file, or holds objects other than '
             f'tensors and plain data, which could run code ({reason}). Save the weights alone, '

@@ -9,7 +9,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 
 
 class BFloat16OptimWrapper(OptimWrapper):
-    """bf16 autocast. Its range is that of float32, so no loss scaling and no check for infinities."""
+    """bf16 autocast: the range of float32, so no loss scaling and no check for infinities."""
 
     @contextmanager
     def optim_context(self, model):

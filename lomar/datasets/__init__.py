@@ -1,7 +1,7 @@
 """Images to learn from: files people have, and the embedded dataset."""
 
 from lomar.datasets.images import UnlabelledImages, check_images, list_images
-from lomar.datasets.loading import LoadRGB, UnreadableImage, read_rgb
+from lomar.datasets.loading import LoadRGB, UnreadableImage, is_readable, read_rgb
 from lomar.datasets.sampler import ReplaySampler
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     'UnlabelledImages',
     'UnreadableImage',
     'check_images',
+    'is_readable',
     'list_images',
     'read_rgb',
 ]

@@ -19,7 +19,7 @@ Allowed is any folder with JPEG, PNG, WebP, TIFF or BMP images in it, at any dep
 or a text file with one image path a line, relative to the text file's folder or absolute.
 Name your own with --train-images DIR, or make the embedded dataset (a minute):
     python tools/make_shapes.py --out data/shapes
-    python tools/train.py mmconfigs/shapes/lomar_vit-tiny-p8_1xb64-coslr-60e_shapes.py"""
+    python tools/train.py mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py"""
 
 
 def find_images(root: str | Path) -> Iterator[str]:
@@ -96,5 +96,5 @@ class UnlabelledImages(BaseDataset):
             return sample
         names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
         raise RuntimeError(
-            f'{MAX_TRIES} draws in a row from {self.data_root} met images that cannot be read:\n{names}'
+            f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}'
         )

@@ -1,4 +1,4 @@
-"""Randomness of loading as a function of seed, epoch and position, so that any batch can be replayed."""
+"""Randomness of loading as a function of seed, epoch and position: any batch can be replayed."""
 
 import random
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class ReplaySampler(DefaultSampler):
     """`DefaultSampler` whose indices carry a seed of their own.
 
     A dataset that calls `seed_everything(index.seed)` augments a sample in the same way whatever
-    process loads it and whatever was loaded before: a resumed run continues as if never interrupted.
+    process loads it and whatever was loaded before: a resumed run goes on as if uninterrupted.
     """
 
     def __iter__(self) -> Iterator[Draw]:

@@ -105,7 +105,7 @@ class ModelSummaryHook(Hook):
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Log images per second over all processes, the share of time spent waiting for data, and memory."""
+    """Log images per second over all processes, the share of time waiting for data, and memory."""
 
     priority = 'BELOW_NORMAL'  # after mmengine's timer, before its logger
 

@@ -1,4 +1,4 @@
-"""Command-line flags and a config become a run: a flag wins over --cfg-options, which wins over the file."""
+"""From flags and a config to a run: a flag wins over --cfg-options, which wins over the file."""
 
 import argparse
 import os
@@ -102,7 +102,7 @@ def _merge_options(cfg: Config, options: dict) -> None:
 
 
 def _enable_auto_scale(cfg: Config) -> None:
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ValueError(
             '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the effective batch '
             'for which its learning rate is meant; add auto_scale_lr=dict(base_batch_size=...)'

@@ -32,4 +32,6 @@ class DecayGroups(DefaultOptimWrapperConstructor):
         names = {name for name, _ in module.named_parameters()}
         listed = set(self.paramwise_cfg['no_decay'])
         no_decay = {name for name in names if name.split('.')[-1] in listed}
-        params.extend(param_groups_weight_decay(module, self.base_wd or 0.0, no_decay))
+        params.extend(
+            param_groups_weight_decay(module, self.base_wd or 0.0, no_weight_decay_list=no_decay)
+        )

@@ -1,4 +1,4 @@
-"""mmengine's Runner with a readable start, exact resumption and a batch size that counts accumulation."""
+"""mmengine's Runner with a readable start and a batch size that counts accumulation."""
 
 import logging
 import platform
@@ -11,16 +11,19 @@ import torch
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
 
+# mmengine's list of hooks, a line at every epoch's end, and deprecations inside mmengine itself.
+NOISE = ('Hooks will be executed', 'Exp name: ', '"FileClient" will be', '"HardDiskBackend" is')
+
 
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(MMEngineRunner):
     """Runner that `tools/train.py` uses for every task."""
 
     def build_logger(self, *args, **kwargs):
-        """mmengine's logger without its list of hooks."""
+        """mmengine's logger without the lines that tell a user nothing."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
-            handler.addFilter(_without_hook_list)
+            handler.addFilter(_worth_reading)
         return logger
 
     def _log_env(self, env_cfg: dict) -> None:
@@ -57,7 +60,7 @@ class Runner(MMEngineRunner):
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """Newest `epoch_N.pth` or `iter_N.pth` in a folder, None if there is none.
 
-    The folder is looked at, not mmengine's `last_checkpoint`, which names the place where the folder
+    The folder is looked at, not mmengine's `last_checkpoint`, which tells where the folder
     was when the run began and may be cut off by a kill. Checkpoints are written atomically.
     """
     found = [
@@ -68,5 +71,5 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     return str(max(found, key=lambda path: path.stat().st_mtime_ns)) if found else None
 
 
-def _without_hook_list(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith('Hooks will be executed')
+def _worth_reading(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(NOISE)

@@ -14,7 +14,7 @@ class LoMaR(BaseModel):
 
     Args:
         backbone: config of a `LoMaRViT`.
-        windows: settings of `lomar.models.windows.WindowSampler`: size, number, mask_ratio, sampling.
+        windows: size, number, mask_ratio, sampling; see `lomar.models.windows.WindowSampler`.
         head: config of a head such as `WindowPixelHead`; its sizes are filled in from the backbone.
 
     Raises:

@@ -1,8 +1,8 @@
 """Relative position encoding for images, iRPE (Wu et al. 2021, arXiv 2107.14222), in plain PyTorch.
 
-Every pair of tokens falls into a bucket by its offset in the grid; a learned table gives each bucket
-a scalar (`mode='bias'`) or a vector that is multiplied with the token (`mode='contextual'`). Buckets
-saturate with distance, so one table serves every height and width.
+Every pair of tokens falls into a bucket by its offset in the grid; a learned table gives each
+bucket a scalar (`mode='bias'`) or a vector that is multiplied with the token (`mode='contextual'`).
+Buckets saturate with distance, so one table serves every height and width.
 """
 
 import math
@@ -91,7 +91,7 @@ class RelativePosition(nn.Module):
 
     Args:
         num_heads: heads with a table of their own; 1 = shared by all heads.
-        transposed: True for a term of the logits (on q or k), False for a term of the output (on v).
+        transposed: True for a term of the logits (q or k), False for a term of the output (v).
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class RelativePosition(nn.Module):
         """Term of the logits, or of the output.
 
         Args:
-            x: on logits, queries or keys (N, heads, L, head_dim); on the output, attention (N, heads, L, L).
+            x: for logits queries or keys (N, heads, L, head_dim), for the output attention
+                (N, heads, L, L).
 
         Returns:
             (N or 1, heads or 1, L, L) on logits, (N, heads, L, head_dim) on the output.

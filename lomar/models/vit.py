@@ -25,10 +25,10 @@ class RPEViT(BaseModule):
     """Vision transformer with timm's parameter names and iRPE (LoMaR) or absolute positions (MAE).
 
     Args:
-        arch: a name in `ARCHS`, or a dict with embed_dim, depth, num_heads and, optionally, mlp_ratio.
+        arch: a name in `ARCHS`, or a dict with embed_dim, depth, num_heads and maybe mlp_ratio.
         img_size: side in pixels the model is meant for; any multiple of `patch_size` can be fed.
         out_type: 'avg_featmap' (B, D), mean of the patch tokens and a LayerNorm `fc_norm`;
-            'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D) with the cls token first.
+            'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D), the cls token first.
         position: 'irpe', or 'absolute' for a learned table that is resized to the image's grid.
         rpe: options of `lomar.models.rpe.build_rpe`; the defaults are LoMaR's.
         drop_path_rate: stochastic depth, growing linearly from 0 to this in the last block.

@@ -1,8 +1,8 @@
 """Windows and masks: sampling and index arithmetic as pure functions (LoMaR, section 3.1).
 
-Shapes: B images, W windows an image, K patches along a window's side, P pixels along a patch's side.
-A window is given by the grid row and column of its top-left patch; `masked` is True where a patch is
-to be reconstructed. Patches inside a window, and pixels inside a patch, are in row-major order.
+Shapes: B images, W windows an image, K patches along a window's side, P pixels along a patch's.
+A window is given by the grid row and column of its top-left patch; `masked` is True where a patch
+is to be reconstructed. Patches in a window, and pixels in a patch, are in row-major order.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Generator = torch.Generator | None
 
 
 def count_masked(size: int, mask_ratio: float) -> int:
-    """Number of masked patches in a window of `size` x `size`: rounded down, as in the original code."""
+    """Masked patches in a window of `size` x `size`, rounded down as in the original code."""
     return int(size * size * mask_ratio)
 
 

@@ -1,5 +1,6 @@
 """Pictures while a model trains."""
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.visualization import LocalVisBackend
 
-from lomar.datasets import list_images
+from lomar.datasets import is_readable, list_images
 from lomar.engine.hooks import unwrapped
 from lomar.visualization.reconstruction import read_batch, reconstruct, sheet
 
@@ -19,7 +20,7 @@ class ReconstructionHook(Hook):
 
     Args:
         images: folder or text list of images; None for those of the training set.
-        number: images in the picture, the first of the list.
+        number: images in the picture, the first that can be read.
     """
 
     priority = 'LOW'
@@ -34,8 +35,9 @@ class ReconstructionHook(Hook):
         """Read the images, so that a wrong path shows before the first step."""
         model = unwrapped(runner)
         root = self.images or runner.train_dataloader.dataset.data_root
-        self.paths = list_images(root)[: self.number]
-        self.batch = read_batch(self.paths, model.backbone.img_size)
+        readable = (path for path in list_images(root) if is_readable(path))
+        paths = list(islice(readable, self.number))
+        self.batch = read_batch(paths, model.backbone.img_size)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Draw at the interval."""

@@ -25,7 +25,7 @@ class Reconstruction:
 
     Attributes:
         images: the input.
-        hidden: the input with masked patches in grey. Where windows overlap, the later one is shown.
+        hidden: the input with masked patches in grey; of overlapping windows the later is shown.
         prediction: predictions of masked patches, grey elsewhere.
         composite: the input with masked patches predicted.
         windows: (B, W, 2) in pixels, top and left.
@@ -41,14 +41,14 @@ class Reconstruction:
 
 
 def read_batch(paths: Iterable[str | Path], size: int | tuple[int, int]) -> Tensor:
-    """Read images, resize and crop their centres to `size` = (height, width): (B, 3, H, W) uint8."""
+    """Read images, resized and cropped to `size` = (height, width): (B, 3, H, W) uint8."""
     height, width = (size, size) if isinstance(size, int) else size
     fitted = [ImageOps.fit(read_rgb(path), (width, height), Image.BICUBIC) for path in paths]
     return torch.from_numpy(np.stack([np.array(image) for image in fitted])).permute(0, 3, 1, 2)
 
 
 def read_native(path: str | Path, multiple: int) -> Tensor:
-    """Read an image at its own size, its centre cropped to multiples of a patch: (1, 3, H, W) uint8.
+    """Read an image at its own size less what exceeds whole patches: (1, 3, H, W) uint8.
 
     Raises:
         ValueError: the image is smaller than a patch.
@@ -64,7 +64,7 @@ def read_native(path: str | Path, multiple: int) -> Tensor:
 
 @torch.no_grad()
 def reconstruct(model: LoMaR, images: Tensor, seed: int = 0) -> Reconstruction:
-    """Reconstruct random windows of uint8 images (B, C, H, W); the same seed draws the same windows.
+    """Reconstruct random windows of uint8 images (B, C, H, W); a seed draws the same windows.
 
     Predictions of a `norm_pix` model get back the mean and deviation of the true patch, without
     which they have no colour.

@@ -5,4 +5,4 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
-custom_hooks = {{_base_.custom_hooks}}[:-1]  # the pictures are LoMaR's
+custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's

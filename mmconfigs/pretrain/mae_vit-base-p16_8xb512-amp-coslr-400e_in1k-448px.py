@@ -6,4 +6,4 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(img_size=448), neck=dict(num_patches=28 * 28))  # 448 / 16 = 28
-custom_hooks = {{_base_.custom_hooks}}[:-1]  # the pictures are LoMaR's
+custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's

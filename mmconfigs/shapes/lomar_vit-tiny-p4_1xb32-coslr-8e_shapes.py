@@ -1,4 +1,4 @@
-# The embedded dataset at a size that two CPU cores can train: see `make demo`.
+# LoMaR at a size that two CPU cores can train, on the embedded dataset: see `make demo`.
 _base_ = [
     '../_base_/models/lomar_vit-base-p16.py',
     '../_base_/datasets/in1k_224px_bs512.py',
@@ -7,15 +7,15 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=128, depth=6, num_heads=4),
+        arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
         img_size=96,
-        patch_size=8,  # a grid of 96 / 8 = 12
+        patch_size=4,  # a grid of 96 / 4 = 24; about half a period of the textures
     ),
 )
 
 train_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
+    batch_size=32,
+    num_workers=1,
     dataset=dict(
         data_root='data/shapes/train',
         pipeline=[
@@ -36,14 +36,15 @@ train_dataloader = dict(
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='DecayGroups',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
 )
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=60)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, begin=0, end=3, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=60 - 3, begin=3, end=60, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-3, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=8 - 1, begin=1, end=8, convert_to_iter_based=True),
 ]
-auto_scale_lr = dict(base_batch_size=64)
+auto_scale_lr = dict(base_batch_size=32)
 
-default_hooks = dict(checkpoint=dict(interval=10))
+default_hooks = dict(logger=dict(interval=25))
+custom_hooks = [*_base_.custom_hooks[:-1], dict(type='ReconstructionHook', interval=500)]

@@ -1,0 +1,103 @@
+"""Files are opened weights-only and appear whole or not at all."""
+
+import argparse
+import os
+import pickle
+import subprocess
+import sys
+from collections import OrderedDict
+
+import pytest
+import torch
+from conftest import tiny_lomar
+from mmengine.logging import MessageHub
+from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
+from safetensors.torch import save_file
+
+from lomar.checkpoints import from_official, load_file
+
+
+class Trap:
+    """Runs code when it is unpickled by a careless loader."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.path}',)
+
+
+def test_training_checkpoints_open(tmp_path):
+    hub = MessageHub.get_instance('test_checkpoints')
+    hub.update_scalar('train/loss', torch.tensor(0.5).item())
+    content = dict(
+        state_dict=OrderedDict(weight=torch.arange(3.0)),
+        message_hub=hub.state_dict(),
+        meta=dict(epoch=3, cfg='a = 1'),
+    )
+    path = str(tmp_path / 'epoch_3.pth')
+    save_checkpoint(content, path)
+    loaded = _load_checkpoint(path)  # what load_from and resume go through
+    assert torch.equal(loaded['state_dict']['weight'], torch.arange(3.0))
+    assert loaded['message_hub']['log_scalars']['train/loss'].current() == 0.5
+
+
+def test_official_files_open_with_their_arguments(tmp_path):
+    arguments = argparse.Namespace(model='mae_vit_base_patch16', mask_ratio=0.8)
+    torch.save(dict(model={'a': torch.ones(1)}, args=arguments), tmp_path / 'official.pth')
+    assert load_file(tmp_path / 'official.pth')['args'].mask_ratio == 0.8
+
+
+def test_safetensors_open(tmp_path):
+    save_file({'a': torch.ones(2)}, tmp_path / 'a.safetensors')
+    assert torch.equal(load_file(tmp_path / 'a.safetensors')['a'], torch.ones(2))
+
+
+@pytest.mark.parametrize('save', [torch.save, lambda x, p: p.write_bytes(pickle.dumps(x))])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path, save):
+    trace, path = tmp_path / 'trace', tmp_path / 'trap.pth'
+    save(dict(state_dict=Trap(trace)), path)
+    for load in (load_file, lambda path: _load_checkpoint(str(path))):
+        with pytest.raises(ValueError, match=r'trap\.pth was refused.*could run code'):
+            load(path)
+    assert not trace.exists()
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'checkpoint .*absent\.pth does not exist'):
+        load_file(tmp_path / 'absent.pth')
+    torch.save({'a': torch.ones(1000)}, tmp_path / 'cut.pth')
+    content = (tmp_path / 'cut.pth').read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r'cut\.pth cannot be read, it may be cut off'):
+        load_file(tmp_path / 'cut.pth')
+
+
+def test_a_kill_while_saving_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    save_checkpoint({'a': 1}, str(path))
+    code = (
+        'import os, signal, lomar\n'
+        'from mmengine.runner.checkpoint import save_checkpoint\n'
+        'os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n'
+        f'save_checkpoint({{"a": 2}}, {str(path)!r})\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=False)
+    assert done.returncode == -9
+    assert load_file(path) == {'a': 1}
+    save_checkpoint({'a': 3}, str(path))
+    assert load_file(path) == {'a': 3}
+
+
+def test_from_official(official):
+    _, weights, _ = official('official_pretrain_tiny.npz')
+    backbone = from_official(weights, 'backbone')
+    assert backbone.keys() == weights.keys() - {
+        'pos_embed', 'mask_token', 'encoder_pred.weight', 'encoder_pred.bias'
+    }  # fmt: skip
+    missing = tiny_lomar().backbone.load_state_dict(backbone, strict=False)
+    assert missing.missing_keys == ['mask_token'] and missing.unexpected_keys == []
+    with pytest.raises(ValueError, match=r"target='classifier' needs 'head\.weight'"):
+        from_official(weights, 'classifier')
+    with pytest.raises(ValueError, match='allowed: pretrain, backbone, classifier'):
+        from_official(weights, 'encoder')

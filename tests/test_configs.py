@@ -1,0 +1,122 @@
+"""Every config: what its name says, what it builds, and a step of training with it."""
+
+import re
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import Runner
+
+CONFIGS = sorted(
+    path.relative_to(ROOT / 'mmconfigs').as_posix()
+    for path in (ROOT / 'mmconfigs').rglob('*.py')
+    if '_base_' not in path.parts
+)
+NAME = re.compile(
+    r'(?P<method>lomar|mae)_vit-(?P<arch>\w+)-p(?P<patch>\d+)_(?P<gpus>\d+)xb(?P<batch>\d+)'
+    r'(?P<amp>-amp)?-coslr-(?P<epochs>\d+)e_(?P<data>in1k|shapes)(-(?P<px>\d+)px)?'
+)
+
+
+def load(name):
+    cfg = Config.fromfile(ROOT / 'mmconfigs' / name)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def shrink(model):
+    """The same model, narrow and shallow."""
+    if model.type == 'LoMaR':
+        model.backbone.arch = dict(embed_dim=24, depth=2, num_heads=2)
+        return
+    model.backbone.arch = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
+    model.neck.update(embed_dim=24, decoder_embed_dim=32, decoder_depth=1, decoder_num_heads=2)
+
+
+def test_there_are_configs():
+    assert len(CONFIGS) >= 15 and 'lomar_pretrain.py' in CONFIGS
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_name_and_content_agree(name):
+    cfg = load(name)
+    if name == 'lomar_pretrain.py':
+        name = 'pretrain/lomar_vit-base-p16_8xb512-amp-coslr-1600e_in1k.py'
+    said = NAME.fullmatch(name.split('/')[1].removesuffix('.py'))
+    backbone, loader = cfg.model.backbone, cfg.train_dataloader
+    assert cfg.model.type == dict(lomar='LoMaR', mae='MAE')[said['method']]
+    if isinstance(backbone.arch, str):
+        assert {'b': 'base'}.get(backbone.arch, backbone.arch) == said['arch']
+    assert backbone.patch_size == int(said['patch'])
+    assert loader.batch_size == int(said['batch'])
+    assert cfg.auto_scale_lr.base_batch_size == int(said['gpus']) * int(said['batch'])
+    assert (cfg.optim_wrapper.type == 'AmpOptimWrapper') == bool(said['amp'])
+    assert cfg.train_cfg.max_epochs == int(said['epochs'])
+    assert ('imagenet' if said['data'] == 'in1k' else 'shapes') in loader.dataset.data_root
+    side = int(said['px'] or (224 if said['data'] == 'in1k' else 96))
+    crop = next(step for step in loader.dataset.pipeline if step.type == 'RandomResizedCrop')
+    assert backbone.img_size == crop.scale == side
+    if said['method'] == 'mae':
+        assert cfg.model.neck.num_patches == (side // backbone.patch_size) ** 2
+    ends = [(step.begin, step.end) for step in cfg.param_scheduler]
+    assert ends[0][0] == 0 and ends[0][1] == ends[1][0] and ends[1][1] == int(said['epochs'])
+    assert cfg.param_scheduler[1].T_max == ends[1][1] - ends[1][0]
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_takes_a_step(name, photographs):
+    cfg = load(name)
+    known = set(Runner.__init__.__code__.co_varnames) | {'custom_imports', 'log_level'}
+    assert set(cfg) <= known, 'keys that nothing reads'
+    shrink(cfg.model)
+    cfg.train_dataloader.dataset.data_root = str(photographs)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    batch = default_collate([dataset[0], dataset[1]])
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    losses = model.train_step(batch, optim_wrapper)
+    assert 0.5 < losses['loss'] < 5
+    changed = [key for key, value in model.state_dict().items() if not value.equal(before[key])]
+    assert len(changed) > len(list(model.parameters())) // 2
+
+
+def test_the_paper_recipe():
+    cfg = load('lomar_pretrain.py')
+    assert cfg.model.windows == dict(size=7, number=4, mask_ratio=0.8, sampling='image')
+    assert cfg.model.head.norm_pix is True
+    assert cfg.train_dataloader.batch_size * 8 == 4096
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.betas, optimizer.weight_decay) == (2.4e-3, (0.9, 0.95), 0.05)
+    assert cfg.train_cfg.max_epochs == 1600
+    model = MODELS.build(cfg.model)
+    block = 12 * 768**2 + 13 * 768 + 64 * 50  # matrices, vectors, iRPE table
+    ends = 2 * 768**2 + 2 * 768  # patch embedding and prediction: 16 * 16 * 3 = 768
+    tokens_and_norm = 2 * 768 + 2 * 768
+    assert sum(p.numel() for p in model.parameters()) == 12 * block + ends + tokens_and_norm
+
+
+def test_weight_decay_groups():
+    cfg = load('lomar_pretrain.py')
+    shrink(cfg.model)
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    decay = {group['weight_decay']: {names[id(p)] for p in group['params']} for group in groups}
+    assert set(decay) == {0.0, 0.05} and sum(map(len, decay.values())) == len(names)
+    # As the original code: vectors do not decay; tokens and tables, which are 3-D, do.
+    assert decay[0.0] == {n for n in names.values() if n.endswith('bias') or 'norm' in n}
+    cfg.optim_wrapper.paramwise_cfg = dict(no_decay=['cls_token'])
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    assert 'backbone.cls_token' in {
+        names[id(p)] for group in groups if not group['weight_decay'] for p in group['params']
+    }
+    cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0)
+    with pytest.raises(ValueError, match=r'norm_decay_mult.* allows: no_decay'):
+        build_optim_wrapper(model, cfg.optim_wrapper)
