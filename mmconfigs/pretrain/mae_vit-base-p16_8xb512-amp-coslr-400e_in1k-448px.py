@@ -1,9 +1,17 @@
 _base_ = [
     '../_base_/models/mae_vit-base-p16.py',
-    '../_base_/datasets/in1k_448px_bs512.py',
+    '../_base_/datasets/in1k_224px_bs512.py',
     '../_base_/schedules/adamw-coslr-400e_bs4096.py',
     '../_base_/runtime.py',
 ]
 
 model = dict(backbone=dict(img_size=448), neck=dict(num_patches=28 * 28))  # 448 / 16 = 28
 custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            {**step, 'scale': 448} if step['type'] == 'RandomResizedCrop' else step
+            for step in _base_.train_dataloader.dataset.pipeline
+        ]
+    )
+)

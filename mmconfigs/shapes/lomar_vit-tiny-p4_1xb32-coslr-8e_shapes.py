@@ -19,16 +19,10 @@ train_dataloader = dict(
     dataset=dict(
         data_root='data/shapes/train',
         pipeline=[
-            dict(type='LoadRGB'),
-            dict(
-                type='RandomResizedCrop',
-                scale=96,
-                crop_ratio_range=(0.5, 1.0),
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackInputs'),
+            {**step, 'scale': 96, 'crop_ratio_range': (0.5, 1.0)}
+            if step['type'] == 'RandomResizedCrop'
+            else step
+            for step in _base_.train_dataloader.dataset.pipeline
         ],
     ),
 )

@@ -1,24 +1,7 @@
-# AdamW with a cosine schedule over 800 epochs, for an effective batch of 4096.
-optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    constructor='DecayGroups',
-    optimizer=dict(
-        type='AdamW',
-        lr=1.5e-4 * 4096 / 256,  # the base rate belongs to 256 images
-        betas=(0.9, 0.95),
-        weight_decay=0.05,
-    ),
-)
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=800)
-# LoMaR's author: warm up over the first 5 %, as 20 of 400 epochs in the README of the release.
+_base_ = './adamw-coslr-1600e_bs4096.py'
+
+train_cfg = dict(max_epochs=800)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, begin=0, end=800 // 20, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=800 - 800 // 20,
-        begin=800 // 20,
-        end=800,
-        convert_to_iter_based=True,
-    ),
+    dict(_base_.param_scheduler[0], end=800 // 20),
+    dict(_base_.param_scheduler[1], T_max=800 - 800 // 20, begin=800 // 20, end=800),
 ]
-auto_scale_lr = dict(base_batch_size=4096)
