@@ -229,6 +229,15 @@ def test_wrong_images_are_named_at_the_first_batch(batch, message):
         tiny_lomar()(batch, mode='loss')
 
 
+def test_autocast_keeps_the_residual_stream_in_float32():
+    model, streams = tiny_lomar(), []
+    for block in model.backbone.blocks:
+        block.register_forward_hook(lambda module, args, out: streams.append(out.dtype))
+    with torch.autocast('cpu', torch.bfloat16):
+        model(images(), mode='loss')['loss'].backward()
+    assert streams == [torch.float32] * 3
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_gpu_equals_cpu():

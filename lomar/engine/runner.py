@@ -38,14 +38,21 @@ class Runner(MMEngineRunner):
         )
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
-        """Scale learning rates by effective batch / `base_batch_size`.
+        """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
 
-        Effective is GPUs x batch x accumulation; mmengine leaves the accumulation out.
+        mmengine leaves the accumulation out.
         """
-        if auto_scale_lr and auto_scale_lr.get('enable'):
-            base = auto_scale_lr['base_batch_size'] / optim_wrapper._accumulative_counts
-            auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base}
-        super().scale_lr(optim_wrapper, auto_scale_lr)
+        if not auto_scale_lr or not auto_scale_lr.get('enable'):
+            return
+        batch = self._train_dataloader['batch_size']
+        effective = self.world_size * batch * optim_wrapper._accumulative_counts
+        ratio = effective / auto_scale_lr['base_batch_size']
+        self.logger.info(
+            f'Learning rates x {ratio:g}: the effective batch is {effective}, they are meant for '
+            f'{auto_scale_lr["base_batch_size"]}'
+        )
+        for group in optim_wrapper.optimizer.param_groups:
+            group['lr'] *= ratio
 
     def load_or_resume(self) -> None:
         """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""

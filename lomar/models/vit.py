@@ -192,9 +192,10 @@ class LoMaRViT(RPEViT):
         # The convolution of the patch embedding as one matrix product over the patches cut out.
         weight = self.patch_embed.proj.weight.permute(0, 2, 3, 1).flatten(1)
         x = F.linear(patches, weight, self.patch_embed.proj.bias)
-        x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x).flatten(0, 1)
+        # Under autocast the float32 mask token keeps the residual stream in float32, as originally.
+        x = torch.where(masked[..., None], self.mask_token, x).flatten(0, 1)
         if self.with_cls_token:
-            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         side = round(length**0.5)
         x = self.encode(x, (side, side))
         return x[:, int(self.with_cls_token) :].unflatten(0, (batch, number))
