@@ -29,6 +29,14 @@ def tiny_lomar(backbone=None, windows=None, head=None):
     )
 
 
+def randomised(module, seed=0):
+    """Fill every parameter with noise, tables that start at zero included."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+    return module
+
+
 @pytest.fixture
 def official():
     """Read an official fixture: arrays as tensors, weights and gradients under their names."""

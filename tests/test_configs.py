@@ -112,11 +112,15 @@ def test_weight_decay_groups():
     assert set(decay) == {0.0, 0.05} and sum(map(len, decay.values())) == len(names)
     # As the original code: vectors do not decay; tokens and tables, which are 3-D, do.
     assert decay[0.0] == {n for n in names.values() if n.endswith('bias') or 'norm' in n}
-    cfg.optim_wrapper.paramwise_cfg = dict(no_decay=['cls_token'])
+    cfg.optim_wrapper.paramwise_cfg = dict(no_decay=['*.cls_token'])
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     assert 'backbone.cls_token' in {
         names[id(p)] for group in groups if not group['weight_decay'] for p in group['params']
     }
     cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0)
-    with pytest.raises(ValueError, match=r'norm_decay_mult.* allows: no_decay'):
+    cfg.optim_wrapper.paramwise_cfg = dict(no_decay=['cls_token'])
+    with pytest.raises(ValueError, match=r"no_decay has \['cls_token'\], which match no parameter"):
+        build_optim_wrapper(model, cfg.optim_wrapper)
+    cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0)
+    with pytest.raises(ValueError, match=r'norm_decay_mult.* allows: layer_decay'):
         build_optim_wrapper(model, cfg.optim_wrapper)

@@ -2,19 +2,11 @@
 
 import pytest
 import torch
-from conftest import TINY_ARCH, tiny_lomar
+from conftest import TINY_ARCH, randomised, tiny_lomar
 from mmengine.registry import MODELS
 
 from lomar.models import RPEViT, rpe
 from lomar.models.attention import Attention
-
-
-def randomised(module, seed=0):
-    """Fill every parameter with noise, tables that start at zero included."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-    return module
 
 
 def images(batch=3, size=(64, 64), channels=3):

@@ -8,11 +8,11 @@ from lomar.engine.hooks import (
     UnreadableImagesHook,
 )
 from lomar.engine.launch import load_config, train_parser
-from lomar.engine.optim import DecayGroups
+from lomar.engine.optim import LayerGroups
 from lomar.engine.runner import Runner
 
 __all__ = [
-    'DecayGroups',
+    'LayerGroups',
     'ModelSummaryHook',
     'Runner',
     'SafeCheckpointHook',

@@ -1,37 +1,70 @@
-"""Parameter groups: which parameters decay."""
+"""Parameter groups: which parameters decay, and at which rate each layer learns."""
+
+from fnmatch import fnmatch
 
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from timm.optim import param_groups_weight_decay
 from torch import nn
+
+DEFAULTS = dict(layer_decay=1.0, vectors_decay=False, no_decay=())
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class DecayGroups(DefaultOptimWrapperConstructor):
-    """Two groups, as in MAE and LoMaR: vectors (biases, norms) without weight decay, the rest with.
+class LayerGroups(DefaultOptimWrapperConstructor):
+    """A group of parameters for each pair of learning rate and weight decay.
 
     mmengine's default makes a group of every parameter, which keeps the optimizer from updating
-    them together and logs a line for each. `paramwise_cfg.no_decay` lists further names without
-    decay, such as 'cls_token'.
+    them together and logs a line for each. `paramwise_cfg` may contain:
+
+        layer_decay: factor of the learning rate from a layer of the backbone to the one before it;
+            the backbone says which layer a parameter belongs to, everything else learns at the
+            full rate.
+        vectors_decay: whether biases, norms and other vectors decay. False in MAE and LoMaR.
+        no_decay: patterns of names that do not decay, such as '*.cls_token'.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         # mmengine asks for groups only where `paramwise_cfg` is not empty.
-        super().__init__(optim_wrapper_cfg, {'no_decay': (), **(paramwise_cfg or {})})
+        super().__init__(optim_wrapper_cfg, {**DEFAULTS, **(paramwise_cfg or {})})
 
     def _validate_cfg(self) -> None:
-        unknown = set(self.paramwise_cfg) - {'no_decay'}
+        unknown = set(self.paramwise_cfg) - set(DEFAULTS)
         if unknown:
             raise ValueError(
-                f'optim_wrapper.paramwise_cfg has the keys {sorted(unknown)}; DecayGroups allows: '
-                'no_decay'
+                f'optim_wrapper.paramwise_cfg has the keys {sorted(unknown)}; LayerGroups allows: '
+                f'{", ".join(DEFAULTS)}'
             )
 
     def add_params(self, params: list, module: nn.Module, **kwargs) -> None:
-        """Append the groups of `module` to `params`."""
-        names = {name for name, _ in module.named_parameters()}
-        listed = set(self.paramwise_cfg['no_decay'])
-        no_decay = {name for name in names if name.split('.')[-1] in listed}
+        """Append the groups of `module` to `params`.
+
+        Raises:
+            ValueError: a pattern matches no parameter, so that something decays by mistake.
+        """
+        patterns = set(self.paramwise_cfg['no_decay'])
+        groups, used = {}, set()
+        for name, parameter in module.named_parameters():
+            matching = {pattern for pattern in patterns if fnmatch(name, pattern)}
+            used |= matching
+            if not parameter.requires_grad:
+                continue
+            spared = matching or (parameter.ndim <= 1 and not self.paramwise_cfg['vectors_decay'])
+            key = self._rate(module, name), 0.0 if spared else self.base_wd or 0.0
+            groups.setdefault(key, []).append(parameter)
+        if patterns - used:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg.no_decay has {sorted(patterns - used)}, which match '
+                'no parameter of the model'
+            )
         params.extend(
-            param_groups_weight_decay(module, self.base_wd or 0.0, no_weight_decay_list=no_decay)
+            dict(params=group, lr=self.base_lr * rate, weight_decay=decay)
+            for (rate, decay), group in groups.items()
         )
+
+    def _rate(self, module: nn.Module, name: str) -> float:
+        """Factor of the learning rate."""
+        decay = self.paramwise_cfg['layer_decay']
+        if decay == 1 or not name.startswith('backbone.'):
+            return 1.0
+        layer, layers = module.backbone.get_layer_depth(name, 'backbone.')
+        return decay ** (layers - 1 - layer)

@@ -107,17 +107,20 @@ class RelativePosition(nn.Module):
             shape = (head_dim, buckets) if transposed else (buckets, head_dim)
             self.lookup_table_weight = nn.Parameter(torch.zeros(num_heads, *shape))
 
-    def forward(self, x: Tensor, grid: tuple[int, int], cls_token: bool) -> Tensor:
+    def forward(
+        self, x: Tensor, grid: tuple[int, int], cls_token: bool, rows: slice = slice(None)
+    ) -> Tensor:
         """Term of the logits, or of the output.
 
         Args:
+            rows: the part of the L tokens that `x` holds; on logits only.
             x: for logits queries or keys (N, heads, L, head_dim), for the output attention
                 (N, heads, L, L).
 
         Returns:
             (N or 1, heads or 1, L, L) on logits, (N, heads, L, head_dim) on the output.
         """
-        ids = cached_bucket_ids(self.method, *grid, self.ratio, cls_token, x.device)
+        ids = cached_bucket_ids(self.method, *grid, self.ratio, cls_token, x.device)[rows]
         if self.mode == 'bias':
             return self.lookup_table_bias[:, ids][None]
         if self.transposed:
@@ -138,8 +141,55 @@ class CrossRelativePosition(nn.Module):
         self.rp_rows = RelativePosition('cross_rows', **options)
         self.rp_cols = RelativePosition('cross_cols', **options)
 
-    def forward(self, x: Tensor, grid: tuple[int, int], cls_token: bool) -> Tensor:
-        return self.rp_rows(x, grid, cls_token) + self.rp_cols(x, grid, cls_token)
+    def forward(self, x: Tensor, *place) -> Tensor:
+        """As `RelativePosition.forward`."""
+        return self.rp_rows(x, *place) + self.rp_cols(x, *place)
+
+
+class DecomposedRelativePosition(nn.Module):
+    """Tables over row offsets and column offsets, shared by the heads (MViTv2, ViTDet).
+
+    Both start at zero and are interpolated when a grid differs from the one they were made for.
+
+    Args:
+        grid: (height, width) the tables are made for.
+    """
+
+    def __init__(self, grid: tuple[int, int], head_dim: int):
+        super().__init__()
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid[0] - 1, head_dim))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid[1] - 1, head_dim))
+
+    def forward(
+        self, q: Tensor, grid: tuple[int, int], cls_token: bool, rows: slice = slice(None)
+    ) -> Tensor:
+        """Term of the logits of the queries `rows`, which are whole rows of the grid.
+
+        Args:
+            q: unscaled queries (N, heads, rows, head_dim).
+
+        Returns:
+            (N, heads, rows, L).
+        """
+        height, width = grid
+        q = q.unflatten(2, (-1, width))
+        first = (rows.start or 0) // width
+        down = torch.arange(first, first + q.shape[2], device=q.device)
+        across = torch.arange(width, device=q.device)
+        table_h = _resize_table(self.rel_pos_h, height)
+        table_w = _resize_table(self.rel_pos_w, width)
+        offset_h = down[:, None] - torch.arange(height, device=q.device) + height - 1
+        offset_w = across[:, None] - across + width - 1
+        bias_h = torch.einsum('nhrwc,rkc->nhrwk', q, table_h[offset_h].to(q.dtype))
+        bias_w = torch.einsum('nhrwc,wkc->nhrwk', q, table_w[offset_w].to(q.dtype))
+        return (bias_h[..., :, None] + bias_w[..., None, :]).flatten(4).flatten(2, 3)
+
+
+def _resize_table(table: Tensor, side: int) -> Tensor:
+    """Interpolate a table of offsets (2 * S - 1, C) to another side: (2 * side - 1, C)."""
+    if len(table) == 2 * side - 1:
+        return table
+    return nn.functional.interpolate(table.T[None], size=2 * side - 1, mode='linear')[0].T
 
 
 def build_rpe(

@@ -1,11 +1,14 @@
 """The one backbone: a plain vision transformer with relative or absolute positions."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import PatchEmbed, resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from lomar.models.attention import Block
 
@@ -17,7 +20,7 @@ ARCHS = {
     'huge': dict(embed_dim=1280, depth=32, num_heads=16),
 }
 OUT_TYPES = ('avg_featmap', 'cls_token', 'featmap', 'raw')
-POSITIONS = ('irpe', 'absolute')
+POSITIONS = ('irpe', 'absolute', 'absolute+decomposed')
 
 
 @MODELS.register_module()
@@ -29,8 +32,14 @@ class RPEViT(BaseModule):
         img_size: side in pixels the model is meant for; any multiple of `patch_size` can be fed.
         out_type: 'avg_featmap' (B, D), mean of the patch tokens and a LayerNorm `fc_norm`;
             'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D), the cls token first.
-        position: 'irpe', or 'absolute' for a learned table that is resized to the image's grid.
+        position: 'irpe' (LoMaR); 'absolute', a learned table for the grid of `img_size` that is
+            resized to other grids (MAE); 'absolute+decomposed', the same and zero-initialised
+            decomposed relative positions in every block (MAE in ViTDet).
         rpe: options of `lomar.models.rpe.build_rpe`; the defaults are LoMaR's.
+        window_size: side in patches of the windows in which attention stays; 0 = all global.
+        global_blocks: indices of the blocks that attend globally all the same; needs window_size.
+        frozen_stages: 1 freezes the embedding, n + 1 the first n blocks as well; 0 nothing.
+        with_cp: activation checkpointing: blocks are computed once more in the backward pass.
         drop_path_rate: stochastic depth, growing linearly from 0 to this in the last block.
         final_norm: LayerNorm `norm` after the last block; never there for 'avg_featmap'.
 
@@ -48,6 +57,10 @@ class RPEViT(BaseModule):
         position: str = 'irpe',
         rpe: dict | None = None,
         with_cls_token: bool = True,
+        window_size: int = 0,
+        global_blocks: Sequence[int] = (),
+        frozen_stages: int = 0,
+        with_cp: bool = False,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
         init_cfg: dict | None = None,
@@ -55,9 +68,7 @@ class RPEViT(BaseModule):
         super().__init__(init_cfg)
         _check_choice('out_type', out_type, OUT_TYPES)
         _check_choice('position', position, POSITIONS)
-        for key, value in (('patch_size', patch_size), ('in_channels', in_channels)):
-            if value < 1:
-                raise ValueError(f'backbone.{key} is {value}; allowed: 1 or more')
+        _check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
         settings = _resolve_arch(arch)
@@ -70,9 +81,10 @@ class RPEViT(BaseModule):
         self.patch_embed = PatchEmbed(None, patch_size, in_channels, self.embed_dim)
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
-        if position == 'absolute':
+        if position != 'irpe':
             length = grid[0] * grid[1] + with_cls_token
             self.pos_embed = nn.Parameter(torch.zeros(1, length, self.embed_dim))
+        windows = self._window_sizes(window_size, global_blocks)
         drop_path = torch.linspace(0, drop_path_rate, self.depth).tolist()
         self.blocks = nn.ModuleList(
             Block(
@@ -80,7 +92,11 @@ class RPEViT(BaseModule):
                 settings['num_heads'],
                 settings.get('mlp_ratio', 4),
                 drop_path[i],
-                dict(rpe or {}) if position == 'irpe' else None,
+                windows[i],
+                rpe=dict(rpe or {}) if position == 'irpe' else None,
+                decomposed=((windows[i], windows[i]) if windows[i] else grid)
+                if position == 'absolute+decomposed'
+                else None,
             )
             for i in range(self.depth)
         )
@@ -89,6 +105,35 @@ class RPEViT(BaseModule):
         else:
             self.norm = nn.LayerNorm(self.embed_dim, eps=1e-6) if final_norm else nn.Identity()
         self._reset_parameters()
+        self.with_cp = with_cp
+        self._freeze(frozen_stages)
+
+    def _window_sizes(self, window_size: int, global_blocks: Sequence[int]) -> list[int]:
+        """Window size of every block, 0 = global."""
+        _check_least(window_size=(window_size, 0))
+        if window_size and self.with_cls_token:
+            raise ValueError(
+                f'backbone.window_size is {window_size}, and a cls token belongs to no window; '
+                'allowed with backbone.with_cls_token=False'
+            )
+        wrong = [block for block in global_blocks if not 0 <= block < self.depth]
+        if wrong or (global_blocks and not window_size):
+            raise ValueError(
+                f'backbone.global_blocks is {list(global_blocks)}; allowed: 0 to {self.depth - 1}, '
+                'and only with backbone.window_size'
+            )
+        return [0 if block in global_blocks else window_size for block in range(self.depth)]
+
+    def _freeze(self, stages: int) -> None:
+        """Stop the gradients of the embedding (1) and of the first blocks (2 ...)."""
+        _check_least(frozen_stages=(stages, 0))
+        if stages > self.depth + 1:
+            raise ValueError(
+                f'backbone.frozen_stages is {stages}; allowed: 0 to {self.depth + 1} (all blocks)'
+            )
+        for name, parameter in self.named_parameters():
+            if self.get_layer_depth(name)[0] < stages:
+                parameter.requires_grad = False
 
     def _reset_parameters(self) -> None:
         """Initialise as MAE does: Xavier for matrices, the patch embedding seen as one."""
@@ -140,7 +185,10 @@ class RPEViT(BaseModule):
     def encode(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Run the blocks and the final norm over token sequences (N, L, D) that lie on `grid`."""
         for block in self.blocks:
-            x = block(x, grid)
+            if self.with_cp and self.training:
+                x = checkpoint(block, x, grid, use_reentrant=False)
+            else:
+                x = block(x, grid)
         return self.norm(x)
 
     def _select(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -156,7 +204,10 @@ class RPEViT(BaseModule):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Layer of a parameter and the number of layers, for layer-wise learning rates.
 
-        0 is the embedding, i + 1 block i, depth + 1 everything after the blocks.
+        0 is the embedding, i + 1 block i, depth + 1 the norm after the blocks.
+
+        Raises:
+            ValueError: a parameter whose place is not known; it would learn at the wrong rate.
         """
         layers = self.depth + 2
         name = param_name.removeprefix(prefix)
@@ -164,7 +215,9 @@ class RPEViT(BaseModule):
             return 0, layers
         if name.startswith('blocks.'):
             return int(name.split('.')[1]) + 1, layers
-        return layers - 1, layers
+        if name.startswith(('norm.', 'fc_norm.')):
+            return layers - 1, layers
+        raise ValueError(f"no layer is known for the backbone's parameter '{param_name}'")
 
 
 @MODELS.register_module()
@@ -217,6 +270,12 @@ def _resolve_arch(arch: str | dict) -> dict:
             f'backbone.arch.num_heads={arch["num_heads"]}'
         )
     return arch
+
+
+def _check_least(**settings: tuple[int, int]) -> None:
+    for key, (value, least) in settings.items():
+        if value < least:
+            raise ValueError(f'backbone.{key} is {value}; allowed: {least} or more')
 
 
 def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:

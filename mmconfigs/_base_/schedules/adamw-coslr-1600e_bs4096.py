@@ -1,7 +1,7 @@
 # AdamW with a cosine schedule over 1600 epochs, for an effective batch of 4096.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    constructor='DecayGroups',
+    constructor='LayerGroups',
     optimizer=dict(
         type='AdamW',
         lr=1.5e-4 * 4096 / 256,  # the base rate belongs to 256 images

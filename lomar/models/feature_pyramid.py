@@ -1,0 +1,72 @@
+"""A feature pyramid from the last map of a plain backbone (ViTDet, arXiv 2203.16527, section 3)."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+# LayerNorm over the channels of a map, for `norm_cfg` of convolutional heads.
+MODELS.register_module('LayerNorm2d', module=LayerNorm2d)
+
+
+@MODELS.register_module()
+class SimpleFeaturePyramid(BaseModule):
+    """Scale one map up by deconvolutions and down by pooling; detectron2's layers.
+
+    Args:
+        in_channels: channels of the backbone's map, C.
+        out_channels: channels of every level.
+        scales: levels as multiples of the map's resolution, each of 4, 2, 1 and 0.5, falling.
+        extra_pool: one more level, every second pixel of the last.
+
+    Raises:
+        ValueError: scales that are not allowed.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 256,
+        scales: Sequence[float] = (4, 2, 1, 0.5),
+        extra_pool: bool = True,
+    ):
+        super().__init__()
+        if not scales or list(scales) != sorted(set(scales) & {4, 2, 1, 0.5}, reverse=True):
+            raise ValueError(f'neck.scales is {list(scales)}; allowed: 4, 2, 1 and 0.5, falling')
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                *_resample(in_channels, scale),
+                # Upsampling by 2 leaves half of the channels, by 4 a quarter.
+                nn.Conv2d(int(in_channels / max(scale, 1)), out_channels, 1, bias=False),
+                LayerNorm2d(out_channels, eps=1e-6),
+                nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+                LayerNorm2d(out_channels, eps=1e-6),
+            )
+            for scale in scales
+        )
+        self.extra_pool = extra_pool
+
+    def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
+        """Make the levels from the last of the backbone's maps (B, C, H, W), finest first."""
+        levels = [level(inputs[-1]) for level in self.levels]
+        if self.extra_pool:
+            levels.append(levels[-1][..., ::2, ::2])
+        return tuple(levels)
+
+
+def _resample(channels: int, scale: float) -> list[nn.Module]:
+    if scale == 1:
+        return []
+    if scale == 0.5:
+        return [nn.MaxPool2d(2)]
+    once = [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)]
+    if scale == 2:
+        return once
+    return [
+        *once,
+        LayerNorm2d(channels // 2, eps=1e-6),
+        nn.GELU(),
+        nn.ConvTranspose2d(channels // 2, channels // 4, 2, stride=2),
+    ]

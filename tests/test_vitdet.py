@@ -1,0 +1,160 @@
+"""The backbone and the feature pyramid as a detector uses them."""
+
+import pytest
+import torch
+from conftest import TINY_ARCH, randomised
+from timm.layers import resample_abs_pos_embed
+
+from lomar.models import RPEViT, SimpleFeaturePyramid, attention
+
+POSITIONS = ('irpe', 'absolute', 'absolute+decomposed')
+
+
+def backbone(position='irpe', **settings):
+    return randomised(
+        RPEViT(
+            TINY_ARCH,
+            64,
+            8,
+            out_type='featmap',
+            with_cls_token=False,
+            final_norm=False,
+            position=position,
+            **settings,
+        )
+    )
+
+
+def images(height, width, batch=2):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def gradients(model, *inputs):
+    model.zero_grad()
+    model(*inputs)[0].square().mean().backward()
+    return {name: p.grad for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize('position', POSITIONS)
+def test_windowed_equals_global_when_the_window_is_the_map(position):
+    windowed, plain = backbone(position, window_size=8), backbone(position)
+    plain.load_state_dict(windowed.state_dict())
+    torch.testing.assert_close(windowed(images(64, 64)), plain(images(64, 64)))
+
+
+@pytest.mark.parametrize('position', ['irpe', 'absolute'])
+def test_windows_do_not_see_each_other_and_global_blocks_do(position):
+    batch = images(64, 64)
+    changed = batch.clone()
+    changed[..., 32:] = 0  # the windows on the right
+
+    def differs(model):
+        return (model(batch)[0] != model(changed)[0]).any(dim=(0, 1))
+
+    apart = differs(backbone(position, window_size=4))
+    assert not apart[:, :4].any() and apart[:, 4:].all()
+    assert differs(backbone(position, window_size=4, global_blocks=[1])).all()
+
+
+def test_padding_is_zero_and_attended():
+    # A map of 3 x 5 in windows of 4: the same as the map padded by hand after the norm.
+    model = backbone(window_size=4)
+    block = model.blocks[0]
+    x = torch.randn(2, 15, 48, generator=torch.Generator().manual_seed(0))
+    padded = torch.zeros(2, 4, 8, 48)
+    padded[:, :3, :5] = block.norm1(x).unflatten(1, (3, 5))
+    left = block.attn(padded[:, :, :4].flatten(1, 2), (4, 4)).unflatten(1, (4, 4))
+    right = block.attn(padded[:, :, 4:].flatten(1, 2), (4, 4)).unflatten(1, (4, 4))
+    x = x + torch.cat([left, right], dim=2)[:, :3, :5].flatten(1, 2)
+    x = x + block.mlp(block.norm2(x))
+    torch.testing.assert_close(
+        block(torch.randn(2, 15, 48, generator=torch.Generator().manual_seed(0)), (3, 5)), x
+    )
+
+
+@pytest.mark.parametrize('position', ['irpe', 'absolute+decomposed'])
+def test_long_sequences_in_parts_equal_the_whole(position, monkeypatch):
+    model, batch = backbone(position), images(40, 72)
+    whole, expected = model(batch)[0], gradients(model, batch)
+    monkeypatch.setattr(attention, 'MAX_QUERIES', 20)  # two rows of nine patches at a time
+    torch.testing.assert_close(model(batch)[0], whole)
+    torch.testing.assert_close(gradients(model, batch), expected)
+
+
+def test_decomposed_positions_against_a_loop():
+    module = randomised(attention.DecomposedRelativePosition((3, 4), 5))
+    q = torch.randn(1, 2, 12, 5, generator=torch.Generator().manual_seed(0))
+    bias = module(q, (3, 4), False)
+    for i in range(12):
+        for j in range(12):
+            down, right = i // 4 - j // 4, i % 4 - j % 4
+            vector = module.rel_pos_h[down + 2] + module.rel_pos_w[right + 3]
+            torch.testing.assert_close(bias[0, :, i, j], q[0, :, i] @ vector)
+    # Another grid: the tables are interpolated to its offsets.
+    module.rel_pos_h.data = torch.arange(5.0)[:, None].expand(5, 5) - 2
+    module.rel_pos_w.data.zero_()
+    bias = module(torch.ones(1, 1, 24, 5), (6, 4), False)[0, 0]
+    assert bias[0, 0] == 0 and bias[20, 0] > bias[8, 0] > 0 > bias[0, 8]
+
+
+def test_absolute_positions_are_resized_to_the_map():
+    model, batch = backbone('absolute'), images(40, 72)
+    resized = resample_abs_pos_embed(model.pos_embed, [5, 9], [8, 8], 0)
+    other = RPEViT(
+        TINY_ARCH, (40, 72), 8, out_type='featmap', position='absolute', with_cls_token=False,
+        final_norm=False,
+    )  # fmt: skip
+    other.load_state_dict({**model.state_dict(), 'pos_embed': resized}, strict=False)
+    assert other.patch_embed.proj.weight.shape == (48, 3, 8, 8)
+    torch.testing.assert_close(model(batch), other(batch))
+
+
+@pytest.mark.parametrize('position', POSITIONS)
+def test_activation_checkpointing_equals_plain(position):
+    settings = dict(window_size=4, global_blocks=[2], drop_path_rate=0.3)
+    plain, checkpointed = (backbone(position, with_cp=cp, **settings) for cp in (False, True))
+    torch.manual_seed(0)
+    expected = gradients(plain, images(64, 48))
+    torch.manual_seed(0)
+    torch.testing.assert_close(gradients(checkpointed, images(64, 48)), expected)
+
+
+def test_frozen_stages():
+    def frozen(stages):
+        model = backbone(frozen_stages=stages)
+        return {n.rsplit('.', 1)[0] for n, p in model.named_parameters() if not p.requires_grad}
+
+    assert frozen(0) == set()
+    assert frozen(1) == {'patch_embed.proj'}
+    assert {n.split('.')[1] for n in frozen(3) if 'blocks' in n} == {'0', '1'}
+
+
+def test_wrong_settings_name_the_key():
+    for settings, message in [
+        (dict(window_size=-1), r'backbone\.window_size is -1; allowed: 0'),
+        (dict(global_blocks=[1]), r'global_blocks is \[1\]; .* only with backbone\.window_size'),
+        (dict(window_size=4, global_blocks=[3]), r'global_blocks is \[3\]; allowed: 0 to 2'),
+        (dict(frozen_stages=5), r'frozen_stages is 5; allowed: 0 to 4'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            backbone(**settings)
+    with pytest.raises(ValueError, match=r'cls token belongs to no window'):
+        RPEViT(TINY_ARCH, 64, 8, window_size=4)
+    with pytest.raises(ValueError, match=r"no layer is known for .*'blockz\.0\.x'"):
+        backbone().get_layer_depth('blockz.0.x')
+    with pytest.raises(ValueError, match=r'neck\.scales is \[1, 2\]; allowed'):
+        SimpleFeaturePyramid(48, scales=[1, 2])
+
+
+def test_feature_pyramid():
+    neck = SimpleFeaturePyramid(48, 16)
+    maps = neck((torch.randn(2, 48, 6, 10),))
+    assert [tuple(m.shape) for m in maps] == [
+        (2, 16, 24, 40), (2, 16, 12, 20), (2, 16, 6, 10), (2, 16, 3, 5), (2, 16, 2, 3)
+    ]  # fmt: skip
+    for m in maps[:4]:  # every level ends in a LayerNorm over channels
+        torch.testing.assert_close(m.mean(1), torch.zeros_like(m[:, 0]), atol=1e-5, rtol=0)
+    count = sum(p.numel() for p in SimpleFeaturePyramid(768, 256).parameters())
+    upsampling = 2 * (768 * 384 * 4 + 384) + 384 * 192 * 4 + 192 + 2 * 384
+    lateral = (192 + 384 + 768 + 768) * 256
+    assert count == upsampling + lateral + 4 * 256 * 256 * 9 + 4 * 4 * 256
