@@ -2,5 +2,6 @@
 
 from lomar.checkpoints.files import load_file
 from lomar.checkpoints.official import from_official
+from lomar.checkpoints.transfer import Report, TransferError, transfer_backbone
 
-__all__ = ['from_official', 'load_file']
+__all__ = ['Report', 'TransferError', 'from_official', 'load_file', 'transfer_backbone']

@@ -2,9 +2,10 @@
 
 from lomar.datasets.images import UnlabelledImages, check_images, list_images
 from lomar.datasets.loading import LoadRGB, UnreadableImage, is_readable, read_rgb
-from lomar.datasets.sampler import ReplaySampler
+from lomar.datasets.sampler import InfiniteReplaySampler, ReplaySampler
 
 __all__ = [
+    'InfiniteReplaySampler',
     'LoadRGB',
     'ReplaySampler',
     'UnlabelledImages',

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -29,6 +30,23 @@ class ReplaySampler(DefaultSampler):
     def __iter__(self) -> Iterator[Draw]:
         for i, index in enumerate(super().__iter__()):
             yield Draw(index, (self.seed, self.epoch, i * self.world_size + self.rank))
+
+
+@DATA_SAMPLERS.register_module()
+class InfiniteReplaySampler(ReplaySampler):
+    """`ReplaySampler` for runs counted in iterations: one epoch after the other, from anywhere.
+
+    Attributes:
+        start: draws of this process to leave out at the beginning.
+    """
+
+    start = 0
+
+    def __iter__(self) -> Iterator[Draw]:
+        self.epoch, skip = divmod(self.start, self.num_samples)
+        while True:
+            yield from islice(super().__iter__(), skip, None)
+            skip, self.epoch = 0, self.epoch + 1
 
 
 def seed_everything(seed: tuple[int, ...]) -> None:

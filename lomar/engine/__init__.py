@@ -8,12 +8,14 @@ from lomar.engine.hooks import (
     UnreadableImagesHook,
 )
 from lomar.engine.launch import load_config, train_parser
+from lomar.engine.loops import ReplayIterLoop
 from lomar.engine.optim import LayerGroups
 from lomar.engine.runner import Runner
 
 __all__ = [
     'LayerGroups',
     'ModelSummaryHook',
+    'ReplayIterLoop',
     'Runner',
     'SafeCheckpointHook',
     'StepSeedHook',

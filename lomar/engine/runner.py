@@ -8,8 +8,11 @@ from pathlib import Path
 import mmcv
 import mmengine
 import torch
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
+
+from lomar.checkpoints import load_file, transfer_backbone
 
 # mmengine's list of hooks, a line at every epoch's end, and deprecations inside mmengine itself.
 NOISE = ('Hooks will be executed', 'Exp name: ', '"FileClient" will be', '"HardDiskBackend" is')
@@ -53,6 +56,31 @@ class Runner(MMEngineRunner):
         )
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio
+
+    def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
+        """Load weights to go on from (`resume`), to test, or to start another task from.
+
+        A model that is to be tested or resumed has to be in the file to the last weight. A model
+        that is to be trained takes the backbone from it, whichever project the file comes from.
+
+        Raises:
+            TransferError: weights do not fit; says which. `transfer=dict(allow=[...])` in the config
+                names patterns that may be left over.
+        """
+        if self._resume or self._train_loop is None:
+            return super().load_checkpoint(filename, map_location, strict=True)
+        content = load_file(filename, map_location)
+        weights = content.get('state_dict', content.get('model', content))
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        if weights.keys() == model.state_dict().keys():
+            model.load_state_dict(weights)
+            self.logger.info(f'All weights of the model loaded from {filename}')
+        else:
+            allow = self.cfg.get('transfer', {}).get('allow', ())
+            report = transfer_backbone(weights, model.backbone, allow)
+            self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+        self._has_loaded = True
+        return content
 
     def load_or_resume(self) -> None:
         """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""

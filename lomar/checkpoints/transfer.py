@@ -1,0 +1,160 @@
+"""From the weights of one model to another: names, sizes, and a report that leaves nothing out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from torch import Tensor, nn
+
+# mmpretrain's names of a vision transformer, in order; timm's are the original MAE's and LoMaR's.
+FROM_MMPRETRAIN = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'^layers\.(\d+)\.ln(\d)\.', r'blocks.\1.norm\2.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
+    (r'^layers\.(\d+)\.', r'blocks.\1.'),
+    (r'^ln1\.', 'norm.'),
+    (r'^ln2\.', 'fc_norm.'),
+)
+# What a backbone for another task has no use for: parts of the pretraining and of other tasks.
+LEFT_OUT = (
+    'mask_token',
+    'cls_token',
+    'norm.*',
+    'fc_norm.*',
+    'decoder*',
+    'encoder_pred.*',
+    'head.*',
+)
+# New in a detector, and zero at the start, so that they change nothing until they are trained.
+NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
+
+
+class TransferError(ValueError):
+    """Weights that would not do what the user expects of them; the message holds the report."""
+
+
+@dataclass
+class Report:
+    """What became of every weight, by the names of the model that takes them.
+
+    Attributes:
+        matched: loaded as they are.
+        resized: loaded after a change of size, with both shapes.
+        missing: parameters of the model that keep their initial values.
+        left_out: weights that the model has no use for, as expected.
+        unexpected: weights that the model has no place for, for which there is no explanation.
+    """
+
+    matched: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = []
+        for kind, names in vars(self).items():
+            shown = ', '.join(_collapsed(names)[:6]) if kind != 'matched' else ''
+            lines.append(f'  {kind.replace("_", " "):<10} {len(names):>4}  {shown}'.rstrip())
+        return '\n'.join(lines)
+
+
+def backbone_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the backbone by timm's names, whatever model and project they come from.
+
+    Understood are this package's models, the original LoMaR and MAE code, timm, and mmpretrain.
+    """
+    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    if any(name.startswith('backbone.') for name in weights):
+        weights = {
+            name.removeprefix('backbone.'): value
+            for name, value in weights.items()
+            if name.startswith('backbone.')
+        }
+    renamed = {}
+    for name, value in weights.items():
+        for pattern, replacement in FROM_MMPRETRAIN:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
+
+
+def transfer_backbone(
+    state_dict: dict[str, Tensor], backbone: nn.Module, allow: Sequence[str] = ()
+) -> Report:
+    """Load pretrained weights into an `RPEViT` and say what became of each.
+
+    Absolute positions are resized to the backbone's grid and the patch embedding to its patch size.
+
+    Args:
+        allow: patterns of names that may be missing or unexpected.
+
+    Raises:
+        TransferError: a weight of the backbone did not load, or one has no place.
+    """
+    weights, own, report = backbone_weights(state_dict), backbone.state_dict(), Report()
+    if 'pos_embed' in weights and any('.rpe_' in name for name in weights):
+        # LoMaR's original files carry a table that no LoMaR model ever added.
+        del weights['pos_embed']
+        report.left_out.append('pos_embed')
+    loaded = {}
+    for name, value in weights.items():
+        if name not in own:
+            known = any(fnmatch(name, pattern) for pattern in (*LEFT_OUT, *allow))
+            (report.left_out if known else report.unexpected).append(name)
+            continue
+        fitted = _fit(name, value, backbone)
+        if fitted.shape != own[name].shape:
+            shapes = f'{tuple(value.shape)} -> {tuple(own[name].shape)}'
+            report.unexpected.append(f'{name} {shapes}')
+            continue
+        if fitted.shape == value.shape:
+            report.matched.append(name)
+        else:
+            shapes = f'{tuple(value.shape)} -> {tuple(fitted.shape)}'
+            report.resized.append(f'{name} {shapes}')
+        loaded[name] = fitted
+    report.missing = [name for name in own if name not in loaded]
+    backbone.load_state_dict(loaded, strict=False)
+    lost = [n for n in report.missing if not any(fnmatch(n, p) for p in (*NEW, *allow))]
+    if lost or report.unexpected:
+        raise TransferError(_explain(report, lost))
+    return report
+
+
+def _fit(name: str, value: Tensor, backbone: nn.Module) -> Tensor:
+    """Resize what has a size: absolute positions and the patch embedding."""
+    if name == 'pos_embed':
+        grid = backbone.grid(backbone.img_size)
+        count = value.shape[1]
+        prefix = 0 if round(count**0.5) ** 2 == count else 1
+        if prefix > int(backbone.with_cls_token):
+            value, prefix = value[:, 1:], 0
+        return resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
+    if name == 'patch_embed.proj.weight' and value.shape[2] != backbone.patch_size:
+        return resample_patch_embed(value, [backbone.patch_size] * 2)
+    return value
+
+
+def _explain(report: Report, lost: list[str]) -> str:
+    hint = ''
+    if 'pos_embed' in report.unexpected:
+        hint = (
+            "\nThe weights were trained with absolute positions: use backbone.position='absolute' "
+            "or 'absolute+decomposed'."
+        )
+    elif any('.rpe_' in name for name in report.unexpected):
+        hint = "\nThe weights were trained with iRPE: use backbone.position='irpe'."
+    return (
+        f'the pretrained weights do not fit the backbone: {len(lost)} of its weights did not load, '
+        f'{len(report.unexpected)} have no place in it.\n{report}{hint}\n'
+        'Name another file, or the patterns that may be left over in transfer=dict(allow=[...]).'
+    )
+
+
+def _collapsed(names: list[str]) -> list[str]:
+    """Names with the number of a block as `*`, each once, in order."""
+    return list(dict.fromkeys(re.sub(r'^blocks\.\d+', 'blocks.*', name) for name in names))
