@@ -12,8 +12,9 @@ export PYTHONPATH :=
 install: $(STAMP)
 
 $(STAMP): setup.py constraints.txt
-	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); ok or sys.exit( \
-		f"Python {sys.version.split()[0]} found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
+		"Python %d.%d found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ..." \
+		% sys.version_info[:2])'
 	@case "$(STACK)" in openmmlab|onedl) ;; *) \
 		echo "STACK is '$(STACK)'; allowed: openmmlab, onedl"; exit 1;; esac
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment: install the venv module \
