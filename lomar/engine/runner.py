@@ -1,6 +1,5 @@
 """mmengine's Runner with a readable start and a batch size that counts accumulation."""
 
-import logging
 import platform
 import re
 from pathlib import Path
@@ -11,20 +10,10 @@ import torch
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
 
-# mmengine's list of hooks, a line at every epoch's end, and deprecations inside mmengine itself.
-NOISE = ('Hooks will be executed', 'Exp name: ', '"FileClient" will be', '"HardDiskBackend" is')
-
 
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(MMEngineRunner):
     """Runner that `tools/train.py` uses for every task."""
-
-    def build_logger(self, *args, **kwargs):
-        """mmengine's logger without the lines that tell a user nothing."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            handler.addFilter(_worth_reading)
-        return logger
 
     def _log_env(self, env_cfg: dict) -> None:
         """Say in one line where the run happens; the whole config lies in the work dir."""
@@ -76,7 +65,3 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
         if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
     ]
     return str(max(found, key=lambda path: path.stat().st_mtime_ns)) if found else None
-
-
-def _worth_reading(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(NOISE)
