@@ -4,7 +4,8 @@ STACK ?= openmmlab
 VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
 WORK_DIR ?= work_dirs/demo
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.installed-$(STACK)
+OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 export PYTHONPATH :=
 
 .PHONY: install demo test lint clean
@@ -12,17 +13,22 @@ export PYTHONPATH :=
 install: $(STAMP)
 
 $(STAMP): setup.py constraints.txt
-	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); ok or sys.exit( \
-		f"Python {sys.version.split()[0]} found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
+		"Python %d.%d found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ..." \
+		% sys.version_info[:2])'
 	@case "$(STACK)" in openmmlab|onedl) ;; *) \
 		echo "STACK is '$(STACK)'; allowed: openmmlab, onedl"; exit 1;; esac
+	@test -z "$(OTHER)" || { echo "$(VENV) holds the other stack, whose import names are the same: \
+	name another folder with VENV=..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment: install the venv module \
 	(Debian: apt install python3-venv), or name another interpreter with PYTHON=..."; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-e '.[$(STACK),demo,test]'
-	@# opencv-python needs libGL, which servers lack; the headless build fills the same package.
+	@# opencv-python needs libGL, which servers lack; the headless build of the same version fills
+	@# the same package.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/python -m pip install --quiet \
-		--no-deps --force-reinstall opencv-python-headless
+		--disable-pip-version-check --no-deps --force-reinstall opencv-python-headless==$$( \
+		$(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))')
 	@touch $@
 
 demo: $(STAMP)

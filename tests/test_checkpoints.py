@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import tiny_lomar
 from mmengine.logging import MessageHub
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 from safetensors.torch import save_file
 
@@ -60,6 +61,15 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, save):
     for load in (load_file, lambda path: _load_checkpoint(str(path))):
         with pytest.raises(ValueError, match=r'trap\.pth was refused.*could run code'):
             load(path)
+    assert not trace.exists()
+
+
+def test_code_in_a_file_of_a_model_zoo_is_refused_and_not_run(tmp_path, monkeypatch):
+    trace, path = tmp_path / 'trace', tmp_path / 'trap.pth'
+    torch.save(dict(state_dict=Trap(trace)), path)
+    monkeypatch.setattr(mmengine_checkpoint, 'get_external_models', lambda: {'trap': str(path)})
+    with pytest.raises(pickle.UnpicklingError):
+        _load_checkpoint('openmmlab://trap')
     assert not trace.exists()
 
 

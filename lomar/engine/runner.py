@@ -1,6 +1,5 @@
 """mmengine's Runner with a readable start and a batch size that counts accumulation."""
 
-import logging
 import platform
 import re
 from pathlib import Path
@@ -14,20 +13,10 @@ from mmengine.runner import Runner as MMEngineRunner
 
 from lomar.checkpoints import load_file, transfer_backbone
 
-# mmengine's list of hooks, a line at every epoch's end, and deprecations inside mmengine itself.
-NOISE = ('Hooks will be executed', 'Exp name: ', '"FileClient" will be', '"HardDiskBackend" is')
-
 
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(MMEngineRunner):
     """Runner that `tools/train.py` uses for every task."""
-
-    def build_logger(self, *args, **kwargs):
-        """mmengine's logger without the lines that tell a user nothing."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            handler.addFilter(_worth_reading)
-        return logger
 
     def _log_env(self, env_cfg: dict) -> None:
         """Say in one line where the run happens; the whole config lies in the work dir."""
@@ -61,10 +50,10 @@ class Runner(MMEngineRunner):
         """Load weights to go on from (`resume`), to test, or to start another task from.
 
         A model that is to be tested or resumed has to be in the file to the last weight. A model
-        that is to be trained takes the backbone from it, whichever project the file comes from.
+        that is to be trained takes the backbone from it, whatever project the file is from.
 
         Raises:
-            TransferError: weights do not fit; says which. `transfer=dict(allow=[...])` in the config
+            TransferError: weights do not fit. `transfer=dict(allow=[...])` in the config
                 names patterns that may be left over.
         """
         if self._resume or self._train_loop is None:
@@ -104,7 +93,3 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
         if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
     ]
     return str(max(found, key=lambda path: path.stat().st_mtime_ns)) if found else None
-
-
-def _worth_reading(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(NOISE)
