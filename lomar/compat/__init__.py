@@ -26,5 +26,5 @@ def apply() -> None:
     # mmcv-lite warns that it lacks compiled operators whether or not anything asks for them.
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
-    for name in ('amp', 'fileio', 'initialization', 'log'):
+    for name in ('amp', 'dist', 'fileio', 'initialization', 'log', 'mmcv_ext'):
         import_module(f'lomar.compat.{name}').apply()

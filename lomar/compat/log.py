@@ -5,14 +5,16 @@ import logging
 import mmengine.logging
 from mmengine.logging import MMLogger, print_log
 
-# mmengine's list of hooks, a line at every epoch's end, deprecations inside mmengine itself, and
-# the lane detector of the onedl forks, which misses a compiled operator as soon as it is imported.
+# mmengine's list of hooks, a line at every epoch's end, deprecations inside mmengine itself, what
+# it does not do to layers that no model here has, and the lane detector of the onedl forks, which
+# misses a compiled operator as soon as it is imported.
 NOISE = (
     'Hooks will be executed',
     'Exp name: ',
     '"FileClient" will be',
     '"HardDiskBackend" is',
     'Line NMS is not compiled',
+    'Distributed training is not used',
 )
 
 

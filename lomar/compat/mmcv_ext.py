@@ -1,0 +1,179 @@
+"""mmcv without a compiler: the operators a detector needs, from torchvision and plain PyTorch.
+
+mmcv-lite has no `mmcv._ext`, so `import mmcv.ops`, and with it mmdet, fails. The module put in its
+place knows every name; what it cannot compute raises an error when it is called, not before.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+import torchvision
+from torch import Tensor
+
+LINEAR, GAUSSIAN = 1, 2  # mmcv's numbers for the methods of Soft-NMS; 0 is naive
+AVERAGE = 1  # mmcv's number for this pooling of RoIAlign; 0 is max
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return the indices (K,) of the boxes (N, 4) that NMS keeps, by falling score (N,)."""
+    # torchvision wants one type, and under autocast there are two. It compares with a double, mmcv
+    # with a float32: they would disagree on an IoU that is the threshold.
+    boxes, scores = boxes.float(), scores.float()
+    threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
+    return torchvision.ops.nms(boxes + boxes.new_tensor([0, 0, offset, offset]), scores, threshold)
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Soft-NMS of boxes (N, 4) with scores (N,): the indices (K,) kept, best first.
+
+    The first K rows of `dets` (N, 5) become the boxes with their lowered scores.
+    """
+    boxes, scores = boxes.float(), scores.to(torch.float32, copy=True)
+    kept, rest = [], torch.arange(len(boxes))
+    while len(rest):
+        best = scores[rest].argmax()
+        kept.append(rest[best].item())
+        rest[best] = rest[0]  # mmcv swaps; the order decides between equal scores
+        rest = rest[1:]
+        iou = _iou(boxes[kept[-1]], boxes[rest], offset)
+        if method == GAUSSIAN:
+            scores[rest] *= (-(iou * iou) / sigma).exp()
+        else:
+            weight = 1 - iou if method == LINEAR else torch.zeros_like(iou)
+            scores[rest] *= torch.where(iou >= iou_threshold, weight, 1)
+        rest = _drop(rest, scores[rest] < min_score)
+    dets[: len(kept)] = torch.cat([boxes[kept], scores[kept, None]], dim=1)
+    return torch.tensor(kept, dtype=torch.long)
+
+
+def _iou(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
+    """IoU of one box (4,) with others (N, 4), every sum in mmcv's order."""
+
+    def extent(low, high):
+        return high - low + offset
+
+    area, areas = (extent(b[..., :2], b[..., 2:]).prod(-1) for b in (box, boxes))
+    low, high = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
+    shared = extent(low, high).clamp(min=0).prod(-1)
+    return shared / (area + areas - shared)
+
+
+def _drop(items: Tensor, dropped: Tensor) -> Tensor:
+    """Fill the gaps of the dropped items (N,) from the end, which is the order mmcv leaves."""
+    count = len(items) - int(dropped.sum())
+    left = items[:count].clone()
+    left[dropped[:count]] = items[count:][~dropped[count:]].flip(0)
+    return left
+
+
+def roi_align_forward(
+    features: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill `output` (N, C, h, w) from features (B, C, H, W) and rois (N, 5); no argmax is left."""
+    if pool_mode != AVERAGE:
+        raise missing("RoIAlign with pool_mode='max'")
+    # torchvision has no bfloat16 kernel. Autocast would help here, but not in the backward pass.
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    size = (aligned_height, aligned_width)
+    output.copy_(
+        torchvision.ops.roi_align(
+            features.to(dtype), rois.to(dtype), size, spatial_scale, sampling_ratio, aligned
+        )
+    )
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill `grad_input` (B, C, H, W) from `grad_output` (N, C, h, w) and rois (N, 5)."""
+    dtype = torch.promote_types(grad_output.dtype, torch.float32)
+    grad_input.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            grad_output.to(dtype),
+            rois.to(dtype),
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            sampling_ratio,
+            aligned,
+        )
+    )
+
+
+def compiler() -> str:
+    """Answer mmcv's report of the environment."""
+    return 'not compiled'
+
+
+def missing(name: str) -> NotImplementedError:
+    """Make the error for an operator that is not supplied."""
+    # pip's isolated build has neither PyTorch, without which nothing is compiled, nor the
+    # pkg_resources that mmcv's setup imports.
+    return NotImplementedError(
+        f'{name} needs the compiled operators of mmcv, which are not installed. With a C++ '
+        'compiler (and the CUDA toolkit, for a GPU) they are built by: pip uninstall mmcv-lite; '
+        "pip install 'setuptools>=77,<81' wheel; pip install --no-deps --no-build-isolation "
+        '--no-binary :all: mmcv==2.1.0 (in the onedl stack: onedl-mmcv==2.3.6). Without one, '
+        '`mim install mmcv==2.1.0` (pip install openmim) takes a ready wheel, if there is one for '
+        'this PyTorch and Python.'
+    )
+
+
+class Operators(ModuleType):
+    """Stands for `mmcv._ext`: the functions set on it, and for any other name one that raises."""
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):  # Python's own questions, such as __path__ and __file__
+            raise AttributeError(name)
+
+        def operator(*args, **kwargs):
+            raise missing(name)
+
+        return operator
+
+
+def apply() -> None:
+    """Put `Operators` where mmcv looks for its compiled module, unless that module is there."""
+    if find_spec('mmcv._ext') is not None:
+        return
+    module = Operators('mmcv._ext')
+    # mmengine asks the import system for this module. Without a loader the answer stays "no".
+    module.__spec__ = ModuleSpec(module.__name__, loader=None)
+    for operator in (nms, softnms, roi_align_forward, roi_align_backward):
+        setattr(module, operator.__name__, operator)
+    module.get_compiler_version = module.get_compiling_cuda_version = compiler
+    sys.modules[module.__name__] = module
