@@ -41,6 +41,7 @@ setup(
         ],
         'demo': ['scikit-learn'],  # its two sample photographs
         'tensorboard': ['tensorboard'],
+        'faster': ['faster-coco-eval'],  # the same AP, several times as fast
         'test': ['pytest', 'hypothesis', 'ruff', 'scikit-learn', 'tensorboard'],
     },
 )

@@ -1,4 +1,4 @@
-"""Every config: what its name says, what it builds, and a step of training with it."""
+"""Every pretraining config: what its name says, what it builds, and a step of training with it."""
 
 import re
 
@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 CONFIGS = sorted(
     path.relative_to(ROOT / 'mmconfigs').as_posix()
     for path in (ROOT / 'mmconfigs').rglob('*.py')
-    if '_base_' not in path.parts
+    if '_base_' not in path.parts and 'rcnn' not in path.name
 )
 NAME = re.compile(
     r'(?P<method>lomar|mae)_vit-(?P<arch>\w+)-p(?P<patch>\d+)_(?P<gpus>\d+)xb(?P<batch>\d+)'

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from lomar.checkpoints import load_file
-from lomar.engine import Runner, load_config, train_parser
+from lomar.engine import Runner, train_config, train_parser
 from lomar.engine.runner import latest_checkpoint
 
 CONFIG = ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
@@ -52,7 +52,7 @@ def train(images, work_dir, epochs, *options, code=0):
 
 
 def config(*arguments):
-    return load_config(train_parser().parse_args([str(CONFIG), *map(str, arguments)]))
+    return train_config(train_parser().parse_args([str(CONFIG), *map(str, arguments)]))
 
 
 @pytest.mark.slow
@@ -154,7 +154,11 @@ def test_a_flag_wins_over_options_which_win_over_the_file(photographs, tmp_path)
     assert config(*images).work_dir == f'work_dirs/{CONFIG.stem}'
     cfg = config(*images, '--resume', '--cfg-options', 'resume=False', 'load_from=x')
     assert cfg.resume is True and cfg.load_from is None
-    assert config(*images, '--resume', 'x.pth').load_from == 'x.pth'
+    checkpoint = tmp_path / 'x.pth'
+    with pytest.raises(FileNotFoundError, match=r'load_from: .*x\.pth does not exist'):
+        config(*images, '--resume', checkpoint)
+    checkpoint.touch()
+    assert config(*images, '--resume', checkpoint).load_from == str(checkpoint)
     options = ('--cfg-options', 'train_dataloader.dataset.data_root=/nowhere')
     assert config(*images, *options).train_dataloader.dataset.data_root == str(photographs)
     cfg = config(*images, '--amp', '--no-persistent-workers', '--no-pin-memory')

@@ -10,7 +10,7 @@ def main() -> None:
     """Read the flags and the config, check the data, train."""
     args = lomar.engine.train_parser().parse_args()
     try:
-        cfg = lomar.engine.load_config(args)
+        cfg = lomar.engine.train_config(args)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'tools/train.py: {error}')
     lomar.engine.Runner.from_cfg(cfg).train()

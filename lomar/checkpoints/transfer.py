@@ -96,33 +96,40 @@ def transfer_backbone(
         TransferError: a weight of the backbone did not load, or one has no place.
     """
     weights, own, report = backbone_weights(state_dict), backbone.state_dict(), Report()
-    if 'pos_embed' in weights and any('.rpe_' in name for name in weights):
+    if 'pos_embed' in weights and any('lookup_table' in name for name in weights):
         # LoMaR's original files carry a table that no LoMaR model ever added.
         del weights['pos_embed']
         report.left_out.append('pos_embed')
     loaded = {}
     for name, value in weights.items():
-        if name not in own:
-            known = any(fnmatch(name, pattern) for pattern in (*LEFT_OUT, *allow))
+        place = own.get(name)
+        if place is None:
+            known = _matches(name, (*LEFT_OUT, *allow))
             (report.left_out if known else report.unexpected).append(name)
             continue
-        fitted = _fit(name, value, backbone)
-        if fitted.shape != own[name].shape:
-            shapes = f'{tuple(value.shape)} -> {tuple(own[name].shape)}'
-            report.unexpected.append(f'{name} {shapes}')
-            continue
-        if fitted.shape == value.shape:
-            report.matched.append(name)
-        else:
-            shapes = f'{tuple(value.shape)} -> {tuple(fitted.shape)}'
+        fitted, shapes = (
+            _fit(name, value, backbone),
+            f'{tuple(value.shape)} -> {tuple(place.shape)}',
+        )
+        if fitted.shape != place.shape:
+            known = _matches(name, allow)
+            (report.left_out if known else report.unexpected).append(f'{name} {shapes}')
+        elif fitted.shape != value.shape:
             report.resized.append(f'{name} {shapes}')
-        loaded[name] = fitted
+            loaded[name] = fitted
+        else:
+            report.matched.append(name)
+            loaded[name] = fitted
     report.missing = [name for name in own if name not in loaded]
     backbone.load_state_dict(loaded, strict=False)
-    lost = [n for n in report.missing if not any(fnmatch(n, p) for p in (*NEW, *allow))]
+    lost = [name for name in report.missing if not _matches(name, (*NEW, *allow))]
     if lost or report.unexpected:
         raise TransferError(_explain(report, lost))
     return report
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _fit(name: str, value: Tensor, backbone: nn.Module) -> Tensor:
@@ -146,7 +153,7 @@ def _explain(report: Report, lost: list[str]) -> str:
             "\nThe weights were trained with absolute positions: use backbone.position='absolute' "
             "or 'absolute+decomposed'."
         )
-    elif any('.rpe_' in name for name in report.unexpected):
+    elif any('lookup_table' in name for name in report.unexpected):
         hint = "\nThe weights were trained with iRPE: use backbone.position='irpe'."
     return (
         f'the pretrained weights do not fit the backbone: {len(lost)} of its weights did not load, '

@@ -1,5 +1,6 @@
 """Training: runner, hooks, parameter groups and the command line."""
 
+from lomar.engine.flags import test_parser, train_parser
 from lomar.engine.hooks import (
     ModelSummaryHook,
     SafeCheckpointHook,
@@ -7,9 +8,10 @@ from lomar.engine.hooks import (
     ThroughputHook,
     UnreadableImagesHook,
 )
-from lomar.engine.launch import load_config, train_parser
+from lomar.engine.launch import test_config, train_config
 from lomar.engine.loops import ReplayIterLoop
 from lomar.engine.optim import LayerGroups
+from lomar.engine.record import write_metrics
 from lomar.engine.runner import Runner
 
 __all__ = [
@@ -21,6 +23,9 @@ __all__ = [
     'StepSeedHook',
     'ThroughputHook',
     'UnreadableImagesHook',
-    'load_config',
+    'test_config',
+    'test_parser',
+    'train_config',
     'train_parser',
+    'write_metrics',
 ]

@@ -2,10 +2,11 @@
 
 import argparse
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from lomar.datasets import check_images
@@ -13,54 +14,14 @@ from lomar.datasets import check_images
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def train_parser() -> argparse.ArgumentParser:
-    """Flags of `tools/train.py`: the union of mmdet's and mmpretrain's, and the data by name."""
-    parser = argparse.ArgumentParser(
-        description='Train a model.',
-        epilog='A flag wins over --cfg-options, which wins over the config file.',
-    )
-    add = parser.add_argument
-    add('config', help='config file')
-    add('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
-    add(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from a checkpoint, without a name from the newest in the work dir',
-    )
-    add('--amp', action='store_true', help='mixed precision: bf16, else fp16; fp32 on a CPU')
-    add('--no-validate', action='store_true', help='do not evaluate while training')
-    add(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate by GPUs x batch x accumulation / base_batch_size',
-    )
-    add('--no-pin-memory', action='store_true', help='pin_memory=False in all dataloaders')
-    add('--no-persistent-workers', action='store_true', help='restart workers every epoch')
-    add('--train-images', metavar='PATH', help='train on a folder or a text list of images')
-    add('--val-images', metavar='PATH', help='images that the reconstruction pictures show')
-    add('--tensorboard', action='store_true', help='log for TensorBoard as well')
-    add(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
-    )
-    add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
-    add('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
-    return parser
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config that `args` names and apply the flags to it.
+def train_config(args: argparse.Namespace) -> Config:
+    """Read the config that the flags of `tools/train.py` name and apply them to it.
 
     Raises:
-        ValueError: a flag or a key that does not fit the config.
-        FileNotFoundError: training images are missing.
+        ValueError: a flag, a key or an annotation file that does not fit.
+        FileNotFoundError: data or a checkpoint are missing.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
-    _merge_options(cfg, args.cfg_options or {})
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    cfg.launcher = args.launcher
+    cfg = _read(args)
     if args.resume:
         cfg.resume, cfg.load_from = True, None if args.resume == 'auto' else args.resume
     if args.no_validate:
@@ -71,27 +32,71 @@ def load_config(args: argparse.Namespace) -> Config:
         _enable_auto_scale(cfg)
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
-    _set_images(cfg, args.train_images, args.val_images)
-    _set_loaders(cfg, args.no_pin_memory, args.no_persistent_workers)
-    if not torch.cuda.is_available():
-        cfg.env_cfg.dist_cfg.backend = 'gloo'
-    check_data(cfg)
+    _set_data(cfg, args, ('train', 'val'))
+    if cfg.get('load_from') and not Path(cfg.load_from).expanduser().is_file():
+        raise FileNotFoundError(
+            f'load_from: {cfg.load_from} does not exist. Name the pretrained weights with '
+            '--cfg-options load_from=FILE, or load_from=None to begin at random'
+        )
     return cfg
 
 
-def check_data(cfg: Config) -> None:
-    """Look for the training images before anything is built.
+def test_config(args: argparse.Namespace) -> Config:
+    """As `train_config`, for the flags of `tools/test.py`."""
+    cfg = _read(args)
+    if not cfg.get('test_evaluator'):
+        raise ValueError(f'{args.config}: there is nothing to test, it has no test_evaluator')
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.custom_hooks = []  # they are about training
+    if args.out:
+        cfg.test_evaluator.out = args.out
+    if args.show or args.show_dir:
+        show_dir = args.show_dir and str(Path(args.show_dir).resolve())
+        cfg.default_hooks.visualization.update(
+            draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=show_dir
+        )
+    if args.amp:
+        cfg.test_cfg.fp16 = torch.cuda.is_available()
+    _set_data(cfg, args, ('test',))
+    if args.tta:
+        _augment_tests(cfg)
+    return cfg
+
+
+def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
+    """Look at the data of `splits` before anything is built.
 
     Raises:
         FileNotFoundError: says what layout is allowed and how to make the embedded dataset.
+        ValueError: annotations that cannot be trained on; names every fault.
     """
-    dataset = cfg.train_dataloader.dataset
-    if dataset.type == 'UnlabelledImages':
-        check_images(dataset.data_root)
+    if _detects(cfg):
+        from lomar.detection import check_config, stop_on_errors  # imports mmdet
+
+        stop_on_errors(check_config(cfg, splits).values())
+    elif cfg.train_dataloader.dataset.type == 'UnlabelledImages':
+        check_images(cfg.train_dataloader.dataset.data_root)
+
+
+def _read(args: argparse.Namespace) -> Config:
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    _merge_options(cfg, args.cfg_options or {})
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.launcher = args.launcher
+    for name in LOADERS:
+        if cfg.get(name):
+            # Both are refused, or warned about, where they make no sense.
+            loader = cfg[name]
+            loader.pin_memory = torch.cuda.is_available() and not args.no_pin_memory
+            loader.persistent_workers = loader.num_workers > 0 and not args.no_persistent_workers
+    return cfg
 
 
 def _merge_options(cfg: Config, options: dict) -> None:
-    known = set(cfg) | set(Runner.__init__.__code__.co_varnames)
+    known = set(cfg) | set(Runner.__init__.__code__.co_varnames) | {'transfer'}
     for key in options:
         if key.split('.')[0] not in known:
             raise ValueError(
@@ -110,24 +115,40 @@ def _enable_auto_scale(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def _set_images(cfg: Config, train: str | None, val: str | None) -> None:
-    if train:
-        if cfg.train_dataloader.dataset.type != 'UnlabelledImages':
-            raise ValueError(
-                '--train-images: the config trains on '
-                f'{cfg.train_dataloader.dataset.type}; allowed with UnlabelledImages'
-            )
-        cfg.train_dataloader.dataset.data_root = train
-    for hook in cfg.get('custom_hooks', ()):
-        if hook.type == 'ReconstructionHook' and (train or val):
-            hook.images = val  # None: the training images
+def _set_data(cfg: Config, args: argparse.Namespace, splits: tuple[str, ...]) -> None:
+    """Put the data that flags name into the config, and check it."""
+    train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
+    if _detects(cfg):
+        from lomar.detection import use_files  # imports mmdet
+
+        use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
+    elif train_ann or args.val_ann:
+        raise ValueError('--train-ann and --val-ann belong to detection configs')
+    else:
+        if train_images:
+            cfg.train_dataloader.dataset.data_root = train_images
+        for hook in cfg.get('custom_hooks', ()):
+            if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
+                hook.images = args.val_images  # None: the training images
+    check_data(cfg, splits)
 
 
-def _set_loaders(cfg: Config, no_pin_memory: bool, no_persistent_workers: bool) -> None:
-    for name in LOADERS:
-        loader = cfg.get(name)
-        if not loader:
-            continue
-        # Both are refused, or warned about, where they make no sense.
-        loader.pin_memory = torch.cuda.is_available() and not no_pin_memory
-        loader.persistent_workers = loader.num_workers > 0 and not no_persistent_workers
+def _detects(cfg: Config) -> bool:
+    return cfg.default_scope == 'mmdet'
+
+
+def _augment_tests(cfg: Config) -> None:
+    """Test every image as it is and flipped, and merge the boxes."""
+    *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
+    pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
+    cfg.test_dataloader.dataset.pipeline = [
+        *steps,
+        dict(type='TestTimeAug', transforms=[flips, [pack]]),
+    ]
+    cfg.test_evaluator.metric = 'bbox'
+    cfg.model = dict(
+        type='BoxTTAModel',
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        module=cfg.model,
+    )

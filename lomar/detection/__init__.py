@@ -1,0 +1,24 @@
+"""What touches mmdet; a config names this package in `custom_imports`.
+
+Importing it takes seconds, which pretraining is spared.
+"""
+
+from lomar.detection.checks import Report, check_coco, stop_on_errors
+from lomar.detection.coco import class_names, normalised_coco, read_coco
+from lomar.detection.files import CocoFiles, check_config, use_files
+from lomar.detection.metric import CocoAP
+from lomar.detection.tta import BoxTTAModel
+
+__all__ = [
+    'BoxTTAModel',
+    'CocoAP',
+    'CocoFiles',
+    'Report',
+    'check_coco',
+    'check_config',
+    'class_names',
+    'normalised_coco',
+    'read_coco',
+    'stop_on_errors',
+    'use_files',
+]

@@ -1,0 +1,212 @@
+"""COCO annotation files: reading them, and what each annotation means."""
+
+import json
+import math
+import os
+import sys
+from operator import mul
+
+from pycocotools import mask as rle
+
+LISTS = ('images', 'annotations', 'categories')
+LAYOUT = """\
+A dataset is a COCO json file and the folder that its file names are relative to:
+    data/mine/annotations/train.json     --train-ann
+    data/mine/train/000001.jpg           --train-images
+and the same for validation, --val-ann and --val-images. The embedded dataset has this layout:
+    python tools/make_shapes.py --out data/shapes"""
+BOX = 'its box is below one pixel or outside the image'
+MASK = 'its segmentation has no pixel, or no polygon of three finite points near the image'
+
+
+class WrongEntry(ValueError):
+    """An annotation that says nothing certain: `kind` is the same for all of its sort."""
+
+    def __init__(self, kind: str, detail: object = ''):
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
+
+
+def read_coco(path: str | os.PathLike) -> dict:
+    """Read an annotation file.
+
+    Raises:
+        FileNotFoundError: there is none; says what layout is expected.
+        ValueError: no json, or without the three lists of objects in COCO's format.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'Annotations: {path} does not exist.\n{LAYOUT}')
+    try:
+        with open(path, encoding='utf-8-sig') as file:  # Windows' editors write the mark
+            coco = json.load(file)
+    except ValueError as error:
+        raise ValueError(f'{path}: this is no json: {error}') from error
+    found = sorted(coco) if isinstance(coco, dict) else type(coco).__name__
+    for name in LISTS:
+        if not isinstance(coco, dict) or not isinstance(coco.get(name), list):
+            raise ValueError(
+                f"{path}: no list '{name}'; expected is an object with the lists "
+                f'{", ".join(LISTS)}, found {short(found)}'
+            )
+    for index, category in enumerate(coco['categories']):
+        named = isinstance(category, dict) and isinstance(category.get('name'), str)
+        if not named or type(category.get('id')) is not int:
+            raise ValueError(
+                f'{path}: categories[{index}]: needs an integer id and a name, got '
+                f'{short(category)}'
+            )
+    return coco
+
+
+def class_names(coco: dict) -> tuple[str, ...]:
+    """Names of the categories in the order of their ids, which is the order of the labels."""
+    return tuple(one['name'] for one in sorted(coco['categories'], key=lambda one: one['id']))
+
+
+def normalised_coco(coco: dict, masks: bool = True) -> dict:
+    """The annotations that `check_coco` accepts, with all that evaluation needs.
+
+    Categories are in the order of their ids, `area` and `iscrowd` are there, and what training
+    leaves out is left out. Ids of images and categories stay; annotations are numbered from 1,
+    for pycocotools takes the id 0 for "no match".
+
+    Args:
+        masks: whether masks are evaluated; else there are none in the result.
+    """
+    images = {image['id']: image for image in coco['images']}
+    kept = []
+    for annotation in coco['annotations']:
+        image = images[annotation['image_id']]
+        try:
+            cleaned, _ = clean(annotation, image, masks)
+        except WrongEntry:  # boxes only
+            cleaned, _ = clean(annotation, image, False)
+        if cleaned:
+            kept.append({**cleaned, 'id': len(kept) + 1})
+    categories = sorted(coco['categories'], key=lambda one: one['id'])
+    return {
+        'info': coco.get('info', {}),
+        'images': coco['images'],
+        'annotations': kept,
+        'categories': categories,
+    }
+
+
+def clean(annotation: dict, image: dict, masks: bool) -> tuple[dict | None, str]:
+    """The annotation as training and evaluation take it, or None and why it is left out.
+
+    It has a positive `area` in pixels, of the mask if there is one; `iscrowd` 0 or 1, which is a
+    region to ignore; and if `masks`, a `segmentation` that pycocotools can rasterise.
+
+    Raises:
+        WrongEntry: box or segmentation are missing or malformed.
+    """
+    box = annotation.get('bbox')
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        raise WrongEntry('bbox is not four finite numbers: ', box)
+    x, y, w, h = box
+    inside_w = min(x + w, image['width']) - max(x, 0)
+    inside_h = min(y + h, image['height']) - max(y, 0)
+    if min(w, h) < 1 or min(inside_w, inside_h) <= 0:
+        return None, BOX
+    cleaned = {key: annotation[key] for key in ('id', 'image_id', 'category_id', 'bbox')}
+    cleaned['iscrowd'] = int(bool(annotation.get('iscrowd') or annotation.get('ignore')))
+    area = annotation.get('area')
+    known = is_number(area) and area > 0
+    if masks:
+        size = int(image['height']), int(image['width'])
+        cleaned['segmentation'] = _usable(annotation.get('segmentation'), *size)
+        if not cleaned['segmentation']:
+            return None, MASK
+        if not known:
+            area = _mask_area(cleaned['segmentation'], *size)
+    elif not known:
+        area = w * h
+    return {**cleaned, 'area': area}, ''
+
+
+def is_number(value: object) -> bool:
+    """Whether a value from a json file is a finite number."""
+    # A json integer may be too large for math.isfinite.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def short(value: object) -> str:
+    """A value as text, without the most of it if it is long."""
+    text = str(value)
+    return text if len(text) <= 300 else f'{text[:300]} ...'
+
+
+def _usable(segmentation: object, height: int, width: int) -> list | dict | None:
+    """The polygons that cover a pixel, or the RLE; nothing if that is nothing."""
+    if not segmentation:
+        raise WrongEntry(
+            'segmentation is missing, and the config trains masks; boxes only? use a faster-rcnn '
+            'config'
+        )
+    if isinstance(segmentation, dict):
+        runs = _runs(segmentation, height, width)
+        return segmentation if any(runs[1::2]) else None
+    if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
+        raise WrongEntry('segmentation is no list of polygons and no RLE: ', segmentation)
+    try:
+        return [one for one in segmentation if _covers_pixels(one, height, width)]
+    except (TypeError, OverflowError):
+        raise WrongEntry('segmentation has polygons not of numbers: ', segmentation) from None
+
+
+def _covers_pixels(polygon: list[float], height: int, width: int) -> bool:
+    """Whether [x, y, ...] has three points, an area of a pixel, and is near the image."""
+    if not all(map(math.isfinite, polygon)) or len(polygon) < 6 or len(polygon) % 2:
+        return False
+    xs, ys = polygon[::2], polygon[1::2]
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return False
+    # pycocotools walks along every edge, and a stray 1e9 takes all of the memory.
+    if left < -width or right > 2 * width or top < -height or bottom > 2 * height:
+        return False
+    turned = sum(map(mul, xs, ys[1:] + ys[:1])) - sum(map(mul, xs[1:] + xs[:1], ys))
+    return abs(turned) >= 2
+
+
+def _runs(segmentation: dict, height: int, width: int) -> list[int]:
+    """Lengths of the runs of an RLE, off and on by turns; pycocotools would trust any."""
+    size, counts = segmentation.get('size'), segmentation.get('counts')
+    if size != [height, width]:
+        raise WrongEntry(
+            'the size of the RLE is not the [height, width] of the image: ',
+            f'{size}, the image has {[height, width]}',
+        )
+    if isinstance(counts, str):
+        counts = _decompressed(counts)
+    if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
+        raise WrongEntry('the counts of the RLE are neither numbers nor their compressed text')
+    if sum(counts) != height * width:
+        raise WrongEntry(
+            'the counts of the RLE do not add up to the image: ',
+            f'{sum(counts)} of {height * width} pixels',
+        )
+    return counts
+
+
+def _decompressed(text: str) -> list[int] | None:
+    """Numbers of COCO's compressed counts: 5 bits a character, differences from the third on."""
+    runs, number, shift = [], 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            return None
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last character of a number, of which 16 is the sign
+            number -= (bits & 16) << 1 << (shift - 5)
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number, shift = 0, 0
+    return None if shift else runs
+
+
+def _mask_area(segmentation: list | dict, height: int, width: int) -> float:
+    if isinstance(segmentation, dict):
+        return float(sum(_runs(segmentation, height, width)[1::2]))
+    return float(rle.area(rle.merge(rle.frPyObjects(segmentation, height, width))))

@@ -1,0 +1,21 @@
+_base_ = './runtime.py'
+
+default_scope = 'mmdet'
+custom_imports = dict(imports=['lomar', 'lomar.detection'], allow_failed_imports=False)
+
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=5, save_best='coco/bbox_mAP'),
+    visualization=dict(type='DetVisualizationHook'),
+)
+log_processor = dict(by_epoch=False)
+custom_hooks = [
+    dict(type='StepSeedHook'),
+    dict(type='ModelSummaryHook'),
+    dict(type='ThroughputHook'),
+]
+visualizer = dict(
+    _delete_=True, type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
+
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

@@ -1,0 +1,16 @@
+_base_ = 'mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
+
+# Patches of 14 in pretraining are resampled to 16 when the weights are loaded.
+model = dict(
+    backbone=dict(arch='huge', global_blocks=(7, 15, 23, 31), drop_path_rate=0.5),
+    neck=dict(in_channels=1280),
+)
+# detectron2's config for ViT-H spares nothing from decay.
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.9, no_decay=[]))
+load_from = 'work_dirs/lomar_vit-huge-p14_8xb512-amp-coslr-1600e_in1k/epoch_1600.pth'
+
+train_cfg = dict(max_iters=138281)  # 184375 x 3/4; the warm-up is a fraction, so it shrinks too
+param_scheduler = [
+    dict(_base_.param_scheduler[0], end=250 * 3 // 4),
+    dict(_base_.param_scheduler[1], end=138281, milestones=[122916, 133159]),
+]

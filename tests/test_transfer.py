@@ -1,0 +1,114 @@
+"""Pretrained backbones from this package, the original code and mmpretrain, and what is refused."""
+
+import pytest
+import torch
+from conftest import TINY_ARCH, randomised, tiny_lomar
+from mmengine.registry import MODELS, init_default_scope
+
+from lomar.checkpoints import TransferError, transfer_backbone
+from lomar.models import RPEViT
+
+
+def detector_backbone(position='irpe', patch_size=8, **settings):
+    return RPEViT(
+        TINY_ARCH,
+        96,
+        patch_size,
+        out_type='featmap',
+        with_cls_token=False,
+        final_norm=False,
+        position=position,
+        window_size=4,
+        global_blocks=[2],
+        **settings,
+    )
+
+
+@pytest.fixture
+def mae():
+    """mmpretrain's MAE at the fixtures' size."""
+    init_default_scope('mmpretrain')
+    arch = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=192)
+    return randomised(
+        MODELS.build(
+            dict(
+                type='MAE',
+                backbone=dict(type='MAEViT', arch=arch, img_size=64, patch_size=8),
+                neck=dict(
+                    type='MAEPretrainDecoder',
+                    num_patches=64,
+                    patch_size=8,
+                    embed_dim=48,
+                    decoder_embed_dim=16,
+                    decoder_depth=1,
+                    decoder_num_heads=2,
+                ),
+                head=dict(
+                    type='MAEPretrainHead',
+                    patch_size=8,
+                    loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+                ),
+            )
+        )
+    )
+
+
+def test_from_this_package():
+    lomar, backbone = randomised(tiny_lomar()), detector_backbone()
+    report = transfer_backbone(lomar.state_dict(), backbone)
+    assert report.missing == report.unexpected == report.resized == []
+    assert sorted(report.left_out) == ['cls_token', 'mask_token', 'norm.bias', 'norm.weight']
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, lomar.backbone.state_dict()[name]), name
+
+
+def test_from_the_original_code(official):
+    _, weights, _ = official('official_pretrain_tiny.npz')
+    backbone = detector_backbone()
+    report = transfer_backbone(weights, backbone)
+    assert len(report.matched) == len(backbone.state_dict()) and report.missing == []
+    # Its position table was never added to anything.
+    assert 'pos_embed' in report.left_out
+
+
+def test_from_mmpretrain_gives_the_same_features(mae):
+    backbone = RPEViT(TINY_ARCH, 64, 8, out_type='raw', position='absolute')
+    report = transfer_backbone(mae.state_dict(), backbone)
+    assert report.missing == report.unexpected == []
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    mae.backbone.out_type = 'raw'
+    mae.eval()
+    expected = mae.backbone(images, mask=None)[-1]
+    torch.testing.assert_close(backbone.eval()(images)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_absolute_positions_and_patches_are_resized(mae):
+    backbone = detector_backbone('absolute+decomposed', patch_size=12)
+    report = transfer_backbone(mae.state_dict(), backbone)
+    assert [line.split()[0] for line in report.resized] == ['pos_embed', 'patch_embed.proj.weight']
+    # New in ViTDet, and zero, so that nothing changes before they are trained.
+    assert all('rel_pos' in name for name in report.missing) and len(report.missing) == 6
+    assert 'resized       2  pos_embed (1, 65, 48) -> (1, 64, 48)' in str(report)
+
+
+def test_what_does_not_fit_is_refused(mae, official):
+    _, weights, _ = official('official_pretrain_tiny.npz')
+    with pytest.raises(TransferError, match=r"trained with absolute positions: use .*'absolute'"):
+        transfer_backbone(mae.state_dict(), detector_backbone())
+    with pytest.raises(TransferError, match=r"trained with iRPE: use backbone\.position='irpe'"):
+        transfer_backbone(weights, detector_backbone('absolute'))
+    with pytest.raises(TransferError, match=r'41 of its weights did not load'):
+        transfer_backbone({'model.layer1.weight': torch.ones(1)}, detector_backbone())
+    del weights['blocks.1.mlp.fc1.weight']
+    weights['blocks.2.attn.qkv.weight'] = torch.ones(3, 3)
+    weights['blocks.2.extra'] = torch.ones(1)
+    with pytest.raises(TransferError) as refused:
+        transfer_backbone(weights, detector_backbone())
+    for name in (
+        'blocks.*.mlp.fc1.weight',
+        'blocks.*.attn.qkv.weight (3, 3) -> (144, 48)',
+        'extra',
+    ):
+        assert name in str(refused.value)
+    allow = ['blocks.1.mlp.fc1.weight', 'blocks.2.*']
+    assert transfer_backbone(weights, detector_backbone(), allow).matched
