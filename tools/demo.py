@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from lomar.datasets import list_images
 from lomar.visualization.curves import read_scalars
 
 TOOLS = Path(__file__).resolve().parent
@@ -25,8 +26,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for everything')
     parser.add_argument('--images', help='pretrain on these images, a folder or text list')
-    parser.add_argument('--epochs', type=int, help="instead of the config's")
-    parser.add_argument('--train', type=int, default=4000, help='images of the embedded dataset')
+    parser.add_argument('--epochs', type=int, help="end early, before the config's schedule does")
+    parser.add_argument('--train', type=int, default=4000, help='images an epoch')
     return parser.parse_args()
 
 
@@ -37,6 +38,14 @@ def run(tool: str, *arguments: object) -> None:
     done = subprocess.run(command, check=False)
     if done.returncode:
         sys.exit(done.returncode)
+
+
+def write_list(images: str, count: int, out: Path) -> None:
+    """List `count` of the user's images, evenly spaced, or repeated where there are fewer."""
+    paths = [str(Path(path).resolve()) for path in list_images(images)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text('\n'.join(paths[i * len(paths) // count] for i in range(count)))
+    print(f'{len(paths)} images in {images}, {count} draws an epoch')
 
 
 def write_photographs(folder: Path) -> list[Path]:
@@ -52,8 +61,10 @@ def write_photographs(folder: Path) -> list[Path]:
 def main() -> None:
     args, start = parse_args(), time.time()
     work = Path(args.work_dir)
-    images, shown = args.images, args.images
-    if not images:
+    if args.images:
+        images, shown = work / 'images.txt', args.images
+        write_list(args.images, args.train, images)
+    else:
         run('make_shapes.py', '--out', work / 'shapes', '--train', args.train, '--val', 200)
         images, shown = work / 'shapes/train', work / 'shapes/val'
     run(
