@@ -82,11 +82,12 @@ def test_demo(tmp_path):
 
 @pytest.mark.slow
 def test_demo_on_ones_own_images(photographs, tmp_path):
-    options = ('--images', photographs, '--work-dir', tmp_path, '--epochs', 1, '--train', 36)
+    work = tmp_path / 'work'
+    options = ('--images', photographs, '--work-dir', work, '--epochs', 1, '--train', 36)
     assert 'reconstructions of your images' in run('demo.py', *options)
-    drawn = (tmp_path / 'images.txt').read_text().splitlines()
+    drawn = (work / 'images.txt').read_text().splitlines()
     assert {drawn.count(str(path)) for path in photographs.iterdir()} == {4, 5}  # 36 of 8
-    assert (tmp_path / 'pretrain/reconstructions/iter_0000002.png').exists()
+    assert (work / 'pretrain/reconstructions/iter_0000002.png').exists()
 
 
 @pytest.mark.slow

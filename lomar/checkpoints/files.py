@@ -81,8 +81,13 @@ def load_url(url: str, **kwargs) -> dict:
         return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
 
 
+def load_from_disk(path: str, map_location=None) -> dict:
+    """`load_file` as mmengine calls it, which logs what stands behind `load_from_`."""
+    return load_file(path, map_location)
+
+
 # Checkpoints named in configs (`load_from`, `init_cfg`) and resumed runs come through here.
-CheckpointLoader.register_scheme(prefixes='', loader=load_file, force=True)
+CheckpointLoader.register_scheme(prefixes='', loader=load_from_disk, force=True)
 mmengine_checkpoint.load_url = load_url
 # The onedl forks load other schemes with this; theirs answers a refusal by running the file.
 mmengine_checkpoint._safe_torch_load = partial(torch.load, weights_only=True)

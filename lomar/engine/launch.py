@@ -33,11 +33,11 @@ def train_config(args: argparse.Namespace) -> Config:
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
     _set_data(cfg, args, ('train', 'val'))
-    if cfg.get('load_from') and not Path(cfg.load_from).expanduser().is_file():
-        raise FileNotFoundError(
-            f'load_from: {cfg.load_from} does not exist. Name the pretrained weights with '
-            '--cfg-options load_from=FILE, or load_from=None to begin at random'
-        )
+    _check_checkpoint(
+        cfg,
+        'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to begin '
+        'at random',
+    )
     return cfg
 
 
@@ -60,6 +60,7 @@ def test_config(args: argparse.Namespace) -> Config:
     if args.amp:
         cfg.test_cfg.fp16 = torch.cuda.is_available()
     _set_data(cfg, args, ('test',))
+    _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     if args.tta:
         _augment_tests(cfg)
     return cfg
@@ -78,6 +79,12 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
         stop_on_errors(check_config(cfg, splits).values())
     elif cfg.train_dataloader.dataset.type == 'UnlabelledImages':
         check_images(cfg.train_dataloader.dataset.data_root)
+
+
+def _check_checkpoint(cfg: Config, advice: str) -> None:
+    name = cfg.get('load_from')
+    if name and '://' not in name and not Path(name).expanduser().is_file():
+        raise FileNotFoundError(f'load_from: {name} does not exist; {advice}')
 
 
 def _read(args: argparse.Namespace) -> Config:

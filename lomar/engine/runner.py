@@ -9,9 +9,10 @@ import mmengine
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
+from mmengine.runner import CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 
-from lomar.checkpoints import load_file, transfer_backbone
+from lomar.checkpoints import transfer_backbone
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
@@ -58,7 +59,7 @@ class Runner(MMEngineRunner):
         """
         if self._resume or self._train_loop is None:
             return super().load_checkpoint(filename, map_location, strict=True)
-        content = load_file(filename, map_location)
+        content = CheckpointLoader.load_checkpoint(filename, map_location)
         weights = content.get('state_dict', content.get('model', content))
         model = self.model.module if is_model_wrapper(self.model) else self.model
         if weights.keys() == model.state_dict().keys():
