@@ -162,13 +162,20 @@ def test_a_flag_wins_over_options_which_win_over_the_file(photographs, tmp_path)
     cfg = config(*images, '--work-dir', 'c', '--cfg-options', 'work_dir=b', 'resume=False')
     assert cfg.work_dir == 'c'
     assert config(*images).work_dir == f'work_dirs/{CONFIG.stem}'
-    cfg = config(*images, '--resume', '--cfg-options', 'resume=False', 'load_from=x')
-    assert cfg.resume is True and cfg.load_from is None
     checkpoint = tmp_path / 'x.pth'
     with pytest.raises(FileNotFoundError, match=r'load_from: .*x\.pth does not exist'):
         config(*images, '--resume', checkpoint)
     checkpoint.touch()
     assert config(*images, '--resume', checkpoint).load_from == str(checkpoint)
+    # Without a name: the newest in the work dir, or, at a first start, what the config begins with.
+    resume = (*images, '--resume', '--work-dir', tmp_path / 'w')
+    resume = (*resume, '--cfg-options', 'resume=False', f'load_from={checkpoint}')
+    cfg = config(*resume)
+    assert not cfg.resume and cfg.load_from == str(checkpoint)
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w/epoch_3.pth').touch()
+    cfg = config(*resume)
+    assert cfg.resume is True and cfg.load_from == str(tmp_path / 'w/epoch_3.pth')
     options = ('--cfg-options', 'train_dataloader.dataset.data_root=/nowhere')
     assert config(*images, *options).train_dataloader.dataset.data_root == str(photographs)
     cfg = config(*images, '--amp', '--no-persistent-workers', '--no-pin-memory')

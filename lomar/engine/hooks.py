@@ -95,7 +95,7 @@ class ModelSummaryHook(Hook):
             f'data       {len(loader.dataset)} images, {len(loader)} steps an epoch',
             f'batch      {gpus} process(es) x {batch} x accumulation {accumulation} = '
             f'{gpus * batch * accumulation}',
-            f'schedule   {runner.max_epochs} epochs = {runner.max_iters} steps',
+            f'schedule   {runner.max_iters / len(loader):.4g} epochs = {runner.max_iters} steps',
             f'optimizer  {type(optimizer).__name__}, lr {group["initial_lr"]:.3g} '
             f'({type(runner.optim_wrapper).__name__})',
             f'results    {Path(runner.work_dir).resolve()}',

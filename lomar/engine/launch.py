@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from lomar.datasets import check_images
+from lomar.engine.runner import latest_checkpoint
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -23,7 +25,7 @@ def train_config(args: argparse.Namespace) -> Config:
     """
     cfg = _read(args)
     if args.resume:
-        cfg.resume, cfg.load_from = True, None if args.resume == 'auto' else args.resume
+        _resume(cfg, args.resume)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -79,6 +81,17 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
         stop_on_errors(check_config(cfg, splits).values())
     elif cfg.train_dataloader.dataset.type == 'UnlabelledImages':
         check_images(cfg.train_dataloader.dataset.data_root)
+
+
+def _resume(cfg: Config, checkpoint: str) -> None:
+    """Go on from a checkpoint; with 'auto', from the newest, or begin as without the flag."""
+    if checkpoint == 'auto':
+        checkpoint = latest_checkpoint(cfg.work_dir)
+    if checkpoint is None:
+        begin = cfg.get('load_from') or 'random weights'
+        print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')
+    else:
+        cfg.resume, cfg.load_from = True, checkpoint
 
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:
