@@ -1,4 +1,4 @@
-# make install | demo | test | lint. See README.md.
+# make install | demo | test | lint | compare. See README.md.
 PYTHON ?= python3
 STACK ?= openmmlab
 VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed-$(STACK)
 OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 export PYTHONPATH :=
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint compare clean
 
 install: $(STAMP)
 
@@ -33,6 +33,9 @@ $(STAMP): setup.py constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
+
+compare: $(STAMP)
+	$(BIN)/python tools/compare.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -57,7 +57,7 @@ def test_name_and_content_agree(name):
     assert (cfg.optim_wrapper.type == 'AmpOptimWrapper') == bool(said['amp'])
     assert cfg.train_cfg.max_epochs == int(said['epochs'])
     assert ('imagenet' if said['data'] == 'in1k' else 'shapes') in loader.dataset.data_root
-    side = int(said['px'] or (224 if said['data'] == 'in1k' else 96))
+    side = int(said['px'] or (224 if said['data'] == 'in1k' else 64))
     crop = next(step for step in loader.dataset.pipeline if step.type == 'RandomResizedCrop')
     assert backbone.img_size == crop.scale == side
     if said['method'] == 'mae':

@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 from lomar.datasets import shapes
 
 TRAIN, VAL, SIZE, SEED = 60, 8, 64, 5
+NAMES = shapes.CATEGORIES['shape+texture']
 TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'make_shapes.py'
 
 
@@ -68,7 +69,7 @@ def test_annotations_are_the_visible_pixels(made, split, count):
         assert 1 <= len(annotations) == len(objects) <= 6
         for annotation, (category, mask) in zip(annotations, objects, strict=True):
             ys, xs = np.nonzero(mask)
-            assert coco.cats[annotation['category_id']]['name'] == shapes.CATEGORIES[category]
+            assert coco.cats[annotation['category_id']]['name'] == NAMES[category]
             assert annotation['area'] == mask.sum() >= 16
             assert annotation['bbox'] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
             assert np.array_equal(coco.annToMask(annotation), mask)
@@ -87,14 +88,14 @@ def test_polygons_of_any_mask_rasterise_to_it():
 
 
 def test_categories_need_shape_and_texture(made):
-    pairs = {tuple(name.split()) for name in shapes.CATEGORIES}
+    pairs = {tuple(name.split()) for name in NAMES}
     textures, outlines = ({pair[side] for pair in pairs} for side in (0, 1))
-    assert len(shapes.CATEGORIES) == len(pairs) == len(textures) * len(outlines) >= 8
+    assert len(NAMES) == len(pairs) == len(textures) * len(outlines) >= 8
     assert min(len(textures), len(outlines)) >= 2
     content = json.loads((made / 'annotations' / 'train.json').read_text())
     assert (
         {one['category_id'] for one in content['annotations']}
-        == set(range(1, len(shapes.CATEGORIES) + 1))
+        == set(range(1, len(NAMES) + 1))
         == {one['id'] for one in content['categories']}
     )
 
@@ -105,7 +106,7 @@ def test_objects_hide_parts_of_each_other():
         objects = drawn('train', index)[1]
         assert sum(mask.astype(int) for _, mask in objects).max() == 1, 'masks overlap'
         for category, mask in objects:
-            if not shapes.CATEGORIES[category].endswith('star'):
+            if not NAMES[category].endswith('star'):
                 hull = cv2.convexHull(np.argwhere(mask).astype(np.int32))
                 dented += mask.sum() < 0.9 * cv2.contourArea(hull)
     assert dented >= TRAIN // 10, 'a convex shape is dented only where something covers it'
@@ -131,7 +132,7 @@ def test_a_made_dataset_is_kept_unless_overwriting_is_asked(tmp_path):
 
 
 def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
-    def fail(rng, size):
+    def fail(rng, size, categories):
         raise RuntimeError('stopped')
 
     monkeypatch.setattr(shapes, 'render', fail)
@@ -172,7 +173,7 @@ def test_command(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert '4 images' in done.stdout and '4/4' in done.stderr
-    assert all(name in done.stdout for name in shapes.CATEGORIES)
+    assert all(name in done.stdout for name in NAMES)
     assert len(list((tmp_path / 'shapes' / 'train').glob('*.jpg'))) == 3
 
 
@@ -181,3 +182,18 @@ def test_command_explains_a_refusal(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['make_shapes', '--out', str(tmp_path / 'out'), '--size', '8'])
     with pytest.raises(SystemExit, match='make_shapes: --size must be between 32 and 1024, got 8'):
         runpy.run_path(str(TOOL), run_name='__main__')
+
+
+def test_texture_alone_can_be_the_category(tmp_path):
+    shapes.make_shapes(tmp_path / 'shapes', 30, 1, 64, SEED, workers=1, categories='texture')
+    coco = json.loads((tmp_path / 'shapes/annotations/train.json').read_text())
+    assert [category['name'] for category in coco['categories']] == ['striped', 'checked', 'dotted']
+    assert {one['category_id'] for one in coco['annotations']} == {1, 2, 3}
+    # What was drawn first is the same object either way: its texture is what counts.
+    both, alone = (
+        shapes.render(np.random.default_rng([SEED, 0, 3]), SIZE, categories)[1]
+        for categories in ('shape+texture', 'texture')
+    )
+    assert len(both) == len(alone) and [kind % 3 for kind, _ in both] == [kind for kind, _ in alone]
+    with pytest.raises(ValueError, match=r'must be one of shape\+texture, texture, got colour'):
+        shapes.make_shapes(tmp_path / 'other', 1, 1, 64, SEED, workers=1, categories='colour')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The main job in small: make data, pretrain LoMaR, draw reconstructions and the loss curve.
+"""The main job in small: make data, pretrain LoMaR, train Mask R-CNN from it, look at both.
 
 Every step is a command of this repository; each is printed before it runs.
 """
@@ -19,14 +19,16 @@ from lomar.datasets import list_images
 from lomar.visualization.curves import read_scalars
 
 TOOLS = Path(__file__).resolve().parent
-CONFIG = TOOLS.parent / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
+CONFIGS = TOOLS.parent / 'mmconfigs/shapes'
+PRETRAIN = CONFIGS / 'lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
+DETECT = CONFIGS / 'mask-rcnn_vitdet-tiny-lomar_shapes.py'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for everything')
     parser.add_argument('--images', help='pretrain on these images, a folder or text list')
-    parser.add_argument('--epochs', type=int, help="end early, before the config's schedule does")
+    parser.add_argument('--epochs', type=int, help="end early, before the configs' schedules do")
     parser.add_argument('--train', type=int, default=4000, help='images an epoch')
     return parser.parse_args()
 
@@ -58,40 +60,78 @@ def write_photographs(folder: Path) -> list[Path]:
     return paths
 
 
+def pretrain(args: argparse.Namespace, work: Path, options: list[str]) -> Path:
+    """Pretrain and draw what the model makes of images; returns the checkpoint."""
+    shown = args.images or work / 'shapes/val'
+    images = work / 'shapes/train'
+    if args.images:
+        images = work / 'images.txt'
+        write_list(args.images, args.train, images)
+    folder = work / 'pretrain'
+    data = ('--train-images', images, '--val-images', shown)
+    run('train.py', PRETRAIN, '--work-dir', folder, *data, *options)
+    checkpoint = Path((folder / 'last_checkpoint').read_text())
+    run('plot_loss.py', folder, '--out', work / 'loss.png')
+    photographs = write_photographs(work / 'photographs')
+    drawing = ('--number', 24, '--out', work / 'reconstructions')
+    run('visualize_reconstruction.py', PRETRAIN, checkpoint, *photographs, *drawing)
+    return checkpoint
+
+
+def detect(work: Path, pretrained: Path, options: list[str]) -> dict:
+    """Train a detector from the checkpoint, test it and draw detections; returns its metrics."""
+    shapes, folder = work / 'shapes', work / 'detect'
+    validation = (shapes / 'annotations/val.json', shapes / 'val')
+    flags = ('--val-ann', validation[0], '--val-images', validation[1])
+    training = (
+        '--train-ann',
+        shapes / 'annotations/train.json',
+        '--train-images',
+        shapes / 'train',
+    )
+    start = [*(options or ['--cfg-options']), f'load_from={pretrained}']
+    run('train.py', DETECT, '--work-dir', folder, '--no-validate', *training, *flags, *start)
+    checkpoint = (folder / 'last_checkpoint').read_text()
+    run('test.py', DETECT, checkpoint, '--work-dir', folder, *flags, '--out', folder)
+    picture = ('--out', work / 'detections.png')
+    run('visualize_detections.py', *validation, folder / 'segm.json', *picture)
+    return json.loads((folder / 'metrics.json').read_text())['metrics']
+
+
+def table(metrics: dict) -> str:
+    """AP of boxes and masks, in percent."""
+    columns = ('AP', 'AP50', 'AP75')
+    lines = [f'{"":>8}{"".join(f"{column:>8}" for column in columns)}']
+    for kind, name in (('bbox', 'boxes'), ('segm', 'masks')):
+        lines.append(f'{name:>8}{"".join(f"{metrics[kind][column]:8.1f}" for column in columns)}')
+    return '\n'.join(lines)
+
+
 def main() -> None:
     args, start = parse_args(), time.time()
-    work = Path(args.work_dir)
-    if args.images:
-        images, shown = work / 'images.txt', args.images
-        write_list(args.images, args.train, images)
-    else:
-        run('make_shapes.py', '--out', work / 'shapes', '--train', args.train, '--val', 200)
-        images, shown = work / 'shapes/train', work / 'shapes/val'
-    run(
-        'train.py',
-        CONFIG,
-        *('--work-dir', work / 'pretrain', '--train-images', images, '--val-images', shown),
-        *(['--cfg-options', f'train_cfg.max_epochs={args.epochs}'] if args.epochs else []),
-    )
-    checkpoint = (work / 'pretrain/last_checkpoint').read_text()
-    run('plot_loss.py', work / 'pretrain', '--out', work / 'loss.png')
-    photographs = write_photographs(work / 'photographs')
-    run(
-        'visualize_reconstruction.py',
-        *(CONFIG, checkpoint, *photographs, '--number', 24, '--out', work / 'reconstructions'),
-    )
+    work = Path(args.work_dir).resolve()
+    options = ['--cfg-options', f'train_cfg.max_epochs={args.epochs}'] if args.epochs else []
+    counts = ('--train', args.train, '--val', 200, '--categories', 'texture')
+    run('make_shapes.py', '--out', work / 'shapes', *counts)
+    pretrained = pretrain(args, work, options)
+    metrics = detect(work, pretrained, options)
     loss = read_scalars(work / 'pretrain')[-1]['loss']
     picture = max((work / 'pretrain/reconstructions').glob('*.png'))
     minutes = (time.time() - start) / 60
-    (work / 'demo.json').write_text(json.dumps({'loss': loss, 'minutes': minutes}) + '\n')
+    record = {'loss': loss, 'minutes': minutes, 'metrics': metrics}
+    (work / 'demo.json').write_text(json.dumps(record) + '\n')
     print(
-        f'\nDone in {minutes:.1f} minutes. Loss {loss:.3f}; predicting the mean of each patch '
-        'would give 1.0.\n'
-        f'  reconstructions of {"your images" if args.images else "the embedded dataset"}: '
-        f'{picture.resolve()}\n'
-        f'  reconstructions of photographs: {(work / "reconstructions").resolve()}\n'
-        f'  loss curve:  {(work / "loss.png").resolve()}\n'
-        f'  checkpoint:  {Path(checkpoint).resolve()}'
+        f'\nDone in {minutes:.1f} minutes. Loss of the pretraining {loss:.3f}; predicting the mean '
+        'of each patch would give 1.0.\n'
+        f'Mask R-CNN from these weights, on 200 images of the embedded dataset, in percent:\n\n'
+        f'{table(metrics)}\n\n'
+        'It shows that the whole path works and is no measurement of the method: see make compare.'
+        f'\n  reconstructions of {"your images" if args.images else "the embedded dataset"}: '
+        f'{picture}\n'
+        f'  reconstructions of photographs: {work / "reconstructions"}\n'
+        f'  loss curve:  {work / "loss.png"}\n'
+        f'  detections:  {work / "detections.png"}\n'
+        f'  checkpoints: {pretrained}, {work / "detect"}'
     )
 
 

@@ -5,6 +5,7 @@ import argparse
 import signal
 import sys
 
+from lomar.datasets.drawing import CATEGORIES
 from lomar.datasets.shapes import make_shapes
 
 
@@ -15,7 +16,13 @@ def main() -> None:
     parser.add_argument('--out', default='data/shapes', help='folder to make')
     parser.add_argument('--train', type=int, default=2000, help='number of training images')
     parser.add_argument('--val', type=int, default=400, help='number of validation images')
-    parser.add_argument('--size', type=int, default=96, help='image side in pixels, at least 32')
+    parser.add_argument('--size', type=int, default=64, help='image side in pixels, at least 32')
+    parser.add_argument(
+        '--categories',
+        choices=CATEGORIES,
+        default='shape+texture',
+        help='what tells objects apart: 12 shapes with a texture, or 3 textures in any shape',
+    )
     parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same bytes')
     parser.add_argument('--workers', type=int, help='worker processes (None: one per core)')
     parser.add_argument(

@@ -13,21 +13,26 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model):
-        with super().optim_context(model), torch.autocast('cuda', torch.bfloat16):
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
 
 
 def amp_optim_wrapper(
     loss_scale: str | float | dict = 'dynamic', dtype: str | None = None, **kwargs
 ) -> OptimWrapper:
-    """Mixed precision for this machine: bf16 where a GPU has it, else fp16, and fp32 on a CPU.
+    """Mixed precision for this machine: bf16 where the GPU or CPU has it, else fp16, or fp32.
+
+    A CPU without bf16 instructions would be slower with it, and fp16 is for GPUs.
 
     Args:
         loss_scale: for fp16 only, as in mmengine.
         dtype: 'bfloat16' or 'float16' to choose by hand.
     """
     if not torch.cuda.is_available():
-        print_log('AmpOptimWrapper: no GPU, training in float32', logger='current')
+        if dtype == 'bfloat16' or torch.cpu._is_avx512_bf16_supported():
+            return BFloat16OptimWrapper(**kwargs)
+        print_log('AmpOptimWrapper: no GPU, and no bf16 in this CPU: float32', logger='current')
         return OptimWrapper(**kwargs)
     dtype = dtype or ('bfloat16' if torch.cuda.is_bf16_supported() else 'float16')
     if dtype == 'bfloat16':

@@ -1,8 +1,9 @@
 """Drawing textured shapes: the images of the embedded dataset, from a random generator.
 
-A category is a shape and a texture together. Every shape comes in every texture, colours are
-drawn independently of the category, backgrounds carry the same textures, and unannotated decoys
-show a category's shape without its texture or its texture without its shape.
+A category is a shape and a texture together, or, easier, the texture alone. Every shape comes in
+every texture, colours are drawn independently of the category, backgrounds carry the same textures,
+and unannotated decoys show a category's shape without its texture or, where the shape counts, its
+texture without its shape.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +13,10 @@ import numpy as np
 
 SHAPES = ('disc', 'square', 'triangle', 'star')
 TEXTURES = ('striped', 'checked', 'dotted')
-CATEGORIES = tuple(f'{texture} {shape}' for shape in SHAPES for texture in TEXTURES)
+CATEGORIES = {
+    'shape+texture': tuple(f'{texture} {shape}' for shape in SHAPES for texture in TEXTURES),
+    'texture': TEXTURES,
+}
 
 # Part of what identifies a dataset on disk: raise it with every change to the drawing.
 RECIPE = 1
@@ -27,7 +31,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class _Item:
-    category: int | None  # None: a decoy, drawn but not annotated
+    kind: int | None  # index of shape and texture; None: a decoy, drawn but not annotated
     texture: str
     centre: np.ndarray
     radius: float  # of the disc with the area of the whole outline, in pixels
@@ -36,16 +40,18 @@ class _Item:
 
     def recognisable(self) -> bool:
         enough = MIN_VISIBLE * np.pi * self.radius**2
-        return self.category is None or self.visible.sum() >= enough
+        return self.kind is None or self.visible.sum() >= enough
 
 
-def render(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+def render(
+    rng: np.random.Generator, size: int, categories: str = 'shape+texture'
+) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
     """Draw one image: uint8 RGB (size, size, 3), and its (category index, visible mask) pairs.
 
     There are 1 to 6 objects; their bool masks (size, size) are disjoint, and at least half of
-    each object's outline is visible.
+    each object's outline is visible. The index is one of `CATEGORIES[categories]`.
     """
-    items = _layout(rng, size)
+    items = _layout(rng, size, decoys_with_texture=categories == 'shape+texture')
     image = _background(rng, size)
     for item in items:
         pattern = _pattern(item.texture, rng, size, item.centre, item.radius)
@@ -55,17 +61,20 @@ def render(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple[
     image *= 1 + 0.15 * _slope(rng, size, np.array([size / 2, size / 2]), size / 2)
     image += SENSOR_NOISE * rng.standard_normal(image.shape, np.float32)
     pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    return pixels, [(item.category, item.visible) for item in items if item.category is not None]
+    # A kind counts the textures of one shape after the other.
+    count = len(CATEGORIES[categories])
+    return pixels, [(item.kind % count, item.visible) for item in items if item.kind is not None]
 
 
-def _layout(rng: np.random.Generator, size: int) -> list[_Item]:
+def _layout(rng: np.random.Generator, size: int, decoys_with_texture: bool) -> list[_Item]:
     """Choose and place the items, in painting order; one that would hide another is left out."""
-    wanted = rng.integers(len(CATEGORIES), size=rng.integers(1, MAX_OBJECTS + 1)).tolist()
+    kinds = len(SHAPES) * len(TEXTURES)
+    wanted = rng.integers(kinds, size=rng.integers(1, MAX_OBJECTS + 1)).tolist()
     wanted += [None] * int(rng.integers(MAX_DECOYS + 1))
     items: list[_Item] = []
     for index in rng.permutation(len(wanted)):
         for _ in range(PLACING_TRIES):
-            item = _place(wanted[index], rng, size)
+            item = _place(wanted[index], rng, size, decoys_with_texture)
             stack = [replace(old, visible=old.visible & ~item.visible) for old in items] + [item]
             if all(one.recognisable() for one in stack):
                 items = stack
@@ -73,10 +82,12 @@ def _layout(rng: np.random.Generator, size: int) -> list[_Item]:
     return items
 
 
-def _place(category: int | None, rng: np.random.Generator, size: int) -> _Item:
-    if category is not None:
-        shape, texture = SHAPES[category // len(TEXTURES)], TEXTURES[category % len(TEXTURES)]
-    elif rng.random() < 0.5:
+def _place(
+    kind: int | None, rng: np.random.Generator, size: int, decoys_with_texture: bool
+) -> _Item:
+    if kind is not None:
+        shape, texture = SHAPES[kind // len(TEXTURES)], TEXTURES[kind % len(TEXTURES)]
+    elif rng.random() < 0.5 or not decoys_with_texture:
         shape, texture = rng.choice(SHAPES), rng.choice(('plain', 'ringed'))
     else:
         shape, texture = 'blob', rng.choice(TEXTURES)
@@ -90,7 +101,7 @@ def _place(category: int | None, rng: np.random.Generator, size: int) -> _Item:
     fixed = ((points * SUPERSAMPLING - 0.5) * 16).round().astype(np.int32)
     cv2.fillPoly(canvas, [fixed], 255, shift=4)
     alpha = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) / np.float32(255)
-    return _Item(category, texture, centre, radius, alpha, alpha >= 0.5)
+    return _Item(kind, texture, centre, radius, alpha, alpha >= 0.5)
 
 
 def _outline(shape: str, rng: np.random.Generator) -> np.ndarray:

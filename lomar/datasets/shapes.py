@@ -52,13 +52,15 @@ def make_shapes(
     seed: int,
     workers: int | None = None,
     overwrite: bool = False,
+    categories: str = 'shape+texture',
 ) -> dict:
     """Write the dataset: out/{train,val}/NNNNNN.jpg and out/annotations/{train,val}.json (COCO).
 
-    The same numbers (image counts, side in pixels, seed) give the same bytes for any number of
-    worker processes (default: one per core). A complete dataset of the same numbers is left as
-    it is. Returns {'out', 'made' (bool), 'images', 'objects' (category name: count), 'seconds'}.
-    Raises ValueError for a number out of range, or if `out` holds anything else and `overwrite`
+    `categories` is a key of `lomar.datasets.drawing.CATEGORIES`. The same numbers (image counts,
+    side in pixels, seed) and categories give the same bytes for any number of worker processes
+    (default: one per core). A complete dataset of the same is left as it is.
+    Returns {'out', 'made' (bool), 'images', 'objects' (category name: count), 'seconds'}.
+    Raises ValueError for an argument out of range, or if `out` holds anything else and `overwrite`
     is off; only a dataset made by this function is ever overwritten.
     """
     start = time.perf_counter()
@@ -68,7 +70,9 @@ def make_shapes(
         low, high = LIMITS.get(name, (1, 1024))
         if not low <= value <= high:
             raise ValueError(f'--{name} must be between {low} and {high}, got {value}')
-    info = {'description': DESCRIPTION, 'recipe': RECIPE, **asked}
+    if categories not in CATEGORIES:
+        raise ValueError(f'--categories must be one of {", ".join(CATEGORIES)}, got {categories}')
+    info = {'description': DESCRIPTION, 'recipe': RECIPE, **asked, 'categories': categories}
     made = not _already_there(out, info, overwrite)
     if made:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,10 +82,11 @@ def make_shapes(
             if out.exists():
                 out.rename(Path(scratch) / 'old')
             Path(scratch, 'new').rename(out)
-    objects = Counter(dict.fromkeys(CATEGORIES, 0))
+    names = CATEGORIES[categories]
+    objects = Counter(dict.fromkeys(names, 0))
     for split in SPLITS:
         annotations = json.loads(_annotation_file(out, split).read_text())['annotations']
-        objects.update(CATEGORIES[a['category_id'] - 1] for a in annotations)
+        objects.update(names[a['category_id'] - 1] for a in annotations)
     return {
         'out': str(out),
         'made': made,
@@ -126,14 +131,14 @@ def _write(out: Path, info: dict, workers: int) -> None:
     for name in FOLDERS:
         (out / name).mkdir(parents=True)
     jobs = [
-        (out, info['size'], info['seed'], number, first, min(first + CHUNK, info[split]))
+        (out, info, number, first, min(first + CHUNK, info[split]))
         for number, split in enumerate(SPLITS)
         for first in range(0, info[split], CHUNK)
     ]
     objects: list[list] = [[] for _ in SPLITS]
     with tqdm(total=info['train'] + info['val'], unit='img', desc='shapes') as bar:
         for job, drawn in zip(jobs, _drawn(jobs, workers), strict=True):
-            objects[job[3]] += drawn
+            objects[job[2]] += drawn
             bar.update(len(drawn))
     for split, found in zip(SPLITS, objects, strict=True):
         coco = json.dumps(_coco(info, found), separators=(',', ':'))
@@ -156,10 +161,11 @@ def _drawn(jobs: list[tuple], workers: int) -> Iterator[list]:
 
 def _draw(job: tuple) -> list[list[dict]]:
     """Write one run of images; returns the COCO annotations of each, without their ids."""
-    out, size, seed, number, first, stop = job
+    out, info, number, first, stop = job
     drawn = []
     for index in range(first, stop):
-        pixels, objects = render(np.random.default_rng([seed, number, index]), size)
+        rng = np.random.default_rng([info['seed'], number, index])
+        pixels, objects = render(rng, info['size'], info['categories'])
         # Without 4:4:4 the colours bleed over the edges that the masks follow.
         Image.fromarray(pixels).save(
             out / SPLITS[number] / f'{index:06d}.jpg', quality=92, subsampling='4:4:4'
@@ -190,7 +196,7 @@ def _coco(info: dict, objects: list[list[dict]]) -> dict:
         ],
         'annotations': [{'id': number, **one} for number, one in enumerate(flat, 1)],
         'categories': [
-            {'id': number, 'name': name, 'supercategory': name.split()[1]}
-            for number, name in enumerate(CATEGORIES, 1)
+            {'id': number, 'name': name, 'supercategory': name.split()[-1]}
+            for number, name in enumerate(CATEGORIES[info['categories']], 1)
         ],
     }

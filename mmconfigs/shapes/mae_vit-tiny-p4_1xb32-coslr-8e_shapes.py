@@ -1,7 +1,7 @@
 # MAE beside LoMaR on the embedded dataset: the same encoder width and depth, data and schedule.
 _base_ = [
     '../_base_/models/mae_vit-base-p16.py',
-    '../_base_/datasets/shapes_96px_bs32.py',
+    '../_base_/datasets/shapes_64px_bs32.py',
     '../_base_/schedules/adamw-coslr-8e_bs32.py',
     '../_base_/runtime.py',
 ]
@@ -15,11 +15,11 @@ model = dict(
             num_heads=4,
             feedforward_channels=4 * 128,
         ),
-        img_size=96,
+        img_size=64,
         patch_size=4,
     ),
     neck=dict(
-        num_patches=24 * 24,  # 96 / 4 = 24
+        num_patches=16 * 16,  # 64 / 4 = 16
         patch_size=4,
         embed_dim=128,
         decoder_embed_dim=64,

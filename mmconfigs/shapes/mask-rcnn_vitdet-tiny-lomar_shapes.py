@@ -8,34 +8,47 @@ _base_ = [
 load_from = 'work_dirs/demo/pretrain/epoch_8.pth'
 
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=96),
+    data_preprocessor=dict(pad_size_divisor=64),
     backbone=dict(
         arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
-        img_size=96,
-        patch_size=4,  # a grid of 96 / 4 = 24
-        window_size=8,  # 24 = 3 x 8, nothing to pad
-        global_blocks=(1, 3),
+        img_size=64,
+        patch_size=4,  # a grid of 64 / 4 = 16
+        window_size=8,  # 16 = 2 x 8, nothing to pad
+        global_blocks=(3,),
     ),
     neck=dict(in_channels=128, out_channels=64, scales=(1, 0.5)),
     rpn_head=dict(
         in_channels=64,
         feat_channels=64,
         num_convs=1,
-        # Objects are 14 to 54 pixels wide: boxes of 12, 24 and 48.
-        anchor_generator=dict(scales=[3], strides=[4, 8, 16]),
+        # Objects are 14 to 36 pixels wide: boxes of 16 and 32.
+        anchor_generator=dict(scales=[4], strides=[4, 8, 16]),
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64, featmap_strides=[4, 8], finest_scale=16),
-        bbox_head=dict(in_channels=64, conv_out_channels=64, fc_out_channels=256, num_classes=12),
-        mask_roi_extractor=dict(out_channels=64, featmap_strides=[4, 8], finest_scale=16),
+        bbox_head=dict(
+            type='ConvFCBBoxHead',
+            num_shared_convs=1,
+            num_shared_fcs=1,
+            in_channels=64,
+            conv_out_channels=64,
+            fc_out_channels=256,
+            num_classes=12,
+        ),
+        mask_roi_extractor=dict(
+            roi_layer=dict(output_size=7),
+            out_channels=64,
+            featmap_strides=[4, 8],
+            finest_scale=16,
+        ),
         mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=12),
     ),
     train_cfg=dict(
-        rpn=dict(sampler=dict(num=64)),
-        rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64)),
+        rpn=dict(sampler=dict(num=32)),
+        rpn_proposal=dict(nms_pre=100, max_per_img=50),
+        rcnn=dict(sampler=dict(num=16, pos_fraction=0.5), mask_size=14),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
+    test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50)),
 )
 
 train_dataloader = dict(
@@ -46,9 +59,9 @@ train_dataloader = dict(
         ann_file='data/shapes/annotations/train.json',
         data_prefix=dict(img='data/shapes/train/'),
         pipeline=[
-            dict(step, scale=(96, 96), ratio_range=(0.75, 1.5))
+            dict(step, scale=(64, 64), ratio_range=(0.75, 1.5))
             if step['type'] == 'RandomResize'
-            else dict(step, crop_size=(96, 96))
+            else dict(step, crop_size=(64, 64))
             if step['type'] == 'RandomCrop'
             else step
             for step in _base_.train_dataloader.dataset.pipeline
@@ -62,7 +75,7 @@ val_dataloader = dict(
         ann_file='data/shapes/annotations/val.json',
         data_prefix=dict(img='data/shapes/val/'),
         pipeline=[
-            dict(step, scale=(96, 96)) if step['type'] == 'Resize' else step
+            dict(step, scale=(64, 64)) if step['type'] == 'Resize' else step
             for step in _base_.val_dataloader.dataset.pipeline
         ],
     ),
@@ -73,13 +86,14 @@ test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(lr=1e-3, weight_decay=0.05),
+    optimizer=dict(lr=2e-3, weight_decay=0.05),
+    paramwise_cfg=dict(layer_decay=0.9),  # four blocks, not twelve
     clip_grad=dict(max_norm=1.0),
 )
-train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=4, val_interval=4)
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3, val_interval=3)
 param_scheduler = [
     dict(_base_.param_scheduler[0], end=50),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=4, milestones=[3], gamma=0.1),
+    dict(type='CosineAnnealingLR', begin=0, end=3, T_max=3, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=16)
 

@@ -7,7 +7,7 @@ train_dataloader = dict(
     dataset=dict(
         data_root='data/shapes/train',
         pipeline=[
-            {**step, 'scale': 96, 'crop_ratio_range': (0.5, 1.0)}
+            {**step, 'scale': 64, 'crop_ratio_range': (0.5, 1.0)}
             if step['type'] == 'RandomResizedCrop'
             else step
             for step in _base_.train_dataloader.dataset.pipeline
