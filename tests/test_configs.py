@@ -14,7 +14,8 @@ from mmengine.runner import Runner
 CONFIGS = sorted(
     path.relative_to(ROOT / 'mmconfigs').as_posix()
     for path in (ROOT / 'mmconfigs').rglob('*.py')
-    if '_base_' not in path.parts and 'rcnn' not in path.name
+    if path.stem == 'lomar_pretrain' or re.match('(lomar|mae)_vit', path.name)
+    if '_base_' not in path.parts
 )
 NAME = re.compile(
     r'(?P<method>lomar|mae)_vit-(?P<arch>\w+)-p(?P<patch>\d+)_(?P<gpus>\d+)xb(?P<batch>\d+)'

@@ -134,7 +134,7 @@ def test_wrong_settings_name_the_key():
         (dict(window_size=-1), r'backbone\.window_size is -1; allowed: 0'),
         (dict(global_blocks=[1]), r'global_blocks is \[1\]; .* only with backbone\.window_size'),
         (dict(window_size=4, global_blocks=[3]), r'global_blocks is \[3\]; allowed: 0 to 2'),
-        (dict(frozen_stages=5), r'frozen_stages is 5; allowed: 0 to 4'),
+        (dict(frozen_stages=6), r'frozen_stages is 6; allowed: 0 to 5'),
     ]:
         with pytest.raises(ValueError, match=message):
             backbone(**settings)

@@ -78,6 +78,7 @@ class UnlabelledImages(BaseDataset):
 
         Raises:
             RuntimeError: many images in a row cannot be read.
+            UnreadableImage: one cannot be read, in `test_mode`.
         """
         if not self._fully_initialized:
             self.full_init()
@@ -88,6 +89,8 @@ class UnlabelledImages(BaseDataset):
             try:
                 sample = self.pipeline(self.get_data_info(int(index)))
             except UnreadableImage as error:
+                if self.test_mode:
+                    raise
                 unreadable[error.path] = error.reason
                 index = np.random.randint(len(self))
                 continue

@@ -1,4 +1,4 @@
-"""The embedded dataset: textured shapes as JPEG files with COCO annotations."""
+"""The embedded dataset: textured shapes as JPEG files with COCO annotations and main objects."""
 
 import json
 import os
@@ -54,8 +54,9 @@ def make_shapes(
     overwrite: bool = False,
     categories: str = 'shape+texture',
 ) -> dict:
-    """Write the dataset: out/{train,val}/NNNNNN.jpg and out/annotations/{train,val}.json (COCO).
+    """Write the dataset: out/{train,val}/NNNNNN.jpg and out/annotations/{train,val}.{json,txt}.
 
+    The json file is COCO's, the text file names the category of the main object of each image.
     `categories` is a key of `lomar.datasets.drawing.CATEGORIES`. The same numbers (image counts,
     side in pixels, seed) and categories give the same bytes for any number of worker processes
     (default: one per core). A complete dataset of the same is left as it is.
@@ -94,6 +95,15 @@ def make_shapes(
         'objects': dict(objects),
         'seconds': time.perf_counter() - start,
     }
+
+
+def main_objects(coco: dict) -> list[tuple[str, str]]:
+    """File name of each image and the category of the object of which most is visible."""
+    names = {category['id']: category['name'] for category in coco['categories']}
+    largest = {}
+    for one in sorted(coco['annotations'], key=lambda one: one['area']):
+        largest[one['image_id']] = names[one['category_id']]
+    return [(image['file_name'], largest[image['id']]) for image in coco['images']]
 
 
 def _annotation_file(out: Path, split: str) -> Path:
@@ -141,8 +151,10 @@ def _write(out: Path, info: dict, workers: int) -> None:
             objects[job[2]] += drawn
             bar.update(len(drawn))
     for split, found in zip(SPLITS, objects, strict=True):
-        coco = json.dumps(_coco(info, found), separators=(',', ':'))
-        _annotation_file(out, split).write_text(coco)
+        coco = _coco(info, found)
+        _annotation_file(out, split).write_text(json.dumps(coco, separators=(',', ':')))
+        lines = [f'../{split}/{name}\t{category}\n' for name, category in main_objects(coco)]
+        _annotation_file(out, split).with_suffix('.txt').write_text(''.join(lines))
 
 
 def _drawn(jobs: list[tuple], workers: int) -> Iterator[list]:

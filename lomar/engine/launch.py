@@ -54,6 +54,8 @@ def test_config(args: argparse.Namespace) -> Config:
     cfg.custom_hooks = []  # they are about training
     if args.out:
         cfg.test_evaluator.out = args.out
+    if not _detects(cfg) and (args.show or args.show_dir or args.tta):
+        raise ValueError('--show, --show-dir and --tta belong to detection configs')
     if args.show or args.show_dir:
         show_dir = args.show_dir and str(Path(args.show_dir).resolve())
         cfg.default_hooks.visualization.update(
@@ -61,8 +63,8 @@ def test_config(args: argparse.Namespace) -> Config:
         )
     if args.amp:
         cfg.test_cfg.fp16 = torch.cuda.is_available()
-    _set_data(cfg, args, ('test',))
     _check_checkpoint(cfg, 'name the checkpoint to test after the config')
+    _set_data(cfg, args, ('test',))
     if args.tta:
         _augment_tests(cfg)
     return cfg
@@ -79,6 +81,10 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
         from lomar.detection import check_config, stop_on_errors  # imports mmdet
 
         stop_on_errors(check_config(cfg, splits).values())
+    elif _classifies(cfg):
+        from lomar.classification import check_folders  # imports mmpretrain
+
+        check_folders(cfg, splits)
     elif cfg.train_dataloader.dataset.type == 'UnlabelledImages':
         check_images(cfg.train_dataloader.dataset.data_root)
 
@@ -144,6 +150,10 @@ def _set_data(cfg: Config, args: argparse.Namespace, splits: tuple[str, ...]) ->
         use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
     elif train_ann or args.val_ann:
         raise ValueError('--train-ann and --val-ann belong to detection configs')
+    elif _classifies(cfg):
+        from lomar.classification import use_folders  # imports mmpretrain
+
+        use_folders(cfg, train_images, args.val_images, getattr(args, 'checkpoint', None))
     else:
         if train_images:
             cfg.train_dataloader.dataset.data_root = train_images
@@ -155,6 +165,10 @@ def _set_data(cfg: Config, args: argparse.Namespace, splits: tuple[str, ...]) ->
 
 def _detects(cfg: Config) -> bool:
     return cfg.default_scope == 'mmdet'
+
+
+def _classifies(cfg: Config) -> bool:
+    return cfg.model.type == 'ImageClassifier'
 
 
 def _augment_tests(cfg: Config) -> None:

@@ -24,7 +24,7 @@ def write_metrics(runner, config: str, checkpoint: str) -> Path:
         checkpoint_sha256=hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
         date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         versions=dict(python=platform.python_version(), **_versions()),
-        dataset=str(dataset.ann_file),
+        dataset=str(dataset.ann_file or dataset.data_root),
         images=len(dataset),
         metrics=runner.test_evaluator.metrics[0].summary,
     )

@@ -38,7 +38,8 @@ class RPEViT(BaseModule):
         rpe: options of `lomar.models.rpe.build_rpe`; the defaults are LoMaR's.
         window_size: side in patches of the windows in which attention stays; 0 = all global.
         global_blocks: indices of the blocks that attend globally all the same; needs window_size.
-        frozen_stages: 1 freezes the embedding, n + 1 the first n blocks as well; 0 nothing.
+        frozen_stages: 1 freezes the embedding, n + 1 the first n blocks as well, depth + 2 also the
+            norm after them; 0 nothing.
         with_cp: activation checkpointing: blocks are computed once more in the backward pass.
         drop_path_rate: stochastic depth, growing linearly from 0 to this in the last block.
         final_norm: LayerNorm `norm` after the last block; never there for 'avg_featmap'.
@@ -127,9 +128,9 @@ class RPEViT(BaseModule):
     def _freeze(self, stages: int) -> None:
         """Stop the gradients of the embedding (1) and of the first blocks (2 ...)."""
         _check_least(frozen_stages=(stages, 0))
-        if stages > self.depth + 1:
+        if stages > self.depth + 2:
             raise ValueError(
-                f'backbone.frozen_stages is {stages}; allowed: 0 to {self.depth + 1} (all blocks)'
+                f'backbone.frozen_stages is {stages}; allowed: 0 to {self.depth + 2} (everything)'
             )
         for name, parameter in self.named_parameters():
             if self.get_layer_depth(name)[0] < stages:

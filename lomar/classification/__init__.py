@@ -1,0 +1,14 @@
+"""Image classification: labelled folders and lists, augmentation, accuracy."""
+
+from lomar.classification.folders import LabelledImages, check_folders, class_names, use_folders
+from lomar.classification.metric import ClassAccuracy
+from lomar.classification.transforms import TimmRandAugment
+
+__all__ = [
+    'ClassAccuracy',
+    'LabelledImages',
+    'TimmRandAugment',
+    'check_folders',
+    'class_names',
+    'use_folders',
+]

@@ -1,0 +1,137 @@
+"""Labelled images as people have them: a folder of class folders, or a list with classes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from lomar.checkpoints import load_file
+from lomar.datasets.images import UnlabelledImages, find_images
+
+LAYOUT = """\
+Allowed is a folder with a folder of images for each class, at any depth below it:
+    data/imagenet/train/n01440764/n01440764_10026.JPEG
+or a text file with an image path and a class a line, between them a tab or the last space:
+    cats/0001.jpg<tab>tabby cat
+Paths are relative to the text file's folder or absolute."""
+
+
+def class_names(root: str | Path) -> list[str]:
+    """Classes of a folder of class folders, or of a list, in alphabetical order.
+
+    Raises:
+        FileNotFoundError: no such folder or file.
+        ValueError: no classes, a class without images, or a line without a class.
+    """
+    root = Path(root).expanduser()
+    if root.is_file():
+        return sorted({name for _, name in _read_list(root)})
+    if not root.is_dir():
+        raise FileNotFoundError(f'Labelled images: {root} does not exist.\n{LAYOUT}')
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != '.')
+    empty = [path.name for path in folders if next(find_images(path), None) is None]
+    if empty or not folders:
+        found = f'{len(empty)} of the class folders have no images, such as {empty[:3]}'
+        raise ValueError(
+            f'Labelled images: in {root} {found if empty else "are no class folders"}.\n{LAYOUT}'
+        )
+    return [path.name for path in folders]
+
+
+def _read_list(file: Path) -> list[tuple[str, str]]:
+    """Paths and classes of a text list."""
+    pairs = []
+    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = line.split('\t') if '\t' in line else line.rsplit(maxsplit=1)
+        if len(parts) != 2:
+            raise ValueError(f'Labelled images: line {number} of {file} is {line!r}.\n{LAYOUT}')
+        pairs.append((str(file.parent / parts[0].strip()), parts[1].strip()))
+    if not pairs:
+        raise ValueError(f'Labelled images: {file} is empty.\n{LAYOUT}')
+    return pairs
+
+
+@DATASETS.register_module()
+class LabelledImages(UnlabelledImages):
+    """Images with a class each, of class folders or of a text list.
+
+    Labels count the classes in alphabetical order, or in that of `metainfo['classes']`. For
+    testing, an image that cannot be read raises `UnreadableImage` instead of being replaced.
+
+    Raises:
+        ValueError: a class that `metainfo['classes']` does not have.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """One dict with `img_path` and `gt_label` an image."""
+        root = Path(self.data_root).expanduser()
+        if root.is_file():
+            pairs = _read_list(root)
+        else:
+            names = class_names(root)
+            pairs = [(path, name) for name in names for path in sorted(find_images(root / name))]
+        found = sorted({name for _, name in pairs})
+        classes = list(self._metainfo.get('classes') or found)
+        check_classes(self.data_root, found, classes)
+        self._metainfo['classes'] = tuple(classes)
+        label = {name: number for number, name in enumerate(classes)}
+        return [dict(img_path=path, gt_label=label[name]) for path, name in pairs]
+
+
+def check_classes(root: str | Path, found: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise a ValueError if there are classes in `root` that are not among `classes`."""
+    unknown = sorted(set(found) - set(classes))
+    if unknown:
+        raise ValueError(
+            f'Labelled images: {root} has {len(unknown)} classes that the model is not trained '
+            f'for, such as {unknown[:3]}; it knows {len(classes)}, such as {list(classes)[:3]}'
+        )
+
+
+def use_folders(
+    cfg: Config, train: str | None = None, val: str | None = None, checkpoint: str | None = None
+) -> None:
+    """Put a user's labelled images in a config, those for validation also for testing.
+
+    The classes become those of `train`, or those that the checkpoint to test was trained for.
+    """
+    classes = class_names(train) if train else None
+    if checkpoint and val:
+        meta = load_file(checkpoint).get('meta', {}).get('dataset_meta') or {}
+        classes = meta.get('classes') or class_names(val)
+    for split, root in dict(train=train, val=val, test=val).items():
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and root:
+            loader.dataset.data_root = root
+        if loader and classes:
+            loader.dataset.metainfo = dict(classes=list(classes))
+    if classes:
+        cfg.model.head.num_classes = len(classes)
+
+
+def check_folders(cfg: Config, splits: Sequence[str]) -> None:
+    """Look at the classes of the config's data before anything is built.
+
+    Raises:
+        FileNotFoundError: data are missing.
+        ValueError: classes that do not agree with each other or with the model.
+    """
+    classes = None
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        if not loader:
+            continue
+        root, found = loader.dataset.data_root, class_names(loader.dataset.data_root)
+        classes = classes or (loader.dataset.get('metainfo') or {}).get('classes') or found
+        check_classes(root, found, classes)
+        number = cfg.model.head.num_classes
+        if len(classes) != number:
+            raise ValueError(
+                f'model.head.num_classes is {number}, and there are {len(classes)} classes in '
+                f'{root}; name your images with --train-images and --val-images, and the number '
+                'follows'
+            )
+        loader.dataset.metainfo = dict(classes=list(classes))

@@ -1,0 +1,30 @@
+"""Augmentation that mmpretrain has for B, G, R only, or not as the recipes use it."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+
+
+@TRANSFORMS.register_module()
+class TimmRandAugment(BaseTransform):
+    """timm's RandAugment, which MAE and LoMaR are fine-tuned with.
+
+    mmpretrain's own takes pixels in the order B, G, R to make them grey.
+
+    Args:
+        policy: timm's words, e.g. 'rand-m9-mstd0.5-inc1': magnitude 9 with a deviation of 0.5,
+            operations that grow with it.
+        size: side of the images in pixels; they move by up to 0.45 of it, as timm does.
+    """
+
+    def __init__(self, policy: str = 'rand-m9-mstd0.5-inc1', size: int = 224):
+        fill = (124, 116, 104)  # ImageNet's mean: R, G, B
+        hparams = dict(translate_const=int(size * 0.45), img_mean=fill, interpolation=Image.BICUBIC)
+        self.augment = rand_augment_transform(policy, hparams)
+
+    def transform(self, results: dict) -> dict:
+        """Change `img`, (H, W, 3) uint8 in the order R, G, B."""
+        results['img'] = np.array(self.augment(Image.fromarray(results['img'])))
+        return results

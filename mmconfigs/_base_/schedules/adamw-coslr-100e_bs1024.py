@@ -1,0 +1,25 @@
+# Fine-tuning after MAE and LoMaR, for an effective batch of 1024.
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    constructor='LayerGroups',
+    optimizer=dict(
+        type='AdamW',
+        lr=5e-4 * 1024 / 256,  # the base rate belongs to 256 images
+        betas=(0.9, 0.999),
+        weight_decay=0.05,
+    ),
+    paramwise_cfg=dict(layer_decay=0.65, no_decay=['backbone.cls_token']),
+)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=5)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-4, begin=0, end=5, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=100 - 5,
+        begin=5,
+        end=100,
+        eta_min=1e-6,
+        convert_to_iter_based=True,
+    ),
+]
+auto_scale_lr = dict(base_batch_size=1024)

@@ -1,0 +1,17 @@
+# Linear probing after MAE, for an effective batch of 16384.
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    constructor='LayerGroups',
+    optimizer=dict(
+        type='LARS',
+        lr=0.1 * 16384 / 256,  # the base rate belongs to 256 images
+        momentum=0.9,
+        weight_decay=0.0,
+    ),
+)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=90, val_interval=5)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-4, begin=0, end=10, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=90 - 10, begin=10, end=90, convert_to_iter_based=True),
+]
+auto_scale_lr = dict(base_batch_size=16384)

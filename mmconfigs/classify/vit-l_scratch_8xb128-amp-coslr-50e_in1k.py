@@ -1,0 +1,3 @@
+_base_ = './vit-l_lomar_8xb128-amp-coslr-50e_in1k.py'
+
+load_from = None

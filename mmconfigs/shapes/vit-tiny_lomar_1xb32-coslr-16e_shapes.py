@@ -1,0 +1,57 @@
+# Fine-tuning at a size for two CPU cores: the main object of the images of the embedded dataset.
+_base_ = [
+    '../_base_/models/vit-b_classifier.py',
+    '../_base_/datasets/in1k_224px_classes_bs128.py',
+    '../_base_/schedules/adamw-coslr-100e_bs1024.py',
+    '../_base_/runtime_classify.py',
+]
+load_from = 'work_dirs/demo/pretrain/epoch_8.pth'
+
+model = dict(
+    data_preprocessor=dict(num_classes=12),
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
+        img_size=64,
+        patch_size=4,
+        drop_path_rate=0.0,
+    ),
+    head=dict(num_classes=12, in_channels=128),
+    train_cfg=None,  # no mixing
+)
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    dataset=dict(
+        data_root='data/shapes/annotations/train.txt',
+        pipeline=[
+            dict(step, scale=64, crop_ratio_range=(0.6, 1.0))
+            if step['type'] == 'RandomResizedCrop'
+            else step
+            for step in _base_.train_dataloader.dataset.pipeline
+            if step['type'] not in ('TimmRandAugment', 'RandomErasing')
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    dataset=dict(
+        data_root='data/shapes/annotations/val.txt',
+        pipeline=[dict(type='LoadRGB'), dict(type='PackInputs')],
+    ),
+)
+test_dataloader = val_dataloader
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(lr=1e-3),
+    paramwise_cfg=dict(layer_decay=0.9),  # four blocks, not twelve
+    clip_grad=dict(max_norm=1.0),
+)
+train_cfg = dict(max_epochs=16, val_interval=16)
+param_scheduler = [
+    dict(_base_.param_scheduler[0], end=1),
+    dict(_base_.param_scheduler[1], T_max=16 - 1, begin=1, end=16),
+]
+auto_scale_lr = dict(base_batch_size=32)
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))

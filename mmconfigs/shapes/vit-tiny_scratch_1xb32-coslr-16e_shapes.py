@@ -1,0 +1,3 @@
+_base_ = './vit-tiny_lomar_1xb32-coslr-16e_shapes.py'
+
+load_from = None
