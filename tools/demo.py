@@ -69,7 +69,7 @@ def pretrain(args: argparse.Namespace, work: Path, options: list[str]) -> Path:
         write_list(args.images, args.train, images)
     folder = work / 'pretrain'
     data = ('--train-images', images, '--val-images', shown)
-    run('train.py', PRETRAIN, '--work-dir', folder, *data, *options)
+    run('train.py', PRETRAIN, '--work-dir', folder, '--amp', *data, *options)
     checkpoint = Path((folder / 'last_checkpoint').read_text())
     run('plot_loss.py', folder, '--out', work / 'loss.png')
     photographs = write_photographs(work / 'photographs')
@@ -80,21 +80,16 @@ def pretrain(args: argparse.Namespace, work: Path, options: list[str]) -> Path:
 
 def detect(work: Path, pretrained: Path, options: list[str]) -> dict:
     """Train a detector from the checkpoint, test it and draw detections; returns its metrics."""
-    shapes, folder = work / 'shapes', work / 'detect'
-    validation = (shapes / 'annotations/val.json', shapes / 'val')
-    flags = ('--val-ann', validation[0], '--val-images', validation[1])
-    training = (
-        '--train-ann',
-        shapes / 'annotations/train.json',
-        '--train-images',
-        shapes / 'train',
-    )
+    images, labels, folder = work / 'shapes', work / 'shapes/annotations', work / 'detect'
+    train = ('--train-ann', labels / 'train.json', '--train-images', images / 'train')
+    val = ('--val-ann', labels / 'val.json', '--val-images', images / 'val')
     start = [*(options or ['--cfg-options']), f'load_from={pretrained}']
-    run('train.py', DETECT, '--work-dir', folder, '--no-validate', *training, *flags, *start)
+    flags = ('--work-dir', folder, '--amp', '--no-validate')
+    run('train.py', DETECT, *flags, *train, *val, *start)
     checkpoint = (folder / 'last_checkpoint').read_text()
-    run('test.py', DETECT, checkpoint, '--work-dir', folder, *flags, '--out', folder)
-    picture = ('--out', work / 'detections.png')
-    run('visualize_detections.py', *validation, folder / 'segm.json', *picture)
+    run('test.py', DETECT, checkpoint, '--work-dir', folder, *val, '--out', folder)
+    drawn = (labels / 'val.json', images / 'val', folder / 'segm.json')
+    run('visualize_detections.py', *drawn, '--out', work / 'detections.png')
     return json.loads((folder / 'metrics.json').read_text())['metrics']
 
 
