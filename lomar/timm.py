@@ -1,5 +1,6 @@
 """LoMaR's vision transformers for timm: importing this registers `lomar_vit_*` with it."""
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models import vision_transformer as vit
@@ -93,7 +94,11 @@ class VisionTransformer(vit.VisionTransformer):
                     'models; use set_input_size'
                 )
             self._set_grid(tuple(x.shape[1:3]))
-        return super()._pos_embed(x)
+        # Older releases of timm forget the cls token where there are no absolute positions.
+        x = x.flatten(1, -2)
+        if self.cls_token is not None:
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+        return self.pos_drop(x)
 
 
 def _entry(name: str, arch: str):

@@ -172,7 +172,7 @@ def test_what_the_positions_cannot_follow_is_refused():
         with pytest.raises(ValueError, match=rf'{next(iter(option))} is .*; lomar_vit_\* allow: '):
             tiny(**option)
     with pytest.raises(ValueError, match='attn_mask or is_causal is set'):
-        tiny()(images(), is_causal=True)
+        tiny().blocks[0].attn(torch.ones(2, 65, 48), is_causal=True)
     model = tiny(dynamic_img_size=True).train()
     model.set_grad_checkpointing()
     with pytest.raises(ValueError, match='use set_input_size'):
