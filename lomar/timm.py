@@ -2,9 +2,13 @@
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    register_notrace_module,
+)
 from timm.models import vision_transformer as vit
-from timm.models._features_fx import register_notrace_module
 from torch import Tensor, nn
 
 from lomar.models.attention import Attention
@@ -20,6 +24,7 @@ FIXED = dict(
     proj_bias=True,
     qk_norm=False,
     scale_attn_norm=False,
+    attn_layer='',
 )
 
 

@@ -242,8 +242,10 @@ def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, monkeyp
     assert re.search(r'3 x  blocks\.\*\.attn\.qkv\.weight +blocks\.\*\.attn\.qkv\.weight', printed)
     assert '44 matched, 0 renamed, 4 left out' in printed
     assert 'verified: tokens of one image of 56 x 72' in printed
-    after = load_safetensors(out)
-    assert torch.equal(after['norm.weight'], content['model']['norm.weight'])
+    assert torch.equal(load_safetensors(out)['norm.weight'], content['model']['norm.weight'])
+    # Without classes and with the norm on the tokens, the file is the whole model.
+    settings = dict(num_classes=0, fc_norm=False, checkpoint_path=str(out), **TINY_ARCH, **SIZES)
+    assert timm.create_model('lomar_vit_small_patch16_224', **settings).embed_dim == 48
 
     out.unlink()
     arguments.resume = Trap()

@@ -104,9 +104,9 @@ def convert_file(
     path, out = Path(path), Path(out)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out} ends in '{out.suffix}'; allowed: {', '.join(SUFFIXES)}")
+    content = load_file(path)
     if out.exists() and out.samefile(path):
         raise ValueError(f'{out} is the source itself; name another file')
-    content = load_file(path)
     try:
         conversion = convert(_weights(content), source, target, num_heads)
     except ValueError as error:
