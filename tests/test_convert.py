@@ -208,6 +208,9 @@ def test_what_does_not_serve_is_refused(weights, tmp_path):
         convert(pretraining, 'mae', 'backbone')
     with pytest.raises(ValueError, match='no known source has them'):
         convert(nn.Linear(2, 2).state_dict(), 'timm', 'backbone')
+    twice = {**weights('lomar classifier'), 'head.weight': torch.ones(10, 48)}
+    with pytest.raises(ValueError, match=r'without a place: head\.weight \(10, 48\)'):
+        convert(twice, 'lomar', 'timm')
     torch.save({'model': classes}, tmp_path / 'a.pth')
     with pytest.raises(ValueError, match=r"ends in '\.onnx'; allowed: \.pth, "):
         convert_file(tmp_path / 'a.pth', tmp_path / 'a.onnx', 'official', 'timm')
