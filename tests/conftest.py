@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
 import lomar  # noqa: F401  (registers)
@@ -48,6 +48,35 @@ def official():
         return arrays, weights, gradients
 
     return read
+
+
+@pytest.fixture
+def mae():
+    """mmpretrain's MAE at the fixtures' size."""
+    init_default_scope('mmpretrain')
+    arch = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=192)
+    return randomised(
+        MODELS.build(
+            dict(
+                type='MAE',
+                backbone=dict(type='MAEViT', arch=arch, img_size=64, patch_size=8),
+                neck=dict(
+                    type='MAEPretrainDecoder',
+                    num_patches=64,
+                    patch_size=8,
+                    embed_dim=48,
+                    decoder_embed_dim=16,
+                    decoder_depth=1,
+                    decoder_num_heads=2,
+                ),
+                head=dict(
+                    type='MAEPretrainHead',
+                    patch_size=8,
+                    loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+                ),
+            )
+        )
+    )
 
 
 @pytest.fixture

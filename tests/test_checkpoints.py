@@ -76,11 +76,13 @@ def test_code_in_a_file_of_a_model_zoo_is_refused_and_not_run(tmp_path, monkeypa
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'checkpoint .*absent\.pth does not exist'):
         load_file(tmp_path / 'absent.pth')
-    torch.save({'a': torch.ones(1000)}, tmp_path / 'cut.pth')
-    content = (tmp_path / 'cut.pth').read_bytes()
-    (tmp_path / 'cut.pth').write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r'cut\.pth cannot be read, it may be cut off'):
-        load_file(tmp_path / 'cut.pth')
+    for name, save in (('cut.pth', torch.save), ('cut.safetensors', save_file)):
+        path = tmp_path / name
+        save({'a': torch.ones(1000)}, path)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=rf'{name} cannot be read, it may be cut off'):
+            load_file(path)
 
 
 def test_a_kill_while_saving_leaves_the_old_file(tmp_path):

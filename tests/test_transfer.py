@@ -3,7 +3,6 @@
 import pytest
 import torch
 from conftest import TINY_ARCH, randomised, tiny_lomar
-from mmengine.registry import MODELS, init_default_scope
 
 from lomar.checkpoints import TransferError, transfer_backbone
 from lomar.models import RPEViT
@@ -21,35 +20,6 @@ def detector_backbone(position='irpe', patch_size=8, **settings):
         window_size=4,
         global_blocks=[2],
         **settings,
-    )
-
-
-@pytest.fixture
-def mae():
-    """mmpretrain's MAE at the fixtures' size."""
-    init_default_scope('mmpretrain')
-    arch = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=192)
-    return randomised(
-        MODELS.build(
-            dict(
-                type='MAE',
-                backbone=dict(type='MAEViT', arch=arch, img_size=64, patch_size=8),
-                neck=dict(
-                    type='MAEPretrainDecoder',
-                    num_patches=64,
-                    patch_size=8,
-                    embed_dim=48,
-                    decoder_embed_dim=16,
-                    decoder_depth=1,
-                    decoder_num_heads=2,
-                ),
-                head=dict(
-                    type='MAEPretrainHead',
-                    patch_size=8,
-                    loss=dict(type='PixelReconstructionLoss', criterion='L2'),
-                ),
-            )
-        )
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 
 try:
@@ -71,7 +72,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
             f'tensors and plain data, which could run code ({reason}). Save the weights alone, '
             "torch.save({'state_dict': model.state_dict()}, ...), where you trust its origin."
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except (RuntimeError, EOFError, OSError, SafetensorError) as error:
         raise ValueError(f'checkpoint {path} cannot be read, it may be cut off: {error}') from error
 
 

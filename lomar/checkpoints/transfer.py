@@ -85,7 +85,7 @@ def backbone_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 def transfer_backbone(
     state_dict: dict[str, Tensor], backbone: nn.Module, allow: Sequence[str] = ()
 ) -> Report:
-    """Load pretrained weights into an `RPEViT` and say what became of each.
+    """Load pretrained weights into an `RPEViT` or a `lomar_vit_*` and say what became of each.
 
     Absolute positions are resized to the backbone's grid and the patch embedding to its patch size.
 
@@ -108,7 +108,7 @@ def transfer_backbone(
             (report.left_out if known else report.unexpected).append(name)
             continue
         fitted, shapes = (
-            _fit(name, value, backbone),
+            _fit(name, value, place, backbone),
             f'{tuple(value.shape)} -> {tuple(place.shape)}',
         )
         if fitted.shape != place.shape:
@@ -132,7 +132,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _fit(name: str, value: Tensor, backbone: nn.Module) -> Tensor:
+def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
     """Resize what has a size: absolute positions and the patch embedding."""
     if name == 'pos_embed':
         grid = backbone.grid(backbone.img_size)
@@ -141,8 +141,8 @@ def _fit(name: str, value: Tensor, backbone: nn.Module) -> Tensor:
         if prefix > int(backbone.with_cls_token):
             value, prefix = value[:, 1:], 0
         return resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
-    if name == 'patch_embed.proj.weight' and value.shape[2] != backbone.patch_size:
-        return resample_patch_embed(value, [backbone.patch_size] * 2)
+    if name == 'patch_embed.proj.weight' and value.shape[2:] != place.shape[2:]:
+        return resample_patch_embed(value, list(place.shape[2:]))
     return value
 
 

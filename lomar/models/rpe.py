@@ -120,7 +120,7 @@ class RelativePosition(nn.Module):
         Returns:
             (N or 1, heads or 1, L, L) on logits, (N, heads, L, head_dim) on the output.
         """
-        ids = cached_bucket_ids(self.method, *grid, self.ratio, cls_token, x.device)[rows]
+        ids = self._bucket_ids(grid, cls_token, x.device)[rows]
         if self.mode == 'bias':
             return self.lookup_table_bias[:, ids][None]
         if self.transposed:
@@ -131,6 +131,12 @@ class RelativePosition(nn.Module):
             -1, ids.expand_as(x), x
         )  # attention summed in each bucket
         return by_bucket @ self.lookup_table_weight
+
+    def _bucket_ids(self, grid: tuple[int, int], cls_token: bool, device: torch.device) -> Tensor:
+        if torch.compiler.is_compiling():
+            # Tensors of torch.export and torch.compile hold no numbers: they must not be kept.
+            return bucket_ids(self.method, *grid, self.ratio, cls_token).to(device)
+        return cached_bucket_ids(self.method, *grid, self.ratio, cls_token, device)
 
 
 class CrossRelativePosition(nn.Module):

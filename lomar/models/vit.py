@@ -86,7 +86,7 @@ class RPEViT(BaseModule):
             length = grid[0] * grid[1] + with_cls_token
             self.pos_embed = nn.Parameter(torch.zeros(1, length, self.embed_dim))
         windows = self._window_sizes(window_size, global_blocks)
-        drop_path = torch.linspace(0, drop_path_rate, self.depth).tolist()
+        drop_path = torch.linspace(0, drop_path_rate, self.depth, device='cpu').tolist()
         self.blocks = nn.ModuleList(
             Block(
                 self.embed_dim,

@@ -1,0 +1,145 @@
+"""LoMaR's vision transformers for timm: importing this registers `lomar_vit_*` with it."""
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    register_notrace_module,
+)
+from timm.models import vision_transformer as vit
+from torch import Tensor, nn
+
+from lomar.models.attention import Attention
+from lomar.models.vit import ARCHS
+
+# What would change the tokens or the attention in ways that LoMaR's positions know nothing of.
+FIXED = dict(
+    pos_embed='none',
+    reg_tokens=0,
+    patch_drop_rate=0.0,
+    attn_drop_rate=0.0,
+    qkv_bias=True,
+    proj_bias=True,
+    qk_norm=False,
+    scale_attn_norm=False,
+    attn_layer='',
+)
+
+
+@register_notrace_module
+class GridAttention(Attention):
+    """`Attention` that remembers the grid, as timm's blocks are called with tokens only."""
+
+    grid: tuple[int, int]
+
+    def __init__(self, dim: int, num_heads: int, proj_drop: float):
+        super().__init__(dim, num_heads, rpe={})
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False):
+        """Attend within each sequence: (N, L, D) -> (N, L, D).
+
+        Raises:
+            ValueError: a mask, for which there is no use here.
+        """
+        if attn_mask is not None or is_causal:
+            raise ValueError('attn_mask or is_causal is set; lomar_vit_* models attend to all')
+        return self.proj_drop(super().forward(x, self.grid))
+
+    def reset_parameters(self) -> None:
+        """Zero the tables, which timm's initialisation of the linear layers passes over."""
+        for name, table in self.named_parameters():
+            if 'lookup_table' in name:
+                nn.init.zeros_(table)
+
+
+class Block(vit.Block):
+    """timm's block with LoMaR's attention."""
+
+    def __init__(self, dim: int, num_heads: int, proj_drop: float = 0.0, **options):
+        super().__init__(dim, num_heads, proj_drop=proj_drop, **options)
+        place = self.attn.qkv.weight
+        self.attn = GridAttention(dim, num_heads, proj_drop).to(place.device, place.dtype)
+
+
+class VisionTransformer(vit.VisionTransformer):
+    """timm's vision transformer with iRPE in place of absolute positions.
+
+    Names of parameters are those of `RPEViT`, and `head`. Takes the arguments of timm's class but
+    those in `FIXED`.
+
+    Raises:
+        ValueError: one of `FIXED` has another value.
+    """
+
+    def __init__(self, *args, **options):
+        for name, value in FIXED.items():
+            if options.get(name, value) != value:
+                raise ValueError(f'{name} is {options[name]!r}; lomar_vit_* allow: {value!r}')
+        super().__init__(*args, **{**options, 'pos_embed': 'none'}, block_fn=Block)
+        self._set_grid(self.patch_embed.grid_size)
+
+    def _set_grid(self, grid: tuple[int, int]) -> None:
+        for block in self.blocks:
+            block.attn.grid = grid
+
+    def set_input_size(self, img_size=None, patch_size=None) -> None:
+        """Take images of another size, (height, width) or one side; the weights do not change."""
+        super().set_input_size(img_size=img_size, patch_size=patch_size)
+        self._set_grid(self.patch_embed.grid_size)
+
+    def _pos_embed(self, x: Tensor) -> Tensor:
+        if self.dynamic_img_size:  # (B, height, width, D); else (B, L, D)
+            if self.grad_checkpointing and self.training:
+                # Blocks are run once more in the backward pass, when the grid may be another's.
+                raise ValueError(
+                    'dynamic_img_size and gradient checkpointing exclude each other in lomar_vit_* '
+                    'models; use set_input_size'
+                )
+            self._set_grid(tuple(x.shape[1:3]))
+        # Older releases of timm forget the cls token where there are no absolute positions.
+        x = x.flatten(1, -2)
+        if self.cls_token is not None:
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+        return self.pos_drop(x)
+
+
+def _entry(name: str, arch: str):
+    def create(pretrained: bool = False, **options) -> VisionTransformer:
+        options = {'patch_size': 16, 'global_pool': 'avg', **ARCHS[arch], **options}
+        feature_cfg = dict(out_indices=options.pop('out_indices', 3), feature_cls='getter')
+        return build_model_with_cfg(
+            VisionTransformer, name, pretrained, feature_cfg=feature_cfg, **options
+        )
+
+    create.__name__ = name
+    create.__doc__ = f'LoMaR ViT-{arch.capitalize()}/16: iRPE, average pool and a norm.'
+    return create
+
+
+def _cfg(size: int) -> dict:
+    return dict(
+        url='',  # no weights are published in a form that can be downloaded
+        num_classes=1000,
+        input_size=(3, size, size),
+        pool_size=None,
+        crop_pct=0.875 if size == 224 else 1.0,
+        interpolation='bicubic',
+        fixed_input_size=True,
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
+        first_conv='patch_embed.proj',
+        classifier='head',
+    )
+
+
+_variants = {
+    f'lomar_vit_{arch}_patch16_{size}': (arch, size)
+    for arch in ('small', 'base', 'large')
+    for size in (224, 384, 448)
+}
+default_cfgs = generate_default_cfgs({name: _cfg(size) for name, (_, size) in _variants.items()})
+for _name, (_arch, _) in _variants.items():
+    globals()[_name] = register_model(_entry(_name, _arch))
