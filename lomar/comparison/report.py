@@ -82,7 +82,8 @@ def _pretraining(
 ) -> dict:
     records = read_scalars(folder)
     steps = epochs * (protocol.images // 32)
-    took = statistics.fmean(record['time'] for record in records) * steps
+    # The median: a machine that slept, or was busy for a while, says nothing about the method.
+    took = statistics.median(record['time'] for record in records) * steps
     return dict(
         method=method,
         asked_seconds=seconds,
