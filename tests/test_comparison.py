@@ -18,25 +18,21 @@ def measured(monkeypatch):
 
 def test_contenders_are_treated_alike(tmp_path, measured):
     protocol = comparison.Protocol()
-    jobs = comparison.fine_tunings(tmp_path, protocol)
-    assert len({job.result for job in jobs}) == len(jobs)
-    for seed in protocol.seeds:
-        for labels in protocol.labels:
-            flags = {}
-            for contender in runs.CONTENDERS:
-                folder = runs.run_name(contender, labels, protocol.seconds[-1], seed)
-                (job,) = [job for job in jobs if job.folder.name == folder]
-                train, test = job.commands
-                flags[contender] = {
-                    word
-                    for word in (*train, *test)
-                    if folder not in word and contender not in word and 'load_from' not in word
-                }
-            assert flags['lomar'] == flags['mae'] == flags['scratch']
-            # As many steps for every number of labelled images.
-            (epochs,) = [word for word in flags['mae'] if word.startswith('train_cfg.max_epochs')]
-            steps = int(epochs.split('=')[1]) * labels // protocol.batch
-            assert steps == protocol.steps
+    settings = {}
+    listed = runs.fine_tuning_runs(protocol)
+    for run, job in zip(listed, comparison.fine_tunings(tmp_path, protocol), strict=True):
+        train, test = job.commands
+        words = [word for word in (*train, *test) if run.contender not in word]
+        words = [word for word in words if not word.startswith('load_from')]
+        seconds = run.seconds or protocol.seconds[-1]
+        settings.setdefault((run.task, run.labels, seconds, run.seed), []).append(words)
+        # As many steps for every number of labelled images.
+        (epochs,) = [word for word in train if word.startswith('train_cfg.max_epochs')]
+        assert int(epochs.split('=')[1]) * run.labels // protocol.batch == protocol.steps
+    for (*_, seconds, _), contenders in settings.items():
+        assert len(contenders) == (3 if seconds == protocol.seconds[-1] else 2)
+        assert all(words == contenders[0] for words in contenders)
+    assert len(settings) == 2 * 3 * (3 + 1)  # tasks, seeds, labels and shorter pretraining
 
 
 def test_pretraining_takes_equal_time(tmp_path, measured):
@@ -68,11 +64,11 @@ def test_the_command_resumes_and_stops_at_a_failure(tmp_path):
     record = json.loads((tmp_path / 'record.json').read_text())
     assert {run['contender'] for run in record['results']} == set(runs.CONTENDERS)
     assert (tmp_path / 'plot.png').stat().st_size > 10_000
-    kept = tmp_path / 'work/detect-scratch-16labels-seed0/metrics.json'
-    removed = tmp_path / 'work/detect-scratch-16labels-seed1/metrics.json'
+    kept = tmp_path / 'work/detect-scratch-0s-16labels-seed0/metrics.json'
+    removed = tmp_path / 'work/classify-scratch-0s-16labels-seed1/metrics.json'
     changed = kept.stat().st_mtime_ns
     removed.unlink()
-    assert 'detect-scratch-16labels-seed1: ' in run(0)
+    assert 'classify-scratch-0s-16labels-seed1: ' in run(0)
     assert removed.exists() and kept.stat().st_mtime_ns == changed
     removed.unlink()
     for checkpoint in removed.parent.glob('*.pth'):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Compare LoMaR, MAE and random weights on the embedded dataset: tools/compare.py.
 
-Equal pretraining time, equal fine-tuning of Mask R-CNN, several seeds. What is there already is
-not run again, so an interrupted comparison goes on with the same command.
+Equal pretraining time, equal fine-tuning of Mask R-CNN and of a classifier, several seeds. What is
+there already is not run again, so an interrupted comparison goes on with the same command.
 """
 
 import argparse

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from lomar.comparison.jobs import Job
+from lomar.datasets.shapes import main_objects
 from lomar.visualization.curves import read_scalars
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmconfigs/shapes'
 METHODS = ('lomar', 'mae')
 CONTENDERS = (*METHODS, 'scratch')
+TASKS = dict(
+    detect='mask-rcnn_vitdet-tiny-{}_shapes.py',
+    classify='vit-tiny_{}_1xb32-coslr-16e_shapes.py',
+)
 LOADING = ('train_dataloader.num_workers=0', 'val_dataloader.num_workers=0')
 
 
@@ -92,33 +97,47 @@ def _pretraining(work: Path, folder: Path, method: str, seed: int, epochs: int) 
     return Job(folder, (command,), folder / f'epoch_{epochs}.pth')
 
 
-def fine_tunings(work: Path, protocol: Protocol) -> list[Job]:
-    """Every contender, number of labelled images and seed, and shorter pretraining at the middle.
+@dataclass(frozen=True)
+class Run:
+    """A fine-tuning run, after so many `seconds` of pretraining."""
+
+    task: str
+    contender: str
+    seconds: int
+    labels: int
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return f'{self.task}-{self.contender}-{self.seconds}s-{self.labels}labels-seed{self.seed}'
+
+
+def fine_tuning_runs(protocol: Protocol) -> list[Run]:
+    """Every task, contender, number of labelled images and seed; shorter pretraining at the middle.
 
     Interleaved, so that an interrupted comparison has something of everything.
     """
     runs = [(labels, protocol.seconds[-1]) for labels in protocol.labels]
     runs += [(protocol.middle, seconds) for seconds in protocol.seconds[:-1]]
     return [
-        _fine_tuning(work, protocol, contender, labels, seconds, seed)
+        Run(task, contender, 0 if contender == 'scratch' else seconds, labels, seed)
         for seed in protocol.seeds
+        for task in TASKS
         for labels, seconds in runs
         for contender in (CONTENDERS if seconds == protocol.seconds[-1] else METHODS)
     ]
 
 
-def run_name(contender: str, labels: int, seconds: int, seed: int) -> str:
-    """Folder of a fine-tuning run."""
-    start = contender if contender == 'scratch' else f'{contender}-{seconds}s'
-    return f'detect-{start}-{labels}labels-seed{seed}'
+def fine_tunings(work: Path, protocol: Protocol) -> list[Job]:
+    """The jobs of `fine_tuning_runs`; needs the results of `pretrainings`."""
+    return [_fine_tuning(work, protocol, run) for run in fine_tuning_runs(protocol)]
 
 
-def _fine_tuning(
-    work: Path, protocol: Protocol, contender: str, labels: int, seconds: int, seed: int
-) -> Job:
-    folder = work / run_name(contender, labels, seconds, seed)
-    config = str(CONFIGS / f'mask-rcnn_vitdet-tiny-{contender}_shapes.py')
-    epochs = protocol.steps * protocol.batch // labels
+def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
+    folder = work / run.folder
+    config = str(CONFIGS / TASKS[run.task].format(run.contender))
+    epochs = protocol.steps * protocol.batch // run.labels
     options = (
         *LOADING,
         f'train_dataloader.batch_size={protocol.batch}',
@@ -126,21 +145,16 @@ def _fine_tuning(
         f'param_scheduler.1.end={epochs}',
         f'param_scheduler.1.T_max={epochs}',
         f'default_hooks.checkpoint.interval={max(epochs // 4, 1)}',
-        f'randomness.seed={seed}',
+        f'randomness.seed={run.seed}',
     )
-    if contender in METHODS:
-        pretrained = epochs_in(work, protocol, contender, seconds)
-        start = work / f'pretrain-{contender}-{seconds}s-seed{seed}' / f'epoch_{pretrained}.pth'
-        options += (f'load_from={start}',)
-    validation = (
-        *('--val-ann', str(work / 'shapes/annotations/val.json')),
-        *('--val-images', str(work / 'shapes/val')),
-    )
+    if run.contender in METHODS:
+        pretrained = epochs_in(work, protocol, run.contender, run.seconds)
+        start = f'pretrain-{run.contender}-{run.seconds}s-seed{run.seed}/epoch_{pretrained}.pth'
+        options += (f'load_from={work / start}',)
+    training, validation = _data(work, run)
     train = (
         *('train.py', config, '--work-dir', str(folder), '--amp', '--no-validate', '--resume'),
-        '--auto-scale-lr',
-        *('--train-ann', str(labelled_file(work, labels, seed))),
-        *('--train-images', str(work / 'shapes/train'), *validation, '--cfg-options', *options),
+        *('--auto-scale-lr', *training, *validation, '--cfg-options', *options),
     )
     test = (
         *('test.py', config, str(folder / f'epoch_{epochs}.pth'), '--work-dir', str(folder)),
@@ -149,8 +163,21 @@ def _fine_tuning(
     return Job(folder, (train, test), folder / 'metrics.json')
 
 
+def _data(work: Path, run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Flags for the data to train on and to evaluate on."""
+    labelled, shapes = labelled_file(work, run.labels, run.seed), work / 'shapes'
+    truth = shapes / 'annotations/val.json'
+    if run.task == 'classify':
+        train = ('--train-images', labelled.with_suffix('.txt'))
+        val = ('--val-images', truth.with_suffix('.txt'))
+    else:
+        train = ('--train-ann', labelled, '--train-images', shapes / 'train')
+        val = ('--val-ann', truth, '--val-images', shapes / 'val')
+    return tuple(map(str, train)), tuple(map(str, val))
+
+
 def labelled_file(work: Path, labels: int, seed: int) -> Path:
-    """Annotations of the labelled images of a seed."""
+    """Annotations of the labelled images of a seed; beside it lies a list of their main objects."""
     return work / f'labels/{labels}-seed{seed}.json'
 
 
@@ -168,4 +195,7 @@ def write_labels(work: Path, protocol: Protocol) -> None:
                 images=images,
                 annotations=[one for one in coco['annotations'] if one['image_id'] in kept],
             )
-            labelled_file(work, labels, seed).write_text(json.dumps(part))
+            file = labelled_file(work, labels, seed)
+            file.write_text(json.dumps(part))
+            lines = [f'../shapes/train/{name}\t{main}\n' for name, main in main_objects(part)]
+            file.with_suffix('.txt').write_text(''.join(lines))

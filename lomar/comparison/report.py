@@ -19,6 +19,10 @@ from lomar.comparison.protocol import CONTENDERS, METHODS, Protocol
 from lomar.visualization.curves import read_scalars
 
 NAMES = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}
+FIGURES = dict(
+    detect=dict(box_ap='box AP', box_ap50='box AP50', mask_ap='mask AP', mask_ap50='mask AP50'),
+    classify=dict(top1='top-1'),
+)
 COLOURS = {'lomar': 'tab:orange', 'mae': 'tab:blue', 'scratch': 'tab:grey'}
 
 
@@ -35,10 +39,10 @@ def collect(work: Path, protocol: Protocol, command: str, hardware: dict) -> dic
                 folder = work / f'pretrain-{method}-{seconds}s-seed{seed}'
                 pretraining.append(_pretraining(folder, method, seconds, epochs, seed, protocol))
     versions = {}
-    for job in runs.fine_tunings(work, protocol):
-        metrics = json.loads(job.result.read_text())
+    for run in runs.fine_tuning_runs(protocol):
+        metrics = json.loads((work / run.folder / 'metrics.json').read_text())
         versions = metrics['versions']
-        results.append({**_settings(job.folder.name), **_figures(metrics['metrics'])})
+        results.append({**asdict(run), **_figures(metrics['metrics'])})
     return dict(
         command=command,
         date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
@@ -94,38 +98,28 @@ def _pretraining(
     )
 
 
-def _settings(name: str) -> dict:
-    """What `run_name` put into the name of a folder."""
-    _, contender, *seconds, labels, seed = name.split('-')
-    return dict(
-        contender=contender,
-        pretrain_seconds=int(seconds[0].removesuffix('s')) if seconds else 0,
-        labels=int(labels.removesuffix('labels')),
-        seed=int(seed.removeprefix('seed')),
-    )
-
-
 def _figures(metrics: dict) -> dict:
-    kinds = dict(bbox='box', segm='mask')
+    if 'accuracy' in metrics:
+        return dict(top1=metrics['accuracy']['top1'])
     return {
-        f'{kinds[kind]}_{name.lower()}': group[name]
-        for kind, group in metrics.items()
-        for name in ('AP', 'AP50')
+        f'{name}_{figure.lower()}': metrics[kind][figure]
+        for kind, name in (('bbox', 'box'), ('segm', 'mask'))
+        for figure in ('AP', 'AP50')
     }
 
 
-def summary(record: dict) -> list[dict]:
-    """Mean and standard deviation over the seeds, a row for every setting."""
-    keys = ('labels', 'pretrain_seconds', 'contender')
+def summary(record: dict, task: str) -> list[dict]:
+    """Mean and standard deviation over the seeds, a row for every setting of a task."""
 
     def order(run: dict) -> tuple:
-        return run['labels'], run['pretrain_seconds'], CONTENDERS.index(run['contender'])
+        return run['labels'], run['seconds'], CONTENDERS.index(run['contender'])
 
     rows = []
-    for _, group in groupby(sorted(record['results'], key=order), order):
+    results = [run for run in record['results'] if run['task'] == task]
+    for _, group in groupby(sorted(results, key=order), order):
         seeds = list(group)
-        row = {key: seeds[0][key] for key in keys}
-        for figure in ('box_ap', 'box_ap50', 'mask_ap', 'mask_ap50'):
+        row = {key: seeds[0][key] for key in ('labels', 'seconds', 'contender')}
+        for figure in FIGURES[task]:
             values = [run[figure] for run in seeds]
             row[figure] = statistics.fmean(values), statistics.stdev(values)
         rows.append(row)
@@ -133,43 +127,47 @@ def summary(record: dict) -> list[dict]:
 
 
 def to_markdown(record: dict) -> str:
-    """The summary as a Markdown table: mean ± standard deviation over the seeds."""
-    head = ['labelled images', 'pretraining', 'weights', 'box AP', 'box AP50', 'mask AP']
-    lines = [head, ['---'] * len(head)]
-    for row in summary(record):
-        figures = ('{:.1f} ± {:.1f}'.format(*row[key]) for key in ('box_ap', 'box_ap50', 'mask_ap'))
-        seconds = row['pretrain_seconds']
-        time = f'{seconds} s' if seconds else 'none'
-        lines.append([str(row['labels']), time, NAMES[row['contender']], *figures])
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    """A table for each task: mean ± standard deviation over the seeds."""
+    tables = []
+    for task, figures in FIGURES.items():
+        head = ['labelled images', 'pretraining', 'weights', *figures.values()]
+        lines = [head, ['---'] * len(head)]
+        for row in summary(record, task):
+            time = f'{row["seconds"]} s' if row['seconds'] else 'none'
+            values = ['{:.1f} ± {:.1f}'.format(*row[figure]) for figure in figures]
+            lines.append([str(row['labels']), time, NAMES[row['contender']], *values])
+        tables.append('\n'.join(f'| {" | ".join(line)} |' for line in lines))
+    return '\n\n'.join(tables)
 
 
 def plot(record: dict, out: str | Path) -> Path:
-    """Draw box and mask AP against labelled images and against pretraining time."""
-    rows, protocol = summary(record), record['protocol']
-    full, middle = protocol['seconds'][-1], protocol['middle']
-    figure = Figure(figsize=(11, 4), layout='constrained')
-    panels = figure.subplots(1, 4)
-    for axes, (metric, name) in zip(
-        panels.reshape(2, 2), (('box_ap', 'box AP'), ('mask_ap', 'mask AP')), strict=True
-    ):
-        labels, time = axes
-        for contender in CONTENDERS:
-            own = [row for row in rows if row['contender'] == contender]
-            whole = [row for row in own if row['pretrain_seconds'] in (0, full)]
-            _line(labels, contender, [row['labels'] for row in whole], whole, metric)
-            short = [row for row in own if row['labels'] == middle]
-            if contender == 'scratch':
-                time.axhline(short[0][metric][0], color=COLOURS[contender], linestyle=':')
-            else:
-                _line(time, contender, [row['pretrain_seconds'] for row in short], short, metric)
-        labels.set(xscale='log', xlabel=f'labelled images, {full} s of pretraining', title=name)
-        labels.set_xticks(protocol['labels'], map(str, protocol['labels']), minor=False)
-        labels.minorticks_off()
-        time.set(xlabel=f'seconds of pretraining, {middle} labels', title=name, xlim=(0, None))
-    panels[0].legend(fontsize=8)
+    """Draw AP and accuracy against labelled images (above) and pretraining time (below)."""
+    shown = [('detect', 'box_ap'), ('detect', 'mask_ap'), ('classify', 'top1')]
+    figure = Figure(figsize=(11, 7), layout='constrained')
+    panels = figure.subplots(2, len(shown)).T
+    for (labels, time), (task, metric) in zip(panels, shown, strict=True):
+        _draw(labels, time, record, task, metric)
+    panels[0, 0].legend(fontsize=8)
     figure.savefig(out, dpi=120)
     return Path(out)
+
+
+def _draw(labels: Axes, time: Axes, record: dict, task: str, metric: str) -> None:
+    rows, protocol = summary(record, task), record['protocol']
+    full, middle, name = protocol['seconds'][-1], protocol['middle'], FIGURES[task][metric]
+    for contender in CONTENDERS:
+        own = [row for row in rows if row['contender'] == contender]
+        whole = [row for row in own if row['seconds'] in (0, full)]
+        _line(labels, contender, [row['labels'] for row in whole], whole, metric)
+        at_middle = [row for row in own if row['labels'] == middle]
+        if contender == 'scratch':
+            time.axhline(at_middle[0][metric][0], color=COLOURS[contender], linestyle=':')
+        else:
+            _line(time, contender, [row['seconds'] for row in at_middle], at_middle, metric)
+    labels.set(xscale='log', xlabel=f'labelled images, {full} s of pretraining', title=name)
+    labels.set_xticks(protocol['labels'], map(str, protocol['labels']), minor=False)
+    labels.minorticks_off()
+    time.set(xlabel=f'seconds of pretraining, {middle} labelled images', xlim=(0, None))
 
 
 def _line(axes: Axes, contender: str, x: Iterable[int], rows: list[dict], metric: str) -> None:

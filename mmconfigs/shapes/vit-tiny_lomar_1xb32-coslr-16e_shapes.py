@@ -50,8 +50,8 @@ optim_wrapper = dict(
 )
 train_cfg = dict(max_epochs=16, val_interval=16)
 param_scheduler = [
-    dict(_base_.param_scheduler[0], end=1),
-    dict(_base_.param_scheduler[1], T_max=16 - 1, begin=1, end=16),
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=50),
+    dict(_base_.param_scheduler[1], T_max=16, begin=0, end=16),
 ]
 auto_scale_lr = dict(base_batch_size=32)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
