@@ -88,7 +88,7 @@ def detect(work: Path, pretrained: Path, options: list[str]) -> dict:
     run('train.py', DETECT, *flags, *train, *val, *start)
     checkpoint = (folder / 'last_checkpoint').read_text()
     run('test.py', DETECT, checkpoint, '--work-dir', folder, *val, '--out', folder)
-    drawn = (labels / 'val.json', images / 'val', folder / 'segm.json')
+    drawn = (labels / 'val.json', images / 'val', folder / 'segm.json', '--threshold', 0.3)
     run('visualize_detections.py', *drawn, '--out', work / 'detections.png')
     return json.loads((folder / 'metrics.json').read_text())['metrics']
 

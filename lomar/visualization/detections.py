@@ -70,7 +70,7 @@ def _draw(path: Path, objects: list[dict], names: dict[int, str]) -> Tensor:
     if all(mask is not None for mask in masks):
         enlarged = [np.array(Image.fromarray(mask).resize(size, Image.NEAREST)) for mask in masks]
         shown = torch.from_numpy(np.stack(enlarged)).bool()
-        large = draw_segmentation_masks(large, shown, alpha=0.4, colors=colours)
+        large = draw_segmentation_masks(large, shown, alpha=0.3, colors=colours)
     left, top, width, height = torch.tensor([_box(one) for one in objects]).T * scale
     boxes = torch.stack([left, top, left + width, top + height], dim=1)
     labels = [
