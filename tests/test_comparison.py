@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import ROOT
 
 from lomar import comparison
 from lomar.comparison import protocol as runs
+from lomar.comparison.report import FIGURES, summary
 
 
 @pytest.fixture
@@ -46,31 +48,82 @@ def test_pretraining_takes_equal_time(tmp_path, measured):
     assert len({job.result for job in jobs}) == 2 * len(protocol.seconds) * len(protocol.seeds)
 
 
-@pytest.mark.slow
-def test_the_command_resumes_and_stops_at_a_failure(tmp_path):
-    def run(code):
-        outputs = ('--out', tmp_path / 'record.json', '--plot', tmp_path / 'plot.png')
-        command = ('--smoke', '--work-dir', tmp_path / 'work', *outputs)
-        done = subprocess.run(
-            [sys.executable, ROOT / 'tools/compare.py', *command],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """A folder of tools: write.py makes a file of its argument, fail.py fails, wait.py waits."""
+    folder = tmp_path / 'tools'
+    folder.mkdir()
+    (folder / 'write.py').write_text('import sys; open(sys.argv[1], "a").write("done ")')
+    (folder / 'fail.py').write_text('import sys; sys.exit("no such thing")')
+    (folder / 'wait.py').write_text('import sys, time; open(sys.argv[1], "w"); time.sleep(60)')
+    monkeypatch.setattr(comparison.jobs, 'TOOLS', folder)
+    return tmp_path
 
-    assert '| 16 | none | random |' in run(0)
+
+def job(folder, *tools):
+    result = folder / 'result'
+    return comparison.Job(folder, tuple((tool, str(result)) for tool in tools), result)
+
+
+def test_jobs_run_once(tools):
+    jobs = [job(tools / name, 'write.py', 'write.py') for name in 'abc']
+    for _ in range(2):
+        comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
+    assert [one.result.read_text() for one in jobs] == ['done done '] * 3
+
+
+def test_a_failed_job_stops_the_others_and_names_its_log(tools):
+    jobs = [job(tools / 'a', 'wait.py', 'write.py'), job(tools / 'b', 'fail.py')]
+    jobs.append(job(tools / 'c', 'write.py'))
+    start = time.monotonic()
+    with pytest.raises(comparison.JobFailed, match=r'tools/fail.py ended with 1; .*b/log.txt'):
+        comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
+    assert time.monotonic() - start < 30  # the first did not wait for a minute
+    assert 'no such thing' in (tools / 'b/log.txt').read_text()
+    silent = [job(tools / 'd', 'fail.py')]
+    (tools / 'tools/fail.py').write_text('')
+    with pytest.raises(comparison.JobFailed, match='result was not written'):
+        comparison.run_jobs(silent, 'jobs', slots=1, threads=1)
+
+
+def test_table_and_plot(tmp_path):
+    results = [
+        dict(
+            **dict(task=task, contender=contender, seconds=seconds, labels=labels, seed=seed),
+            **dict.fromkeys(FIGURES[task], 10.0 + seed + labels / 8),
+        )
+        for task in runs.TASKS
+        for labels in (8, 16)
+        for contender, seconds in (('lomar', 5), ('mae', 5), ('scratch', 0))
+        for seed in (0, 2)
+    ]
+    protocol = dict(labels=(8, 16), seconds=(5,), middle=8)
+    record = dict(results=results, protocol=protocol)
+    (first, *_, last) = summary(record, 'classify')
+    assert (first['labels'], first['contender'], last['contender']) == (8, 'lomar', 'scratch')
+    assert last['top1'] == (13.0, pytest.approx(2**0.5))  # 12 and 14
+    table = comparison.to_markdown(record)
+    assert '| 16 | none | random | 13.0 ± 1.4 |' in table and '| 8 | 5 s | LoMaR | 12.0' in table
+    assert comparison.plot(record, tmp_path / 'plot.png').stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path):
+    outputs = ('--out', tmp_path / 'record.json', '--plot', tmp_path / 'plot.png')
+    command = ('--smoke', '--work-dir', tmp_path / 'work', *outputs)
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/compare.py', *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / 'record.json').read_text())
-    assert {run['contender'] for run in record['results']} == set(runs.CONTENDERS)
-    assert (tmp_path / 'plot.png').stat().st_size > 10_000
-    kept = tmp_path / 'work/detect-scratch-0s-16labels-seed0/metrics.json'
-    removed = tmp_path / 'work/classify-scratch-0s-16labels-seed1/metrics.json'
-    changed = kept.stat().st_mtime_ns
-    removed.unlink()
-    assert 'classify-scratch-0s-16labels-seed1: ' in run(0)
-    assert removed.exists() and kept.stat().st_mtime_ns == changed
-    removed.unlink()
-    for checkpoint in removed.parent.glob('*.pth'):
-        checkpoint.write_bytes(b'broken')
-    assert f'tools/train.py ended with 1; its output is in {removed.parent / "log.txt"}' in run(1)
+    assert comparison.to_markdown(record) in done.stdout
+    assert len(record['results']) == 2 * 3 * 2  # tasks, contenders, seeds
+    for one in record['results']:
+        assert (one['seconds'] == 0) == (one['contender'] == 'scratch')
+    assert {one['epochs'] for one in record['pretraining']} == {2}
+    folder = tmp_path / 'work/classify-lomar-1s-16labels-seed1'
+    assert 'Backbone loaded from' in (folder / 'log.txt').read_text()
+    assert (tmp_path / 'plot.png').exists() and (folder / 'metrics.json').exists()

@@ -112,7 +112,7 @@ def summary(record: dict, task: str) -> list[dict]:
     """Mean and standard deviation over the seeds, a row for every setting of a task."""
 
     def order(run: dict) -> tuple:
-        return run['labels'], run['seconds'], CONTENDERS.index(run['contender'])
+        return run['labels'], CONTENDERS.index(run['contender']), run['seconds']
 
     rows = []
     results = [run for run in record['results'] if run['task'] == task]
