@@ -183,7 +183,8 @@ def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         try:
-            yield model.eval()
+            model.eval()
+            yield model
         finally:
             for module, training in modes.items():
                 module.training = training
