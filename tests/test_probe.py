@@ -1,7 +1,11 @@
 """kNN and linear probe: the maths, the folder, and a training that does not notice them."""
 
 import json
+import os
 import random
+import re
+import subprocess
+import sys
 from copy import deepcopy
 
 import numpy as np
@@ -164,6 +168,28 @@ def test_training_does_not_notice(colours, tmp_path, monkeypatch):
         assert len(read) == 30 * 3
         next(model.parameters()).data.fill_(float('nan'))
         assert np.isnan(list(hook.scores(model).values())).all()
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_probes(colours, tmp_path):
+    cfg = config(colours, tmp_path / 'work', dict(interval=1, k=5))
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
+    cfg.dump(tmp_path / 'config.py')
+    done = subprocess.run(
+        [ROOT / 'tools/dist_train.sh', tmp_path / 'config.py', '2'],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={
+            **os.environ,
+            'PORT': '29619',
+            'OMP_NUM_THREADS': '1',
+            'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r'Epoch (\d): kNN 100\.00 %', done.stdout + done.stderr) == ['1', '2', '3']
 
 
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
