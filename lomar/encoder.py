@@ -116,6 +116,8 @@ class Encoder:
         """
         if isinstance(images, (str, Path, Image.Image)) or getattr(images, 'ndim', 4) != 4:
             raise TypeError(f'images is a single {type(images).__name__}; allowed: a list of them')
+        if batch_size < 1:
+            raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
         if size is not None:
             size = (size, size) if isinstance(size, int) else tuple(size)
             self.backbone.grid(size, 'size')
