@@ -2,13 +2,23 @@
 
 import re
 
-from conftest import ROOT
+import torch
+from conftest import ROOT, tiny_lomar
+from PIL import Image
 
 
-def test_the_python_example_runs():
-    (code,) = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+def test_the_python_examples_run(tmp_path, monkeypatch):
+    embed, train = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict=tiny_lomar().state_dict()), 'checkpoint.pth')
+    Image.effect_noise((300, 240), 90).save('a.jpg')
+    Image.effect_noise((100, 140), 90).save('b.jpg')
     names = {}
-    exec(code, names)
+    exec(embed, names)
+    assert names['features'].pooled.shape == (2, 48)
+    assert names['features'].patches.shape == (2, 48, 224 // 8, 224 // 8)
+    names = {}
+    exec(train, names)
     assert names['windows'].shape == (2, 4, 2) and names['masked'].shape == (2, 4, 49)
     assert names['prediction'].shape == (2, 4, 49, 768) and names['loss'].item() > 0
 

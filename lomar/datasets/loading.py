@@ -19,10 +19,7 @@ class UnreadableImage(OSError):
 
 
 def read_rgb(path: str | Path) -> Image.Image:
-    """Decode an image file as 8-bit RGB, upright.
-
-    Grey, palette and CMYK images are converted, 16-bit grey is scaled to 8, transparency is laid
-    over white, and the EXIF orientation is applied.
+    """Decode an image file as `to_rgb` says.
 
     Raises:
         UnreadableImage: with the decoder's reason.
@@ -30,7 +27,7 @@ def read_rgb(path: str | Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(image)
     except MemoryError:
         raise
     except Exception as error:  # decoders of damaged files raise all sorts
@@ -46,7 +43,16 @@ def is_readable(path: str | Path) -> bool:
     return True
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to 8-bit RGB, upright.
+
+    Grey, palette and CMYK images are converted, 16-bit grey is scaled to 8, transparency is laid
+    over white, and the EXIF orientation is applied.
+
+    Raises:
+        ValueError: pixels are float.
+    """
+    image = ImageOps.exif_transpose(image)
     if image.mode == 'RGB':
         return image
     if image.mode == 'F':

@@ -11,12 +11,14 @@ from lomar.engine.hooks import (
 from lomar.engine.launch import test_config, train_config
 from lomar.engine.loops import ReplayIterLoop
 from lomar.engine.optim import LayerGroups
+from lomar.engine.probe_hook import ProbeHook
 from lomar.engine.record import write_metrics
 from lomar.engine.runner import Runner
 
 __all__ = [
     'LayerGroups',
     'ModelSummaryHook',
+    'ProbeHook',
     'ReplayIterLoop',
     'Runner',
     'SafeCheckpointHook',

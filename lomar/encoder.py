@@ -1,0 +1,186 @@
+"""From images to features in Python: weights are all it needs, no config."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import InterpolationMode, center_crop, resize
+
+from lomar.checkpoints import load_file, transfer_backbone
+from lomar.checkpoints.architecture import backbone_settings
+from lomar.checkpoints.transfer import backbone_weights
+from lomar.datasets.loading import read_rgb, to_rgb
+from lomar.models.vit import RPEViT
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
+PARTS = ('weight', 'bias')
+AnyImage = str | Path | Image.Image | np.ndarray | Tensor
+
+
+@dataclass
+class Features:
+    """Features of N images, on the CPU in float32.
+
+    Attributes:
+        pooled: (N, D), mean of the patch features, after the norm `fc_norm` where weights have it.
+        patches: (N, D, H/P, W/P), or a list of N (D, H/P, W/P) where sizes differ; None if not
+            asked for.
+    """
+
+    pooled: Tensor
+    patches: Tensor | list[Tensor] | None
+
+
+class Encoder:
+    """A pretrained or fine-tuned vision transformer that embeds images.
+
+    Takes checkpoints of this package, of the original LoMaR and MAE code, of mmpretrain's MAE and
+    of timm. The architecture is that of the weights.
+
+    Args:
+        path: checkpoint or .safetensors file.
+        device: where to compute; None = a GPU if there is one.
+        num_heads: needed where neither the weights nor a standard width tell it.
+        rpe: options of `lomar.models.rpe.build_rpe`, where method or ratio differ from LoMaR's.
+        mean, std: a number for each channel, of pixels 0 to 255.
+
+    Attributes:
+        backbone: the `RPEViT`.
+        report: what became of every weight, see `lomar.checkpoints.Report`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the weights are of another kind of model, do not tell what is needed, or are
+            in part left over (`TransferError`).
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: str | torch.device | None = None,
+        num_heads: int | None = None,
+        rpe: dict | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ):
+        content = load_file(path)
+        weights = backbone_weights(content.get('state_dict', content.get('model', content)))
+        try:
+            backbone = RPEViT(**backbone_settings(weights, num_heads, rpe), out_type='featmap')
+            self.report = transfer_backbone(weights, backbone)
+        except ValueError as error:
+            raise type(error)(f'{path}: {error}') from error
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.backbone = backbone.to(self.device).eval()
+        self.fc_norm = nn.Identity()
+        if 'fc_norm.weight' in weights:
+            self.fc_norm = nn.LayerNorm(backbone.embed_dim, eps=1e-6, device=self.device)
+            self.fc_norm.load_state_dict({key: weights[f'fc_norm.{key}'] for key in PARTS})
+            loaded = [f'fc_norm.{key}' for key in PARTS]
+            self.report.left_out = [n for n in self.report.left_out if n not in loaded]
+            self.report.matched += loaded
+        self.mean, self.std = (torch.tensor(v, device=self.device) for v in (mean, std))
+        channels = backbone.in_channels
+        if not len(mean) == len(std) == channels:
+            raise ValueError(
+                f'{path}: the weights take {channels} channels, and mean and std have {len(mean)} '
+                f'and {len(std)} numbers; allowed: one for each channel'
+            )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        images: Iterable[AnyImage],
+        batch_size: int = 64,
+        size: int | tuple[int, int] | None = None,
+        patches: bool = True,
+    ) -> Features:
+        """Embed images.
+
+        Args:
+            images: paths, PIL images, arrays (H, W, C) or tensors (C, H, W), the last two uint8.
+            batch_size: images read, and encoded at most, at a time.
+            size: (height, width) in pixels, or one number for both, to which images are resized
+                and cropped; None = their own size less what exceeds whole patches.
+            patches: False leaves the patch features out, which take most of the memory.
+
+        Raises:
+            TypeError, ValueError: what is no image, or one that the weights cannot take.
+            UnreadableImage: a file that is missing or damaged.
+        """
+        if isinstance(images, (str, Path, Image.Image)) or getattr(images, 'ndim', 4) != 4:
+            raise TypeError(f'images is a single {type(images).__name__}; allowed: a list of them')
+        if batch_size < 1:
+            raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
+        if size is not None:
+            size = (size, size) if isinstance(size, int) else tuple(size)
+            self.backbone.grid(size, 'size')
+        pooled, maps, rest = [], [], iter(images)
+        while chunk := [self._fit(self._pixels(image), size) for image in islice(rest, batch_size)]:
+            for vector, grid in self._embed(chunk):
+                pooled.append(vector)
+                if patches:
+                    maps.append(grid)
+        if not pooled:
+            raise ValueError('images is empty')
+        if len({each.shape for each in maps}) == 1:
+            maps = torch.stack(maps)
+        return Features(torch.stack(pooled), maps if patches else None)
+
+    def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Pooled and patch features of each image, those of one size encoded together."""
+        groups, features = defaultdict(list), [()] * len(images)
+        for index, image in enumerate(images):
+            groups[image.shape].append(index)
+        for indices in groups.values():
+            batch = self._encode(torch.stack([images[index] for index in indices]))
+            for index, *of_one in zip(indices, *batch, strict=True):
+                features[index] = of_one
+        return features
+
+    def _encode(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled and patch features of images (B, C, H, W) uint8."""
+        mean, std = self.mean.view(-1, 1, 1), self.std.view(-1, 1, 1)
+        (maps,) = self.backbone((batch.to(self.device) - mean) / std)
+        return self.fc_norm(maps.mean(dim=(2, 3))).cpu(), maps.cpu()
+
+    def _pixels(self, image: AnyImage) -> Tensor:
+        """An image of any kind as (C, H, W) uint8."""
+        if isinstance(image, (str, Path)):
+            image = np.array(read_rgb(image))
+        elif isinstance(image, Image.Image):
+            image = np.array(to_rgb(image))
+        if isinstance(image, np.ndarray) and image.ndim == 3:
+            image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        channels = self.backbone.in_channels
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+            kind = getattr(image, 'dtype', type(image).__name__)
+            raise TypeError(f'an image is {kind}; allowed: uint8 pixels, PIL images and paths')
+        if image.ndim != 3 or len(image) != channels:
+            raise ValueError(
+                f'an image has the shape {tuple(image.shape)}; allowed: ({channels}, H, W) as a '
+                f'tensor, (H, W, {channels}) as an array'
+            )
+        return image
+
+    def _fit(self, image: Tensor, size: tuple[int, int] | None) -> Tensor:
+        """Resize and crop to `size`, or crop to whole patches."""
+        sides = tuple(image.shape[1:])
+        if size is None:
+            patch = self.backbone.patch_size
+            size = tuple(side // patch * patch for side in sides)
+            if not all(size):
+                raise ValueError(
+                    f'an image of {sides[0]} x {sides[1]} pixels is smaller than a patch of {patch}'
+                )
+        elif size != sides:
+            scale = max(size[0] / sides[0], size[1] / sides[1])
+            covering = [max(s, round(side * scale)) for s, side in zip(size, sides, strict=True)]
+            image = resize(image, covering, InterpolationMode.BICUBIC, antialias=True)
+        return center_crop(image, list(size))

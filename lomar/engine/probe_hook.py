@@ -1,0 +1,192 @@
+"""Watching a pretraining by what its features are worth."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
+from torch import Tensor, nn
+
+from lomar.datasets.labelled import FixedSizeImages, split_folder
+from lomar.engine.hooks import unwrapped
+from lomar.engine.probe import knn_predict, linear_logits, top1
+from lomar.models.vit import RPEViT
+
+
+@HOOKS.register_module()
+class ProbeHook(Hook):
+    """Classify labelled images by frozen features every `interval` epochs and after the last.
+
+    Features are the mean patch tokens of whole images at the backbone's `img_size`, in float32.
+    The log, `scalars.json` and the message hub get the top-1 accuracy in percent of nearest
+    neighbours and of a linear classifier, and the seconds that it took. In distributed training
+    the main process does it and the others wait. Training goes on as if nothing had happened.
+
+    Args:
+        images: folder of class folders, or of `train` and `val` folders of these.
+        interval: epochs.
+        k, temperature: see `lomar.engine.probe.knn_predict`.
+        l2: see `lomar.engine.probe.linear_logits`.
+        val_share, seed: see `lomar.datasets.labelled.split_folder`.
+        batch_size: images encoded at a time.
+        max_memory: GB of main memory up to which the images are kept as uint8; above, they are
+            read from the files for every probe.
+
+    Raises:
+        ValueError: before the first step: a setting out of range, images that are too few or in a
+            wrong layout, or a model of which whole images cannot be encoded.
+        FileNotFoundError: before the first step: there are no such images.
+        UnreadableImage: before the first step: one of them is damaged.
+    """
+
+    priority = 'LOW'  # before the checkpoint is written, which holds the message hub
+
+    def __init__(
+        self,
+        images: str,
+        interval: int = 10,
+        k: int = 20,
+        temperature: float = 0.07,
+        l2: float = 1e-3,
+        val_share: float = 0.2,
+        seed: int = 0,
+        batch_size: int = 64,
+        max_memory: float = 2.0,
+    ):
+        for name, value in dict(interval=interval, k=k, batch_size=batch_size).items():
+            if value < 1:
+                raise ValueError(f'ProbeHook.{name} is {value}; allowed: 1 or more')
+        for name, value in dict(temperature=temperature, l2=l2).items():
+            if value <= 0:
+                raise ValueError(f'ProbeHook.{name} is {value}; allowed: more than 0')
+        if not 0 < val_share < 1:
+            raise ValueError(f'ProbeHook.val_share is {val_share}; allowed: between 0 and 1')
+        self.folder, self.interval, self.batch_size = images, interval, batch_size
+        self.k, self.temperature, self.l2 = k, temperature, l2
+        self.val_share, self.seed, self.max_memory = val_share, seed, max_memory
+
+    def before_train(self, runner) -> None:
+        """Read the images, so that what is wrong shows before the first step."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise ValueError(
+                'ProbeHook.interval counts epochs, and train_cfg counts iterations; allowed: '
+                "train_cfg.type='EpochBasedTrainLoop'"
+            )
+        classes, train, val = split_folder(self.folder, self.val_share, self.seed)
+        if len(train) < self.k:
+            raise ValueError(
+                f'ProbeHook.k is {self.k}, and there are {len(train)} images of {self.folder} to '
+                'train on; allowed: at most their number'
+            )
+        if not val:
+            raise ValueError(f'ProbeHook.images: {self.folder} leaves no image to test on')
+        if is_main_process():
+            self._read(runner, len(classes), train, val)
+
+    def _read(self, runner, classes: int, train: list, val: list) -> None:
+        start = perf_counter()
+        paths, labels = zip(*train, *val, strict=True)
+        model = unwrapped(runner)
+        check_backbone(model)
+        size = model.backbone.img_size
+        with undisturbed(model):  # whatever it refuses it refuses now
+            encode(model, torch.zeros(1, 3, *size, dtype=torch.uint8))
+        self.labels, self.num_train = torch.tensor(labels), len(train)
+        self.images = FixedSizeImages(paths, size, self.max_memory * 1e9)
+        kept = 'kept' if self.images.kept is not None else 'more than max_memory, not kept'
+        runner.logger.info(
+            f'ProbeHook: {len(train)} images of {classes} classes to train on, {len(val)} to test '
+            f'on, {self.images.bytes / 1e6:.1f} MB ({kept}), read in '
+            f'{perf_counter() - start:.1f} s'
+        )
+
+    def after_train_epoch(self, runner) -> None:
+        """Probe at the interval."""
+        if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
+            self._probe(runner)
+
+    @master_only
+    def _probe(self, runner) -> None:
+        start = perf_counter()
+        with undisturbed(unwrapped(runner)) as model:
+            scores = self.scores(model)
+        seconds = perf_counter() - start
+        runner.logger.info(
+            f'Epoch {runner.epoch + 1}: kNN {scores["knn"]:.2f} %, linear probe '
+            f'{scores["linear"]:.2f} % (top-1 of {len(self.labels) - self.num_train} images, '
+            f'{seconds:.1f} s)'
+        )
+        scalars = {
+            f'probe/{name}': value for name, value in (*scores.items(), ('seconds', seconds))
+        }
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(name, value)
+        runner.visualizer.add_scalars({**scalars, 'epoch': runner.epoch + 1}, step=runner.iter)
+
+    def scores(self, model: nn.Module) -> dict[str, float]:
+        """Accuracy by kind of classifier in percent; NaN where features are not finite."""
+        parts = [encode(model, images) for images in self.images.batches(self.batch_size)]
+        features = torch.cat(parts)
+        if not features.isfinite().all():
+            return dict(knn=float('nan'), linear=float('nan'))
+        labels = self.labels.to(features.device)
+        train, test = features[: self.num_train], features[self.num_train :]
+        seen, true = labels[: self.num_train], labels[self.num_train :]
+        neighbours = knn_predict(train, seen, test, self.k, self.temperature)
+        linear = linear_logits(train, seen, test, self.l2).argmax(dim=1)
+        return dict(knn=top1(neighbours, true), linear=top1(linear, true))
+
+
+def check_backbone(model: nn.Module) -> None:
+    """Raise a ValueError unless `encode` can take a model."""
+    backbone = getattr(model, 'backbone', None)
+    if not (isinstance(backbone, RPEViT) or _is_mae(backbone)) or backbone.out_type != 'raw':
+        raise ValueError(
+            f'ProbeHook cannot encode whole images with a {type(model).__name__} whose backbone is '
+            f'a {type(backbone).__name__}; allowed: RPEViT, LoMaRViT and MAEViT with '
+            "out_type='raw'"
+        )
+
+
+@torch.no_grad()
+def encode(model: nn.Module, images: Tensor) -> Tensor:
+    """Mean patch tokens (B, D) of R, G, B images (B, 3, H, W) uint8."""
+    preprocessor, backbone = model.data_preprocessor, model.backbone
+    if getattr(preprocessor, '_channel_conversion', False):
+        images = images.flip(1)  # it is made for B, G, R, and swaps the channels
+    inputs = preprocessor(dict(inputs=images, data_samples=None))['inputs']
+    if _is_mae(backbone):
+        # None encodes whole images; False, which is documented as the same, masks.
+        return backbone(inputs, mask=None)[-1][:, 1:].mean(dim=1)
+    return backbone(inputs)[0][:, int(backbone.with_cls_token) :].mean(dim=1)
+
+
+def _is_mae(backbone: nn.Module) -> bool:
+    if isinstance(backbone, RPEViT):
+        return False
+    from mmpretrain.models import MAEViT  # slow to import, and there if this is one
+
+    return isinstance(backbone, MAEViT)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
+    """A model in evaluation mode; its modes and all random generators are put back afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    python, numpy = random.getstate(), np.random.get_state()
+    device = next(model.parameters()).device
+    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        try:
+            model.eval()
+            yield model
+        finally:
+            for module, training in modes.items():
+                module.training = training
+            random.setstate(python)
+            np.random.set_state(numpy)
