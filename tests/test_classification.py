@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lomar.checkpoints import load_file
-from lomar.classification import LabelledImages, class_names
+from lomar.classification import LabelledImages, read_labelled
 from lomar.datasets.loading import UnreadableImage
 from lomar.datasets.shapes import make_shapes
 
@@ -203,14 +203,14 @@ def test_folders_and_lists(folders, tmp_path):
         labels(listed, metainfo=dict(classes=['tabby cat']))
     listed.write_text('alone.jpg\n')
     with pytest.raises(ValueError, match=r"line 1 of .*list.txt is 'alone.jpg'"):
-        class_names(listed)
+        read_labelled(listed)
     (folders / 'fox').mkdir()
-    with pytest.raises(ValueError, match=r"1 of the class folders have no images, such as \['fox'"):
-        class_names(folders)
-    with pytest.raises(ValueError, match='are no class folders'):
-        class_names(folders / 'fox')
-    with pytest.raises(FileNotFoundError, match='nowhere does not exist'):
-        class_names(tmp_path / 'nowhere')
+    with pytest.raises(FileNotFoundError, match='no valid file for the classes fox'):
+        read_labelled(folders)
+    with pytest.raises(FileNotFoundError, match='there are no class folders in'):
+        read_labelled(folders / 'fox')
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*nowhere'"):
+        read_labelled(tmp_path / 'nowhere')
 
 
 def test_a_broken_image_is_replaced_in_training_and_named_in_testing(folders):
@@ -290,4 +290,4 @@ def test_the_commands(tmp_path):
     text = run('test.py', *test, '--tta', code=1)
     assert '--show, --show-dir and --tta belong to detection configs' in text
     text = run('train.py', '--work-dir', tmp_path, *val, *options, code=1)
-    assert 'data/shapes/annotations/train.txt does not exist' in text
+    assert "No such file or directory: 'data/shapes/annotations/train.txt'" in text

@@ -264,7 +264,7 @@ def wrong(colours, what):
     ('what', 'error'),
     [
         ('a missing folder', r'colours does not exist.\nAllowed is a folder with a folder'),
-        ('no classes', r"Couldn't find any class folder in .*red"),
+        ('no classes', r'there are no class folders in .*red'),
         ('one class', r"has the single class \['green'\]"),
         ('an empty class', r'no valid file for the classes grey'),
         ('few images', r'ProbeHook\.k is 25, and there are 24 images'),

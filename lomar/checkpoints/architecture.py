@@ -1,13 +1,161 @@
-"""The architecture of a backbone, read off its weights."""
+"""What a vision transformer looks like, read from the names and shapes of its weights."""
 
+import math
 import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lomar.models.rpe import num_buckets
-from lomar.models.vit import ARCHS
+from lomar.models.vit import ARCHS, RPEViT
 
 LOMAR_RPE = dict(method='product', ratio=1.9)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Settings of an encoder and of the head on top.
+
+    Attributes:
+        num_heads: None where the weights do not tell (absolute positions, unknown size).
+        position: 'irpe' or 'absolute'.
+        norm: 'norm' on the tokens, 'fc_norm' on their mean, or '' for none.
+        grid: patches down and across; of absolute positions, else any that holds a window.
+        classes: outputs of the classification head, 0 = no head.
+        pretraining: whether LoMaR's mask token and prediction head are there.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int | None
+    hidden_dim: int
+    patch_size: int
+    in_channels: int
+    position: str
+    cls_token: bool
+    norm: str
+    grid: tuple[int, int]
+    classes: int
+    pretraining: bool
+
+    def __str__(self) -> str:
+        head = f'{self.classes} classes' if self.classes else 'no head'
+        return (
+            f'{self.depth} blocks of width {self.embed_dim}, {self.num_heads or "?"} heads, patch '
+            f'{self.patch_size}, {"iRPE" if self.position == "irpe" else "absolute positions"}, '
+            f'{"LoMaR pretraining head" if self.pretraining else head}'
+        )
+
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """Height and width in pixels of `grid`."""
+        return self.grid[0] * self.patch_size, self.grid[1] * self.patch_size
+
+    def backbone(self) -> dict:
+        """Arguments of `RPEViT`."""
+        return dict(
+            arch=dict(
+                embed_dim=self.embed_dim,
+                depth=self.depth,
+                num_heads=self.num_heads or 1,
+                mlp_ratio=self.hidden_dim / self.embed_dim,
+            ),
+            img_size=self.img_size,
+            patch_size=self.patch_size,
+            in_channels=self.in_channels,
+            out_type='avg_featmap' if self.norm == 'fc_norm' else 'raw',
+            position=self.position,
+            with_cls_token=self.cls_token,
+            final_norm=bool(self.norm),
+        )
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every weight that belongs to it, by timm's names."""
+        with torch.device('meta'):
+            shapes = {k: tuple(v.shape) for k, v in RPEViT(**self.backbone()).state_dict().items()}
+        if self.classes:
+            shapes |= {'head.weight': (self.classes, self.embed_dim), 'head.bias': (self.classes,)}
+        if self.pretraining:
+            pixels = self.patch_size**2 * self.in_channels
+            shapes['mask_token'] = (1, 1, self.embed_dim)
+            shapes |= {'head.pred.weight': (pixels, self.embed_dim), 'head.pred.bias': (pixels,)}
+        return shapes
+
+
+def read_architecture(
+    weights: dict[str, Tensor], complete: bool, num_heads: int | None
+) -> Architecture:
+    """Read the settings of an encoder from its weights by timm's names.
+
+    Sizes are those that most weights agree on, so that a wrong one stands out against `shapes`.
+
+    Args:
+        complete: whether the source's models always have a cls token and a norm.
+        num_heads: of an encoder with absolute positions, whose weights do not tell.
+
+    Raises:
+        ValueError: no transformer at all, or a number of heads that does not divide the width.
+    """
+    embed_dim = _common(weights, r'\.(norm[12]\.\w+|attn\.proj\.bias)$', 0)
+    blocks = [int(m[1]) for m in map(re.compile(r'^blocks\.(\d+)').match, weights) if m]
+    if not embed_dim or not blocks:
+        raise ValueError('the weights hold no transformer block with norm1, attn, norm2, mlp')
+    depth = 1 + max(blocks)
+    hidden_dim = _common(weights, r'\.mlp\.fc1\.\w+$', 0) or 4 * embed_dim
+    irpe = any('.rpe_' in name for name in weights)
+    if irpe:
+        head_dim = _common(weights, r'\.rpe_k\.lookup_table_weight$', 1) or embed_dim
+        num_heads = 1 if embed_dim % head_dim else embed_dim // head_dim
+    elif num_heads is None:
+        known = {(a['embed_dim'], a['depth']): a['num_heads'] for a in ARCHS.values()}
+        num_heads = known.get((embed_dim, depth))
+    elif num_heads < 1 or embed_dim % num_heads:
+        raise ValueError(f'--num-heads is {num_heads}; allowed: divisors of the width {embed_dim}')
+    cls_token = complete or 'cls_token' in weights
+    patch = weights.get('patch_embed.proj.weight')
+    sound = patch is not None and patch.ndim == 4
+    return Architecture(
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        hidden_dim=hidden_dim,
+        patch_size=patch.shape[3] if sound else 16,
+        in_channels=patch.shape[1] if sound else 3,
+        position='irpe' if irpe else 'absolute',
+        cls_token=cls_token,
+        norm=_norm(weights, complete),
+        grid=(7, 9) if irpe else _grid(weights.get('pos_embed'), cls_token),
+        classes=next(_sizes(weights, r'^head\.(bias|weight)$', 0), 0),
+        pretraining=any(n == 'mask_token' or n.startswith('head.pred.') for n in weights),
+    )
+
+
+def _norm(weights: dict[str, Tensor], complete: bool) -> str:
+    if any(name.startswith('fc_norm.') for name in weights):
+        return 'fc_norm'
+    return 'norm' if complete or any(name.startswith('norm.') for name in weights) else ''
+
+
+def _grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
+    """Grid of a position table, which is square in every project known here."""
+    if pos_embed is None or pos_embed.ndim != 3:
+        return 14, 14
+    side = max(math.isqrt(pos_embed.shape[1] - cls_token), 1)
+    return side, side
+
+
+def _sizes(weights: dict[str, Tensor], pattern: str, axis: int) -> Iterator[int]:
+    for name, value in weights.items():
+        if re.search(pattern, name) and value.ndim > axis:
+            yield value.shape[axis]
+
+
+def _common(weights: dict[str, Tensor], pattern: str, axis: int) -> int | None:
+    counts = Counter(_sizes(weights, pattern, axis)).most_common(1)
+    return counts[0][0] if counts else None
 
 
 def backbone_settings(

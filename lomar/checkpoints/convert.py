@@ -13,7 +13,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from lomar.checkpoints import names
-from lomar.checkpoints.encoder import Encoder, read_encoder
+from lomar.checkpoints.architecture import Architecture, read_architecture
 from lomar.checkpoints.files import load_file
 from lomar.checkpoints.verify import largest_difference
 
@@ -32,7 +32,7 @@ class Conversion:
     """
 
     weights: dict[str, Tensor]
-    encoder: Encoder
+    encoder: Architecture
     becomes: dict[str, str]
     check: str = ''
     arguments: dict = field(default_factory=dict)
@@ -79,7 +79,7 @@ def convert(
         if not reason:
             read[name] = names.read_name(source, name)
     by_timm = {new: weights[old] for old, new in read.items()}
-    encoder = read_encoder(by_timm, source in ('official', 'mae'), num_heads)
+    encoder = read_architecture(by_timm, source in ('official', 'mae'), num_heads)
     _check_weights(weights, read, encoder)
     _check_target(encoder, target)
     converted = {}
@@ -156,7 +156,7 @@ def _check_source(weights: dict[str, Tensor], source: str) -> None:
         raise ValueError(f"the names are not those of '{source}' (found: {found}, ...); {hint}")
 
 
-def _check_weights(weights: dict[str, Tensor], read: dict[str, str], encoder: Encoder) -> None:
+def _check_weights(weights: dict[str, Tensor], read: dict[str, str], encoder: Architecture) -> None:
     """Every weight of the encoder has to be there once, in its shape, and nothing else."""
     expected = encoder.shapes()
     wrong = [f'  missing: {name} {expected[name]}' for name in expected.keys() - read.values()]
@@ -177,7 +177,7 @@ def _check_weights(weights: dict[str, Tensor], read: dict[str, str], encoder: En
         )
 
 
-def _check_target(encoder: Encoder, target: str) -> None:
+def _check_target(encoder: Architecture, target: str) -> None:
     if target == 'detectron2' and encoder.position == 'irpe':
         raise ValueError(
             'the weights have iRPE, and detectron2 has no iRPE: its ViTDet knows absolute and '

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, DefaultScope
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from lomar.checkpoints.encoder import Encoder
+from lomar.checkpoints.architecture import Architecture
 from lomar.checkpoints.names import why_unread
 from lomar.checkpoints.official import from_official
 from lomar.timm import VisionTransformer as LoMaRVisionTransformer
@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 
 
 def largest_difference(
-    old: Weights, new: Weights, source: str, target: str, encoder: Encoder
+    old: Weights, new: Weights, source: str, target: str, encoder: Architecture
 ) -> str:
     """Run one seeded image through the model of either side and say how far they are apart.
 
@@ -53,7 +53,7 @@ def largest_difference(
     return f'verified: {line}'
 
 
-def _what(new: Weights, encoder: Encoder) -> str:
+def _what(new: Weights, encoder: Architecture) -> str:
     """The last output that the target can give."""
     if any('head.pred.' in name for name in new):
         return 'predictions'
@@ -70,13 +70,13 @@ def _openmmlab(config: dict, weights: Weights) -> nn.Module:
     return model
 
 
-def _with_head(backbone: dict, encoder: Encoder, head: str = 'LinearClsHead') -> dict:
+def _with_head(backbone: dict, encoder: Architecture, head: str = 'LinearClsHead') -> dict:
     head = dict(type=head, num_classes=encoder.classes, in_channels=encoder.embed_dim)
     out_type = 'avg_featmap' if encoder.norm == 'fc_norm' else 'cls_token'
     return dict(type='ImageClassifier', backbone={**backbone, 'out_type': out_type}, head=head)
 
 
-def _ours(weights: Weights, encoder: Encoder, what: str) -> Callable[[Tensor], Tensor]:
+def _ours(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
     """A `LoMaR`, an `ImageClassifier` or an `RPEViT`, as the names say."""
     backbone = dict(type='RPEViT', **encoder.backbone())
     if 'head.pred.weight' in weights:
@@ -98,19 +98,19 @@ def _ours(weights: Weights, encoder: Encoder, what: str) -> Callable[[Tensor], T
     return model if what == 'logits' else _encoded(model, encoder)
 
 
-def _encoded(model: nn.Module, encoder: Encoder) -> Callable[[Tensor], Tensor]:
+def _encoded(model: nn.Module, encoder: Architecture) -> Callable[[Tensor], Tensor]:
     """Features by mmpretrain's interface: the mean's where there is `fc_norm`, else all tokens."""
     backbone = model if hasattr(model, 'out_type') else model.backbone
     backbone.out_type = 'avg_featmap' if encoder.norm == 'fc_norm' else 'raw'
     return lambda images: backbone(images)[-1]
 
 
-def _official(weights: Weights, encoder: Encoder, what: str) -> Callable[[Tensor], Tensor]:
+def _official(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
     target = {'predictions': 'pretrain', 'logits': 'classifier'}.get(what, 'backbone')
     return _ours(from_official(weights, target), encoder, what)
 
 
-def _timm(weights: Weights, encoder: Encoder, what: str) -> Callable[[Tensor], Tensor]:
+def _timm(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
     irpe = encoder.position == 'irpe'
     settings = encoder.backbone()
     model = (LoMaRVisionTransformer if irpe else VisionTransformer)(
@@ -133,13 +133,13 @@ def _timm(weights: Weights, encoder: Encoder, what: str) -> Callable[[Tensor], T
     return lambda images: model.forward_head(model.forward_features(images), pre_logits=True)
 
 
-def _mae(weights: Weights, encoder: Encoder, what: str) -> Callable[[Tensor], Tensor]:
+def _mae(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
     """The original code's encoder is timm's."""
     kept = {name: value for name, value in weights.items() if not why_unread('mae', name)}
     return _timm(kept, encoder, what)
 
 
-def _mmpretrain(weights: Weights, encoder: Encoder, what: str) -> Callable[[Tensor], Tensor]:
+def _mmpretrain(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
     weights = {k: v for k, v in weights.items() if not why_unread('mmpretrain', k)}
     backbone = dict(
         type='VisionTransformer',

@@ -1,6 +1,6 @@
 """Image classification: labelled folders and lists, augmentation, accuracy."""
 
-from lomar.classification.folders import LabelledImages, check_folders, class_names, use_folders
+from lomar.classification.folders import LabelledImages, check_folders, read_labelled, use_folders
 from lomar.classification.metric import ClassAccuracy
 from lomar.classification.transforms import TimmRandAugment
 
@@ -9,6 +9,6 @@ __all__ = [
     'LabelledImages',
     'TimmRandAugment',
     'check_folders',
-    'class_names',
+    'read_labelled',
     'use_folders',
 ]

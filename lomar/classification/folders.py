@@ -7,7 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from lomar.checkpoints import load_file
-from lomar.datasets.images import UnlabelledImages, find_images
+from lomar.datasets.images import UnlabelledImages
+from lomar.datasets.labelled import list_classes
 
 LAYOUT = """\
 Allowed is a folder with a folder of images for each class, at any depth below it:
@@ -17,26 +18,22 @@ or a text file with an image path and a class a line, between them a tab or the 
 Paths are relative to the text file's folder or absolute."""
 
 
-def class_names(root: str | Path) -> list[str]:
-    """Classes of a folder of class folders, or of a list, in alphabetical order.
+def read_labelled(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """Classes in alphabetical order, and paths of images with their class.
 
     Raises:
-        FileNotFoundError: no such folder or file.
-        ValueError: no classes, a class without images, or a line without a class.
+        FileNotFoundError: no such folder or file, no class folders, or one without images.
+        ValueError: an empty list, or a line without a class.
     """
     root = Path(root).expanduser()
     if root.is_file():
-        return sorted({name for _, name in _read_list(root)})
-    if not root.is_dir():
-        raise FileNotFoundError(f'Labelled images: {root} does not exist.\n{LAYOUT}')
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != '.')
-    empty = [path.name for path in folders if next(find_images(path), None) is None]
-    if empty or not folders:
-        found = f'{len(empty)} of the class folders have no images, such as {empty[:3]}'
-        raise ValueError(
-            f'Labelled images: in {root} {found if empty else "are no class folders"}.\n{LAYOUT}'
-        )
-    return [path.name for path in folders]
+        pairs = _read_list(root)
+        return sorted({name for _, name in pairs}), pairs
+    try:
+        classes, samples = list_classes(root)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'Labelled images: {error}\n{LAYOUT}') from error
+    return classes, [(path, classes[label]) for path, label in samples]
 
 
 def _read_list(file: Path) -> list[tuple[str, str]]:
@@ -67,13 +64,7 @@ class LabelledImages(UnlabelledImages):
 
     def load_data_list(self) -> list[dict]:
         """One dict with `img_path` and `gt_label` an image."""
-        root = Path(self.data_root).expanduser()
-        if root.is_file():
-            pairs = _read_list(root)
-        else:
-            names = class_names(root)
-            pairs = [(path, name) for name in names for path in sorted(find_images(root / name))]
-        found = sorted({name for _, name in pairs})
+        found, pairs = read_labelled(self.data_root)
         classes = list(self._metainfo.get('classes') or found)
         check_classes(self.data_root, found, classes)
         self._metainfo['classes'] = tuple(classes)
@@ -98,10 +89,10 @@ def use_folders(
 
     The classes become those of `train`, or those that the checkpoint to test was trained for.
     """
-    classes = class_names(train) if train else None
+    classes = read_labelled(train)[0] if train else None
     if checkpoint and val:
         meta = load_file(checkpoint).get('meta', {}).get('dataset_meta') or {}
-        classes = meta.get('classes') or class_names(val)
+        classes = meta.get('classes') or read_labelled(val)[0]
     for split, root in dict(train=train, val=val, test=val).items():
         loader = cfg.get(f'{split}_dataloader')
         if loader and root:
@@ -124,7 +115,8 @@ def check_folders(cfg: Config, splits: Sequence[str]) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if not loader:
             continue
-        root, found = loader.dataset.data_root, class_names(loader.dataset.data_root)
+        root = loader.dataset.data_root
+        found, _ = read_labelled(root)
         classes = classes or (loader.dataset.get('metainfo') or {}).get('classes') or found
         check_classes(root, found, classes)
         number = cfg.model.head.num_classes

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.datasets.folder import find_classes, make_dataset
+from torchvision.datasets.folder import make_dataset
 
 from lomar.datasets.loading import SUFFIXES, read_rgb
 
@@ -42,8 +42,8 @@ def split_folder(
         raise FileNotFoundError(f'Labelled images: {root} does not exist.\n{LAYOUT}')
     split = (root / 'train').is_dir() and (root / 'val').is_dir()
     try:
-        classes, samples = _list(root / 'train' if split else root)
-        val_classes, val = _list(root / 'val') if split else (classes, [])
+        classes, samples = list_classes(root / 'train' if split else root)
+        val_classes, val = list_classes(root / 'val') if split else (classes, [])
     except FileNotFoundError as error:
         raise FileNotFoundError(f'Labelled images: {error}\n{LAYOUT}') from error
     if len(classes) < 2:
@@ -53,6 +53,20 @@ def split_folder(
     if split:
         return classes, samples, [(path, classes.index(val_classes[i])) for path, i in val]
     return classes, *_hold_out(samples, val_share, seed)
+
+
+def list_classes(folder: str | Path) -> tuple[list[str], list[Sample]]:
+    """Names of the class folders in a folder, hidden ones left out, and the images in them.
+
+    Raises:
+        FileNotFoundError: no such folder, no class folders, or one without images.
+    """
+    names = (entry.name for entry in Path(folder).iterdir() if entry.is_dir())
+    classes = sorted(name for name in names if name[0] != '.')
+    if not classes:
+        raise FileNotFoundError(f'there are no class folders in {folder}')
+    index = {name: number for number, name in enumerate(classes)}
+    return classes, make_dataset(folder, index, tuple(SUFFIXES))
 
 
 class FixedSizeImages:
@@ -89,11 +103,6 @@ class FixedSizeImages:
     def _read(self, path: str) -> np.ndarray:
         height, width = self.size
         return np.asarray(ImageOps.fit(read_rgb(path), (width, height), Image.BICUBIC))
-
-
-def _list(folder: Path) -> tuple[list[str], list[Sample]]:
-    classes, index = find_classes(folder)
-    return classes, make_dataset(folder, index, tuple(SUFFIXES))
 
 
 def _hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
