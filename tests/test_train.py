@@ -60,15 +60,19 @@ def test_demo(tmp_path):
     text = run('demo.py', '--work-dir', tmp_path, '--epochs', 2, '--train', 640)
     outcome = json.loads((tmp_path / 'demo.json').read_text())
     assert outcome['loss'] < 0.95, 'no better than the mean of each patch'
+    metrics = json.loads((tmp_path / 'detect/metrics.json').read_text())
+    assert outcome['metrics'] == metrics['metrics'] and 'bbox' in outcome['metrics']
+    assert text.count('Backbone loaded from') == 1
     for picture in (
         tmp_path / 'loss.png',
+        tmp_path / 'detections.png',
         tmp_path / 'reconstructions/china.png',
         tmp_path / 'pretrain/reconstructions/iter_0000040.png',
     ):
         assert str(picture.parent) in text
         assert max(high - low for low, high in Image.open(picture).convert('RGB').getextrema()) > 99
     # A summary instead of mmengine's thousands of lines, and everything that issue readers ask for.
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) < 140
     for words in (
         '39 of 49 masked',
         'eta: ',
