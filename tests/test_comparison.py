@@ -97,7 +97,7 @@ def test_table_and_plot(tmp_path):
         for contender, seconds in (('lomar', 5), ('mae', 5), ('scratch', 0))
         for seed in (0, 2)
     ]
-    protocol = dict(labels=(8, 16), seconds=(5,), middle=8)
+    protocol = dict(labels=(8, 16), seconds=(5,), few=8)
     record = dict(results=results, protocol=protocol)
     (first, *_, last) = summary(record, 'classify')
     assert (first['labels'], first['contender'], last['contender']) == (8, 'lomar', 'scratch')

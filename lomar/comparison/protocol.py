@@ -30,7 +30,7 @@ class Protocol:
         seeds: each draws its own initial weights, order of images, and labelled images.
         seconds: of pretraining, on one slot; the last is used for all numbers of labelled images.
         labels: numbers of labelled images, multiples of `batch`.
-        middle: the number of labelled images at which shorter pretraining is tried.
+        few: the number of labelled images at which shorter pretraining is tried.
         steps: of fine-tuning, a multiple of the steps an epoch of every number of labels.
     """
 
@@ -39,7 +39,7 @@ class Protocol:
     seeds: tuple[int, ...] = (0, 1, 2)
     seconds: tuple[int, ...] = (120, 480)
     labels: tuple[int, ...] = (128, 512, 2048)
-    middle: int = 128
+    few: int = 128
     batch: int = 8
     steps: int = 512
 
@@ -114,12 +114,12 @@ class Run:
 
 
 def fine_tuning_runs(protocol: Protocol) -> list[Run]:
-    """Every task, contender, number of labelled images and seed; shorter pretraining at the middle.
+    """Every task, contender, number of labelled images and seed; shorter pretraining with few.
 
     Interleaved, so that an interrupted comparison has something of everything.
     """
     runs = [(labels, protocol.seconds[-1]) for labels in protocol.labels]
-    runs += [(protocol.middle, seconds) for seconds in protocol.seconds[:-1]]
+    runs += [(protocol.few, seconds) for seconds in protocol.seconds[:-1]]
     return [
         Run(task, contender, 0 if contender == 'scratch' else seconds, labels, seed)
         for seed in protocol.seeds

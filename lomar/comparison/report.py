@@ -154,20 +154,20 @@ def plot(record: dict, out: str | Path) -> Path:
 
 def _draw(labels: Axes, time: Axes, record: dict, task: str, metric: str) -> None:
     rows, protocol = summary(record, task), record['protocol']
-    full, middle, name = protocol['seconds'][-1], protocol['middle'], FIGURES[task][metric]
+    full, few, name = protocol['seconds'][-1], protocol['few'], FIGURES[task][metric]
     for contender in CONTENDERS:
         own = [row for row in rows if row['contender'] == contender]
         whole = [row for row in own if row['seconds'] in (0, full)]
         _line(labels, contender, [row['labels'] for row in whole], whole, metric)
-        at_middle = [row for row in own if row['labels'] == middle]
+        at_few = [row for row in own if row['labels'] == few]
         if contender == 'scratch':
-            time.axhline(at_middle[0][metric][0], color=COLOURS[contender], linestyle=':')
+            time.axhline(at_few[0][metric][0], color=COLOURS[contender], linestyle=':')
         else:
-            _line(time, contender, [row['seconds'] for row in at_middle], at_middle, metric)
+            _line(time, contender, [row['seconds'] for row in at_few], at_few, metric)
     labels.set(xscale='log', xlabel=f'labelled images, {full} s of pretraining', title=name)
     labels.set_xticks(protocol['labels'], map(str, protocol['labels']), minor=False)
     labels.minorticks_off()
-    time.set(xlabel=f'seconds of pretraining, {middle} labelled images', xlim=(0, None))
+    time.set(xlabel=f'seconds of pretraining, {few} labelled images', xlim=(0, None))
 
 
 def _line(axes: Axes, contender: str, x: Iterable[int], rows: list[dict], metric: str) -> None:
