@@ -31,6 +31,7 @@ class Protocol:
         seconds: of pretraining, on one slot; the last is used for all numbers of labelled images.
         labels: numbers of labelled images, multiples of `batch`.
         few: the number of labelled images at which shorter pretraining is tried.
+        batch, rate: images a step and learning rate of every fine-tuning.
         steps: of fine-tuning, a multiple of the steps an epoch of every number of labels.
     """
 
@@ -40,7 +41,8 @@ class Protocol:
     seconds: tuple[int, ...] = (120, 480)
     labels: tuple[int, ...] = (128, 512, 2048)
     few: int = 128
-    batch: int = 8
+    batch: int = 16
+    rate: float = 1e-3
     steps: int = 512
 
     @property
@@ -141,6 +143,7 @@ def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
     options = (
         *LOADING,
         f'train_dataloader.batch_size={protocol.batch}',
+        f'optim_wrapper.optimizer.lr={protocol.rate}',
         f'train_cfg.max_epochs={epochs}',
         f'param_scheduler.1.end={epochs}',
         f'param_scheduler.1.T_max={epochs}',
@@ -154,7 +157,7 @@ def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
     training, validation = _data(work, run)
     train = (
         *('train.py', config, '--work-dir', str(folder), '--amp', '--no-validate', '--resume'),
-        *('--auto-scale-lr', *training, *validation, '--cfg-options', *options),
+        *(*training, *validation, '--cfg-options', *options),
     )
     test = (
         *('test.py', config, str(folder / f'epoch_{epochs}.pth'), '--work-dir', str(folder)),
