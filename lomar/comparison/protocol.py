@@ -69,6 +69,11 @@ def epochs_in(work: Path, protocol: Protocol, method: str, seconds: int) -> int:
     return max(round(seconds / (steps * step_seconds(work, method))), 2)
 
 
+def pretrain_folder(work: Path, method: str, seconds: int, seed: int) -> Path:
+    """Work dir of a pretraining."""
+    return work / f'pretrain-{method}-{seconds}s-seed{seed}'
+
+
 def pretrainings(work: Path, protocol: Protocol) -> list[Job]:
     """Every method, time and seed; needs the results of `measurements`."""
     jobs = []
@@ -76,7 +81,7 @@ def pretrainings(work: Path, protocol: Protocol) -> list[Job]:
         for seed in protocol.seeds:
             for method in METHODS:
                 epochs = epochs_in(work, protocol, method, seconds)
-                folder = work / f'pretrain-{method}-{seconds}s-seed{seed}'
+                folder = pretrain_folder(work, method, seconds, seed)
                 jobs.append(_pretraining(work, folder, method, seed, epochs))
     return jobs
 
@@ -152,8 +157,8 @@ def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
     )
     if run.contender in METHODS:
         pretrained = epochs_in(work, protocol, run.contender, run.seconds)
-        start = f'pretrain-{run.contender}-{run.seconds}s-seed{run.seed}/epoch_{pretrained}.pth'
-        options += (f'load_from={work / start}',)
+        start = pretrain_folder(work, run.contender, run.seconds, run.seed)
+        options += (f'load_from={start / f"epoch_{pretrained}.pth"}',)
     training, validation = _data(work, run)
     train = (
         *('train.py', config, '--work-dir', str(folder), '--amp', '--no-validate', '--resume'),

@@ -36,7 +36,7 @@ def collect(work: Path, protocol: Protocol, command: str, hardware: dict) -> dic
         for seconds in protocol.seconds:
             epochs = runs.epochs_in(work, protocol, method, seconds)
             for seed in protocol.seeds:
-                folder = work / f'pretrain-{method}-{seconds}s-seed{seed}'
+                folder = runs.pretrain_folder(work, method, seconds, seed)
                 pretraining.append(_pretraining(folder, method, seconds, epochs, seed, protocol))
     versions = {}
     for run in runs.fine_tuning_runs(protocol):

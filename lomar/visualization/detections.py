@@ -1,13 +1,14 @@
 """Pictures of detections beside what is annotated."""
 
+import contextlib
+import io
 import json
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from pycocotools import mask as rle
+from pycocotools.coco import COCO
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
@@ -32,20 +33,24 @@ def detection_sheet(
         results: detections in COCO's result format, with masks (segm.json) or without.
         threshold: least score of a detection that is drawn.
     """
-    coco = json.loads(Path(annotations).read_text())
-    chosen = {image['id']: image for image in coco['images'][:number]}
-    names = {category['id']: category['name'] for category in coco['categories']}
-    truth, found = defaultdict(list), defaultdict(list)
-    for one in coco['annotations']:
-        truth[one['image_id']].append(one)
-    for one in json.loads(Path(results).read_text()):
-        if one['score'] >= threshold:
-            found[one['image_id']].append(one)
-    pictures = [
-        _draw(Path(images) / chosen[key]['file_name'], objects[key], names)
-        for objects in (truth, found)
-        for key in chosen
-    ]
+    detections = json.loads(Path(results).read_text())
+    # pycocotools turns detected boxes without masks into masks as large as the boxes.
+    masks = any('segmentation' in one for one in detections)
+    with contextlib.redirect_stdout(io.StringIO()):  # they print that they make an index
+        truth, found = COCO(str(annotations)), COCO()
+        found.dataset = dict(truth.dataset, annotations=[])
+        found.createIndex()
+        if detections:  # pycocotools fails at none
+            found = truth.loadRes(detections)
+    chosen = truth.loadImgs(list(truth.imgs)[:number])
+    names = {key: category['name'] for key, category in truth.cats.items()}
+    pictures = []
+    for coco in (truth, found):
+        for image in chosen:
+            objects = coco.loadAnns(coco.getAnnIds(imgIds=image['id']))
+            shown = [one for one in objects if one.get('score', 1) >= threshold]
+            regions = [coco.annToMask(one) for one in shown] if masks else []
+            pictures.append(_draw(Path(images) / image['file_name'], shown, regions, names))
     height = max(picture.shape[1] for picture in pictures)
     width = max(picture.shape[2] for picture in pictures)
     padded = [
@@ -56,7 +61,9 @@ def detection_sheet(
     return Image.fromarray(grid.permute(1, 2, 0).numpy())
 
 
-def _draw(path: Path, objects: list[dict], names: dict[int, str]) -> Tensor:
+def _draw(
+    path: Path, objects: list[dict], masks: list[np.ndarray], names: dict[int, str]
+) -> Tensor:
     """Draw COCO annotations or detections into an image file, enlarged if it is small."""
     image = read_rgb(path)
     scale = max(MIN_CELL / min(image.size), 1)
@@ -66,12 +73,13 @@ def _draw(path: Path, objects: list[dict], names: dict[int, str]) -> Tensor:
         return large
     order = sorted(names)
     colours = [COLOURS[order.index(one['category_id']) % len(COLOURS)] for one in objects]
-    masks = [_mask(one, image.height, image.width) for one in objects]
-    if all(mask is not None for mask in masks):
+    if masks:
         enlarged = [np.array(Image.fromarray(mask).resize(size, Image.NEAREST)) for mask in masks]
         shown = torch.from_numpy(np.stack(enlarged)).bool()
         large = draw_segmentation_masks(large, shown, alpha=0.3, colors=colours)
-    left, top, width, height = torch.tensor([_box(one) for one in objects]).T * scale
+    left, top, width, height = (
+        torch.from_numpy(np.array([one['bbox'] for one in objects])).T * scale
+    )
     boxes = torch.stack([left, top, left + width, top + height], dim=1)
     labels = [
         f'{names[one["category_id"]]} {one["score"]:.2f}'
@@ -80,18 +88,3 @@ def _draw(path: Path, objects: list[dict], names: dict[int, str]) -> Tensor:
         for one in objects
     ]
     return draw_bounding_boxes(large, boxes, labels, colours, width=2)
-
-
-def _mask(one: dict, height: int, width: int) -> np.ndarray | None:
-    region = one.get('segmentation')
-    if not region:
-        return None
-    if isinstance(region, list):
-        region = rle.merge(rle.frPyObjects(region, height, width))
-    elif isinstance(region['counts'], list):
-        region = rle.frPyObjects(region, height, width)
-    return rle.decode(region)
-
-
-def _box(one: dict) -> list[float]:
-    return one['bbox'] if 'bbox' in one else rle.toBbox(one['segmentation']).tolist()
