@@ -1,5 +1,7 @@
 """LoMaR, its backbone and relative positions against plain computations."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from conftest import TINY_ARCH, randomised, tiny_lomar
@@ -173,6 +175,28 @@ def test_layer_depth():
     assert depth['blocks.2.attn.rpe_k.lookup_table_weight'] == (3, 5)
     assert depth['norm.weight'] == (4, 5)
     assert backbone.get_layer_depth('backbone.blocks.1.mlp.fc1.bias', 'backbone.') == (2, 5)
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance'), [('float64', 1e-12), ('bfloat16', 2e-2)])
+@pytest.mark.parametrize('shared_heads', [True, False])
+@pytest.mark.parametrize(('grid', 'cls_token'), [((7, 7), True), ((3, 5), False), ((1, 9), True)])
+def test_gathered_columns_equal_gathered_logits(grid, cls_token, shared_heads, dtype, tolerance):
+    # The reference is in float64; bf16 has eight bits, 4e-3, and two roundings add up.
+    table = randomised(rpe.build_rpe(3, 8, shared_heads=shared_heads)['k']).double()
+    ids = rpe.bucket_ids('product', *grid, cls_token=cls_token)
+    x = torch.randn(2, 3, len(ids), 8, generator=torch.Generator().manual_seed(0)).double()
+    weight = torch.randn(2, 3, *ids.shape, generator=torch.Generator().manual_seed(1)).double()
+
+    def run(way, dtype):
+        module = deepcopy(table).to(dtype)
+        queries = x.to(dtype, copy=True).requires_grad_()
+        term = getattr(module, way)(queries, ids)
+        (term * weight.to(dtype)).sum().backward()
+        return term, queries.grad, module.lookup_table_weight.grad
+
+    expected = run('_gather_logits', torch.float64)
+    for got, want in zip(run('_gather_columns', getattr(torch, dtype)), expected, strict=True):
+        assert (got.double() - want).norm() <= tolerance * want.norm()
 
 
 @pytest.mark.parametrize(

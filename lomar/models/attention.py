@@ -11,7 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 from lomar.models.rpe import DecomposedRelativePosition, build_rpe
 
-MAX_QUERIES = 1024  # of a long sequence, that are given a bias at a time
+# Queries of a long sequence that are given a bias at a time. On a CPU their logits should stay in
+# its cache: 128 of a 64 x 64 grid take half the time of 1024 (docs/speed.md).
+MAX_QUERIES = {'cpu': 128, 'cuda': 1024}
+LONG = 1024  # shorter sequences are given theirs at once
 
 
 class Attention(nn.Module):
@@ -19,7 +22,7 @@ class Attention(nn.Module):
 
     The bias of all pairs of a 64 x 64 grid takes 805 MB a block and image in float32 with 12 heads.
     Long sequences therefore go through in parts of `MAX_QUERIES` queries, whose bias is made once
-    more for the backward pass: a quarter of that at a time, never the whole.
+    more for the backward pass: a part of that at a time, never the whole.
 
     Args:
         rpe: options of `lomar.models.rpe.build_rpe`, or None for no iRPE.
@@ -52,11 +55,11 @@ class Attention(nn.Module):
             out = self._attend_with_values(q, k, v, grid)
         elif self.rpe_k is None and self.rpe_q is None:
             out = scaled_dot_product_attention(q, k, v, scale=self.scale)
-        elif length <= MAX_QUERIES + 1:
+        elif length <= LONG + 1:
             out = self._attend(q, k, v, grid, 0, length)
         else:
             # Parts are whole rows of the grid, which is what decomposed positions need.
-            step = max(MAX_QUERIES // grid[1], 1) * grid[1]
+            step = max(MAX_QUERIES.get(x.device.type, LONG) // grid[1], 1) * grid[1]
             parts = pairwise([*range(0, length, step), length])
             out = torch.cat(
                 [
@@ -82,9 +85,15 @@ class Attention(nn.Module):
 
     def _attend(self, q, k, v, grid: tuple[int, int], start: int, stop: int) -> Tensor:
         bias = self._bias(q, k, grid, start, stop).to(q.dtype)
-        return scaled_dot_product_attention(
-            q[:, :, start:stop], k, v, attn_mask=bias, scale=self.scale
-        )
+        q = q[:, :, start:stop]
+        if q.device.type != 'cpu':
+            return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        # No fused kernel for CPUs gives a bias its gradient; what PyTorch falls back to computes
+        # bf16 in float32, and takes up to three times as long as the products written out.
+        bias = bias.expand(*q.shape[:2], -1, -1).flatten(0, 1)
+        q, k, v = (tensor.flatten(0, 1) for tensor in (q, k, v))
+        logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=self.scale)
+        return (logits.softmax(dim=-1) @ v).unflatten(0, (-1, self.num_heads))
 
     def _attend_with_values(self, q, k, v, grid: tuple[int, int]) -> Tensor:
         """With a positional term of the output, which needs the attention weights themselves."""

@@ -124,13 +124,31 @@ class RelativePosition(nn.Module):
         if self.mode == 'bias':
             return self.lookup_table_bias[:, ids][None]
         if self.transposed:
-            by_bucket = x @ self.lookup_table_weight  # (N, heads, L, buckets)
-            return by_bucket.gather(-1, ids.expand(*x.shape[:2], *ids.shape))
+            # With no more keys than buckets the first is no more work.
+            few_keys = ids.shape[1] <= self.lookup_table_weight.shape[-1]
+            return self._gather_columns(x, ids) if few_keys else self._gather_logits(x, ids)
         by_bucket = x.new_zeros(*x.shape[:3], self.lookup_table_weight.shape[1])
         by_bucket = by_bucket.scatter_add(
             -1, ids.expand_as(x), x
         )  # attention summed in each bucket
         return by_bucket @ self.lookup_table_weight
+
+    def _gather_logits(self, x: Tensor, ids: Tensor) -> Tensor:
+        by_bucket = x @ self.lookup_table_weight  # (N, heads, L, buckets)
+        return by_bucket.gather(-1, ids.expand(*x.shape[:2], *ids.shape))
+
+    def _gather_columns(self, x: Tensor, ids: Tensor) -> Tensor:
+        """As one batched product, whose gradient adds up in a small table, in a fixed order.
+
+        The gradient of `_gather_logits` adds up over all logits, on a GPU by atomics in any order.
+        """
+        table = self.lookup_table_weight.to(x.dtype).permute(2, 0, 1)
+        # For each head (or all) and query a matrix (head_dim, L) of the columns its keys fall into.
+        columns = nn.functional.embedding(ids, table.flatten(1)).unflatten(2, table.shape[1:])
+        columns = columns.permute(2, 0, 3, 1).flatten(0, 1)
+        x = x.unflatten(1, (table.shape[1], -1)).permute(1, 3, 0, 2, 4)  # (heads, L, N, sharing, d)
+        term = x.flatten(2, 3).flatten(0, 1) @ columns
+        return term.view(*x.shape[:4], -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
 
     def _bucket_ids(self, grid: tuple[int, int], cls_token: bool, device: torch.device) -> Tensor:
         if torch.compiler.is_compiling():
