@@ -8,7 +8,7 @@ from lomar.engine.hooks import (
     ThroughputHook,
     UnreadableImagesHook,
 )
-from lomar.engine.launch import test_config, train_config
+from lomar.engine.launch import merge_options, test_config, train_config
 from lomar.engine.loops import ReplayIterLoop
 from lomar.engine.optim import LayerGroups
 from lomar.engine.probe_hook import ProbeHook
@@ -25,6 +25,7 @@ __all__ = [
     'StepSeedHook',
     'ThroughputHook',
     'UnreadableImagesHook',
+    'merge_options',
     'test_config',
     'test_parser',
     'train_config',

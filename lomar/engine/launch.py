@@ -89,6 +89,18 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
         check_images(cfg.train_dataloader.dataset.data_root)
 
 
+def merge_options(cfg: Config, options: dict) -> None:
+    """Apply `--cfg-options`; a ValueError if one begins with a key that nothing reads."""
+    known = set(cfg) | set(Runner.__init__.__code__.co_varnames) | {'transfer'}
+    for key in options:
+        if key.split('.')[0] not in known:
+            raise ValueError(
+                f"--cfg-options {key}: there is no '{key.split('.')[0]}' in the config; allowed: "
+                f'{", ".join(sorted(cfg))}'
+            )
+    cfg.merge_from_dict(options)
+
+
 def _resume(cfg: Config, checkpoint: str) -> None:
     """Go on from a checkpoint; with 'auto', from the newest, or begin as without the flag."""
     if checkpoint == 'auto':
@@ -109,7 +121,7 @@ def _check_checkpoint(cfg: Config, advice: str) -> None:
 def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
-    _merge_options(cfg, args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.launcher = args.launcher
     for name in LOADERS:
@@ -119,17 +131,6 @@ def _read(args: argparse.Namespace) -> Config:
             loader.pin_memory = torch.cuda.is_available() and not args.no_pin_memory
             loader.persistent_workers = loader.num_workers > 0 and not args.no_persistent_workers
     return cfg
-
-
-def _merge_options(cfg: Config, options: dict) -> None:
-    known = set(cfg) | set(Runner.__init__.__code__.co_varnames) | {'transfer'}
-    for key in options:
-        if key.split('.')[0] not in known:
-            raise ValueError(
-                f"--cfg-options {key}: there is no '{key.split('.')[0]}' in the config; allowed: "
-                f'{", ".join(sorted(cfg))}'
-            )
-    cfg.merge_from_dict(options)
 
 
 def _enable_auto_scale(cfg: Config) -> None:
