@@ -194,8 +194,8 @@ def test_gathered_columns_equal_gathered_logits(grid, cls_token, shared_heads, d
         (term * weight.to(dtype)).sum().backward()
         return term, queries.grad, module.lookup_table_weight.grad
 
-    expected = run('_gather_logits', torch.float64)
-    for got, want in zip(run('_gather_columns', getattr(torch, dtype)), expected, strict=True):
+    expected = run('gather_logits', torch.float64)
+    for got, want in zip(run('gather_columns', getattr(torch, dtype)), expected, strict=True):
         assert (got.double() - want).norm() <= tolerance * want.norm()
 
 

@@ -78,12 +78,15 @@ def bucket_ids(
     return ids
 
 
-@lru_cache(maxsize=8)
-def cached_bucket_ids(
-    method: str, height: int, width: int, ratio: float, cls_token: bool, device: torch.device
-) -> Tensor:
-    """`bucket_ids` on a device; few are kept, as a 64 x 64 grid takes 134 MB."""
-    return bucket_ids(method, height, width, ratio, cls_token).to(device)
+@lru_cache(maxsize=8)  # few, as a 64 x 64 grid takes 134 MB
+def _kept_bucket_ids(*settings, device: torch.device) -> Tensor:
+    return bucket_ids(*settings).to(device)
+
+
+@torch.compiler.assume_constant_result
+def constant_bucket_ids(*settings, device: torch.device) -> Tensor:
+    """`bucket_ids` on a device, the same tensor every time: a constant to `torch.compile`."""
+    return _kept_bucket_ids(*settings, device=device)
 
 
 class RelativePosition(nn.Module):
@@ -120,27 +123,28 @@ class RelativePosition(nn.Module):
         Returns:
             (N or 1, heads or 1, L, L) on logits, (N, heads, L, head_dim) on the output.
         """
-        ids = self._bucket_ids(grid, cls_token, x.device)[rows]
+        ids = self.ids(grid, cls_token, x.device)[rows]
         if self.mode == 'bias':
             return self.lookup_table_bias[:, ids][None]
         if self.transposed:
             # With no more keys than buckets the first is no more work.
             few_keys = ids.shape[1] <= self.lookup_table_weight.shape[-1]
-            return self._gather_columns(x, ids) if few_keys else self._gather_logits(x, ids)
+            return self.gather_columns(x, ids) if few_keys else self.gather_logits(x, ids)
         by_bucket = x.new_zeros(*x.shape[:3], self.lookup_table_weight.shape[1])
         by_bucket = by_bucket.scatter_add(
             -1, ids.expand_as(x), x
         )  # attention summed in each bucket
         return by_bucket @ self.lookup_table_weight
 
-    def _gather_logits(self, x: Tensor, ids: Tensor) -> Tensor:
+    def gather_logits(self, x: Tensor, ids: Tensor) -> Tensor:
+        """Term of the logits (N, heads, L, L): each query with every bucket, then gathered."""
         by_bucket = x @ self.lookup_table_weight  # (N, heads, L, buckets)
         return by_bucket.gather(-1, ids.expand(*x.shape[:2], *ids.shape))
 
-    def _gather_columns(self, x: Tensor, ids: Tensor) -> Tensor:
+    def gather_columns(self, x: Tensor, ids: Tensor) -> Tensor:
         """As one batched product, whose gradient adds up in a small table, in a fixed order.
 
-        The gradient of `_gather_logits` adds up over all logits, on a GPU by atomics in any order.
+        The gradient of `gather_logits` adds up over all logits, on a GPU by atomics in any order.
         """
         table = self.lookup_table_weight.to(x.dtype).permute(2, 0, 1)
         # For each head (or all) and query a matrix (head_dim, L) of the columns its keys fall into.
@@ -150,11 +154,13 @@ class RelativePosition(nn.Module):
         term = x.flatten(2, 3).flatten(0, 1) @ columns
         return term.view(*x.shape[:4], -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
 
-    def _bucket_ids(self, grid: tuple[int, int], cls_token: bool, device: torch.device) -> Tensor:
-        if torch.compiler.is_compiling():
-            # Tensors of torch.export and torch.compile hold no numbers: they must not be kept.
-            return bucket_ids(self.method, *grid, self.ratio, cls_token).to(device)
-        return cached_bucket_ids(self.method, *grid, self.ratio, cls_token, device)
+    def ids(self, grid: tuple[int, int], cls_token: bool, device: torch.device) -> Tensor:
+        """Bucket of every pair of tokens, (L, L) int64."""
+        settings = (self.method, *grid, self.ratio, cls_token)
+        if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
+            # The tensors of torch.export hold no numbers: they must not be kept.
+            return bucket_ids(*settings).to(device)
+        return constant_bucket_ids(*settings, device=device)
 
 
 class CrossRelativePosition(nn.Module):

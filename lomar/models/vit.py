@@ -41,6 +41,8 @@ class RPEViT(BaseModule):
         frozen_stages: 1 freezes the embedding, n + 1 the first n blocks as well, depth + 2 also the
             norm after them; 0 nothing.
         with_cp: activation checkpointing: blocks are computed once more in the backward pass.
+        compiled: True compiles each block with `torch.compile` (a minute at the first step, and
+            again for other shapes; on a CPU it needs a C++ compiler); a dict gives its options.
         drop_path_rate: stochastic depth, growing linearly from 0 to this in the last block.
         final_norm: LayerNorm `norm` after the last block; never there for 'avg_featmap'.
 
@@ -62,6 +64,7 @@ class RPEViT(BaseModule):
         global_blocks: Sequence[int] = (),
         frozen_stages: int = 0,
         with_cp: bool = False,
+        compiled: bool | dict = False,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
         init_cfg: dict | None = None,
@@ -108,6 +111,9 @@ class RPEViT(BaseModule):
         self._reset_parameters()
         self.with_cp = with_cp
         self._freeze(frozen_stages)
+        if compiled is not False:
+            for block in self.blocks:
+                block.compile(**({} if compiled is True else compiled))
 
     def _window_sizes(self, window_size: int, global_blocks: Sequence[int]) -> list[int]:
         """Window size of every block, 0 = global."""
