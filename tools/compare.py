@@ -18,7 +18,6 @@ import torch
 from lomar import comparison
 from lomar.comparison.jobs import TOOLS
 from lomar.comparison.protocol import write_labels
-from lomar.comparison.report import hardware
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,7 +57,7 @@ def main() -> None:
     except (comparison.JobFailed, subprocess.CalledProcessError) as error:
         sys.exit(f'tools/compare.py: {error}')
     command = f'python tools/compare.py{" --smoke" if args.smoke else ""}'
-    record = comparison.collect(work, protocol, command, hardware(args.slots, threads))
+    record = comparison.collect(work, protocol, command, args.slots, threads)
     Path(args.out).write_text(json.dumps(record, indent=1) + '\n')
     print(comparison.to_markdown(record))
     print(f'\n{Path(args.out).resolve()}\n{comparison.plot(record, args.plot).resolve()}')

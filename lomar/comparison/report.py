@@ -1,21 +1,18 @@
 """From the folders of a comparison to one record, a table and a plot."""
 
 import json
-import platform
 import statistics
-import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
 
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lomar.comparison import protocol as runs
 from lomar.comparison.protocol import CONTENDERS, METHODS, Protocol
+from lomar.engine.record import provenance
 from lomar.visualization.curves import read_scalars
 
 NAMES = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}
@@ -26,7 +23,7 @@ FIGURES = dict(
 COLOURS = {'lomar': 'tab:orange', 'mae': 'tab:blue', 'scratch': 'tab:grey'}
 
 
-def collect(work: Path, protocol: Protocol, command: str, hardware: dict) -> dict:
+def collect(work: Path, protocol: Protocol, command: str, slots: int, threads: int) -> dict:
     """Everything that a comparison measured, and what is needed to repeat it.
 
     APs are percent, on the validation images; times are seconds of one slot.
@@ -38,47 +35,17 @@ def collect(work: Path, protocol: Protocol, command: str, hardware: dict) -> dic
             for seed in protocol.seeds:
                 folder = runs.pretrain_folder(work, method, seconds, seed)
                 pretraining.append(_pretraining(folder, method, seconds, epochs, seed, protocol))
-    versions = {}
     for run in runs.fine_tuning_runs(protocol):
         metrics = json.loads((work / run.folder / 'metrics.json').read_text())
-        versions = metrics['versions']
         results.append({**asdict(run), **_figures(metrics['metrics'])})
     return dict(
         command=command,
-        date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        commit=_commit(),
-        versions=versions,
-        hardware=hardware,
+        **provenance(slots=slots, threads=threads),
         protocol=asdict(protocol),
         step_seconds={method: runs.step_seconds(work, method) for method in METHODS},
         pretraining=pretraining,
         results=results,
     )
-
-
-def hardware(slots: int, threads: int) -> dict:
-    """What the comparison runs on, in words and numbers."""
-    cpu = next(
-        (
-            line.split(':')[1].strip()
-            for line in Path('/proc/cpuinfo').read_text().splitlines()
-            if line.startswith('model name')
-        ),
-        platform.processor(),
-    )
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(cpu=cpu, gpu=gpu, slots=slots, threads=threads)
-
-
-def _commit() -> str | None:
-    done = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or None
 
 
 def _pretraining(

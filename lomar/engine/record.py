@@ -1,11 +1,14 @@
-"""What was tested, with what, and what came out: metrics.json."""
+"""What was run, with what, and what came out of it."""
 
 import hashlib
 import json
 import platform
+import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import torch
 
 PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmpretrain')
 FORKS = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain')
@@ -22,8 +25,8 @@ def write_metrics(runner, config: str, checkpoint: str) -> Path:
         config=str(config),
         checkpoint=str(checkpoint),
         checkpoint_sha256=hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
-        date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        versions=dict(python=platform.python_version(), **_versions()),
+        date=_now(),
+        versions=_versions(),
         dataset=str(dataset.ann_file or dataset.data_root),
         images=len(dataset),
         metrics=runner.test_evaluator.metrics[0].summary,
@@ -34,8 +37,45 @@ def write_metrics(runner, config: str, checkpoint: str) -> Path:
     return path
 
 
+def provenance(**machine: int) -> dict:
+    """What a record needs besides its figures: date, commit, versions, hardware.
+
+    Args:
+        machine: more about the machine, such as how many jobs share it, or the threads of each.
+    """
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(
+        date=_now(),
+        commit=_commit(),
+        versions=_versions(),
+        hardware=dict(cpu=_cpu(), gpu=gpu, threads=torch.get_num_threads()) | machine,
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+
+def _commit() -> str | None:
+    """Commit of the package's checkout, None where it has none."""
+    done = subprocess.run(
+        ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
+def _cpu() -> str:
+    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    names = (line.split(':')[1].strip() for line in lines if line.startswith('model name'))
+    return next(names, platform.processor())
+
+
 def _versions() -> dict[str, str]:
-    found = {}
+    found = dict(python=platform.python_version())
     for name in (*PACKAGES, *FORKS):
         try:
             found[name] = version(name)

@@ -1,0 +1,184 @@
+"""Time, FLOPs and memory of a training step, or of inference, for several contenders at once."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+
+from lomar.benchmark.contenders import SAME_MODEL, Contender, build
+from lomar.benchmark.flops import IMAGES, flops_of
+from lomar.benchmark.timing import (
+    DoesNotFit,
+    free_memory,
+    interleave,
+    saved_bytes,
+    share_of_products,
+)
+
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all contenders of a round.
+
+    Args:
+        task: 'pretrain' or 'detect'.
+        arch: a name in `lomar.models.vit.ARCHS`.
+        size: side of the square images in pixels.
+        dtype: 'float32', or 'bfloat16' for autocast.
+        inference: features of whole images without gradients, in place of a training step.
+        compiled: transformer blocks go through `torch.compile`.
+    """
+
+    task: str
+    arch: str
+    size: int
+    dtype: str = 'float32'
+    inference: bool = False
+    compiled: bool = False
+
+    def __str__(self):
+        words = [self.task, f'ViT-{self.arch}', f'{self.size} px', self.dtype]
+        words += ['inference'] * self.inference + ['compiled'] * self.compiled
+        return ', '.join(words)
+
+
+@dataclass
+class Runner:
+    """A contender on the device, with an optimizer and the largest batch that fits."""
+
+    contender: Contender
+    setting: Setting
+    images: torch.Tensor
+
+    def __post_init__(self):
+        parameters = [p for p in self.contender.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+    def forward(self) -> torch.Tensor:
+        """Loss of the batch."""
+        with torch.autocast(
+            self.images.device.type, torch.bfloat16, enabled=self.setting.dtype == 'bfloat16'
+        ):
+            return self.contender.loss(self.images)
+
+    def step(self) -> None:
+        """One training step, or inference."""
+        if self.setting.inference:
+            with (
+                torch.inference_mode(),
+                torch.autocast(
+                    self.images.device.type,
+                    torch.bfloat16,
+                    enabled=self.setting.dtype == 'bfloat16',
+                ),
+            ):
+                self.contender.encode(self.images)
+            return
+        self.optimizer.zero_grad()
+        self.forward().backward()
+        self.optimizer.step()
+
+    def shrink(self, limit: float) -> int:
+        """Halve the batch until a step fits into `limit` bytes; bytes kept for the way back.
+
+        Raises:
+            DoesNotFit: a single image does not.
+        """
+        while True:
+            try:
+                kept = 0
+                if not self.setting.inference:
+                    parameters = self.contender.model.parameters()
+                    kept = saved_bytes(self.forward, parameters, limit)
+                self.step()
+                return kept
+            except (DoesNotFit, torch.OutOfMemoryError):
+                if len(self.images) == 1:
+                    raise
+                self.images = self.images[: len(self.images) // 2].clone()
+
+
+def measure(
+    setting: Setting,
+    names: list[str],
+    batch: int,
+    repeats: int,
+    warmup: int = 2,
+    memory: float | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict]:
+    """Measure contenders in turns.
+
+    Args:
+        batch: images a step; halved for a contender until it fits.
+        memory: bytes that activations may take; None for 60 % of what is free.
+
+    Returns:
+        One dict a contender that fits: the setting, `model`, `batch`, `images_per_second`,
+        `images_per_second_range`, `gflops` (model FLOPs an image), `tflops_per_second`,
+        `share_of_products`, `saved_mb` (an image, kept for the way back), `peak_mb` (a step, GPU).
+    """
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    limit = memory or 0.6 * free_memory()
+    runners, saved, peak = {}, {}, {}
+    for name in names:
+        contender = build(setting.task, name, setting.arch, setting.size)
+        contender.model.train(not setting.inference).to(device)
+        images = torch.randn(batch, 3, setting.size, setting.size, device=device)
+        runner = Runner(contender, setting, images)
+        try:
+            saved[name] = runner.shrink(limit) / len(runner.images)
+        except (DoesNotFit, torch.OutOfMemoryError) as error:
+            say(f'{name}, {setting}: not even one image fits ({error})')
+            continue
+        peak[name] = peak_bytes(runner.step)
+        if setting.compiled:
+            for layer in contender.layers:
+                layer.compile()
+        runners[name] = runner
+    steps = {name: runner.step for name, runner in runners.items()}
+    spreads = interleave(steps, repeats, warmup, str(setting)) if steps else {}
+    rows = []
+    for name, runner in runners.items():
+        images, seconds = len(runner.images), spreads[name]
+        flops = model_flops(setting, SAME_MODEL.get(name, name))
+        rows.append(
+            dict(
+                model=name,
+                **asdict(setting),
+                batch=images,
+                images_per_second=images / seconds.median,
+                images_per_second_range=[images / seconds.most, images / seconds.least],
+                gflops=flops / 1e9,
+                tflops_per_second=flops * images / seconds.median / 1e12,
+                share_of_products=share_of_products(runner.step),
+                saved_mb=None if setting.inference else saved[name] / 1e6,
+                peak_mb=peak[name] and peak[name] / 1e6,
+            )
+        )
+    return rows
+
+
+def peak_bytes(step: Callable[[], None]) -> int | None:
+    """Most bytes that a step allocates on the GPU beyond those before it; None on a CPU."""
+    if not torch.cuda.is_available():
+        return None
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def model_flops(setting: Setting, name: str) -> float:
+    """Model FLOPs an image of a training step, or of inference."""
+    with torch.device('meta'):
+        contender = build(setting.task, name, setting.arch, setting.size)
+        images = torch.empty(IMAGES, 3, setting.size, setting.size)
+        if setting.inference:
+            contender.model.eval()
+            with torch.no_grad():
+                return flops_of(lambda: contender.encode(images))[0] / IMAGES
+        forward, loss = flops_of(lambda: contender.loss(images))
+        return (forward + flops_of(loss.backward)[0]) / IMAGES

@@ -1,0 +1,110 @@
+"""Timing contenders in turns, so that what disturbs the machine disturbs all of them alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.profiler import ProfilerActivity, profile
+from tqdm import tqdm
+
+PRODUCTS = ('aten::mm', 'aten::addmm', 'aten::bmm', 'aten::baddbmm', 'aten::_addmm_activation')
+
+
+class DoesNotFit(MemoryError):
+    """A step needs more memory than it may take."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and most of repeated figures."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> 'Spread':
+        """Spread of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+def synchronise() -> None:
+    """Wait until the GPU, if there is one, has done what it was told to."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def interleave(
+    steps: dict[str, Callable[[], object]], repeats: int, warmup: int, title: str = ''
+) -> dict[str, Spread]:
+    """Seconds of each step, over `repeats` rounds after `warmup` rounds.
+
+    In every round each step runs once, and each round begins with another one.
+    """
+    seconds = {name: [] for name in steps}
+    names = list(steps)
+    for turn in tqdm(range(warmup + repeats), desc=title, unit='round', leave=False):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            synchronise()
+            start = time.perf_counter()
+            steps[name]()
+            synchronise()
+            if turn >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: Spread.of(taken) for name, taken in seconds.items()}
+
+
+def saved_bytes(forward: Callable[[], object], parameters, limit: float) -> int:
+    """Bytes that a forward pass keeps for the backward pass, parameters not counted.
+
+    Raises:
+        DoesNotFit: as soon as they are more than `limit`, before the memory is gone.
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    kept: dict[int, int] = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+            if sum(kept.values()) > limit:
+                raise DoesNotFit(f'more than {limit / 2**30:.1f} GiB of activations')
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()
+    del result  # only now are the pointers free for others
+    return sum(kept.values())
+
+
+def free_memory() -> int:
+    """Bytes that are free, on the GPU or for a CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    with open('/proc/meminfo') as lines:
+        (available,) = (line for line in lines if line.startswith('MemAvailable'))
+    return int(available.split()[1]) * 1024
+
+
+def share_of_products(step: Callable[[], object]) -> float | None:
+    """Share of a step's time on a CPU inside matrix products, 0 to 1; None on a GPU."""
+    if torch.cuda.is_available():
+        return None
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        step()
+    events = recorded.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    return sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS) / total
+
+
+def matrix_rate(dtype: torch.dtype, repeats: int = 5) -> float:
+    """FLOP/s of a large square product of random matrices, the best of a few."""
+    cuda = torch.cuda.is_available()
+    side = 8192 if cuda else 2048
+    a, b = torch.randn(2, side, side, device='cuda' if cuda else 'cpu').to(dtype)
+    seconds = interleave({'': lambda: a @ b}, repeats, warmup=2, title=f'matrix rate {dtype}')['']
+    return 2 * side**3 / seconds.least
