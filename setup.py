@@ -41,7 +41,8 @@ setup(
         ],
         'demo': ['scikit-learn'],  # its two sample photographs
         'tensorboard': ['tensorboard'],
-        'faster': ['faster-coco-eval'],  # the same AP, several times as fast
-        'test': ['pytest', 'hypothesis', 'ruff', 'scikit-learn', 'tensorboard'],
+        # The same AP, several times as fast; the same pixels of JPEG files, a little faster.
+        'faster': ['faster-coco-eval', 'simplejpeg'],
+        'test': ['pytest', 'hypothesis', 'ruff', 'scikit-learn', 'simplejpeg', 'tensorboard'],
     },
 )

@@ -89,7 +89,7 @@ def test_name_and_content_agree(name):
     assert cfg.param_scheduler[1].T_max == int(said['epochs']) - cfg.param_scheduler[1].begin
     steps = {step.type: step for step in loader.dataset.pipeline}
     tests = {step.type: step for step in cfg.val_dataloader.dataset.pipeline}
-    assert backbone.img_size == steps['RandomResizedCrop'].scale == side
+    assert backbone.img_size == steps['LoadRandomResizedCrop'].scale == side
     assert tests['CenterCrop'].crop_size == side
     assert tests['ResizeEdge'].scale == (256 if side == 224 else side)
     optimizer, groups = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.get('paramwise_cfg', {})

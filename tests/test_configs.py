@@ -59,7 +59,7 @@ def test_name_and_content_agree(name):
     assert cfg.train_cfg.max_epochs == int(said['epochs'])
     assert ('imagenet' if said['data'] == 'in1k' else 'shapes') in loader.dataset.data_root
     side = int(said['px'] or (224 if said['data'] == 'in1k' else 64))
-    crop = next(step for step in loader.dataset.pipeline if step.type == 'RandomResizedCrop')
+    crop = next(step for step in loader.dataset.pipeline if step.type == 'LoadRandomResizedCrop')
     assert backbone.img_size == crop.scale == side
     if said['method'] == 'mae':
         assert cfg.model.neck.num_patches == (side // backbone.patch_size) ** 2

@@ -104,7 +104,7 @@ def config(colours, work_dir, probe):
     # A worker, as loading an image seeds the generators of the process that loads it.
     loader.update(batch_size=8, num_workers=1, persistent_workers=False)
     loader.dataset.data_root = str(colours)
-    loader.dataset.pipeline[1].scale = 32
+    loader.dataset.pipeline[0].scale = 32
     cfg.train_cfg.max_epochs = 3
     cfg.param_scheduler = None
     cfg.custom_hooks = [dict(type='ProbeHook', images=str(colours), **probe)] if probe else []

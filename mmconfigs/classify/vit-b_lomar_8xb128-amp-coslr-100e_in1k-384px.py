@@ -6,7 +6,7 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(step, scale=384)
-            if step['type'] == 'RandomResizedCrop'
+            if step['type'] == 'LoadRandomResizedCrop'
             else dict(step, size=384)
             if step['type'] == 'TimmRandAugment'
             else step

@@ -5,7 +5,7 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(step, scale=448)
-            if step['type'] == 'RandomResizedCrop'
+            if step['type'] == 'LoadRandomResizedCrop'
             else dict(step, size=448)
             if step['type'] == 'TimmRandAugment'
             else step

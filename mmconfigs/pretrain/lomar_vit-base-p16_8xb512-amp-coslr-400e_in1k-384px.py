@@ -9,7 +9,7 @@ model = dict(backbone=dict(img_size=384))  # a grid of 384 / 16 = 24
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            {**step, 'scale': 384} if step['type'] == 'RandomResizedCrop' else step
+            {**step, 'scale': 384} if step['type'] == 'LoadRandomResizedCrop' else step
             for step in _base_.train_dataloader.dataset.pipeline
         ]
     )

@@ -9,7 +9,7 @@ model = dict(backbone=dict(img_size=448))  # a grid of 448 / 16 = 28
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            {**step, 'scale': 448} if step['type'] == 'RandomResizedCrop' else step
+            {**step, 'scale': 448} if step['type'] == 'LoadRandomResizedCrop' else step
             for step in _base_.train_dataloader.dataset.pipeline
         ]
     )

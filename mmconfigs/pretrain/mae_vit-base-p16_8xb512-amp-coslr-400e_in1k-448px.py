@@ -10,7 +10,7 @@ custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            {**step, 'scale': 448} if step['type'] == 'RandomResizedCrop' else step
+            {**step, 'scale': 448} if step['type'] == 'LoadRandomResizedCrop' else step
             for step in _base_.train_dataloader.dataset.pipeline
         ]
     )

@@ -25,7 +25,7 @@ train_dataloader = dict(
         data_root='data/shapes/annotations/train.txt',
         pipeline=[
             dict(step, scale=64, crop_ratio_range=(0.6, 1.0))
-            if step['type'] == 'RandomResizedCrop'
+            if step['type'] == 'LoadRandomResizedCrop'
             else step
             for step in _base_.train_dataloader.dataset.pipeline
             if step['type'] not in ('TimmRandAugment', 'RandomErasing')

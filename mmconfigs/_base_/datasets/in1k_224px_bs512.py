@@ -8,15 +8,7 @@ train_dataloader = dict(
         type='UnlabelledImages',
         data_root='data/imagenet/train',
         pipeline=[
-            dict(type='LoadRGB'),
-            dict(
-                type='RandomResizedCrop',
-                scale=224,
-                crop_ratio_range=(0.2, 1.0),
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='RandomFlip', prob=0.5),
+            dict(type='LoadRandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0)),
             dict(type='PackInputs'),
         ],
     ),

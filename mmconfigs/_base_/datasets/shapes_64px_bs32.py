@@ -8,7 +8,7 @@ train_dataloader = dict(
         data_root='data/shapes/train',
         pipeline=[
             {**step, 'scale': 64, 'crop_ratio_range': (0.5, 1.0)}
-            if step['type'] == 'RandomResizedCrop'
+            if step['type'] == 'LoadRandomResizedCrop'
             else step
             for step in _base_.train_dataloader.dataset.pipeline
         ],
