@@ -1,6 +1,7 @@
 """Fast loading: the Pillow pipeline's crops and pixels, for whatever files people have."""
 
 import io
+import json
 import pickle
 
 import cv2
@@ -14,6 +15,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from lomar.datasets import UnreadableImage, crops, read_rgb
+from lomar.datasets.resizing import resize_images
 
 RANGE = (0.2, 1.0)
 PACK = dict(type='PackInputs')
@@ -180,3 +182,46 @@ def test_worker_processes_load_the_same(photographs):
     assert here.shape == (8, 3, 32, 32) and torch.equal(here, images(1))
     dataset.pipeline = pickle.loads(pickle.dumps(dataset.pipeline))
     assert torch.equal(here, images(0))
+
+
+def test_resized_folder(tmp_path):
+    source, out = tmp_path / 'in', tmp_path / 'out'
+    (source / 'deep').mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photograph(400, 100).save(source / 'wide.jpg', exif=exif)
+    photograph(90, 60).save(source / 'deep' / 'large.png')
+    photograph(50, 40).save(source / 'deep' / 'small.png')
+    (source / 'broken.jpg').write_text('no image')
+    first = resize_images(source, out, 50, workers=1)
+    assert (first['resized'], first['kept'], first['already_there']) == (2, 1, 0)
+    assert list(first['unreadable']) == [str(source / 'broken.jpg')]
+    assert json.loads((out / 'resized.json').read_text()) == first
+    files = {str(path.relative_to(out)) for path in out.rglob('*.*g')}
+    assert files == {'wide.jpg', 'deep/large.png.jpg', 'deep/small.png'}
+    assert Image.open(out / 'wide.jpg').size == (50, 200)  # upright
+    assert Image.open(out / 'deep/large.png.jpg').size == (75, 50)
+    assert (out / 'deep/small.png').samefile(source / 'deep/small.png')
+    small = photograph(400, 100).rotate(-90, expand=True).resize((50, 200), Image.LANCZOS)
+    gap = np.abs(np.asarray(small, int) - np.asarray(Image.open(out / 'wide.jpg'), int))
+    assert gap.mean() < 12  # two times JPEG; turned the other way round it is about 40
+
+
+def test_resizing_goes_on_where_it_was_stopped(tmp_path, photographs):
+    out = tmp_path / 'out'
+    resize_images(photographs, out, 20, workers=1)
+    before = (out / '0.jpg').stat().st_mtime_ns
+    (out / '3.jpg').unlink()
+    (out / '.3.jpg.part').write_text('half')  # what a killed run leaves
+    again = resize_images(photographs, out, 20, workers=1)
+    assert (again['resized'], again['already_there']) == (1, 7)
+    assert (out / '0.jpg').stat().st_mtime_ns == before
+    assert not list(out.glob('.*')) and Image.open(out / '3.jpg').size == (28, 20)
+    for wrong, message in [
+        (dict(out=out, short_side=24), 'was made with'),
+        (dict(out=photographs / 'x', short_side=20), 'must not be inside'),
+        (dict(out=tmp_path, short_side=20), 'not empty'),
+        (dict(out=out, short_side=20, quality=0), '--quality must be 1 to 100, got 0'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            resize_images(photographs, **wrong)
