@@ -5,7 +5,7 @@ import torch
 from conftest import TINY_ARCH, randomised
 from timm.layers import resample_abs_pos_embed
 
-from lomar.models import RPEViT, SimpleFeaturePyramid, attention
+from lomar.models import RPEViT, SimpleFeaturePyramid, attention, flex
 
 POSITIONS = ('irpe', 'absolute', 'absolute+decomposed')
 
@@ -80,6 +80,56 @@ def test_long_sequences_in_parts_equal_the_whole(position, monkeypatch):
     monkeypatch.setitem(attention.MAX_QUERIES, 'cpu', 20)  # two rows of nine patches at a time
     torch.testing.assert_close(model(batch)[0], whole)
     torch.testing.assert_close(gradients(model, batch), expected)
+
+
+def flex_and_parts(grid, device, dtype, grad):
+    """Outputs, and gradients of their squares, of both ways to attend over a map."""
+    module = randomised(attention.Attention(32, 2, {}, flex=True)).to(device, dtype)
+    shape = (3, 2, 2, grid[0] * grid[1], 16)
+    qkv = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    results = []
+    for way in ('flex', 'parts'):
+        q, k, v = tokens = qkv.clone().requires_grad_(grad)
+        if way == 'flex':
+            out = flex.flex_attend(q, k, v, module.rpe_k, grid, module.scale)
+        else:
+            out = module._attend(q, k, v, grid, 0, q.shape[2])
+        results.append([out])
+        if grad:
+            inputs = tokens, module.rpe_k.lookup_table_weight
+            results[-1] += torch.autograd.grad(out.float().square().sum(), inputs)
+    return zip(*results, strict=True)
+
+
+@pytest.mark.parametrize('grid', [(3, 5), (6, 9)])
+def test_flex_attention_adds_the_same_positions(grid):
+    # On a CPU it has no gradients.
+    with torch.no_grad():
+        for got, expected in flex_and_parts(grid, 'cpu', torch.float32, grad=False):
+            torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.parametrize(
+    ('dtype', 'tolerance'),
+    # TF32 is off; bf16 has eight bits, and both ways round.
+    [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)],
+)
+def test_flex_attention_on_a_gpu(dtype, tolerance):
+    for got, expected in flex_and_parts((40, 33), 'cuda', dtype, grad=True):
+        assert (got - expected).float().norm() <= tolerance * expected.float().norm()
+
+
+def test_flex_attention_is_for_lomars_positions():
+    backbone(flex=True)
+    for settings in (
+        dict(position='absolute+decomposed'),
+        dict(rpe=dict(on='qk')),
+        dict(rpe=dict(mode='bias')),
+    ):
+        with pytest.raises(ValueError, match=r'backbone\.flex is True; allowed with backbone.pos'):
+            backbone(flex=True, **settings)
 
 
 def test_decomposed_positions_against_a_loop():

@@ -2,10 +2,14 @@
 """Measure images per second of one core from JPEG files to a training batch of 224 pixels."""
 
 import argparse
+import os
+import shlex
+import sys
 from pathlib import Path
 
-from lomar.benchmark.loading import benchmark_loading, provenance
+from lomar.benchmark.loading import benchmark_loading
 from lomar.datasets.resizing import write_json
+from lomar.engine.record import provenance
 
 
 def main() -> None:
@@ -20,7 +24,9 @@ def main() -> None:
     args = parser.parse_args()
     width, height = map(int, args.size.split('x'))
     made = benchmark_loading(width, height, args.images, args.repeats, args.quality)
-    result = {**provenance(), **made}
+    command = shlex.join(['python', 'tools/benchmark_loading.py', *sys.argv[1:]])
+    load = round(os.getloadavg()[0], 2)
+    result = dict(command=command, **provenance(load_average=load), **made)
     files = result['files']
     print(f'{files["count"]} files of {args.size} pixels, {files["mean_bytes"] / 1000:.0f} kB each')
     for name, way in result['ways'].items():

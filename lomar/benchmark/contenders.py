@@ -126,7 +126,9 @@ def _full_tokens(arch: str, size: int, vocabulary: int | None, mask_ratio: float
     return Contender(model, model.loss, model, list(model.blocks))
 
 
-def _detector(arch: str, size: int, position: str, plain: bool = False) -> Contender:
+def _detector(
+    arch: str, size: int, position: str, plain: bool = False, flex: bool = False
+) -> Contender:
     """Backbone of ViTDet: windows of 14 x 14, the last block of each quarter global."""
     quarter = ARCHS[arch]['depth'] // 4
     model = RPEViT(
@@ -139,6 +141,7 @@ def _detector(arch: str, size: int, position: str, plain: bool = False) -> Conte
         final_norm=False,
         window_size=14,
         global_blocks=range(quarter - 1, 4 * quarter, quarter),
+        flex=flex,
     )
     if plain:
         make_plain(model)
@@ -161,8 +164,10 @@ CONTENDERS = {
         'absolute': lambda arch, size: _detector(arch, size, 'absolute'),
     },
 }
+if torch.cuda.is_available():  # FlexAttention has no gradients elsewhere
+    CONTENDERS['detect']['irpe-flex'] = lambda arch, size: _detector(arch, size, 'irpe', flex=True)
 # The same model in another way: its model FLOPs are the first one's.
-SAME_MODEL = {'lomar-plain': 'lomar', 'mae-eager': 'mae', 'irpe-plain': 'irpe'}
+SAME_MODEL = {'lomar-plain': 'lomar', 'mae-eager': 'mae', 'irpe-plain': 'irpe', 'irpe-flex': 'irpe'}
 
 
 def build(task: str, name: str, arch: str, size: int) -> Contender:

@@ -1,10 +1,6 @@
 """Images per second of one core from JPEG files to a training batch, several ways at once."""
 
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,9 +9,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
-import PIL
 import torch
-import torchvision
 from mmengine.dataset import Compose, default_collate
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -170,7 +164,7 @@ def benchmark_loading(
     """Time all ways in one thread on JPEG files of one size, and ours on the files made smaller.
 
     Returns:
-        {'files', 'hardware', 'versions', 'ways'}; a way has the median, first and third quartile
+        {'files', 'ways'}; a way has the median, first and third quartile
         of its images per second, and the median of its ratio to mmpretrain's default in the same
         round. What cannot be run holds the reason instead.
     """
@@ -190,8 +184,6 @@ def benchmark_loading(
     made = dict(width=width, height=height, count=images, quality=quality, mean_bytes=round(size))
     return {
         'files': {**made, 'crop_range': RANGE, 'repeats': repeats},
-        'hardware': hardware(),
-        'versions': versions(),
         'ways': {**_summaries(speeds), **{n: NOT_RUN[n] for n in NOT_RUN if n not in speeds}},
     }
 
@@ -211,33 +203,3 @@ def _summaries(speeds: dict[str, list[float]]) -> dict[str, dict]:
             'times_mmpretrain': round(statistics.median(ratios), 3),
         }
     return summaries
-
-
-def hardware() -> dict:
-    """The processor's name and number of cores, the load on it, and the GPU's name."""
-    cpuinfo = Path('/proc/cpuinfo')
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return {
-        'cpu': names[0] if names else platform.processor(),
-        'cores': os.cpu_count(),
-        'load_average': round(os.getloadavg()[0], 2),
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def versions() -> dict[str, str | None]:
-    """Of what decodes, resizes and packs; None where it is not installed."""
-    import mmpretrain  # slow to import
-
-    modules = dict(torch=torch, torchvision=torchvision, mmpretrain=mmpretrain, opencv=cv2)
-    modules.update(pillow=PIL, numpy=np, simplejpeg=crops.simplejpeg)
-    found = {name: getattr(module, '__version__', None) for name, module in modules.items()}
-    return {'python': platform.python_version(), **found}
-
-
-def provenance() -> dict:
-    """The command that runs, and the commit of the code with '-dirty' where files differ."""
-    git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {'command': ' '.join(['python', *sys.argv]), 'commit': commit or None}

@@ -1,5 +1,6 @@
 """Training: runner, hooks, parameter groups and the command line."""
 
+from lomar.engine.distributed import BFloat16DataParallel
 from lomar.engine.flags import test_parser, train_parser
 from lomar.engine.hooks import (
     ModelSummaryHook,
@@ -16,6 +17,7 @@ from lomar.engine.record import write_metrics
 from lomar.engine.runner import Runner
 
 __all__ = [
+    'BFloat16DataParallel',
     'LayerGroups',
     'ModelSummaryHook',
     'ProbeHook',

@@ -96,7 +96,8 @@ class ModelSummaryHook(Hook):
             f'batch      {gpus} process(es) x {batch} x accumulation {accumulation} = '
             f'{gpus * batch * accumulation}',
             f'schedule   {runner.max_iters / len(loader):.4g} epochs = {runner.max_iters} steps',
-            f'optimizer  {type(optimizer).__name__}, lr {group["initial_lr"]:.3g} '
+            # Without a schedule there is no initial rate.
+            f'optimizer  {type(optimizer).__name__}, lr {group.get("initial_lr", group["lr"]):.3g} '
             f'({type(runner.optim_wrapper).__name__})',
             f'results    {Path(runner.work_dir).resolve()}',
         ]

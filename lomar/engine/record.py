@@ -10,7 +10,20 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmpretrain')
+PACKAGES = (
+    'torch',
+    'torchvision',
+    'timm',
+    'mmengine',
+    'mmcv',
+    'mmcv-lite',
+    'mmdet',
+    'mmpretrain',
+    'numpy',
+    'pillow',
+    'opencv-python',
+    'simplejpeg',
+)
 FORKS = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain')
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from lomar.models.flex import flex_attend, supports
 from lomar.models.rpe import DecomposedRelativePosition, build_rpe
 
 # Queries of a long sequence that are given a bias at a time. On a CPU their logits should stay in
@@ -27,6 +28,10 @@ class Attention(nn.Module):
     Args:
         rpe: options of `lomar.models.rpe.build_rpe`, or None for no iRPE.
         decomposed: grid (height, width) of decomposed relative positions, or None for none.
+        flex: long sequences on a GPU go through `lomar.models.flex` instead of parts.
+
+    Raises:
+        ValueError: `flex` with positions that it is not for.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Attention(nn.Module):
         num_heads: int,
         rpe: dict | None = None,
         decomposed: tuple[int, int] | None = None,
+        flex: bool = False,
     ):
         super().__init__()
         self.num_heads = num_heads
@@ -45,6 +51,12 @@ class Attention(nn.Module):
         self.rpe_q, self.rpe_k, self.rpe_v = (tables.get(letter) for letter in 'qkv')
         if decomposed is not None:
             self.rpe_k = DecomposedRelativePosition(decomposed, dim // num_heads)
+        self.flex = flex
+        if flex and not (len(tables) == 1 and supports(self.rpe_k)):
+            raise ValueError(
+                "backbone.flex is True; allowed with backbone.position='irpe' and backbone.rpe of "
+                "method='product', mode='contextual', on='k', LoMaR's"
+            )
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Attend within each sequence: (N, L, D) -> (N, L, D), L = height * width (+ 1 for cls)."""
@@ -57,6 +69,8 @@ class Attention(nn.Module):
             out = scaled_dot_product_attention(q, k, v, scale=self.scale)
         elif length <= LONG + 1:
             out = self._attend(q, k, v, grid, 0, length)
+        elif self.flex and x.is_cuda and length == grid[0] * grid[1]:
+            out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
             # Parts are whole rows of the grid, which is what decomposed positions need.
             step = max(MAX_QUERIES.get(x.device.type, LONG) // grid[1], 1) * grid[1]
@@ -121,11 +135,12 @@ class Block(nn.Module):
         window_size: int = 0,
         rpe: dict | None = None,
         decomposed: tuple[int, int] | None = None,
+        flex: bool = False,
     ):
         super().__init__()
         self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, num_heads, rpe, decomposed)
+        self.attn = Attention(dim, num_heads, rpe, decomposed, flex)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))

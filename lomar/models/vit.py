@@ -43,6 +43,8 @@ class RPEViT(BaseModule):
         with_cp: activation checkpointing: blocks are computed once more in the backward pass.
         compiled: True compiles each block with `torch.compile` (a minute at the first step, and
             again for other shapes; on a CPU it needs a C++ compiler); a dict gives its options.
+        flex: on a GPU, attention of more than 1024 patches without cls token goes through
+            FlexAttention, which keeps no logits; for LoMaR's iRPE, otherwise a ValueError.
         drop_path_rate: stochastic depth, growing linearly from 0 to this in the last block.
         final_norm: LayerNorm `norm` after the last block; never there for 'avg_featmap'.
 
@@ -65,6 +67,7 @@ class RPEViT(BaseModule):
         frozen_stages: int = 0,
         with_cp: bool = False,
         compiled: bool | dict = False,
+        flex: bool = False,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
         init_cfg: dict | None = None,
@@ -101,6 +104,7 @@ class RPEViT(BaseModule):
                 decomposed=((windows[i], windows[i]) if windows[i] else grid)
                 if position == 'absolute+decomposed'
                 else None,
+                flex=flex,
             )
             for i in range(self.depth)
         )

@@ -25,6 +25,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
+# On several GPUs; BFloat16DataParallel sends gradients as bf16.
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
 randomness = dict(seed=0)
 log_level = 'INFO'
 load_from = None
