@@ -23,8 +23,11 @@ param_scheduler = []
 
 
 @pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    """Train for a few steps of 16 images in all; weights by name. Options go to --cfg-options."""
+def train(tmp_path_factory):
+    """Train for epochs of a few steps of 16 images in all; options go to --cfg-options.
+
+    Returns the checkpoint's path; asked for the same again, the same.
+    """
     folder = tmp_path_factory.mktemp('scale')
     config = folder / 'config.py'
     config.write_text(CONFIG.format(root=ROOT))
@@ -32,29 +35,35 @@ def weights(tmp_path_factory):
     subprocess.run([*make, '--train', str(16 * STEPS), '--val', '8'], check=True)
     trained = {}
 
-    def train(*options, batch=16, processes=1):
-        key = (*options, batch, processes)
+    def train(*options, batch=16, processes=1, epochs=1, resume=None):
+        key = (*options, batch, processes, epochs, resume)
         if key not in trained:
             work = folder / str(len(trained))
             start = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
             if processes > 1:
                 start = [str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)]
             data = ['--train-images', str(folder / 'shapes/annotations/train.txt'), '--no-validate']
-            always = ['train_cfg.max_epochs=1', f'train_dataloader.batch_size={batch}']
+            data += ['--resume', str(resume)] if resume else []
+            always = [f'train_cfg.max_epochs={epochs}', f'train_dataloader.batch_size={batch}']
             path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
             subprocess.run(
                 [*start, *data, '--work-dir', str(work), '--cfg-options', *always, *options],
                 env={**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29641', 'PATH': path},
                 check=True,
             )
-            trained[key] = torch.load(work / 'epoch_1.pth', weights_only=False)['state_dict']
+            trained[key] = work / f'epoch_{epochs}.pth'
         return trained[key]
 
     return train
 
 
-def distance(one, other, initial):
-    """Length of the difference over the length of the way from the initial weights."""
+def weights(checkpoint):
+    return torch.load(checkpoint, weights_only=False)['state_dict']
+
+
+def distance(one, other, start):
+    """Length of the difference of checkpoints over that of the way from another one."""
+    one, other, initial = map(weights, (one, other, start))
     assert one.keys() == other.keys()
     apart = sum((one[name] - other[name]).square().sum() for name in one)
     way = sum((one[name] - initial[name]).square().sum() for name in one)
@@ -75,16 +84,35 @@ def distance(one, other, initial):
             dict(batch=8, processes=2),
             1e-2,
         ),
+        (['model_wrapper_cfg.type=FullySharded'], dict(batch=8, processes=2), 1e-4),
     ],
-    ids=['accumulation', 'checkpointing', 'two processes', 'bf16 gradients'],
+    ids=['accumulation', 'checkpointing', 'two processes', 'bf16 gradients', 'sharded'],
 )
-def test_equal_weights_after_a_few_steps(options, run, tolerance, weights):
-    initial = weights('optim_wrapper.optimizer.lr=0')
-    assert distance(weights(*options, **run), weights(), initial) < tolerance
+def test_equal_weights_after_a_few_steps(options, run, tolerance, train):
+    initial = train('optim_wrapper.optimizer.lr=0')
+    assert distance(train(*options, **run), train(), initial) < tolerance
 
 
 @pytest.mark.slow
-def test_gradients_are_compressed(weights):
-    compressed = weights('model_wrapper_cfg.type=BFloat16DataParallel', batch=8, processes=2)
-    plain = weights(batch=8, processes=2)
+def test_gradients_are_compressed(train):
+    compressed, plain = (
+        weights(train(*options, batch=8, processes=2))
+        for options in (['model_wrapper_cfg.type=BFloat16DataParallel'], [])
+    )
     assert any(not torch.equal(compressed[name], plain[name]) for name in plain)
+
+
+@pytest.mark.slow
+def test_sharded_checkpoints_are_like_any_other(train):
+    """A run begun by one process is continued sharded, and the other way round."""
+    whole = train(epochs=2)
+    sharded = ['model_wrapper_cfg.type=FullySharded']
+    first = train(*sharded, batch=8, processes=2)
+    assert distance(train(epochs=2, resume=first), whole, first) < 1e-4
+    continued = train(*sharded, batch=8, processes=2, epochs=2, resume=train())
+    assert distance(continued, whole, first) < 1e-4
+    # Momentum is there to the last parameter.
+    one, other = (torch.load(path, weights_only=False)['optimizer'] for path in (continued, whole))
+    assert one['state'].keys() == other['state'].keys()
+    for index, state in other['state'].items():
+        assert one['state'][index]['momentum_buffer'].shape == state['momentum_buffer'].shape

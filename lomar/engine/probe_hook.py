@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
 from lomar.datasets.labelled import FixedSizeImages, split_folder
+from lomar.engine.distributed import SHARDED, is_sharded
 from lomar.engine.hooks import unwrapped
 from lomar.engine.probe import knn_predict, linear_logits, top1
 from lomar.models.vit import RPEViT
@@ -77,6 +78,11 @@ class ProbeHook(Hook):
             raise ValueError(
                 'ProbeHook.interval counts epochs, and train_cfg counts iterations; allowed: '
                 "train_cfg.type='EpochBasedTrainLoop'"
+            )
+        if is_sharded(runner.model):
+            raise ValueError(
+                'ProbeHook runs the model in one process, and model_wrapper_cfg.type is '
+                f"'{SHARDED}', which needs all of them; remove one of the two"
             )
         classes, train, val = split_folder(self.folder, self.val_share, self.seed)
         if len(train) < self.k:

@@ -7,12 +7,17 @@ from pathlib import Path
 import mmcv
 import mmengine
 import torch
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
+from torch import nn
 
 from lomar.checkpoints import transfer_backbone
+from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
@@ -46,6 +51,29 @@ class Runner(MMEngineRunner):
         )
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """mmengine's, and `model_wrapper_cfg.type='FullySharded'` for several processes."""
+        if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
+            return super().wrap_model(model_wrapper_cfg, model)
+        if self._train_loop is not None:
+            model.init_weights()  # which draws for whole tensors
+        return shard(model.to(get_device()))
+
+    def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
+        """mmengine's; of a sharded model with state dicts that hold whole tensors."""
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if is_sharded(self.model):
+            shard_state(wrapper.optimizer)
+        return wrapper
+
+    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
+        """mmengine's, in the main process; all others have to send their parts."""
+        if is_sharded(self.model) and not is_main_process():
+            self.model.state_dict()
+            if save_optimizer:
+                self.optim_wrapper.state_dict()
+        super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
         """Load weights to go on from (`resume`), to test, or to start another task from.

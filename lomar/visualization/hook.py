@@ -8,6 +8,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.visualization import LocalVisBackend
+from PIL import Image
 
 from lomar.datasets import is_readable, list_images
 from lomar.engine.hooks import unwrapped
@@ -30,7 +31,6 @@ class ReconstructionHook(Hook):
             raise ValueError(f'ReconstructionHook.interval is {interval}; allowed: 1 or more')
         self.interval, self.images, self.number = interval, images, number
 
-    @master_only
     def before_train(self, runner) -> None:
         """Read the images, so that a wrong path shows before the first step."""
         model = unwrapped(runner)
@@ -42,13 +42,13 @@ class ReconstructionHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Draw at the interval."""
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
-            self._draw(runner)
+            # In all processes: a sharded model cannot run in one alone.
+            self._save(runner, sheet(reconstruct(unwrapped(runner), self.batch, seed=0)))
 
     @master_only
-    def _draw(self, runner) -> None:
+    def _save(self, runner, picture: Image.Image) -> None:
         path = Path(runner.work_dir) / 'reconstructions' / f'iter_{runner.iter + 1:07d}.png'
         path.parent.mkdir(exist_ok=True)
-        picture = sheet(reconstruct(unwrapped(runner), self.batch, seed=0))
         picture.save(path)
         for backend in runner.visualizer._vis_backends.values():
             if not isinstance(backend, LocalVisBackend):  # would save the same file again
