@@ -9,6 +9,7 @@ from lomar.benchmark.contenders import SAME_MODEL, Contender, build
 from lomar.benchmark.flops import IMAGES, flops_of
 from lomar.benchmark.timing import (
     DoesNotFit,
+    Spread,
     free_memory,
     interleave,
     saved_bytes,
@@ -45,40 +46,36 @@ class Setting:
 
 
 @dataclass
-class Runner:
-    """A contender on the device, with an optimizer and the largest batch that fits."""
+class Steps:
+    """A contender with a batch on the device, ready to take steps."""
 
     contender: Contender
     setting: Setting
     images: torch.Tensor
 
     def __post_init__(self):
-        parameters = [p for p in self.contender.model.parameters() if p.requires_grad]
+        parameters = self.contender.model.parameters()
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+    def autocast(self) -> torch.autocast:
+        """The setting's precision."""
+        enabled = self.setting.dtype == 'bfloat16'
+        return torch.autocast(self.images.device.type, torch.bfloat16, enabled)
 
     def forward(self) -> torch.Tensor:
         """Loss of the batch."""
-        with torch.autocast(
-            self.images.device.type, torch.bfloat16, enabled=self.setting.dtype == 'bfloat16'
-        ):
+        with self.autocast():
             return self.contender.loss(self.images)
 
     def step(self) -> None:
         """One training step, or inference."""
         if self.setting.inference:
-            with (
-                torch.inference_mode(),
-                torch.autocast(
-                    self.images.device.type,
-                    torch.bfloat16,
-                    enabled=self.setting.dtype == 'bfloat16',
-                ),
-            ):
+            with torch.inference_mode(), self.autocast():
                 self.contender.encode(self.images)
-            return
-        self.optimizer.zero_grad()
-        self.forward().backward()
-        self.optimizer.step()
+        else:
+            self.optimizer.zero_grad()
+            self.forward().backward()
+            self.optimizer.step()
 
     def shrink(self, limit: float) -> int:
         """Halve the batch until a step fits into `limit` bytes; bytes kept for the way back.
@@ -116,49 +113,58 @@ def measure(
         memory: bytes that activations may take; None for 60 % of what is free.
 
     Returns:
-        One dict a contender that fits: the setting, `model`, `batch`, `images_per_second`,
+        One dict a contender that fits: `model`, the setting, `batch`, `images_per_second`,
         `images_per_second_range`, `gflops` (model FLOPs an image), `tflops_per_second`,
         `share_of_products`, `saved_mb` (an image, kept for the way back), `peak_mb` (a step, GPU).
     """
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     limit = memory or 0.6 * free_memory()
-    runners, saved, peak = {}, {}, {}
+    contenders, saved = {}, {}
     for name in names:
-        contender = build(setting.task, name, setting.arch, setting.size)
-        contender.model.train(not setting.inference).to(device)
-        images = torch.randn(batch, 3, setting.size, setting.size, device=device)
-        runner = Runner(contender, setting, images)
+        steps = prepare(setting, name, batch)
         try:
-            saved[name] = runner.shrink(limit) / len(runner.images)
+            saved[name] = steps.shrink(limit) / len(steps.images)
         except (DoesNotFit, torch.OutOfMemoryError) as error:
             say(f'{name}, {setting}: not even one image fits ({error})')
             continue
-        peak[name] = peak_bytes(runner.step)
+        contenders[name] = steps
         if setting.compiled:
-            for layer in contender.layers:
+            for layer in steps.contender.layers:
                 layer.compile()
-        runners[name] = runner
-    steps = {name: runner.step for name, runner in runners.items()}
-    spreads = interleave(steps, repeats, warmup, str(setting)) if steps else {}
-    rows = []
-    for name, runner in runners.items():
-        images, seconds = len(runner.images), spreads[name]
-        flops = model_flops(setting, SAME_MODEL.get(name, name))
-        rows.append(
-            dict(
-                model=name,
-                **asdict(setting),
-                batch=images,
-                images_per_second=images / seconds.median,
-                images_per_second_range=[images / seconds.most, images / seconds.least],
-                gflops=flops / 1e9,
-                tflops_per_second=flops * images / seconds.median / 1e12,
-                share_of_products=share_of_products(runner.step),
-                saved_mb=None if setting.inference else saved[name] / 1e6,
-                peak_mb=peak[name] and peak[name] / 1e6,
-            )
-        )
-    return rows
+    if not contenders:
+        return []
+    turns = {name: steps.step for name, steps in contenders.items()}
+    spreads = interleave(turns, repeats, warmup, str(setting))
+    return [
+        _row(name, steps, spreads[name], None if setting.inference else saved[name])
+        for name, steps in contenders.items()
+    ]
+
+
+def prepare(setting: Setting, name: str, batch: int) -> Steps:
+    """Build a contender on the device, with random images."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    contender = build(setting.task, name, setting.arch, setting.size)
+    contender.model.train(not setting.inference).to(device)
+    return Steps(
+        contender, setting, torch.randn(batch, 3, setting.size, setting.size, device=device)
+    )
+
+
+def _row(name: str, steps: Steps, seconds: Spread, saved: float | None) -> dict:
+    batch, flops = len(steps.images), model_flops(steps.setting, SAME_MODEL.get(name, name))
+    peak = peak_bytes(steps.step)
+    return dict(
+        model=name,
+        **asdict(steps.setting),
+        batch=batch,
+        images_per_second=batch / seconds.median,
+        images_per_second_range=[batch / seconds.most, batch / seconds.least],
+        gflops=flops / 1e9,
+        tflops_per_second=flops * batch / seconds.median / 1e12,
+        share_of_products=share_of_products(steps.step),
+        saved_mb=saved and saved / 1e6,
+        peak_mb=peak and peak / 1e6,
+    )
 
 
 def peak_bytes(step: Callable[[], None]) -> int | None:

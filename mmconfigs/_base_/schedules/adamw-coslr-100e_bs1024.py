@@ -7,6 +7,7 @@ optim_wrapper = dict(
         lr=5e-4 * 1024 / 256,  # the base rate belongs to 256 images
         betas=(0.9, 0.999),
         weight_decay=0.05,
+        fused=True,
     ),
     paramwise_cfg=dict(layer_decay=0.65, no_decay=['backbone.cls_token']),
 )

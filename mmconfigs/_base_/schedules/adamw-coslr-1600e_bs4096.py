@@ -7,6 +7,7 @@ optim_wrapper = dict(
         lr=1.5e-4 * 4096 / 256,  # the base rate belongs to 256 images
         betas=(0.9, 0.95),
         weight_decay=0.05,
+        fused=True,
     ),
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1600)

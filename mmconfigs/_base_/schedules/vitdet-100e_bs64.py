@@ -3,7 +3,7 @@
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     constructor='LayerGroups',
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1, fused=True),
     paramwise_cfg=dict(
         layer_decay=0.7,
         # As in detectron2, only the norms of the backbone are spared: its own LayerNorm of maps in
