@@ -34,7 +34,8 @@ def test_contenders_are_treated_alike(tmp_path, measured):
     for (*_, seconds, _), contenders in settings.items():
         assert len(contenders) == (3 if seconds == protocol.seconds[-1] else 2)
         assert all(words == contenders[0] for words in contenders)
-    assert len(settings) == 2 * 3 * (3 + 1)  # tasks, seeds, labels and shorter pretraining
+    # For each seed, the detector's labels and shorter pretraining, and the classifier's labels.
+    assert len(settings) == 3 * (3 + 1 + 1)
 
 
 def test_pretraining_takes_equal_time(tmp_path, measured):

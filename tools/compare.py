@@ -39,7 +39,14 @@ def main() -> None:
     protocol = comparison.Protocol()
     if args.smoke:
         protocol = comparison.Protocol(
-            images=64, val=8, seeds=(0, 1), seconds=(1,), labels=(16,), few=16, steps=2
+            images=64,
+            val=8,
+            seeds=(0, 1),
+            seconds=(1,),
+            labels=(16,),
+            classified=(16,),
+            few=16,
+            steps=2,
         )
     # A terminated comparison stops its jobs, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('tools/compare.py: terminated'))

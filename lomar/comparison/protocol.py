@@ -30,6 +30,7 @@ class Protocol:
         seeds: each draws its own initial weights, order of images, and labelled images.
         seconds: of pretraining, on one slot; the last is used for all numbers of labelled images.
         labels: numbers of labelled images, multiples of `batch`.
+        classified: those that the classifier is fine-tuned with, on the longest pretraining alone.
         few: the number of labelled images at which shorter pretraining is tried.
         batch, rate: images a step and learning rate of every fine-tuning.
         steps: of fine-tuning, a multiple of the steps an epoch of every number of labels.
@@ -40,6 +41,7 @@ class Protocol:
     seeds: tuple[int, ...] = (0, 1, 2)
     seconds: tuple[int, ...] = (120, 480)
     labels: tuple[int, ...] = (128, 512, 2048)
+    classified: tuple[int, ...] = (128,)
     few: int = 128
     batch: int = 16
     rate: float = 1e-3
@@ -121,18 +123,23 @@ class Run:
 
 
 def fine_tuning_runs(protocol: Protocol) -> list[Run]:
-    """Every task, contender, number of labelled images and seed; shorter pretraining with few.
+    """Every contender, number of labelled images and seed of each task.
 
-    Interleaved, so that an interrupted comparison has something of everything.
+    Shorter pretraining is tried by the detector with few. Interleaved, so that an interrupted
+    comparison has something of everything.
     """
-    runs = [(labels, protocol.seconds[-1]) for labels in protocol.labels]
-    runs += [(protocol.few, seconds) for seconds in protocol.seconds[:-1]]
+    longest = protocol.seconds[-1]
+    settings = dict(
+        detect=[(labels, longest) for labels in protocol.labels]
+        + [(protocol.few, seconds) for seconds in protocol.seconds[:-1]],
+        classify=[(labels, longest) for labels in protocol.classified],
+    )
     return [
         Run(task, contender, 0 if contender == 'scratch' else seconds, labels, seed)
         for seed in protocol.seeds
         for task in TASKS
-        for labels, seconds in runs
-        for contender in (CONTENDERS if seconds == protocol.seconds[-1] else METHODS)
+        for labels, seconds in settings[task]
+        for contender in (CONTENDERS if seconds == longest else METHODS)
     ]
 
 
