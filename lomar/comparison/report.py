@@ -108,9 +108,9 @@ def to_markdown(record: dict) -> str:
 
 
 def plot(record: dict, out: str | Path) -> Path:
-    """Draw AP and accuracy against labelled images (above) and pretraining time (below)."""
-    shown = [('detect', 'box_ap'), ('detect', 'mask_ap'), ('classify', 'top1')]
-    figure = Figure(figsize=(11, 7), layout='constrained')
+    """Draw box and mask AP against labelled images (above) and pretraining time (below)."""
+    shown = [('detect', 'box_ap'), ('detect', 'mask_ap')]
+    figure = Figure(figsize=(8, 7), layout='constrained')
     panels = figure.subplots(2, len(shown)).T
     for (labels, time), (task, metric) in zip(panels, shown, strict=True):
         _draw(labels, time, record, task, metric)
