@@ -71,7 +71,8 @@ def test_name_and_content_agree(name):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_takes_a_step(name, photographs):
     cfg = load(name)
-    known = set(Runner.__init__.__code__.co_varnames) | {'custom_imports', 'log_level'}
+    read = {'custom_imports', 'log_level', 'model_wrapper_cfg'}
+    known = set(Runner.__init__.__code__.co_varnames) | read
     assert set(cfg) <= known, 'keys that nothing reads'
     shrink(cfg.model)
     cfg.train_dataloader.dataset.data_root = str(photographs)

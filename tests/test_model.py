@@ -245,6 +245,13 @@ def test_wrong_images_are_named_at_the_first_batch(batch, message):
         tiny_lomar()(batch, mode='loss')
 
 
+def test_training_after_inference_mode():
+    model, batch = tiny_lomar(), images(size=(56, 40))  # a grid of its own
+    with torch.inference_mode():
+        model(batch)
+    model(batch)[0].mean().backward()
+
+
 def test_autocast_keeps_the_residual_stream_in_float32():
     model, streams = tiny_lomar(), []
     for block in model.backbone.blocks:

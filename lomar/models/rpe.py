@@ -80,7 +80,8 @@ def bucket_ids(
 
 @lru_cache(maxsize=8)  # few, as a 64 x 64 grid takes 134 MB
 def _kept_bucket_ids(*settings, device: torch.device) -> Tensor:
-    return bucket_ids(*settings).to(device)
+    with torch.inference_mode(False):  # the next one who needs it may want gradients
+        return bucket_ids(*settings).to(device)
 
 
 @torch.compiler.assume_constant_result
