@@ -128,3 +128,15 @@ def test_the_command(tmp_path):
     folder = tmp_path / 'work/classify-lomar-1s-16labels-seed1'
     assert 'Backbone loaded from' in (folder / 'log.txt').read_text()
     assert (tmp_path / 'plot.png').exists() and (folder / 'metrics.json').exists()
+
+
+def test_the_committed_record():
+    record = json.loads((ROOT / 'benchmarks/shapes_transfer.json').read_text())
+    lists = {key: tuple(v) if isinstance(v, list) else v for key, v in record['protocol'].items()}
+    assert comparison.Protocol(**lists) == comparison.Protocol()
+    keys = ('task', 'contender', 'seconds', 'labels', 'seed')
+    assert [tuple(run[key] for key in keys) for run in record['results']] == [
+        tuple(getattr(run, key) for key in keys)
+        for run in runs.fine_tuning_runs(comparison.Protocol())
+    ]
+    assert comparison.to_markdown(record) in (ROOT / 'docs/comparison.md').read_text()
