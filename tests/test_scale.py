@@ -4,22 +4,30 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
+
+from lomar.checkpoints.files import load_file
 
 STEPS = 3
 # SGD, because AdamW turns the noise of gradients that are zero on paper into steps of full length.
 CONFIG = """
-_base_ = '{root}/mmconfigs/shapes/vit-tiny_scratch_1xb32-coslr-16e_shapes.py'
-model = dict(
-    backbone=dict(arch=dict(embed_dim=32, depth=2, num_heads=2)), head=dict(in_channels=32)
-)
+_base_ = '{root}/mmconfigs/shapes/{base}.py'
+model = dict(backbone=dict(arch=dict(embed_dim=32, depth=2, num_heads=2)), {model})
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='SGD', lr=0.05, momentum=0.9, weight_decay=0.05)
 )
 param_scheduler = []
 """
+CONFIGS = dict(
+    classify=dict(
+        base='vit-tiny_scratch_1xb32-coslr-16e_shapes', model='head=dict(in_channels=32)'
+    ),
+    pretrain=dict(base='lomar_vit-tiny-p4_1xb32-coslr-8e_shapes', model=''),
+)
 
 
 @pytest.fixture(scope='module')
@@ -29,20 +37,26 @@ def train(tmp_path_factory):
     Returns the checkpoint's path; asked for the same again, the same.
     """
     folder = tmp_path_factory.mktemp('scale')
-    config = folder / 'config.py'
-    config.write_text(CONFIG.format(root=ROOT))
+    for name, parts in CONFIGS.items():
+        (folder / f'{name}.py').write_text(CONFIG.format(root=ROOT, **parts))
     make = [sys.executable, str(ROOT / 'tools/make_shapes.py'), '--out', str(folder / 'shapes')]
     subprocess.run([*make, '--train', str(16 * STEPS), '--val', '8'], check=True)
     trained = {}
 
-    def train(*options, batch=16, processes=1, epochs=1, resume=None):
-        key = (*options, batch, processes, epochs, resume)
+    def train(*options, task='classify', batch=16, processes=1, epochs=1, resume=None):
+        key = (*options, task, batch, processes, epochs, resume)
         if key not in trained:
             work = folder / str(len(trained))
+            config = folder / f'{task}.py'
             start = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
             if processes > 1:
                 start = [str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)]
-            data = ['--train-images', str(folder / 'shapes/annotations/train.txt'), '--no-validate']
+            data = []
+            for split in ('train', 'val'):
+                place = (
+                    f'shapes/annotations/{split}.txt' if task == 'classify' else f'shapes/{split}'
+                )
+                data += [f'--{split}-images', str(folder / place)]
             data += ['--resume', str(resume)] if resume else []
             always = [f'train_cfg.max_epochs={epochs}', f'train_dataloader.batch_size={batch}']
             path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
@@ -58,7 +72,7 @@ def train(tmp_path_factory):
 
 
 def weights(checkpoint):
-    return torch.load(checkpoint, weights_only=False)['state_dict']
+    return load_file(checkpoint)['state_dict']
 
 
 def distance(one, other, start):
@@ -112,7 +126,22 @@ def test_sharded_checkpoints_are_like_any_other(train):
     continued = train(*sharded, batch=8, processes=2, epochs=2, resume=train())
     assert distance(continued, whole, first) < 1e-4
     # Momentum is there to the last parameter.
-    one, other = (torch.load(path, weights_only=False)['optimizer'] for path in (continued, whole))
+    one, other = (load_file(path)['optimizer'] for path in (continued, whole))
     assert one['state'].keys() == other['state'].keys()
     for index, state in other['state'].items():
         assert one['state'][index]['momentum_buffer'].shape == state['momentum_buffer'].shape
+
+
+@pytest.mark.slow
+def test_sharded_pretraining_draws_its_pictures(train):
+    """Of two sharded processes as of two others: the same weights, and the same picture."""
+    initial = train('optim_wrapper.optimizer.lr=0', task='pretrain')
+    options = dict(task='pretrain', batch=8, processes=2)
+    sharded, plain = train('model_wrapper_cfg.type=FullySharded', **options), train(**options)
+    assert distance(sharded, plain, initial) < 1e-4
+    pictures = []
+    for checkpoint in (sharded, plain):
+        (path,) = (checkpoint.parent / 'reconstructions').iterdir()
+        pictures.append(np.asarray(Image.open(path), dtype=int))
+    assert pictures[0].std() > 10
+    assert abs(pictures[0] - pictures[1]).max() <= 2  # rounded from weights that differ by 1e-4

@@ -76,8 +76,8 @@ def test_padding_is_zero_and_attended():
 def test_long_sequences_in_parts_equal_the_whole(position, monkeypatch):
     model, batch = backbone(position), images(40, 72)
     whole, expected = model(batch)[0], gradients(model, batch)
-    monkeypatch.setattr(attention, 'LONG', 20)
-    monkeypatch.setitem(attention.MAX_QUERIES, 'cpu', 20)  # two rows of nine patches at a time
+    monkeypatch.setattr(attention, 'MAX_QUERIES', 20)
+    monkeypatch.setattr(attention, 'MAX_QUERIES_ON_CPU', 20)  # two rows of nine patches at a time
     torch.testing.assert_close(model(batch)[0], whole)
     torch.testing.assert_close(gradients(model, batch), expected)
 

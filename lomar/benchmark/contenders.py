@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lomar.benchmark.plain import make_plain
 from lomar.models import RPEViT
 from lomar.models.vit import ARCHS
+from lomar.models.windows import masked_indices, sample_masked
 
 PATCH = 16
 
@@ -52,13 +53,10 @@ class FullTokenModel(RPEViT):
     def loss(self, images: Tensor) -> Tensor:
         """Loss of the hidden patches of images (B, 3, H, W)."""
         grid = self.check_images(images)
-        tokens = self.patch_embed(images)
-        draws = torch.rand(tokens.shape[:2], device=images.device)
-        hidden = draws.topk(self.num_masked, dim=1).indices[..., None]
-        tokens = tokens.scatter(1, hidden.expand(-1, -1, self.embed_dim), 0.0)
-        tokens = tokens + torch.zeros_like(draws).scatter(1, hidden[..., 0], 1)[..., None] * (
-            self.mask_token
-        )
+        # The whole image as one window.
+        masked = sample_masked(len(images), 1, grid[0], self.num_masked, device=images.device)[:, 0]
+        hidden = masked_indices(masked, self.num_masked)[..., None]
+        tokens = torch.where(masked[..., None], self.mask_token, self.patch_embed(images))
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         latent = self.encode(tokens + self.pos_embed, grid)[:, 1:]
         # BEiT's head sees the hidden patches alone, SimMIM's sees all of them.

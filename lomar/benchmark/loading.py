@@ -102,24 +102,19 @@ def _pipeline(*steps: dict) -> Load:
     return lambda paths: default_collate([run(dict(img_path=path)) for path in paths])['inputs']
 
 
+def _crop_and_flip() -> v2.Compose:
+    crop = v2.RandomResizedCrop(SIZE, RANGE, interpolation=v2.InterpolationMode.BICUBIC)
+    return v2.Compose([crop, v2.RandomHorizontalFlip(0.5)])
+
+
 def _torchvision() -> Load:
-    transform = v2.Compose(
-        [
-            v2.RandomResizedCrop(SIZE, RANGE, interpolation=v2.InterpolationMode.BICUBIC),
-            v2.RandomHorizontalFlip(0.5),
-        ]
-    )
+    transform = _crop_and_flip()
     read = ImageReadMode.RGB
     return lambda paths: torch.stack([transform(decode_image(path, read)) for path in paths])
 
 
 def _gpu() -> Load:
-    transform = v2.Compose(
-        [
-            v2.RandomResizedCrop(SIZE, RANGE, interpolation=v2.InterpolationMode.BICUBIC),
-            v2.RandomHorizontalFlip(0.5),
-        ]
-    )
+    transform = _crop_and_flip()
 
     def load(paths: list[str]) -> Tensor:
         files = [read_file(path) for path in paths]

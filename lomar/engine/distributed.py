@@ -11,6 +11,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from lomar.models import LoMaR
+
 SHARDED = 'FullySharded'  # a model_wrapper_cfg.type
 
 
@@ -39,7 +41,7 @@ def shard(model: nn.Module) -> nn.Module:
     for block in backbone.blocks if hasattr(backbone, 'blocks') else backbone.layers:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    if hasattr(model, 'predict'):
+    if isinstance(model, LoMaR):  # pictures call it from outside
         register_fsdp_forward_method(model, 'predict')
     for module in model.modules():
         module.register_load_state_dict_pre_hook(_split_weights)

@@ -57,8 +57,12 @@ class Runner(MMEngineRunner):
         if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
             return super().wrap_model(model_wrapper_cfg, model)
         if self._train_loop is not None:
-            model.init_weights()  # which draws for whole tensors
+            model.init_weights()  # which draws for whole tensors, in all processes the same
         return shard(model.to(get_device()))
+
+    def _init_model_weights(self) -> None:
+        if not is_sharded(self.model):  # that was done before it was
+            super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """mmengine's; of a sharded model with state dicts that hold whole tensors."""

@@ -12,10 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from lomar.models.flex import flex_attend, supports
 from lomar.models.rpe import DecomposedRelativePosition, build_rpe
 
-# Queries of a long sequence that are given a bias at a time. On a CPU their logits should stay in
-# its cache: 128 of a 64 x 64 grid take half the time of 1024 (docs/speed.md).
-MAX_QUERIES = {'cpu': 128, 'cuda': 1024}
-LONG = 1024  # shorter sequences are given theirs at once
+MAX_QUERIES = 1024  # of a long sequence, that are given a bias at a time
+MAX_QUERIES_ON_CPU = 128  # whose logits over a 64 x 64 grid stay in its cache
 
 
 class Attention(nn.Module):
@@ -67,13 +65,14 @@ class Attention(nn.Module):
             out = self._attend_with_values(q, k, v, grid)
         elif self.rpe_k is None and self.rpe_q is None:
             out = scaled_dot_product_attention(q, k, v, scale=self.scale)
-        elif length <= LONG + 1:
+        elif length <= MAX_QUERIES + 1:
             out = self._attend(q, k, v, grid, 0, length)
         elif self.flex and x.is_cuda and length == grid[0] * grid[1]:
             out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
             # Parts are whole rows of the grid, which is what decomposed positions need.
-            step = max(MAX_QUERIES.get(x.device.type, LONG) // grid[1], 1) * grid[1]
+            queries = MAX_QUERIES_ON_CPU if x.device.type == 'cpu' else MAX_QUERIES
+            step = max(queries // grid[1], 1) * grid[1]
             parts = pairwise([*range(0, length, step), length])
             out = torch.cat(
                 [

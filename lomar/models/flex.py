@@ -34,7 +34,7 @@ def flex_attend(
     by_bucket = q @ table.lookup_table_weight.to(q.dtype)  # (N, heads, H * W, buckets)
     # A bucket is a pair of bins, and the bin of an offset is one entry of a short table.
     rows, columns = (
-        piecewise_index(torch.arange(1 - extent, extent), table.ratio).to(q.device)
+        piecewise_index(torch.arange(1 - extent, extent, device=q.device), table.ratio)
         + side(table.ratio) // 2
         for extent in grid
     )

@@ -98,15 +98,12 @@ class RPEViT(BaseModule):
                 self.embed_dim,
                 settings['num_heads'],
                 settings.get('mlp_ratio', 4),
-                drop_path[i],
-                windows[i],
-                rpe=dict(rpe or {}) if position == 'irpe' else None,
-                decomposed=((windows[i], windows[i]) if windows[i] else grid)
-                if position == 'absolute+decomposed'
-                else None,
+                rate,
+                window,
+                **self._positions(position, rpe, (window, window) if window else grid),
                 flex=flex,
             )
-            for i in range(self.depth)
+            for rate, window in zip(drop_path, windows, strict=True)
         )
         if out_type == 'avg_featmap':
             self.norm, self.fc_norm = nn.Identity(), nn.LayerNorm(self.embed_dim, eps=1e-6)
@@ -118,6 +115,13 @@ class RPEViT(BaseModule):
         if compiled is not False:
             for block in self.blocks:
                 block.compile(**({} if compiled is True else compiled))
+
+    @staticmethod
+    def _positions(position: str, rpe: dict | None, grid: tuple[int, int]) -> dict:
+        """Relative positions of a block that attends over `grid`, as arguments of `Block`."""
+        if position == 'irpe':
+            return dict(rpe=rpe or {})
+        return dict(decomposed=grid if position == 'absolute+decomposed' else None)
 
     def _window_sizes(self, window_size: int, global_blocks: Sequence[int]) -> list[int]:
         """Window size of every block, 0 = global."""
