@@ -1,5 +1,6 @@
 """Time, FLOPs and memory of a training step, or of inference, for several contenders at once."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -117,10 +118,13 @@ def measure(
         `images_per_second_range`, `gflops` (model FLOPs an image), `tflops_per_second`,
         `share_of_products`, `saved_mb` (an image, kept for the way back), `peak_mb` (a step, GPU).
     """
-    limit = memory or 0.6 * free_memory()
+    gc.collect()  # models of an earlier setting that hold themselves in a circle
+    prepared = {name: prepare(setting, name, batch) for name in names}
+    weights = sum(p.numel() for s in prepared.values() for p in s.contender.model.parameters())
+    # Of what is free once gradients and two moments, in float32, are there as well.
+    limit = memory or 0.6 * max(free_memory() - 3 * 4 * weights, 0)
     contenders, saved = {}, {}
-    for name in names:
-        steps = prepare(setting, name, batch)
+    for name, steps in prepared.items():
         try:
             saved[name] = steps.shrink(limit) / len(steps.images)
         except (DoesNotFit, torch.OutOfMemoryError) as error:

@@ -104,7 +104,7 @@ def share_of_products(step: Callable[[], object]) -> float | None:
 def matrix_rate(dtype: torch.dtype, repeats: int = 5) -> float:
     """FLOP/s of a large square product of random matrices, the best of a few."""
     cuda = torch.cuda.is_available()
-    side = 8192 if cuda else 2048
+    side = 8192 if cuda else 4096
     a, b = torch.randn(2, side, side, device='cuda' if cuda else 'cpu').to(dtype)
     seconds = interleave({'': lambda: a @ b}, repeats, warmup=2, title=f'matrix rate {dtype}')['']
     return 2 * side**3 / seconds.least
