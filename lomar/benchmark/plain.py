@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lomar.models.attention import Attention
 from lomar.models.lomar import LoMaR
-from lomar.models.windows import patch_coordinates, patch_view
+from lomar.models.windows import patch_coordinates
 
 
 def plain_attention(self: Attention, x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -47,8 +47,8 @@ class PlainLoMaR(LoMaR):
         """As `LoMaR.loss`, from the same draws."""
         backbone = self.backbone
         windows, masked = self.sample(images)
-        number = windows.shape[1]
-        rows, columns = patch_coordinates(windows, self.windows.size)
+        number, size = windows.shape[1], self.samplers[0].size
+        rows, columns = patch_coordinates(windows, size)
         place = (rows * (images.shape[-1] // backbone.patch_size) + columns).flatten(0, 1)[
             ..., None
         ]
@@ -59,6 +59,9 @@ class PlainLoMaR(LoMaR):
         x = gather(backbone.patch_embed(images))
         x = torch.where(masked.flatten(0, 1)[..., None], backbone.mask_token, x)
         x = torch.cat([backbone.cls_token.expand(len(x), -1, -1), x], dim=1)
-        x = backbone.encode(x, (self.windows.size,) * 2)[:, 1:]
-        target = gather(patch_view(images, backbone.patch_size).flatten(3).flatten(1, 2))
-        return {'loss': self.head.patch_loss(self.head(x), target)[masked.flatten(0, 1)].mean()}
+        x = backbone.encode(x, (size,) * 2)[:, 1:]
+        everywhere = torch.cartesian_prod(*map(torch.arange, backbone.check_images(images)))
+        everywhere = everywhere.T[:, None].expand(-1, len(images), -1).to(images.device)
+        target = gather(self.head.target(images, *everywhere))
+        losses = self.head.target.patch_loss(self.head(x), target)
+        return {'loss': losses[masked.flatten(0, 1)].mean()}

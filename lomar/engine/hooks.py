@@ -85,11 +85,12 @@ class ModelSummaryHook(Hook):
             f'model      {type(model).__name__}, {trainable / 1e6:.2f} M trainable parameters '
             f'({parts})'
         ]
-        if hasattr(model, 'windows'):
-            w, grid = model.windows, model.backbone.grid(model.backbone.img_size)
+        for w in getattr(model, 'samplers', ()):
+            grid = model.backbone.grid(model.backbone.img_size)
             lines.append(
                 f'windows    {w.number} of {w.size} x {w.size} patches in a grid of {grid[0]} x '
-                f"{grid[1]}, {w.num_masked} of {w.size**2} masked, sampling='{w.sampling}'"
+                f"{grid[1]}, {w.num_masked} of {w.size**2} masked, sampling='{w.sampling}', "
+                f"masking='{w.masking}'"
             )
         lines += [
             f'data       {len(loader.dataset)} images, {len(loader)} steps an epoch',

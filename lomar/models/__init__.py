@@ -1,9 +1,20 @@
-"""The LoMaR model: windows, relative positions, backbone, algorithm and head."""
+"""The LoMaR model: windows, relative positions, backbone, algorithm, head and targets."""
 
-from lomar.models import rpe
+from lomar.models import rpe, targets
 from lomar.models.feature_pyramid import SimpleFeaturePyramid
-from lomar.models.heads import WindowPixelHead
+from lomar.models.heads import WindowHead, WindowPixelHead
 from lomar.models.lomar import LoMaR
+from lomar.models.preprocessor import WindowDataPreprocessor
 from lomar.models.vit import LoMaRViT, RPEViT
 
-__all__ = ['LoMaR', 'LoMaRViT', 'RPEViT', 'SimpleFeaturePyramid', 'WindowPixelHead', 'rpe']
+__all__ = [
+    'LoMaR',
+    'LoMaRViT',
+    'RPEViT',
+    'SimpleFeaturePyramid',
+    'WindowDataPreprocessor',
+    'WindowHead',
+    'WindowPixelHead',
+    'rpe',
+    'targets',
+]

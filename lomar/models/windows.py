@@ -5,12 +5,19 @@ A window is given by the grid row and column of its top-left patch; `masked` is 
 is to be reconstructed. Patches in a window, and pixels in a patch, are in row-major order.
 """
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Generator = torch.Generator | None
+Images = Tensor | Sequence[Tensor]  # (B, C, H, W), or B of (C, H, W) where sizes differ
+
+MAX_BLOCKS = 16  # enough to cover 80 % of a window; what no block covers is masked last
+BLOCK_AREA = (0.08, 0.38)  # of the window: BEiT's 16 to 75 of 196 patches
+BLOCK_ASPECT = (0.3, 1 / 0.3)  # height / width, as BEiT's
 
 
 def count_masked(size: int, mask_ratio: float) -> int:
@@ -90,15 +97,48 @@ def sample_masked(
     return masked.scatter_(-1, draws.topk(count, dim=-1).indices, True)
 
 
+def sample_blocks(
+    batch: int, number: int, size: int, count: int, *, generator: Generator = None, device=None
+) -> Tensor:
+    """Mask exactly `count` patches of every window, rectangle by rectangle (BEiT, algorithm 1).
+
+    Of the last rectangle only as many patches as are still needed are masked, any of them.
+
+    Returns:
+        (B, W, K*K) bool, True = reconstruct, on `device`.
+    """
+    draws = torch.rand(batch, number, MAX_BLOCKS, 4, generator=generator, device=device)
+    area, aspect, *corner = draws.unbind(-1)
+    area = size**2 * torch.lerp(*area.new_tensor(BLOCK_AREA), area)
+    aspect = torch.lerp(*area.new_tensor(BLOCK_ASPECT).log(), aspect).exp()
+    inside = []
+    for place, side in zip(corner, ((area * aspect).sqrt(), (area / aspect).sqrt()), strict=True):
+        side = side.round().clamp(1, size)
+        first = (place * (size - side + 1)).floor()
+        offset = torch.arange(size, device=draws.device) - first[..., None]
+        inside.append((offset >= 0) & (offset < side[..., None]))  # (B, W, MAX_BLOCKS, K)
+    covered = (inside[0][..., :, None] & inside[1][..., None, :]).flatten(3)
+    # The number of the first block over each patch, and within a block any order.
+    order = covered.cumsum(2).eq(0).sum(2) + torch.rand(
+        batch, number, size * size, generator=generator, device=device
+    )
+    masked = torch.zeros(order.shape, dtype=torch.bool, device=order.device)
+    return masked.scatter_(-1, order.topk(count, dim=-1, largest=False).indices, True)
+
+
+MASKS = {'random': sample_masked, 'block': sample_blocks}
+
+
 @dataclass(frozen=True)
 class WindowSampler:
-    """The `windows` of a LoMaR config: how many of which size, how much is masked.
+    """Windows of one size: how many, and how much of them is masked.
 
     Args:
         size: patches along a window's side, K.
         number: windows an image, W.
         mask_ratio: share of a window's patches to reconstruct, rounded down to whole patches.
         sampling: 'image' gives each image windows of its own, 'batch' is the released code's way.
+        masking: 'random' hides single patches, 'block' rectangles of them.
 
     Raises:
         ValueError: a setting out of range, by its config key.
@@ -108,12 +148,14 @@ class WindowSampler:
     number: int = 4
     mask_ratio: float = 0.8
     sampling: str = 'image'
+    masking: str = 'random'
 
     def __post_init__(self):
-        if self.sampling not in SAMPLERS:
-            raise ValueError(
-                f"windows.sampling is '{self.sampling}'; allowed: {', '.join(SAMPLERS)}"
-            )
+        for key, allowed in (('sampling', SAMPLERS), ('masking', MASKS)):
+            if getattr(self, key) not in allowed:
+                raise ValueError(
+                    f"windows.{key} is '{getattr(self, key)}'; allowed: {', '.join(allowed)}"
+                )
         if self.size < 2:
             raise ValueError(f'windows.size is {self.size}; allowed: 2 patches or more')
         if self.number < 1:
@@ -157,10 +199,44 @@ class WindowSampler:
         windows = SAMPLERS[self.sampling](
             batch, grid, self.size, self.number, generator=generator, device=device
         )
-        masked = sample_masked(
+        masked = MASKS[self.masking](
             batch, self.number, self.size, self.num_masked, generator=generator, device=device
         )
         return windows, masked
+
+
+def build_samplers(
+    size: int | Sequence[int] = 7,
+    number: int | Sequence[int] = 4,
+    mask_ratio: float | Sequence[float] = 0.8,
+    **shared,
+) -> tuple[WindowSampler, ...]:
+    """The `windows` of a LoMaR config: a sampler for each size.
+
+    Args:
+        size, number, mask_ratio: as `WindowSampler`; lists for several sizes, where a single value
+            is that of all sizes.
+        shared: the other settings of `WindowSampler`.
+
+    Raises:
+        ValueError: a setting out of range, or lists that do not go together, by the config key.
+    """
+    lists = dict(size=size, number=number, mask_ratio=mask_ratio)
+    lists = {key: value for key, value in lists.items() if isinstance(value, Sequence)}
+    if len({len(value) for value in lists.values()}) > 1 or not all(lists.values()):
+        found = ', '.join(f'windows.{key}={list(value)}' for key, value in lists.items())
+        raise ValueError(f'{found}; allowed: lists of one length, an entry for each size')
+    count = max((len(value) for value in lists.values()), default=1)
+    return tuple(
+        WindowSampler(
+            *(
+                lists[key][i] if key in lists else value
+                for key, value in (('size', size), ('number', number), ('mask_ratio', mask_ratio))
+            ),
+            **shared,
+        )
+        for i in range(count)
+    )
 
 
 def masked_indices(masked: Tensor, count: int) -> Tensor:
@@ -188,15 +264,41 @@ def patch_view(images: Tensor, patch_size: int) -> Tensor:
     return patches.permute(0, 2, 4, 3, 5, 1)
 
 
-def cut_patches(images: Tensor, windows: Tensor, size: int, patch_size: int) -> Tensor:
-    """Cut the windows' patches, and nothing else, out of images (B, C, H, W).
+def patches_at(images: Tensor, rows: Tensor, columns: Tensor, patch_size: int) -> Tensor:
+    """Cut the patches at places of the grid, two (B, ...), out of images (B, C, H, W).
 
     Returns:
-        (B, W, K*K, P*P*C), pixels in the order row, column, channel.
+        (B, ..., P*P*C), pixels in the order row, column, channel.
     """
-    rows, columns = patch_coordinates(windows, size)
-    image = torch.arange(len(images), device=images.device)[:, None, None]
-    return patch_view(images.contiguous(), patch_size)[image, rows, columns].flatten(3)
+    image = torch.arange(len(images), device=images.device).view(-1, *[1] * (rows.ndim - 1))
+    return patch_view(images.contiguous(), patch_size)[image, rows, columns].flatten(-3)
+
+
+def cut_patches(images: Tensor, windows: Tensor, size: int, patch_size: int) -> Tensor:
+    """Cut the windows' patches, and nothing else, out of images: (B, W, K*K, P*P*C)."""
+    return patches_at(images, *patch_coordinates(windows, size), patch_size)
+
+
+def map_sizes(function: Callable, images: Images, *per_image: Tensor):
+    """`function(images, *per_image)`, of images of each size in turn where they are a list.
+
+    Args:
+        function: takes (B, C, H, W) and what belongs to these images, answers with a tensor
+            (B, ...) or a tuple of them.
+    """
+    if isinstance(images, Tensor):
+        return function(images, *per_image)
+    groups = defaultdict(list)
+    for index, image in enumerate(images):
+        groups[image.shape].append(index)
+    results = [
+        function(torch.stack([images[i] for i in group]), *(x[group] for x in per_image))
+        for group in groups.values()
+    ]
+    order = torch.tensor([index for group in groups.values() for index in group]).argsort()
+    if isinstance(results[0], tuple):
+        return tuple(torch.cat(parts)[order] for parts in zip(*results, strict=True))
+    return torch.cat(results)[order]
 
 
 def paste_patches(images: Tensor, patches: Tensor, windows: Tensor, patch_size: int) -> Tensor:

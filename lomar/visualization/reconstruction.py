@@ -1,6 +1,6 @@
 """Pictures of what a LoMaR model sees and what it makes of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,34 +10,28 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from lomar.datasets.loading import read_rgb
-from lomar.models.lomar import LoMaR
+from lomar.models.lomar import LoMaR, as_tuple
 from lomar.models.windows import paste_patches
 
-COLUMNS = ('input', 'windows and masks', 'prediction', 'composite')
-GREY = 128
 COLOURS = ('#ff3b30', '#34c759', '#0a84ff', '#ffcc00', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
 MIN_CELL = 160  # pixels; smaller images are enlarged so that one can see something
+GAP, HEADING = 6, 22
+CONTRAST = 2.5  # deviations from the mean that are black and white, of what is not 8-bit
 
 
 @dataclass
-class Reconstruction:
-    """Pictures of a batch, (B, C, H, W) with values 0 to 255, and the windows they show.
+class Row:
+    """Pictures of one image, (3, H, W) uint8 by title, and the windows drawn into one of them.
 
     Attributes:
-        images: the input.
-        hidden: the input with masked patches in grey; of overlapping windows the later is shown.
-        prediction: predictions of masked patches, grey elsewhere.
-        composite: the input with masked patches predicted.
-        windows: (B, W, 2) in pixels, top and left.
-        side: window side in pixels.
+        pictures: 'input'; 'windows and masks', where masked patches have the mean colour and of
+            overlapping windows the later is shown; and, if the target is a picture, 'prediction'
+            of the masked patches and the 'composite' with the rest of the input.
+        boxes: (W, 4) in pixels: left, top, right and bottom, inclusive.
     """
 
-    images: Tensor
-    hidden: Tensor
-    prediction: Tensor
-    composite: Tensor
-    windows: Tensor
-    side: int
+    pictures: dict[str, Tensor]
+    boxes: Tensor
 
 
 def read_batch(paths: Iterable[str | Path], size: int | tuple[int, int]) -> Tensor:
@@ -63,78 +57,111 @@ def read_native(path: str | Path, multiple: int) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruct(model: LoMaR, images: Tensor, seed: int = 0) -> Reconstruction:
-    """Reconstruct random windows of uint8 images (B, C, H, W); a seed draws the same windows.
+def reconstruct(
+    model: LoMaR, images: Tensor | Sequence[Tensor], seed: int = 0, predict: bool = True
+) -> list[Row]:
+    """Reconstruct random windows of images as they are loaded; a seed draws the same windows.
 
     Predictions of a `norm_pix` model get back the mean and deviation of the true patch, without
-    which they have no colour.
+    which they have no colour. Of images that are not 8-bit grey or RGB, the first three channels
+    are shown, or the first one.
+
+    Args:
+        images: (B, C, H, W), or a list where sizes differ; one with several regions is several.
+        predict: False draws windows and masks alone, for which the model needs no weights.
     """
     training = model.training
     model.eval()
     inputs = model.data_preprocessor({'inputs': images, 'data_samples': None})['inputs']
-    windows, masked = model.sample(inputs, torch.Generator().manual_seed(seed))
-    true = model.cut(inputs, windows)
-    predicted = model.head.pixels(model.predict(inputs, windows, masked), true)
+    plain = images[0].dtype == torch.uint8
+    generator = torch.Generator().manual_seed(seed)
+    rows = [_row(model, image[None], generator, plain, predict) for image in inputs]
     model.train(training)
-
-    patch_size = model.backbone.patch_size
-    mean = getattr(model.data_preprocessor, 'mean', torch.zeros(()))
-    std = getattr(model.data_preprocessor, 'std', torch.ones(()))
-    grey = ((GREY - mean) / std).expand_as(inputs)
-    grey_patches = model.cut(grey, windows)
-
-    def paste(background: Tensor, masked_patches: Tensor, visible_patches: Tensor) -> Tensor:
-        content = torch.where(masked[..., None], masked_patches, visible_patches)
-        pasted = paste_patches(background, content, windows, patch_size)
-        return (pasted * std + mean).clamp(0, 255).cpu()
-
-    return Reconstruction(
-        images.cpu(),
-        paste(inputs, grey_patches, true),
-        paste(grey, predicted, grey_patches),
-        paste(inputs, predicted, true),
-        (windows * patch_size).cpu(),
-        model.windows.size * patch_size,
-    )
+    return rows
 
 
-def sheet(reconstruction: Reconstruction) -> Image.Image:
-    """Lay a reconstruction out: a row for each image, the columns of `COLUMNS`."""
-    batch, _, height, width = reconstruction.images.shape
-    scale = max(1, round(MIN_CELL / min(height, width)))
-    cell, gap, heading = (width * scale, height * scale), 6, 22
+def _row(
+    model: LoMaR, image: Tensor, generator: torch.Generator, plain: bool, predict: bool
+) -> Row:
+    """Pictures of one normalised image (1, C, H, W)."""
+    windows, masked = model.sample(image, generator)
+    predictions = model.predict(image, windows, masked) if predict else None
+    patch_size, boxes = model.backbone.patch_size, []
+    hidden, prediction, composite = image, torch.zeros_like(image), image
+    for index, (corners, hides) in enumerate(zip(as_tuple(windows), as_tuple(masked), strict=True)):
+        size = model.samplers[index].size
+        true, hides = model.cut(image, corners, size), hides[..., None]
+        boxes.append(torch.cat([corners[0].flip(-1), corners[0].flip(-1) + size], dim=-1))
+        hidden = paste_patches(hidden, true * ~hides, corners, patch_size)
+        pixels = predict and model.head.target.pixels(as_tuple(predictions)[index], true)
+        if pixels is None or pixels is False:
+            predict = False
+            continue
+        prediction = paste_patches(prediction, pixels * hides, corners, patch_size)
+        composite = paste_patches(composite, pixels.where(hides, true), corners, patch_size)
+    pictures = {'input': image, 'windows and masks': hidden}
+    if predict:
+        pictures |= {'prediction': prediction, 'composite': composite}
+    shown = {title: _visible(pixels, model, plain) for title, pixels in pictures.items()}
+    boxes = torch.cat(boxes) * patch_size - torch.tensor([0, 0, 1, 1], device=image.device)
+    return Row(shown, boxes.cpu())
+
+
+def _visible(image: Tensor, model: LoMaR, plain: bool) -> Tensor:
+    """A normalised image (1, C, H, W) as (3, H, W) uint8."""
+    if plain and image.shape[1] in (1, 3):
+        preprocessor = model.data_preprocessor
+        image = image * getattr(preprocessor, 'std', 1) + getattr(preprocessor, 'mean', 0)
+    else:
+        image = (image[:, : 3 if image.shape[1] >= 3 else 1] / CONTRAST + 1) * 127.5
+    return image[0].clamp(0, 255).round().byte().expand(3, -1, -1).cpu()
+
+
+def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
+    """Lay pictures out: a row for each image, a column for each title.
+
+    Args:
+        max_cell: pixels, to which larger images are shrunk.
+    """
+    lines = [_line(row, max_cell) for row in rows]
+    cell = max(line[0].width for line in lines)
+    titles = max((row.pictures for row in rows), key=len)
     picture = Image.new(
         'RGB',
-        (len(COLUMNS) * (cell[0] + gap) + gap, batch * (cell[1] + gap) + heading),
+        (len(titles) * (cell + GAP) + GAP, HEADING + sum(line[0].height + GAP for line in lines)),
         'white',
     )
     draw = ImageDraw.Draw(picture)
-    for column, title in enumerate(COLUMNS):
-        draw.text((gap + column * (cell[0] + gap), 4), title, 'black', ImageFont.load_default(14))
-    for row in range(batch):
-        for column, images in enumerate(
-            (
-                reconstruction.images,
-                reconstruction.hidden,
-                reconstruction.prediction,
-                reconstruction.composite,
-            )
-        ):
-            image = _to_pil(images[row]).resize(cell, Image.NEAREST)
-            if column == 1:
-                _outline(image, reconstruction.windows[row] * scale, reconstruction.side * scale)
-            picture.paste(image, (gap + column * (cell[0] + gap), heading + row * (cell[1] + gap)))
+    for column, title in enumerate(titles):
+        draw.text((GAP + column * (cell + GAP), 4), title, 'black', ImageFont.load_default(14))
+    top = HEADING
+    for line in lines:
+        for column, image in enumerate(line):
+            picture.paste(image, (GAP + column * (cell + GAP), top))
+        top += line[0].height + GAP
     return picture
 
 
-def _to_pil(image: Tensor) -> Image.Image:
-    return Image.fromarray(image.round().byte().permute(1, 2, 0).numpy())
+def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
+    """Pictures of a row at a size at which one can see something, with the windows' borders."""
+    height, width = row.pictures['input'].shape[1:]
+    scale = max(1, round(MIN_CELL / min(height, width)))
+    if max_cell and max(height, width) > max_cell:
+        scale = max_cell / max(height, width)
+    images = []
+    for title, pixels in row.pictures.items():
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        resample = Image.NEAREST if scale >= 1 else Image.BOX
+        image = image.resize((round(width * scale), round(height * scale)), resample)
+        if title == 'windows and masks':
+            _outline(image, row.boxes * scale)
+        images.append(image)
+    return images
 
 
-def _outline(image: Image.Image, windows: Tensor, side: int) -> None:
+def _outline(image: Image.Image, boxes: Tensor) -> None:
     """Draw window borders into an image."""
     draw = ImageDraw.Draw(image)
     line = max(2, image.width // 120)
-    for number, (top, left) in enumerate(windows.tolist()):
-        box = (left, top, left + side - 1, top + side - 1)
+    for number, box in enumerate(boxes.tolist()):
         draw.rectangle(box, outline=COLOURS[number % len(COLOURS)], width=line)

@@ -2,7 +2,7 @@
 model = dict(
     type='LoMaR',
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor',
+        type='WindowDataPreprocessor',
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
     ),
