@@ -43,6 +43,16 @@ setup(
         'tensorboard': ['tensorboard'],
         # The same AP, several times as fast; the same pixels of JPEG files, a little faster.
         'faster': ['faster-coco-eval', 'simplejpeg'],
-        'test': ['pytest', 'hypothesis', 'ruff', 'scikit-learn', 'simplejpeg', 'tensorboard'],
+        'rasters': ['rasterio'],  # TIFF files of many channels, and parts of large ones
+        'test': [
+            'pytest',
+            'hypothesis',
+            'rasterio',
+            'ruff',
+            'scikit-image',  # its HOG, to compare with
+            'scikit-learn',
+            'simplejpeg',
+            'tensorboard',
+        ],
     },
 )
