@@ -73,7 +73,7 @@ def saved_bytes(forward: Callable[[], object], parameters, limit: float) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
             if sum(kept.values()) > limit:
                 raise DoesNotFit(f'more than {limit / 2**30:.1f} GiB of activations')
-        return tensor
+        return tensor.detach()  # with its history it would hold itself, and stay for good
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         result = forward()
