@@ -147,3 +147,10 @@ def test_the_command(tmp_path):
 def test_wrong_flags(words, message):
     with pytest.raises(ValueError, match=message):
         build(*words)
+
+
+def test_the_committed_record():
+    record = json.loads((ROOT / 'benchmarks/speed_cpu.json').read_text())
+    assert report.to_markdown(record['rows'], record['matrix_rates']) in (
+        ROOT / 'docs/speed.md'
+    ).read_text(encoding='utf-8')

@@ -92,9 +92,15 @@ def sample_masked(
     Returns:
         (B, W, K*K) bool, True = reconstruct, on `device`.
     """
-    draws = torch.rand(batch, number, size * size, generator=generator, device=device)
-    masked = torch.zeros(draws.shape, dtype=torch.bool, device=draws.device)
-    return masked.scatter_(-1, draws.topk(count, dim=-1).indices, True)
+    return _largest(
+        torch.rand(batch, number, size * size, generator=generator, device=device), count
+    )
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """True at the `count` largest values of each window."""
+    chosen = torch.zeros(values.shape, dtype=torch.bool, device=values.device)
+    return chosen.scatter_(-1, values.topk(count, dim=-1).indices, True)
 
 
 def sample_blocks(
@@ -118,12 +124,10 @@ def sample_blocks(
         offset = torch.arange(size, device=draws.device) - first[..., None]
         inside.append((offset >= 0) & (offset < side[..., None]))  # (B, W, MAX_BLOCKS, K)
     covered = (inside[0][..., :, None] & inside[1][..., None, :]).flatten(3)
-    # The number of the first block over each patch, and within a block any order.
-    order = covered.cumsum(2).eq(0).sum(2) + torch.rand(
-        batch, number, size * size, generator=generator, device=device
-    )
-    masked = torch.zeros(order.shape, dtype=torch.bool, device=order.device)
-    return masked.scatter_(-1, order.topk(count, dim=-1, largest=False).indices, True)
+    # Patches under earlier blocks come first, and under the same block in any order.
+    earlier = covered.cumsum(2).ne(0).sum(2)
+    ties = torch.rand(earlier.shape, generator=generator, device=device)
+    return _largest(earlier + ties, count)
 
 
 MASKS = {'random': sample_masked, 'block': sample_blocks}
@@ -221,22 +225,15 @@ def build_samplers(
     Raises:
         ValueError: a setting out of range, or lists that do not go together, by the config key.
     """
-    lists = dict(size=size, number=number, mask_ratio=mask_ratio)
-    lists = {key: value for key, value in lists.items() if isinstance(value, Sequence)}
-    if len({len(value) for value in lists.values()}) > 1 or not all(lists.values()):
-        found = ', '.join(f'windows.{key}={list(value)}' for key, value in lists.items())
+    settings = dict(size=size, number=number, mask_ratio=mask_ratio)
+    lists = {key: list(value) for key, value in settings.items() if isinstance(value, Sequence)}
+    lengths = {len(value) for value in lists.values()} or {1}
+    if len(lengths) > 1 or 0 in lengths:
+        found = ', '.join(f'windows.{key}={value}' for key, value in lists.items())
         raise ValueError(f'{found}; allowed: lists of one length, an entry for each size')
-    count = max((len(value) for value in lists.values()), default=1)
-    return tuple(
-        WindowSampler(
-            *(
-                lists[key][i] if key in lists else value
-                for key, value in (('size', size), ('number', number), ('mask_ratio', mask_ratio))
-            ),
-            **shared,
-        )
-        for i in range(count)
-    )
+    (count,) = lengths
+    columns = [lists.get(key, [value] * count) for key, value in settings.items()]
+    return tuple(WindowSampler(*each, **shared) for each in zip(*columns, strict=True))
 
 
 def masked_indices(masked: Tensor, count: int) -> Tensor:
