@@ -114,6 +114,12 @@ def test_wrong_windows_name_the_key(windows, message):
         tiny_lomar(windows=windows)
 
 
+def test_an_unknown_target_is_named():
+    head = dict(type='WindowHead', target=dict(type='Pixels'))
+    with pytest.raises(ValueError, match=r"head\.target\.type is 'Pixels'; allowed: .*PixelTarget"):
+        tiny_lomar(head=head)
+
+
 def neighbours(masked, size):
     """Share of the pairs of neighbours of which both or neither are masked."""
     grid = masked.unflatten(-1, (size, size))
@@ -161,7 +167,7 @@ def test_browse_dataset(photographs, tmp_path):
 
     windows = 'model.windows.size=[5,8]', 'model.windows.number=[2,1]'
     done = browse('--number', '2', '--cfg-options', *windows, 'model.windows.masking=block')
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and 'WARNING' not in done.stderr + done.stdout, done.stderr
     with Image.open(tmp_path / 'a.png') as picture:
         # Two columns and two rows of 64 px, shown twice as large (160 / 64, rounded).
         assert picture.size == (2 * (64 * 2 + 6) + 6, 22 + 2 * (64 * 2 + 6))

@@ -4,7 +4,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from lomar.models.targets import TARGETS, PatchFormat
+from lomar.models.targets import PatchFormat, build_target
 
 
 @MODELS.register_module()
@@ -19,7 +19,7 @@ class WindowHead(BaseModule):
 
     def __init__(self, embed_dim: int, patches: PatchFormat, target: dict):
         super().__init__()
-        self.target = TARGETS.build(dict(target, patches=patches))
+        self.target = build_target(target, patches)
         self.pred = nn.Linear(embed_dim, self.target.dim)
         nn.init.xavier_uniform_(self.pred.weight)
         nn.init.zeros_(self.pred.bias)

@@ -75,6 +75,21 @@ class Target(nn.Module, ABC):
         return None
 
 
+def build_target(config: dict, patches: PatchFormat) -> Target:
+    """Build a target from its config, of whatever default scope the config is.
+
+    Raises:
+        ValueError: an unknown type; names the known ones.
+    """
+    settings = dict(config)
+    name = settings.pop('type', None)
+    kind = TARGETS.get(name) if name else None
+    if kind is None:
+        known = ', '.join(sorted(TARGETS.module_dict))
+        raise ValueError(f"head.target.type is '{name}'; allowed: {known}")
+    return kind(patches=patches, **settings)
+
+
 @TARGETS.register_module()
 class PixelTarget(Target):
     """The pixels of a patch.
