@@ -52,17 +52,9 @@ class LoMaR(BaseModel):
         self.samplers = build_samplers(**windows)
         for sampler in self.samplers:
             sampler.check(self.backbone.grid(self.backbone.img_size))
-        self.head = MODELS.build(
-            {**head, 'embed_dim': self.backbone.embed_dim, 'patches': self._patch_format()}
-        )
-
-    def _patch_format(self) -> PatchFormat:
-        normalisation = {
-            name: getattr(self.data_preprocessor, name).flatten().tolist()
-            for name in ('mean', 'std')
-            if hasattr(self.data_preprocessor, name)
-        }
-        return PatchFormat(self.backbone.patch_size, self.backbone.in_channels, **normalisation)
+        normalisation = {k: v for k, v in (data_preprocessor or {}).items() if k in ('mean', 'std')}
+        patches = PatchFormat(self.backbone.patch_size, self.backbone.in_channels, **normalisation)
+        self.head = MODELS.build({**head, 'embed_dim': self.backbone.embed_dim, 'patches': patches})
 
     def forward(self, inputs: Images, data_samples: list | None = None, mode: str = 'tensor'):
         """Loss by name (`mode='loss'`) or the backbone's features of whole images ('tensor')."""
