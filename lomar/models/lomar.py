@@ -62,7 +62,12 @@ class LoMaR(BaseModel):
             for name in ('mean', 'std')
             if hasattr(self.data_preprocessor, name)
         }
-        return PatchFormat(self.backbone.patch_size, self.backbone.in_channels, **normalisation)
+        return PatchFormat(
+            self.backbone.patch_size,
+            self.backbone.in_channels,
+            img_size=self.backbone.img_size,
+            **normalisation,
+        )
 
     def forward(self, inputs: Images, data_samples: list | None = None, mode: str = 'tensor'):
         """Loss by name (`mode='loss'`) or the backbone's features of whole images ('tensor')."""
