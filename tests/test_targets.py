@@ -24,6 +24,13 @@ TARGET_CONFIGS = dict(
     hog=dict(type='HOGTarget'),
     teacher=dict(type='TeacherTarget', teacher=RPEVIT, weights='random', stride=8),
 )
+MMPRETRAIN = dict(
+    type='mmpretrain.VisionTransformer',
+    arch=dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48),
+    img_size=64,
+    patch_size=8,
+    out_type='featmap',
+)
 
 
 def build(images, size=8, **target):
@@ -193,9 +200,11 @@ def test_a_teacher_is_frozen():
     }
 
 
-@pytest.mark.parametrize('kind', TARGET_CONFIGS)
-def test_images_of_several_sizes(kind):
-    model = with_target(TARGET_CONFIGS[kind])
+@pytest.mark.parametrize(
+    'target', [*TARGET_CONFIGS.values(), dict(TARGET_CONFIGS['teacher'], teacher=MMPRETRAIN)]
+)
+def test_images_of_several_sizes(target):
+    model = with_target(target)
     images = [noise(3, *size).float() / 255 for size in ((64, 64), (40, 72), (64, 64))]
     windows, masked = model.sample(images, torch.Generator().manual_seed(0))
     together = model.window_loss(images, model.predict(images, windows, masked), windows, masked)
