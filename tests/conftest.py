@@ -24,7 +24,7 @@ def tiny_lomar(backbone=None, windows=None, head=None):
                 type='LoMaRViT', arch=TINY_ARCH, img_size=64, patch_size=8, **(backbone or {})
             ),
             windows={**dict(size=3, number=2), **(windows or {})},
-            head={**dict(type='WindowPixelHead'), **(head or {})},
+            head={'type': 'WindowPixelHead', **(head or {})},
         )
     )
 

@@ -67,6 +67,9 @@ def weights(official, mae):
         ).state_dict(),
         'timm vit': lambda: vit(num_classes=10, mlp_ratio=2).state_dict(),
         'lomar pretraining': lambda: randomised(tiny_lomar()).state_dict(),
+        'lomar maskfeat': lambda: randomised(
+            tiny_lomar(head=dict(type='WindowHead', target=dict(type='HOGTarget')))
+        ).state_dict(),
         'lomar classifier': lambda: classifier(**ours).state_dict(),
         'lomar backbone': lambda: randomised(
             RPEViT(TINY_ARCH, with_cls_token=False, **SIZES)
@@ -88,6 +91,7 @@ def weights(official, mae):
         ('timm lomar', 'backbone classifier timm'),
         ('timm vit', 'backbone classifier timm'),
         ('lomar pretraining', 'lomar backbone timm'),
+        ('lomar maskfeat', 'lomar backbone timm'),
         ('lomar classifier', 'backbone classifier timm'),
         ('lomar backbone', 'backbone timm'),
     ],

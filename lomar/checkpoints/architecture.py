@@ -25,7 +25,7 @@ class Architecture:
         norm: 'norm' on the tokens, 'fc_norm' on their mean, or '' for none.
         grid: patches down and across; of absolute positions, else any that holds a window.
         classes: outputs of the classification head, 0 = no head.
-        pretraining: whether LoMaR's mask token and prediction head are there.
+        predicted: values that LoMaR's prediction head gives for a patch, 0 = no pretraining.
     """
 
     embed_dim: int
@@ -39,14 +39,14 @@ class Architecture:
     norm: str
     grid: tuple[int, int]
     classes: int
-    pretraining: bool
+    predicted: int
 
     def __str__(self) -> str:
         head = f'{self.classes} classes' if self.classes else 'no head'
         return (
             f'{self.depth} blocks of width {self.embed_dim}, {self.num_heads or "?"} heads, patch '
             f'{self.patch_size}, {"iRPE" if self.position == "irpe" else "absolute positions"}, '
-            f'{"LoMaR pretraining head" if self.pretraining else head}'
+            f'{"LoMaR pretraining head" if self.predicted else head}'
         )
 
     @property
@@ -78,10 +78,10 @@ class Architecture:
             shapes = {k: tuple(v.shape) for k, v in RPEViT(**self.backbone()).state_dict().items()}
         if self.classes:
             shapes |= {'head.weight': (self.classes, self.embed_dim), 'head.bias': (self.classes,)}
-        if self.pretraining:
-            pixels = self.patch_size**2 * self.in_channels
+        if self.predicted:
             shapes['mask_token'] = (1, 1, self.embed_dim)
-            shapes |= {'head.pred.weight': (pixels, self.embed_dim), 'head.pred.bias': (pixels,)}
+            shapes['head.pred.weight'] = (self.predicted, self.embed_dim)
+            shapes['head.pred.bias'] = (self.predicted,)
         return shapes
 
 
@@ -117,19 +117,22 @@ def read_architecture(
     cls_token = complete or 'cls_token' in weights
     patch = weights.get('patch_embed.proj.weight')
     sound = patch is not None and patch.ndim == 4
+    patch_size, in_channels = (patch.shape[3], patch.shape[1]) if sound else (16, 3)
+    pixels = patch_size**2 * in_channels if 'mask_token' in weights else 0
     return Architecture(
         embed_dim=embed_dim,
         depth=depth,
         num_heads=num_heads,
         hidden_dim=hidden_dim,
-        patch_size=patch.shape[3] if sound else 16,
-        in_channels=patch.shape[1] if sound else 3,
+        patch_size=patch_size,
+        in_channels=in_channels,
         position='irpe' if irpe else 'absolute',
         cls_token=cls_token,
         norm=_norm(weights, complete),
         grid=(7, 9) if irpe else _grid(weights.get('pos_embed'), cls_token),
         classes=next(_sizes(weights, r'^head\.(bias|weight)$', 0), 0),
-        pretraining=any(n == 'mask_token' or n.startswith('head.pred.') for n in weights),
+        # Any number: it is the target's. Pixels where the head is missing, to say so.
+        predicted=_common(weights, r'^head\.pred\.\w+$', 0) or pixels,
     )
 
 

@@ -185,7 +185,7 @@ def _check_target(encoder: Architecture, target: str) -> None:
             'position. Allowed: weights of MAE. For LoMaR use this package with mmdet '
             '(docs/detection.md).'
         )
-    if target == 'lomar' and not (encoder.pretraining and encoder.position == 'irpe'):
+    if target == 'lomar' and not (encoder.predicted and encoder.position == 'irpe'):
         raise ValueError(
             f"--to lomar needs a LoMaR pretraining model with iRPE, 'mask_token' and prediction "
             f'head; found: {encoder}. Allowed here: --to backbone, timm'

@@ -65,6 +65,9 @@ def _what(new: Weights, encoder: Architecture) -> str:
 def _openmmlab(config: dict, weights: Weights) -> nn.Module:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(config)
+    if 'head.pred.weight' in weights:
+        # The weights tell how much is predicted for a patch, and not what; the target is not asked.
+        model.head.pred = nn.Linear(*reversed(weights['head.pred.weight'].shape))
     model.load_state_dict(weights)
     model.eval()  # which mmpretrain's backbones answer with None
     return model

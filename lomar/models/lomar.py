@@ -53,7 +53,12 @@ class LoMaR(BaseModel):
         for sampler in self.samplers:
             sampler.check(self.backbone.grid(self.backbone.img_size))
         normalisation = {k: v for k, v in (data_preprocessor or {}).items() if k in ('mean', 'std')}
-        patches = PatchFormat(self.backbone.patch_size, self.backbone.in_channels, **normalisation)
+        patches = PatchFormat(
+            self.backbone.patch_size,
+            self.backbone.in_channels,
+            img_size=self.backbone.img_size,
+            **normalisation,
+        )
         self.head = MODELS.build({**head, 'embed_dim': self.backbone.embed_dim, 'patches': patches})
 
     def forward(self, inputs: Images, data_samples: list | None = None, mode: str = 'tensor'):

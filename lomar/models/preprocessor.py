@@ -29,8 +29,10 @@ class WindowDataPreprocessor(BaseDataPreprocessor):
                 f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '
                 'for each channel, those of std above 0 (tools/channel_statistics.py computes them)'
             )
-        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), False)
-        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), False)
+        for name, values in (('mean', mean), ('std', std)):
+            # Real numbers also where models are built on the meta device: targets read them.
+            values = torch.tensor(values, device='cpu').view(-1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Images as one batch (B, C, H, W), or as a list where their sizes differ."""

@@ -21,12 +21,14 @@ class PatchFormat:
         size: side of a patch in pixels, P.
         channels: of the images, C.
         mean, std: a number for each channel, or one for all: what pixels were normalised with.
+        img_size: height and width in pixels that the model is meant for; others may come.
     """
 
     size: int
     channels: int
     mean: Sequence[float] = (0.0,)
     std: Sequence[float] = (1.0,)
+    img_size: tuple[int, int] = (224, 224)
 
     def pixels(self, images: Tensor) -> Tensor:
         """Undo the normalisation of images (B, C, H, W)."""

@@ -1,0 +1,73 @@
+"""Histograms of oriented gradients, the target of MaskFeat (arXiv 2112.09133)."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lomar.models.targets import TARGETS, PatchFormat, Target
+
+CHUNK = 32  # images at a time, which bounds the memory for any batch
+EPSILON = 1e-5  # in the norm, as scikit-image's
+
+
+@TARGETS.register_module()
+class HOGTarget(Target):
+    """Histograms of the gradients' directions in each channel, normalised cell by cell.
+
+    They are those of `skimage.feature.hog(channel, orientations, (cell, cell), (1, 1), 'L2')` on
+    the whole image: unsigned directions in hard bins, no gradient across the image's border.
+    Pixels are taken as they were before normalisation.
+
+    Args:
+        orientations: bins of 180 degrees.
+        cell: side of a cell in pixels; a divisor of the patch size.
+
+    Raises:
+        ValueError: a setting out of range, by its config key.
+    """
+
+    def __init__(self, patches: PatchFormat, orientations: int = 9, cell: int = 8):
+        super().__init__(patches)
+        if not 1 <= orientations <= 180:
+            raise ValueError(f'head.target.orientations is {orientations}; allowed: 1 to 180')
+        if cell < 1 or patches.size % cell:
+            raise ValueError(
+                f'head.target.cell is {cell}; allowed: divisors of backbone.patch_size='
+                f'{patches.size}'
+            )
+        self.orientations, self.cell = orientations, cell
+        self.dim = patches.channels * orientations * (patches.size // cell) ** 2
+
+    def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """As `Target.forward`, (B, N, dim) in the order channel, row, column of cell, bin."""
+        chunks = zip(*(each.split(CHUNK) for each in (images, rows, columns)), strict=True)
+        return torch.cat([self._histograms(self._cut(*chunk)) for chunk in chunks])
+
+    def _cut(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Patches and one pixel around them: (B, N, C, P + 2, P + 2)."""
+        pixels = self.patches.pixels(images.to(torch.promote_types(images.dtype, torch.float32)))
+        # Reflected, the two neighbours of a pixel on the border are the same: no gradient.
+        pixels = F.pad(pixels, (1, 1, 1, 1), mode='reflect')
+        size = self.patches.size
+        view = pixels.unfold(2, size + 2, size).unfold(3, size + 2, size)
+        image = torch.arange(len(images), device=images.device)[:, None]
+        return view[image, :, rows, columns]
+
+    def _histograms(self, patches: Tensor) -> Tensor:
+        down = patches[..., 2:, 1:-1] - patches[..., :-2, 1:-1]
+        across = patches[..., 1:-1, 2:] - patches[..., 1:-1, :-2]
+        angle = torch.atan2(down, across).remainder_(math.pi)
+        bins = angle.mul_(self.orientations / math.pi).clamp_max_(self.orientations - 1).byte()
+        magnitude = torch.hypot(down, across)
+        # Bin by bin, as sums by `scatter_add` differ from run to run on a GPU.
+        histograms = torch.stack(
+            [self._pool(magnitude * (bins == i)) for i in range(self.orientations)], dim=-1
+        )
+        norm = histograms.square().sum(dim=-1, keepdim=True).add(EPSILON**2).sqrt()
+        return (histograms / norm).flatten(2)
+
+    def _pool(self, votes: Tensor) -> Tensor:
+        """Mean over the pixels of a cell: (B, N, C, P, P) -> (B, N, C, P / cell, P / cell)."""
+        return F.avg_pool2d(votes.flatten(0, 1), self.cell).unflatten(0, votes.shape[:2])

@@ -1,0 +1,207 @@
+"""Features of a frozen network as a target: distillation into masked windows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lomar.checkpoints import load_file, transfer_backbone
+from lomar.models.targets import TARGETS, PatchFormat, Target
+from lomar.models.vit import RPEViT
+from lomar.targets.frozen import Frozen
+
+LOSSES = ('smooth_l1', 'cosine')
+# Heads that weight files hold beside a backbone, in timm and mmpretrain.
+HEADS = ('head', 'head_dist', 'fc', 'fc_norm', 'classifier', 'attn_pool', 'neck', 'mask_token')
+
+
+@TARGETS.register_module()
+class TeacherTarget(Target):
+    """What a frozen teacher, shown the whole image, says about each patch.
+
+    Images are resized so that the teacher's map has the student's grid.
+
+    Args:
+        teacher: config of a backbone of the registry MODELS that answers with maps (B, D, h, w),
+            as `out_type='featmap'` of `RPEViT` and `mmpretrain.VisionTransformer`; or an
+            `mmpretrain.TIMMBackbone`, whose map is the last that `forward_intermediates` gives.
+        weights: file of the teacher's weights, or 'random'.
+        stride: pixels of the teacher's input along a side of a place on its map.
+        mean, std: what the teacher's pixels of 0 to 255 are normalised with, a number for each
+            channel; None for the student's.
+        normalise: to mean 0 and deviation 1 over the values of a patch.
+        loss: 'smooth_l1' or 'cosine' (1 - cosine similarity).
+
+    Raises:
+        ValueError: a setting that does not fit, by its config key.
+    """
+
+    def __init__(
+        self,
+        patches: PatchFormat,
+        teacher: dict,
+        weights: str | None = None,
+        stride: int = 16,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        normalise: bool = True,
+        loss: str = 'smooth_l1',
+    ):
+        super().__init__(patches)
+        if loss not in LOSSES:
+            raise ValueError(f"head.target.loss is '{loss}'; allowed: {', '.join(LOSSES)}")
+        if stride < 1:
+            raise ValueError(f'head.target.stride is {stride}; allowed: 1 or more')
+        self.normalisation = [
+            _per_channel(key, given, own, patches.channels)
+            for key, given, own in (('mean', mean, patches.mean), ('std', std, patches.std))
+        ]
+        self.stride, self.normalise, self.loss = stride, normalise, loss
+        network = MODELS.build(teacher)
+        _load(network, weights)
+        self.name = teacher['type']
+        self.teacher = Frozen(_MapOf(network))
+        # At the model's size, so that what does not fit stops the run before the first step.
+        self.dim = self.features(torch.zeros(1, patches.channels, *patches.img_size)).shape[1]
+
+    def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """As `Target.forward`, (B, N, D)."""
+        image = torch.arange(len(images), device=images.device)[:, None]
+        features = self.features(images)[image, :, rows, columns].float()
+        # Layer norm without parameters, as data2vec (arXiv 2202.03555) and MaskDistill
+        # (arXiv 2210.10615) normalise what their teachers say.
+        return F.layer_norm(features, (self.dim,)) if self.normalise else features
+
+    def features(self, images: Tensor) -> Tensor:
+        """The teacher's map of whole images (B, C, H, W), on the student's grid: (B, D, h, w).
+
+        Raises:
+            ValueError: the teacher does not take the images, or its map has another grid.
+        """
+        grid = tuple(side // self.patches.size for side in images.shape[-2:])
+        size = tuple(side * self.stride for side in grid)
+        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in self.normalisation)
+        images = (self.patches.pixels(images) - mean) / std
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode='bicubic', antialias=True)
+        try:
+            features = self.teacher(images)
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f'head.target.teacher ({self.name}) does not take {images.shape[1]} channels of '
+                f'{_by(size)} pixels, which are the grid of {_by(grid)} patches x '
+                f'head.target.stride={self.stride}: {str(error).rstrip(".")}. Where its input size '
+                'is fixed, allowed are settings that make this size, or a teacher that takes any '
+                '(a ViT of timm: dynamic_img_size=True; others: img_size, strict_img_size=False)'
+            ) from error
+        self._check(features, grid, size)
+        return features
+
+    def _check(self, features: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> None:
+        if features.ndim != 4:
+            raise ValueError(
+                f'head.target.teacher ({self.name}) answers with {tuple(features.shape)}; allowed: '
+                "maps (B, D, h, w), as with out_type='featmap', or a TIMMBackbone"
+            )
+        found = tuple(features.shape[-2:])
+        if found != grid:
+            raise ValueError(
+                f'head.target.stride is {self.stride}: of {_by(size)} pixels head.target.teacher '
+                f'({self.name}) makes a map of {_by(found)}, and there are {_by(grid)} patches; '
+                f'allowed: {round(size[0] / found[0])}, its own stride'
+            )
+
+    def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """As `Target.patch_loss`, by the loss that was chosen."""
+        prediction, target = prediction.float(), target.float()
+        if self.loss == 'cosine':
+            return 1 - F.cosine_similarity(prediction, target, dim=-1)
+        return F.smooth_l1_loss(prediction, target, reduction='none').mean(dim=-1)
+
+
+class _MapOf(nn.Module):
+    """The last feature map of a backbone of mmpretrain, timm or this package."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        model = getattr(self.network, 'timm_model', None)
+        if model is None:
+            return self.network(images)[-1]
+        # What a model of timm returns by itself may be tokens, or a map with channels last.
+        return model.forward_intermediates(
+            images, indices=1, norm=True, intermediates_only=True, output_fmt='NCHW'
+        )[0]
+
+
+def _load(network: nn.Module, path: str | None) -> None:
+    """Fill a teacher with the weights of a file.
+
+    Raises:
+        ValueError: there is none, or it does not fit.
+    """
+    if path == 'random' or next(network.parameters()).is_meta:
+        return  # on the meta device, where only shapes count, there is nothing to fill
+    if path is None:
+        raise ValueError(
+            "head.target.weights is missing; allowed: the file of the teacher's weights, or "
+            "'random' for a teacher that knows nothing"
+        )
+    if not Path(path).expanduser().is_file():
+        raise ValueError(f"head.target.weights: {path} does not exist; allowed: a file, 'random'")
+    weights = load_file(path)
+    for key in ('state_dict', 'model'):
+        weights = weights[key] if isinstance(weights.get(key), dict) else weights
+    try:
+        if isinstance(network, RPEViT):
+            transfer_backbone(weights, network)
+        else:
+            _load_by_name(weights, getattr(network, 'timm_model', network))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f'head.target.weights: {path}: {error}') from error
+
+
+def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
+    for prefix in ('module.', 'backbone.', 'timm_model.'):
+        inside = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        weights = inside or weights
+    weights = {k: v for k, v in weights.items() if k in network.state_dict() or not _is_head(k)}
+    found = network.load_state_dict(weights, strict=False)
+    if found.missing_keys or found.unexpected_keys:
+        raise ValueError(
+            f'{len(found.missing_keys)} weights of the teacher are not in it '
+            f'({_some(found.missing_keys)}), {len(found.unexpected_keys)} of it have no place in '
+            f'the teacher ({_some(found.unexpected_keys)}); allowed: weights of the model that '
+            'head.target.teacher describes, under its names'
+        )
+
+
+def _is_head(name: str) -> bool:
+    return name.split('.')[0] in HEADS
+
+
+def _per_channel(
+    key: str, given: Sequence[float] | None, own: Sequence[float], channels: int
+) -> Sequence[float]:
+    values = own if given is None else given
+    if len(values) not in (1, channels):
+        raise ValueError(
+            f'head.target.{key} is {list(values)}; allowed: a number for each of the {channels} '
+            'channels'
+        )
+    return values
+
+
+def _by(sides: tuple[int, int]) -> str:
+    return f'{sides[0]} x {sides[1]}'
+
+
+def _some(names: Sequence[str]) -> str:
+    return ', '.join(names[:4]) + (', ...' if len(names) > 4 else '') if names else 'none'
