@@ -1,5 +1,6 @@
 """Reading whatever image files people have as RGB."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,10 @@ def read_rgb(path: str | Path) -> Image.Image:
         raise UnreadableImage(path, f'{type(error).__name__}: {error}') from error
 
 
-def is_readable(path: str | Path) -> bool:
-    """Whether `read_rgb` can read a file."""
+def is_readable(path: str | Path, read: Callable[[str | Path], object] = read_rgb) -> bool:
+    """Whether a file can be read."""
     try:
-        read_rgb(path)
+        read(path)
     except UnreadableImage:
         return False
     return True
