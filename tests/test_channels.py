@@ -155,6 +155,8 @@ def test_damaged_and_foreign_files(tmp_path):
     (tmp_path / 'vrt.tif').write_text(vrt)
     with pytest.raises(UnreadableImage, match=r'vrt\.tif: UnidentifiedImageError'):
         read_pixels(tmp_path / 'vrt.tif')
+    with pytest.raises(UnreadableImage, match=r'0\.npy: .* LoadChannels'):
+        read_rgb(tmp_path / '0.npy')
     beside = f'<NoDataValue>{value}</NoDataValue>'
     beside = f'<PAMDataset><PAMRasterBand band="1">{beside}</PAMRasterBand></PAMDataset>'
     (tmp_path / 'b.tif.aux.xml').write_text(beside)
@@ -294,8 +296,9 @@ def test_lomar_learns_from_files(tmp_path, channels, kind):
     cfg.model.head.norm_pix = False
     cfg.train_dataloader.dataset.data_root = str(folder)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    loader = DataLoader(dataset, 8, num_workers=1, collate_fn=default_collate)
     torch.manual_seed(0)
+    np.random.seed(0)
+    loader = DataLoader(dataset, 8, num_workers=1, collate_fn=default_collate)
     model = MODELS.build(cfg.model)
     model.init_weights()
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), 3e-3))
