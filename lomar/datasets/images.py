@@ -14,7 +14,7 @@ from lomar.datasets.sampler import Draw, seed_everything
 MAX_TRIES = 10
 
 LAYOUT = """\
-Allowed is any folder with JPEG, PNG, WebP, TIFF or BMP images in it, at any depth:
+Allowed is any folder with JPEG, PNG, WebP, TIFF, BMP or .npy images in it, at any depth:
     data/imagenet/train/n01440764/n01440764_10026.JPEG     (labels are not used)
 or a text file with one image path a line, relative to the text file's folder or absolute.
 Name your own with --train-images DIR, or make the embedded dataset (a minute):

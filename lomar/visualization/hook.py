@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.visualization import LocalVisBackend
 from PIL import Image
 
-from lomar.datasets import is_readable, list_images
+from lomar.datasets import is_readable, list_images, read_pixels, read_rgb
 from lomar.engine.hooks import unwrapped
 from lomar.visualization.reconstruction import read_batch, reconstruct, sheet
 
@@ -34,10 +34,13 @@ class ReconstructionHook(Hook):
     def before_train(self, runner) -> None:
         """Read the images, so that a wrong path shows before the first step."""
         model = unwrapped(runner)
-        root = self.images or runner.train_dataloader.dataset.data_root
-        readable = (path for path in list_images(root) if is_readable(path))
-        paths = list(islice(readable, self.number))
-        self.batch = read_batch(paths, model.backbone.img_size)
+        dataset = runner.train_dataloader.dataset
+        # As the pipeline reads them: `LoadChannels` and its like say how many there must be.
+        as_stored = any(hasattr(step, 'channels') for step in dataset.pipeline.transforms)
+        read = read_pixels if as_stored else read_rgb
+        paths = list_images(self.images or dataset.data_root)
+        readable = list(islice((path for path in paths if is_readable(path, read)), self.number))
+        self.batch = read_batch(readable, model.backbone.img_size, as_stored)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Draw at the interval."""
