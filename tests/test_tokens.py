@@ -281,6 +281,7 @@ def test_a_seed_makes_one_tokenizer(shapes, tmp_path):
         (dict(out='/proc/no/a.pth'), 'proc'),
         (dict(images='/nowhere'), 'nowhere does not exist'),
         (dict(lr=0), '--lr is 0; allowed'),
+        (dict(device='meat'), '--device meat is not there'),
     ],
 )
 def test_settings_are_checked_first(settings, message, shapes, tmp_path):

@@ -89,7 +89,10 @@ class Settings:
             )
         if not 0 < self.lr <= 1:
             raise ValueError(f'--lr is {self.lr}; allowed: above 0, 1 at most')
-        torch.empty(0, device=self.device)  # raises if there is no such device
+        try:
+            torch.empty(0, device=self.device)
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f'--device {self.device} is not there: {error}') from error
         self._check_out()
         paths = list_images(self.images)
         if not any(map(is_readable, paths)):
