@@ -1,0 +1,213 @@
+"""What a tokenizer is, and a small one of our own that looks at each patch alone."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from inspect import signature
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from lomar.models.targets import PatchFormat
+from lomar.models.windows import patches_at
+
+KEY = 'head.target'
+# Of a channel's deviation over all images. Flatter patches hold noise, which should stay small.
+FLOOR = 0.1
+
+
+class Tokenizer(nn.Module, ABC):
+    """From patches of images to the numbers of words in a vocabulary.
+
+    Attributes:
+        origin: where its weights come from, for people to read.
+        vocabulary: how many words there are.
+    """
+
+    origin: str
+    vocabulary: int
+
+    @classmethod
+    @abstractmethod
+    def build(cls, patches: PatchFormat, checkpoint: dict | None, **settings) -> 'Tokenizer':
+        """A tokenizer for a model's images.
+
+        Args:
+            checkpoint: content of a file with its weights; None for random ones.
+            settings: the rest of `head.target.tokenizer`.
+
+        Raises:
+            ValueError: weights or settings that do not go together, or not with the images.
+        """
+
+    @abstractmethod
+    def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Tokens (B, N) int64 of patches at places (B, N) of normalised images (B, C, H, W)."""
+
+    def picture(self, tokens: Tensor, patches: Tensor) -> Tensor | None:
+        """Patches (..., P*P*C) that tokens (...) stand for; None where it is no picture.
+
+        Args:
+            patches: the true ones, (..., P*P*C), for what a token leaves open.
+        """
+        return None
+
+
+class PatchTokenizer(Tokenizer):
+    """Nearest entry of a codebook to what a small network makes of one patch.
+
+    A decoder, there for training and for pictures, turns an entry back into the pixels of a patch,
+    normalised by the patch's mean and deviation as those of `PixelTarget` are.
+
+    Args:
+        patch_size: P, in pixels.
+        channels: C.
+        vocabulary: entries of the codebook.
+        code_dim: numbers in an entry, a vector of length 1.
+        hidden: width of the two networks.
+        mean, std: a number for each channel, or one for all: of pixels as they are in the file.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    origin = 'python tools/train_tokenizer.py --images DIR --out FILE'
+
+    def __init__(
+        self,
+        patch_size: int,
+        channels: int = 3,
+        vocabulary: int = 1024,
+        code_dim: int = 16,
+        hidden: int = 256,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+    ):
+        super().__init__()
+        numbers = dict(
+            patch_size=patch_size,
+            channels=channels,
+            vocabulary=vocabulary,
+            code_dim=code_dim,
+            hidden=hidden,
+        )
+        for name, value in numbers.items():
+            if value < (least := 2 if name in ('vocabulary', 'code_dim') else 1):
+                raise ValueError(f'tokenizer.{name} is {value}; allowed: {least} or more')
+        for name, value in (('mean', mean), ('std', std)):
+            if len(value) not in (1, channels):
+                raise ValueError(
+                    f'tokenizer.{name} has {len(value)} numbers; allowed: 1 or {channels}'
+                )
+        if min(std) <= 0:
+            raise ValueError(f'tokenizer.std is {list(std)}; allowed: above 0')
+        self.settings = dict(numbers, mean=list(mean), std=list(std))
+        self.vocabulary = vocabulary
+        self.format = PatchFormat(patch_size, channels)  # pixels as they are in the file
+        values = patch_size**2 * channels
+        self.encoder = _mlp(values, hidden, code_dim)
+        self.decoder = _mlp(code_dim, hidden, values)
+        self.register_buffer('codebook', normalize(torch.randn(vocabulary, code_dim), dim=1))
+        for name, value in (('mean', mean), ('std', std)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
+
+    def checkpoint(self) -> dict:
+        """Plain numbers and tensors from which `from_checkpoint` makes the same tokenizer."""
+        weights = {name: value.cpu() for name, value in self.state_dict().items()}
+        return {'type': type(self).__name__, 'settings': self.settings, 'state_dict': weights}
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: dict) -> 'PatchTokenizer':
+        """Rebuild what `checkpoint` gave.
+
+        Raises:
+            ValueError: it is something else, or a part is missing.
+        """
+        if checkpoint.get('type') != cls.__name__:
+            raise ValueError(f'it is no file of tools/train_tokenizer.py ({cls.origin})')
+        try:
+            tokenizer = cls(**checkpoint['settings'])
+            tokenizer.load_state_dict(checkpoint['state_dict'])
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f'the tokenizer in it is not whole: {one_line(error)}') from error
+        return tokenizer
+
+    @classmethod
+    def build(cls, patches: PatchFormat, checkpoint: dict | None, **settings) -> 'PatchTokenizer':
+        """As `Tokenizer.build`; settings given beside a file must be those in the file."""
+        if unknown := set(settings) - set(signature(cls).parameters):
+            raise ValueError(
+                f'{KEY}.tokenizer has {sorted(unknown)}; a PatchTokenizer allows: '
+                f'{", ".join(signature(cls).parameters)}'
+            )
+        images = dict(patch_size=patches.size, channels=patches.channels)
+        if checkpoint is None:
+            normalisation = dict(mean=patches.mean, std=patches.std)
+            tokenizer = cls(**{**images, **normalisation, **settings})
+        else:
+            tokenizer = cls.from_checkpoint(checkpoint)
+        for name, value in {**settings, **images}.items():
+            found = tokenizer.settings[name]
+            if found != (list(value) if isinstance(value, Sequence) else value):
+                raise ValueError(
+                    f'the tokenizer has {name}={found}, the model and its {KEY}.tokenizer '
+                    f'{name}={value}; allowed: the same (train one to fit: {cls.origin})'
+                )
+        tokenizer.format = patches
+        return tokenizer
+
+    def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """As `Tokenizer.forward`, for these patches only."""
+        # Mixed precision would move patches over the borders between entries.
+        with torch.autocast(images.device.type, enabled=False):
+            patches = patches_at(images.float(), rows, columns, self.format.size)
+            return self.tokens(self.encode(self.normalised(patches)[0]))
+
+    def normalised(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Patches (..., P*P*C) of the model's images without mean and deviation, and these two."""
+        x = self.format.pixels(_channels_first(patches, self.format.channels))
+        x = _channels_last((x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1))
+        variance, mean = torch.var_mean(x, dim=-1, keepdim=True, correction=0)
+        deviation = (variance + FLOOR**2).sqrt()
+        return (x - mean) / deviation, mean, deviation
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """Normalised patches (..., P*P*C) to vectors of length 1, (..., code_dim)."""
+        return normalize(self.encoder(patches), dim=-1)
+
+    def tokens(self, codes: Tensor) -> Tensor:
+        """Nearest entries of the codebook: (..., code_dim) to (...) int64."""
+        return (codes @ self.codebook.T).argmax(dim=-1)
+
+    def picture(self, tokens: Tensor, patches: Tensor) -> Tensor:
+        """As `Tokenizer.picture`: the decoder's pixels, at the true patches' mean and deviation."""
+        _, mean, deviation = self.normalised(patches.float())
+        x = self.decoder(self.codebook[tokens]) * deviation + mean
+        x = _channels_first(x, self.format.channels)
+        x = x * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)
+        mean, std = (x.new_tensor(v).view(-1, 1, 1) for v in (self.format.mean, self.format.std))
+        return _channels_last((x - mean) / std)
+
+
+def one_line(error: Exception) -> str:
+    """PyTorch's messages about state dicts, to stand in a sentence."""
+    return ' '.join(str(error).split()).rstrip('. ')
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, outputs),
+    )
+
+
+def _channels_first(patches: Tensor, channels: int) -> Tensor:
+    """(..., P*P*C) as (..., C, P*P, 1), which broadcasts as an image does."""
+    return patches.unflatten(-1, (-1, channels)).transpose(-1, -2)[..., None]
+
+
+def _channels_last(patches: Tensor) -> Tensor:
+    return patches.squeeze(-1).transpose(-1, -2).flatten(-2)

@@ -1,0 +1,217 @@
+"""Discrete tokens as what masked patches are reconstructed as (BEiT, arXiv 2106.08254)."""
+
+from abc import abstractmethod
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate, normalize
+
+from lomar.checkpoints import load_file
+from lomar.models.targets import TARGETS, PatchFormat, Target
+from lomar.targets.frozen import Frozen
+from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
+
+FILES = 'https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt'
+VQKD_ENCODER = dict(  # of mmpretrain's BEiT v2 configs
+    arch='base',
+    img_size=224,
+    patch_size=16,
+    in_channels=3,
+    out_type='featmap',
+    norm_cfg=dict(type='LN', eps=1e-6),
+    final_norm=True,
+    use_abs_pos_emb=True,
+    use_rel_pos_bias=False,
+    layer_scale_init_value=0.0,
+)
+SEED = 0  # of random weights: the same ones in every process and after --resume
+
+
+class WholeImageTokenizer(Tokenizer):
+    """One of mmpretrain's tokenizers, which look at whole images.
+
+    Images are resized so that there is a token for each patch, and get the normalisation that the
+    tokenizer was trained with, which is of 8-bit pixels.
+
+    Attributes:
+        mean, std: that normalisation; the same for all channels.
+        stride: pixels along the side of a token.
+        channels: of the images that it takes.
+    """
+
+    mean: float
+    std: float
+    stride: int
+    channels: int
+
+    def __init__(self, network: nn.Module, patches: PatchFormat):
+        super().__init__()
+        self.network, self.format = network, patches
+
+    @classmethod
+    @abstractmethod
+    def make(cls, **settings) -> nn.Module:
+        """mmpretrain's network at random weights."""
+
+    @abstractmethod
+    def token_map(self, images: Tensor) -> Tensor:
+        """Tokens (B, h, w) int64 of images (B, C, h*stride, w*stride) as the network wants them."""
+
+    @classmethod
+    def build(
+        cls, patches: PatchFormat, checkpoint: dict | None, **settings
+    ) -> 'WholeImageTokenizer':
+        """As `Tokenizer.build`; `settings` are those of mmpretrain's class."""
+        if 'init_cfg' in settings:
+            raise ValueError(f'{KEY}.tokenizer has init_cfg; name a file as {KEY}.weights instead')
+        tokenizer = cls(cls.make(**settings), patches)
+        if tokenizer.channels != patches.channels:
+            raise ValueError(
+                f'{KEY}.tokenizer takes {tokenizer.channels} channels, the images have '
+                f'{patches.channels}; allowed: the same (a PatchTokenizer takes any number)'
+            )
+        if checkpoint is not None:
+            _load(tokenizer.network, checkpoint.get('state_dict', checkpoint))
+        return tokenizer
+
+    def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """As `Tokenizer.forward`: the map of whole images, then the places in it."""
+        grid = [side // self.format.size for side in images.shape[-2:]]
+        size = [side * self.stride for side in grid]
+        pixels = interpolate(
+            self.format.pixels(images.float()), size, mode='bicubic', antialias=True
+        )
+        # A resized 8-bit image has no pixels beyond its range either.
+        tokens = self.token_map((pixels.clamp(0, 255) - self.mean) / self.std)
+        return tokens.flatten(1).gather(1, rows * grid[1] + columns)
+
+
+class DALLETokenizer(WholeImageTokenizer):
+    """DALL-E's encoder, as BEiT has it in mmpretrain: 8192 tokens of 8 x 8 pixels."""
+
+    origin = f'{FILES}/dalle_encoder.pth'
+    mean, std = -31.875, 318.75  # x / 255 * 0.8 + 0.1, DALL-E's `map_pixels`
+    stride = 8
+
+    def __init__(self, network: nn.Module, patches: PatchFormat):
+        super().__init__(network, patches)
+        self.channels = network.input_channels
+        self.vocabulary = len(network.blocks.output.conv.w)
+
+    @classmethod
+    def make(cls, **settings) -> nn.Module:
+        """mmpretrain's `DALLEEncoder`."""
+        return MODELS.build(dict(type='mmpretrain.DALL-E', **settings))
+
+    def token_map(self, images: Tensor) -> Tensor:
+        """The likeliest words."""
+        # The network chooses its precision itself; logits of 8192 words in bf16 would be tied.
+        with torch.autocast(images.device.type, enabled=False):
+            return self.network(images).argmax(dim=1)
+
+
+class VQKDTokenizer(WholeImageTokenizer):
+    """VQ-KD, as BEiT v2 has it in mmpretrain: 8192 tokens of 16 x 16 pixels.
+
+    `encoder_config` holds what differs from the encoder of mmpretrain's BEiT v2 configs.
+    """
+
+    origin = f'{FILES}/vqkd_encoder.pth'
+    mean, std = 127.5, 127.5
+
+    def __init__(self, network: nn.Module, patches: PatchFormat):
+        super().__init__(network, patches)
+        projection = network.encoder.patch_embed.projection
+        self.channels, self.stride = projection.in_channels, projection.stride[0]
+        self.vocabulary = len(network.quantize.embedding.weight)
+        # Statistics and a flag of the training, which tokens do not depend on.
+        del network.quantize.cluster_size, network.quantize.embedding.initted
+
+    @classmethod
+    def make(cls, encoder_config: dict | None = None, **settings) -> nn.Module:
+        """mmpretrain's `VQKD`, with a codebook that does not wait for a first batch."""
+        encoder = {**VQKD_ENCODER, **(encoder_config or {})}
+        settings = {'quantize_kmeans_init': False, **settings}
+        return MODELS.build(dict(type='mmpretrain.VQKD', encoder_config=encoder, **settings))
+
+    def token_map(self, images: Tensor) -> Tensor:
+        """The nearest entries of the codebook.
+
+        `VQKD.get_tokens` takes square images only, and counts tokens over all processes each time.
+        """
+        features = self.network.encoder(images)[0].movedim(1, -1)
+        with torch.autocast(images.device.type, enabled=False):
+            codes = normalize(self.network.encode_task_layer(features.float()), dim=-1)
+            codebook = self.network.quantize.embedding.weight
+            return (codebook.square().sum(dim=1) - 2 * codes @ codebook.T).argmin(dim=-1)
+
+
+TOKENIZERS = {'DALL-E': DALLETokenizer, 'VQKD': VQKDTokenizer, 'PatchTokenizer': PatchTokenizer}
+
+
+@TARGETS.register_module()
+class TokenTarget(Target):
+    """The tokens of patches, predicted as a classification among the words of a vocabulary.
+
+    Args:
+        tokenizer: type, one of `TOKENIZERS`, and its settings.
+        weights: file of the tokenizer, opened weights-only; 'random' leaves it untrained.
+
+    Raises:
+        FileNotFoundError: there is no such file; says where it comes from.
+        ValueError: a setting out of range, or weights that are damaged or of something else.
+    """
+
+    def __init__(self, patches: PatchFormat, tokenizer: dict, weights: str | None = None):
+        super().__init__(patches)
+        settings = dict(tokenizer)
+        kind = TOKENIZERS.get(name := settings.pop('type', None))
+        if kind is None:
+            raise ValueError(f"{KEY}.tokenizer.type is '{name}'; allowed: {', '.join(TOKENIZERS)}")
+        origin = f'A file for {name} comes from: {kind.origin}'
+        if weights is None:
+            raise ValueError(
+                f"{KEY}.weights is not set; allowed: a file, or 'random' for an untrained "
+                f'tokenizer. {origin}'
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            try:
+                checkpoint = None if weights == 'random' else load_file(weights)
+                built = kind.build(patches, checkpoint, **settings)
+            except (FileNotFoundError, ValueError) as error:
+                if weights == 'random':
+                    raise
+                raise type(error)(f'{KEY}.weights is {weights}: {error}. {origin}') from error
+        self.tokenizer = Frozen(built)
+        self.dim = built.vocabulary
+
+    def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """As `Target.forward`, (B, N) int64."""
+        return self.tokenizer(images, rows, columns)
+
+    def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy of every patch, in float32: (..., dim) and (...) int64 to (...)."""
+        logits = prediction.float().flatten(0, -2)
+        return cross_entropy(logits, target.flatten(), reduction='none').view(target.shape)
+
+    @torch.no_grad()
+    def pixels(self, prediction: Tensor, patches: Tensor) -> Tensor | None:
+        """The likeliest token's picture, from a tokenizer that has a decoder."""
+        return self.tokenizer.network.picture(prediction.argmax(dim=-1), patches)
+
+
+def _load(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load weights; what the file has besides, a decoder for instance, is left.
+
+    Raises:
+        ValueError: some are missing or of another shape.
+    """
+    try:
+        missing = network.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:
+        raise ValueError(f'weights of another size: {one_line(error)}') from error
+    if missing:
+        more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
+        raise ValueError(f'it lacks {", ".join(missing[:3])}{more}')
