@@ -2,18 +2,21 @@
 
 from lomar.datasets.crops import LoadRandomResizedCrop
 from lomar.datasets.images import UnlabelledImages, check_images, list_images
-from lomar.datasets.loading import LoadRGB, UnreadableImage, is_readable, read_rgb
+from lomar.datasets.loading import LoadRGB, UnreadableImage, read_rgb
+from lomar.datasets.regions import LoadCropRegions, LoadNative, LoadRegions
 from lomar.datasets.sampler import InfiniteReplaySampler, ReplaySampler
 
 __all__ = [
     'InfiniteReplaySampler',
+    'LoadCropRegions',
+    'LoadNative',
     'LoadRGB',
     'LoadRandomResizedCrop',
+    'LoadRegions',
     'ReplaySampler',
     'UnlabelledImages',
     'UnreadableImage',
     'check_images',
-    'is_readable',
     'list_images',
     'read_rgb',
 ]
