@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 from test_loading import photograph
 
+from lomar.benchmark.regions import benchmark_raster, benchmark_regions
 from lomar.datasets import UnreadableImage, crops
 from lomar.datasets.regions import LoadCropRegions, LoadNative, LoadRegions, draw_places
 from lomar.datasets.sampler import Draw
@@ -89,6 +90,7 @@ def test_regions_are_those_of_the_resized_crop(
             largest = max(largest, gap.max().item())
             means.append(gap.float().mean().item())
     assert flips == {False, True}
+    print(scale, size, file, largest, np.mean(means))
     assert largest <= bounds[0] and np.mean(means) <= bounds[1]
 
 
@@ -310,3 +312,11 @@ def test_training(tmp_path, name):
     assert ('5.jpg' in text or '5.tif' in text) == (name != 'in1k-448px-regions')
     picture = Image.open(tmp_path / 'work/reconstructions/iter_0000004.png').convert('RGB')
     assert max(high - low for low, high in picture.getextrema()) > 99
+
+
+def test_the_benchmark_counts_what_reaches_the_model():
+    row = benchmark_regions([224, 448], 160, 120, images=2, repeats=2)['scales'][448]
+    assert (row['whole']['bytes'], row['regions']['bytes']) == (3 * 448**2, 4 * 3 * 112**2)
+    assert row['regions']['images_per_second'] > 0 and row['times_whole'] > 0
+    raster = benchmark_raster(700, repeats=1)
+    assert raster['regions']['milliseconds'] > 0 and raster['bytes'] < 3 * 700**2
