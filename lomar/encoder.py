@@ -16,6 +16,7 @@ from lomar.checkpoints import load_file, transfer_backbone
 from lomar.checkpoints.architecture import backbone_settings
 from lomar.checkpoints.transfer import backbone_weights
 from lomar.datasets.loading import read_rgb, to_rgb
+from lomar.datasets.pixels import read_pixels
 from lomar.models.vit import RPEViT
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
@@ -48,10 +49,12 @@ class Encoder:
         device: where to compute; None = a GPU if there is one.
         num_heads: needed where neither the weights nor a standard width tell it.
         rpe: options of `lomar.models.rpe.build_rpe`, where method or ratio differ from LoMaR's.
-        mean, std: a number for each channel, of pixels 0 to 255.
+        mean, std: a number for each channel, in the units of the pixels. None = ImageNet's, for
+            images of 8-bit RGB; where they are given, images may be of any numbers.
 
     Attributes:
         backbone: the `RPEViT`.
+        rgb: whether images are 8-bit RGB, with ImageNet's mean and deviation.
         report: what became of every weight, see `lomar.checkpoints.Report`.
 
     Raises:
@@ -66,8 +69,8 @@ class Encoder:
         device: str | torch.device | None = None,
         num_heads: int | None = None,
         rpe: dict | None = None,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ):
         content = load_file(path)
         weights = backbone_weights(content.get('state_dict', content.get('model', content)))
@@ -85,13 +88,17 @@ class Encoder:
             loaded = [f'fc_norm.{key}' for key in PARTS]
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
-        self.mean, self.std = (torch.tensor(v, device=self.device) for v in (mean, std))
-        channels = backbone.in_channels
-        if not len(mean) == len(std) == channels:
+        self.rgb = mean is None and std is None
+        if self.rgb and backbone.in_channels == len(IMAGENET_MEAN):
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
+        found = [0 if each is None else len(each) for each in (mean, std)]
+        if found != [backbone.in_channels] * 2:
             raise ValueError(
-                f'{path}: the weights take {channels} channels, and mean and std have {len(mean)} '
-                f'and {len(std)} numbers; allowed: one for each channel'
+                f'{path}: the weights take {backbone.in_channels} channels, and mean and std have '
+                f'{found[0]} and {found[1]} numbers; allowed: one for each channel '
+                '(tools/channel_statistics.py computes them)'
             )
+        self.mean, self.std = (torch.tensor(v, device=self.device) for v in (mean, std))
 
     @torch.no_grad()
     def __call__(
@@ -104,7 +111,8 @@ class Encoder:
         """Embed images.
 
         Args:
-            images: paths, PIL images, arrays (H, W, C) or tensors (C, H, W), the last two uint8.
+            images: paths, PIL images, arrays (H, W, C) or tensors (C, H, W), the last two uint8
+                unless `mean` and `std` were given. Then a path is read as `open_pixels` does.
             batch_size: images read, and encoded at most, at a time.
             size: (height, width) in pixels, or one number for both, to which images are resized
                 and cropped; None = their own size less what exceeds whole patches.
@@ -137,7 +145,7 @@ class Encoder:
         """Pooled and patch features of each image, those of one size encoded together."""
         groups, features = defaultdict(list), [()] * len(images)
         for index, image in enumerate(images):
-            groups[image.shape].append(index)
+            groups[image.shape, image.dtype].append(index)
         for indices in groups.values():
             batch = self._encode(torch.stack([images[index] for index in indices]))
             for index, *of_one in zip(indices, *batch, strict=True):
@@ -145,29 +153,36 @@ class Encoder:
         return features
 
     def _encode(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled and patch features of images (B, C, H, W) uint8."""
+        """Pooled and patch features of images (B, C, H, W)."""
         mean, std = self.mean.view(-1, 1, 1), self.std.view(-1, 1, 1)
         (maps,) = self.backbone((batch.to(self.device) - mean) / std)
         return self.fc_norm(maps.mean(dim=(2, 3))).cpu(), maps.cpu()
 
     def _pixels(self, image: AnyImage) -> Tensor:
-        """An image of any kind as (C, H, W) uint8."""
+        """An image of any kind as (C, H, W) uint8 or float32."""
         if isinstance(image, (str, Path)):
-            image = np.array(read_rgb(image))
+            image = np.array(read_rgb(image)) if self.rgb else read_pixels(image)
         elif isinstance(image, Image.Image):
             image = np.array(to_rgb(image))
         if isinstance(image, np.ndarray) and image.ndim == 3:
             image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         channels = self.backbone.in_channels
-        if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+        if not isinstance(image, Tensor) or not self._takes(image.dtype):
             kind = getattr(image, 'dtype', type(image).__name__)
-            raise TypeError(f'an image is {kind}; allowed: uint8 pixels, PIL images and paths')
+            raise TypeError(
+                f'an image is {kind}; allowed: uint8 pixels, PIL images and paths, and real '
+                'numbers of any type if mean and std are given'
+            )
         if image.ndim != 3 or len(image) != channels:
             raise ValueError(
                 f'an image has the shape {tuple(image.shape)}; allowed: ({channels}, H, W) as a '
                 f'tensor, (H, W, {channels}) as an array'
             )
-        return image
+        return image if image.dtype == torch.uint8 else image.float()
+
+    def _takes(self, dtype: torch.dtype) -> bool:
+        real = not dtype.is_complex and dtype != torch.bool
+        return dtype == torch.uint8 or (real and not self.rgb)
 
     def _fit(self, image: Tensor, size: tuple[int, int] | None) -> Tensor:
         """Resize and crop to `size`, or crop to whole patches."""

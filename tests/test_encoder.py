@@ -188,6 +188,6 @@ def test_refuses_weights(save):
     detector = {name: v for name, v in source.items() if not name.startswith('norm.')}
     refused(detector, ValueError, 'the weights of a detector')
     four = RPEViT(lomar_arch(), 64, 8, in_channels=4).state_dict()
-    refused(four, ValueError, 'take 4 channels, and mean and std have 3 and 3 numbers')
+    refused(four, ValueError, 'take 4 channels, and mean and std have 0 and 0 numbers')
     encoder = lomar.Encoder(save(four), 'cpu', mean=[1] * 4, std=[2] * 4)
     assert encoder([np.zeros((16, 24, 4), np.uint8)]).patches.shape == (1, 48, 2, 3)

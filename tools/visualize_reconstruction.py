@@ -58,13 +58,14 @@ def main() -> None:
                 list_images(name) if Path(name).is_dir() or Path(name).suffix == '.txt' else [name]
             )
         ]
+        as_stored = model.backbone.in_channels != 3
         out = Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
         for path in tqdm(paths, desc='reconstructing', unit='img'):
             if args.size:
-                batch = read_batch([path], args.size)
+                batch = read_batch([path], args.size, as_stored)
             else:
-                batch = read_native(path, model.backbone.patch_size)
+                batch = read_native(path, model.backbone.patch_size, as_stored)
             target = out / f'{Path(path).stem}.png'
             sheet(reconstruct(model, batch, args.seed)).save(target)
     except (OSError, ValueError, RuntimeError) as error:

@@ -80,7 +80,7 @@ def benchmark_raster(side: int, repeats: int = 3) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, 'raster.tif')
         _write_raster(path, side)
-        load = LoadRegions(WINDOW, NUMBER)
+        load = LoadRegions(3, WINDOW, NUMBER)
         ways = dict(
             regions=lambda: load.transform(dict(img_path=str(path))),
             whole=lambda: read_pixels(path),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 # mmpretrain's names of a vision transformer, in order; timm's are the original MAE's and LoMaR's.
@@ -28,6 +29,8 @@ LEFT_OUT = (
     'encoder_pred.*',
     'head.*',
 )
+PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P)
+COLOURS = 3  # the only number of channels that timm's rule starts from
 # New in a detector, and zero at the start, so that they change nothing until they are trained.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
 
@@ -88,6 +91,8 @@ def transfer_backbone(
     """Load pretrained weights into an `RPEViT` or a `lomar_vit_*` and say what became of each.
 
     Absolute positions are resized to the backbone's grid and the patch embedding to its patch size.
+    A patch embedding of 3 channels becomes one of any number by timm's rule: summed for one, else
+    repeated and divided by how often.
 
     Args:
         allow: patterns of names that may be missing or unexpected.
@@ -115,7 +120,7 @@ def transfer_backbone(
             known = _matches(name, allow)
             (report.left_out if known else report.unexpected).append(f'{name} {shapes}')
         elif fitted.shape != value.shape:
-            report.resized.append(f'{name} {shapes}')
+            report.resized.append(f'{name} {shapes}{_channel_change(name, value, place)}')
             loaded[name] = fitted
         else:
             report.matched.append(name)
@@ -141,9 +146,18 @@ def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor
         if prefix > int(backbone.with_cls_token):
             value, prefix = value[:, 1:], 0
         return resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
-    if name == 'patch_embed.proj.weight' and value.shape[2:] != place.shape[2:]:
-        return resample_patch_embed(value, list(place.shape[2:]))
+    if name == PATCHES:
+        if value.shape[2:] != place.shape[2:]:
+            value = resample_patch_embed(value, list(place.shape[2:]))
+        if value.shape[1] == COLOURS:
+            value = adapt_input_conv(place.shape[1], value)
     return value
+
+
+def _channel_change(name: str, value: Tensor, place: Tensor) -> str:
+    if name != PATCHES or value.shape[1] == place.shape[1]:
+        return ''
+    return f" (channels {value.shape[1]} -> {place.shape[1]} by timm's rule)"
 
 
 def _explain(report: Report, lost: list[str]) -> str:
@@ -155,6 +169,12 @@ def _explain(report: Report, lost: list[str]) -> str:
         )
     elif any('lookup_table' in name for name in report.unexpected):
         hint = "\nThe weights were trained with iRPE: use backbone.position='irpe'."
+    elif any(name.startswith(PATCHES) for name in report.unexpected):
+        hint = (
+            f"\nThe patch embedding is of other channels. timm's rule adapts {COLOURS} channels to "
+            'any number, and no other number: use the backbone.in_channels of the weights, or '
+            'pretrain with those of the images.'
+        )
     return (
         f'the pretrained weights do not fit the backbone: {len(lost)} of its weights did not load, '
         f'{len(report.unexpected)} have no place in it.\n{report}{hint}\n'

@@ -69,7 +69,7 @@ class LoadRandomResizedCrop(BaseTransform):
         Raises:
             UnreadableImage: where `read_rgb` does.
         """
-        pixels, (width, height) = read_resized(results['img_path'], self._draw)
+        pixels, (width, height) = self._read(results['img_path'])
         flip = np.random.random() < self.flip_prob  # as NumPy's choice, which RandomFlip calls
         results.update(
             img=pixels[:, ::-1] if flip else pixels,
@@ -79,6 +79,9 @@ class LoadRandomResizedCrop(BaseTransform):
             flip_direction='horizontal' if flip else None,
         )
         return results
+
+    def _read(self, path: str | Path) -> tuple[np.ndarray, tuple[int, int]]:
+        return read_resized(path, self._draw)
 
     def _draw(self, width: int, height: int) -> tuple[Crop, tuple[int, int]]:
         crop = self.random.rand_crop_params(np.empty((height, width, 0)))  # the shape counts

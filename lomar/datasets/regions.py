@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from lomar.datasets.channels import check_channels
 from lomar.datasets.crops import Crop, LoadRandomResizedCrop, read_resized
 from lomar.datasets.loading import UnreadableImage
 from lomar.datasets.pixels import open_pixels
@@ -26,14 +27,16 @@ class LoadRegions(BaseTransform):
     may overlap. All regions of an image are mirrored, or none.
 
     Args:
+        channels: C, which every file must have.
         size: side of a region in pixels; that of a window shows the model what it needs, no more.
         number: regions of an image, each an image to the model.
         flip_prob: share of the images that are mirrored.
     """
 
-    def __init__(self, size: int, number: int, flip_prob: float = 0.5):
-        _check_least('LoadRegions', size=size, number=number)
-        self.size, self.number, self.flip_prob = size, number, flip_prob
+    def __init__(self, channels: int, size: int, number: int, flip_prob: float = 0.5):
+        _check_least('LoadRegions', channels=channels, size=size, number=number)
+        self.channels, self.size, self.number = channels, size, number
+        self.flip_prob = flip_prob
 
     def transform(self, results: dict) -> dict:
         """Add `img`, (number, C, size, size) in the file's number format, and what describes it.
@@ -42,9 +45,11 @@ class LoadRegions(BaseTransform):
 
         Raises:
             UnreadableImage: the file is damaged, or has fewer than `number` places for a region.
+            ValueError: another number of channels.
         """
         size = self.size
         with open_pixels(results['img_path']) as file:
+            check_channels(file, results['img_path'], self.channels)
             places = self._draw(results['img_path'], file.height, file.width)
             regions = np.stack([file.read(top, left, size, size) for top, left in places])
         flip = np.random.random() < self.flip_prob

@@ -7,10 +7,12 @@ from lomar.detection.checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.files import CocoFiles, check_config, use_files
 from lomar.detection.metric import CocoAP
+from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
 from lomar.detection.tta import BoxTTAModel
 
 __all__ = [
     'BoxTTAModel',
+    'ChannelsDetDataPreprocessor',
     'CocoAP',
     'CocoFiles',
     'Report',

@@ -24,11 +24,7 @@ class WindowDataPreprocessor(BaseDataPreprocessor):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], non_blocking: bool = False):
         super().__init__(non_blocking)
-        if not len(mean) == len(std) > 0 or min(std) <= 0:
-            raise ValueError(
-                f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '
-                'for each channel, those of std above 0 (tools/channel_statistics.py computes them)'
-            )
+        check_normalisation(mean, std)
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), False)
 
@@ -55,3 +51,12 @@ class WindowDataPreprocessor(BaseDataPreprocessor):
                 f'{len(self.mean)}; allowed: one for each channel'
             )
         return (images.float() - self.mean) / self.std
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise a ValueError unless there is a mean and a positive deviation for each channel."""
+    if not len(mean) == len(std) > 0 or min(std) <= 0:
+        raise ValueError(
+            f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '
+            'for each channel, those of std above 0 (tools/channel_statistics.py computes them)'
+        )

@@ -9,7 +9,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from lomar.datasets.channels import fit_pixels
 from lomar.datasets.loading import read_rgb
+from lomar.datasets.pixels import read_pixels
 from lomar.models.lomar import LoMaR, as_tuple
 from lomar.models.windows import paste_patches
 
@@ -34,26 +36,39 @@ class Row:
     boxes: Tensor
 
 
-def read_batch(paths: Iterable[str | Path], size: int | tuple[int, int]) -> Tensor:
-    """Read images, resized and cropped to `size` = (height, width): (B, 3, H, W) uint8."""
-    height, width = (size, size) if isinstance(size, int) else size
-    fitted = [ImageOps.fit(read_rgb(path), (width, height), Image.BICUBIC) for path in paths]
+def read_batch(
+    paths: Iterable[str | Path], size: int | tuple[int, int], as_stored: bool = False
+) -> Tensor:
+    """Read images, resized and cropped to `size` = (height, width).
+
+    Args:
+        as_stored: all channels in the type of the file, by `read_pixels`, and not 8-bit RGB.
+
+    Returns:
+        (B, C, H, W), (B, 3, H, W) uint8 unless `as_stored`.
+    """
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    if as_stored:
+        fitted = [fit_pixels(read_pixels(path), size) for path in paths]
+    else:
+        fitted = [ImageOps.fit(read_rgb(path), size[::-1], Image.BICUBIC) for path in paths]
     return torch.from_numpy(np.stack([np.array(image) for image in fitted])).permute(0, 3, 1, 2)
 
 
-def read_native(path: str | Path, multiple: int) -> Tensor:
-    """Read an image at its own size less what exceeds whole patches: (1, 3, H, W) uint8.
+def read_native(path: str | Path, multiple: int, as_stored: bool = False) -> Tensor:
+    """Read an image at its own size less what exceeds whole patches: (1, C, H, W), as `read_batch`.
 
     Raises:
         ValueError: the image is smaller than a patch.
     """
-    image = read_rgb(path)
-    width, height = (side // multiple * multiple for side in image.size)
+    pixels = read_pixels(path) if as_stored else np.array(read_rgb(path))
+    sides = pixels.shape[:2]
+    height, width = (side // multiple * multiple for side in sides)
     if not width or not height:
-        raise ValueError(f'{path} has {image.size[0]} x {image.size[1]} pixels, less than a patch')
-    left, top = (image.size[0] - width) // 2, (image.size[1] - height) // 2
-    image = image.crop((left, top, left + width, top + height))
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        raise ValueError(f'{path} has {sides[1]} x {sides[0]} pixels, less than a patch')
+    top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
+    pixels = pixels[top : top + height, left : left + width]
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
 @torch.no_grad()
