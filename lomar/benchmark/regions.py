@@ -1,5 +1,6 @@
 """What it gains to load the windows of an image instead of all of it."""
 
+import math
 import statistics
 import tempfile
 import time
@@ -57,16 +58,17 @@ def benchmark_regions(
         ways = {name: (load, paths) for name, load in loads.items()}
         speeds = time_ways(ways, repeats, shapes)
     made = dict(width=width, height=height, count=images, quality=quality, mean_bytes=round(size))
-    rows = {}
-    for scale in scales:
-        parts, whole = speeds['regions', scale], speeds['whole', scale]
-        rows[scale] = {
-            name: {**quartiles(speeds[name, scale]), 'bytes': int(np.prod(shapes[name, scale]))}
-            for name in ('whole', 'regions')
-        }
-        ratios = [mine / base for mine, base in zip(parts, whole, strict=True)]
-        rows[scale]['times_whole'] = round(statistics.median(ratios), 3)
+    rows = {scale: _row(scale, speeds, shapes) for scale in scales}
     return {'files': {**made, 'crop_range': RANGE, 'repeats': repeats}, 'scales': rows}
+
+
+def _row(scale: int, speeds: dict, shapes: dict) -> dict:
+    row = {
+        name: {**quartiles(speeds[name, scale]), 'bytes': math.prod(shapes[name, scale])}
+        for name in ('whole', 'regions')
+    }
+    pairs = zip(speeds['regions', scale], speeds['whole', scale], strict=True)
+    return {**row, 'times_whole': round(statistics.median(mine / base for mine, base in pairs), 3)}
 
 
 def benchmark_raster(side: int, repeats: int = 3) -> dict:
