@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp', '.npy'))
+NOT_RGB = ' (arrays and TIFF files of many channels are for LoadChannels, see docs/channels.md)'
 
 
 class UnreadableImage(OSError):
@@ -31,7 +32,9 @@ def read_rgb(path: str | Path) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # decoders of damaged files raise all sorts
-        raise UnreadableImage(path, f'{type(error).__name__}: {error}') from error
+        foreign = Path(path).suffix.lower() in ('.npy', '.tif', '.tiff')
+        hint = NOT_RGB if foreign and isinstance(error, UnidentifiedImageError) else ''
+        raise UnreadableImage(path, f'{type(error).__name__}: {error}{hint}') from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.loading import UnreadableImage, read_rgb
 
@@ -131,9 +131,8 @@ def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
     try:
         import rasterio  # late: it brings GDAL, which 8-bit RGB has no use for
     except ImportError as error:
-        with Image.open(path) as image:
-            if image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1:
-                return _ArrayFile(path, np.asarray(read_rgb(path)))
+        if _is_rgb(path):
+            return _ArrayFile(path, np.asarray(read_rgb(path)))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
     # As a Path, an address such as https://... is no more than the name of a file.
@@ -142,6 +141,14 @@ def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
     names = sorted(first.subdatasets, key=lambda name: int(name.split(':')[1]))
     pages = [stack.enter_context(_dataset(rasterio, name)) for name in names]
     return _RasterFile(path, pages or [first])
+
+
+def _is_rgb(path: str | Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1
+    except UnidentifiedImageError:  # what it is, rasterio may know
+        return False
 
 
 def _dataset(rasterio: Any, name: str | Path) -> Any:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from lomar.datasets.pixels import open_pixels
 from lomar.detection.coco import (
     LAYOUT,
     WrongEntry,
@@ -183,9 +184,7 @@ def _check_images(report: Report, entries: list) -> None:
 def _check_size(report: Report, path: str, where: str, sides: tuple[int, int]) -> None:
     """Compare the json's (width, height) with the upright image's, on which boxes are drawn."""
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)
-            real = image.size[::-1] if turned else image.size
+        real, turned = _upright_size(path)
     except Exception as error:  # decoders of damaged files raise all sorts
         report.errors.add(where, 'its file cannot be read: ', f'{path}: {error}')
         return
@@ -196,6 +195,17 @@ def _check_size(report: Report, path: str, where: str, sides: tuple[int, int]) -
             'width and height are not those of the file: ',
             f'{sides[0]} x {sides[1]}, but it is {real[0]} x {real[1]}{exif}: {path}',
         )
+
+
+def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
+    """(width, height), and whether they are turned by EXIF."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)
+            return (image.size[::-1] if turned else image.size), turned
+    except UnidentifiedImageError:  # an array, or a TIFF of many channels
+        with open_pixels(path) as file:
+            return (file.width, file.height), False
 
 
 def _check_annotations(report: Report, coco: dict, masks: bool) -> None:
