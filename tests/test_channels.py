@@ -166,7 +166,10 @@ def test_lomar_learns_from_files(tmp_path, channels, kind):
     hook = ReconstructionHook()
     runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=dataset))
     hook.before_train(runner)
-    assert hook.batch.shape == (8, channels, 64, 64) and hook.batch.dtype == torch.uint16
+    assert {(image.shape, image.dtype) for image in hook.batch} == {
+        ((channels, 64, 64), torch.uint16)
+    }
+    assert len(hook.batch) == 8
     assert reconstruct(model, hook.batch)[0].pictures['composite'].shape == (3, 64, 64)
 
 

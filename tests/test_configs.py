@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 from mmengine.runner import Runner
+from PIL import Image
 
 CONFIGS = sorted(
     path.relative_to(ROOT / 'mmconfigs').as_posix()
@@ -20,9 +20,11 @@ CONFIGS = sorted(
 NAME = re.compile(
     r'(?P<method>lomar|mae)(-(?P<target>maskfeat|distil|beit))?_vit-(?P<arch>\w+)-p(?P<patch>\d+)_'
     r'(?P<gpus>\d+)xb(?P<batch>\d+)'
-    r'(?P<amp>-amp)?-coslr-(?P<epochs>\d+)e_(?P<data>in1k|shapes)(-(?P<px>\d+)px)?'
+    r'(?P<amp>-amp)?-coslr-(?P<epochs>\d+)e_(?P<data>in1k|shapes|rasters)(-(?P<px>\d+)px)?'
+    r'(?P<parts>-regions|-native)?'
 )
 TARGETS = dict(maskfeat='HOGTarget', distil='TeacherTarget', beit='TokenTarget')
+LOADERS = {None: 'LoadRandomResizedCrop', '-regions': 'LoadCropRegions', '-native': 'LoadNative'}
 
 
 def load(name):
@@ -66,10 +68,12 @@ def test_name_and_content_agree(name):
     assert cfg.auto_scale_lr.base_batch_size == int(said['gpus']) * int(said['batch'])
     assert (cfg.optim_wrapper.type == 'AmpOptimWrapper') == bool(said['amp'])
     assert cfg.train_cfg.max_epochs == int(said['epochs'])
-    assert ('imagenet' if said['data'] == 'in1k' else 'shapes') in loader.dataset.data_root
-    side = int(said['px'] or (224 if said['data'] == 'in1k' else 64))
-    crop = next(step for step in loader.dataset.pipeline if step.type == 'LoadRandomResizedCrop')
-    assert backbone.img_size == crop.scale == side
+    assert {'in1k': 'imagenet'}.get(said['data'], said['data']) in loader.dataset.data_root
+    side = int(said['px'] or (64 if said['data'] == 'shapes' else 224))
+    first = loader.dataset.pipeline[0]
+    assert first.type == ('LoadRegions' if said['data'] == 'rasters' else LOADERS[said['parts']])
+    assert backbone.img_size == first.get('scale', side) == side
+    assert first.get('patch_size', backbone.patch_size) == backbone.patch_size
     if said['method'] == 'mae':
         assert cfg.model.neck.num_patches == (side // backbone.patch_size) ** 2
     ends = [(step.begin, step.end) for step in cfg.param_scheduler]
@@ -84,9 +88,12 @@ def test_takes_a_step(name, photographs):
     known = set(Runner.__init__.__code__.co_varnames) | read
     assert set(cfg) <= known, 'keys that nothing reads'
     shrink(cfg.model)
+    for path in photographs.iterdir():  # room for four windows at their own resolution
+        Image.open(path).resize((224, 160)).save(path)
     cfg.train_dataloader.dataset.data_root = str(photographs)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    batch = default_collate([dataset[0], dataset[1]])
+    collate = FUNCTIONS.get(cfg.train_dataloader.collate_fn.type)
+    batch = collate([dataset[0], dataset[1]])
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()

@@ -1,10 +1,12 @@
 """Images per second of one core from JPEG files to a training batch, several ways at once."""
 
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from unittest import mock
 
 import cv2
@@ -48,7 +50,7 @@ def make_images(folder: Path, count: int, width: int, height: int, quality: int)
             top = rng.integers(image.height - height + 1)
             image = image.crop((left, top, left + width, top + height))
         else:
-            image = _noise(rng, width, height)
+            image = spectrum(rng, width, height)
         image.save(folder / f'{number:03d}.jpg', quality=quality)
     return sum(path.stat().st_size for path in folder.iterdir()) / count
 
@@ -62,7 +64,8 @@ def _photographs(width: int, height: int) -> list[Image.Image]:
     return [image for image in images if image.width >= width and image.height >= height]
 
 
-def _noise(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+def spectrum(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Noise whose amplitude falls with its frequency, and a sensor's."""
     pixels = np.zeros((height, width, 3), np.float32)
     cells = 4
     while cells <= 2 * width:
@@ -82,10 +85,10 @@ def contenders() -> dict[str, Load]:
     crop = dict(type='RandomResizedCrop', scale=SIZE, crop_ratio_range=RANGE)
     pillow = dict(crop, backend='pillow', interpolation='bicubic')
     flip = dict(type='RandomFlip', prob=0.5)
-    ours = _pipeline(dict(crop, type='LoadRandomResizedCrop'))
+    ours = pipeline_load(dict(crop, type='LoadRandomResizedCrop'))
     ways = {
-        BASELINE: _pipeline(dict(type='LoadImageFromFile'), pillow, flip),
-        'LoadRGB + pillow': _pipeline(dict(type='LoadRGB'), pillow, flip),
+        BASELINE: pipeline_load(dict(type='LoadImageFromFile'), pillow, flip),
+        'LoadRGB + pillow': pipeline_load(dict(type='LoadRGB'), pillow, flip),
         'torchvision v2': _torchvision(),
         'ours, torchvision': mock.patch.object(crops, 'simplejpeg', None)(ours),
     }
@@ -96,7 +99,8 @@ def contenders() -> dict[str, Load]:
     return ways
 
 
-def _pipeline(*steps: dict) -> Load:
+def pipeline_load(*steps: dict) -> Load:
+    """Transforms and a stack, as a dataset and a loader have them."""
     init_default_scope('mmpretrain')
     run = Compose([*steps, dict(type='PackInputs')])
     return lambda paths: default_collate([run(dict(img_path=path)) for path in paths])['inputs']
@@ -126,7 +130,11 @@ def _gpu() -> Load:
     return load
 
 
-def time_ways(ways: dict[str, tuple[Load, list[str]]], repeats: int) -> dict[str, list[float]]:
+def time_ways(
+    ways: dict[Hashable, tuple[Load, list[str]]],
+    repeats: int,
+    shapes: Mapping[Hashable, tuple[int, ...]] = MappingProxyType({}),
+) -> dict[Hashable, list[float]]:
     """Images per second of each way on its files, `repeats` times after one round to warm up.
 
     The ways take turns, so that whatever else the machine does meets all of them. Seconds are
@@ -135,13 +143,15 @@ def time_ways(ways: dict[str, tuple[Load, list[str]]], repeats: int) -> dict[str
     speeds = {name: [] for name in ways}
     for repeat in range(-1, repeats):
         for name, (load, paths) in ways.items():
+            random.seed(repeat + 1)
             np.random.seed(repeat + 1)
             torch.manual_seed(repeat + 1)
             clock = time.perf_counter if name == GPU else time.thread_time
             start = clock()
             batch = load(paths)
             seconds = clock() - start
-            if batch.shape != (len(paths), 3, SIZE, SIZE) or batch.dtype != torch.uint8:
+            shape = len(paths), *shapes.get(name, (3, SIZE, SIZE))
+            if batch.shape != shape or batch.dtype != torch.uint8:
                 raise ValueError(f'{name} made {batch.dtype} {tuple(batch.shape)}')
             if repeat >= 0:
                 speeds[name].append(len(paths) / seconds)
@@ -169,12 +179,12 @@ def benchmark_loading(
         source = Path(scratch, 'files')
         source.mkdir()
         size = make_images(source, images, width, height, quality)
-        ways = {name: (load, _files(source)) for name, load in contenders().items()}
+        ways = {name: (load, file_list(source)) for name, load in contenders().items()}
         ours = 'ours, torchvision' if crops.simplejpeg is None else 'ours, simplejpeg'
         for side in short_sides:
             smaller = Path(scratch, str(side))
             resize_images(source, smaller, side, workers=1)
-            ways[f'{ours}, short side {side}'] = (ways[ours][0], _files(smaller))
+            ways[f'{ours}, short side {side}'] = (ways[ours][0], file_list(smaller))
         speeds = time_ways(ways, repeats)
     made = dict(width=width, height=height, count=images, quality=quality, mean_bytes=round(size))
     return {
@@ -183,18 +193,24 @@ def benchmark_loading(
     }
 
 
-def _files(folder: Path) -> list[str]:
+def file_list(folder: Path) -> list[str]:
+    """Paths of the JPEG files of a folder."""
     return sorted(str(path) for path in folder.glob('*.jpg'))
 
 
 def _summaries(speeds: dict[str, list[float]]) -> dict[str, dict]:
     summaries = {}
     for name, values in speeds.items():
-        low, middle, high = statistics.quantiles(values, n=4)
         ratios = [mine / base for mine, base in zip(values, speeds[BASELINE], strict=True)]
-        summaries[name] = {
-            'images_per_second': round(middle, 1),
-            'quartiles': [round(low, 1), round(high, 1)],
-            'times_mmpretrain': round(statistics.median(ratios), 3),
-        }
+        times = round(statistics.median(ratios), 3)
+        summaries[name] = {**quartiles(values), 'times_mmpretrain': times}
     return summaries
+
+
+def quartiles(speeds: list[float]) -> dict:
+    """Median, first and third quartile of images per second."""
+    low, middle, high = statistics.quantiles(speeds, n=4)
+    return {
+        'images_per_second': round(middle, 1),
+        'quartiles': [round(low, 1), round(high, 1)],
+    }

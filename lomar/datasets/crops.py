@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ except ImportError:  # torchvision decodes to the same pixels, a little slower
 
 ORIENTATION = 0x0112  # EXIF tag; 2 to 8 is anything but upright, 5 to 8 lies on its side
 GAP = 2  # decoded pixels for each one wanted, in both directions: what Pillow's thumbnails keep
+REACH = 2  # of the bicubic filter to both sides, in pixels of the smaller image
+WORTH = 6  # pixels for which torch takes about as long as Pillow for one
 FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG markers: baseline, extended, progressive
 APP1, SCAN = 0xE1, 0xDA
 READ = ImageReadMode.RGB
@@ -87,11 +89,17 @@ class LoadRandomResizedCrop(BaseTransform):
 
 
 def read_resized(
-    path: str | Path, choose: Callable[[int, int], tuple[Crop, tuple[int, int]]]
+    path: str | Path,
+    choose: Callable[[int, int], tuple[Crop, tuple[int, int]]],
+    places: Sequence[Crop] | None = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """A part of an image at a size, (H, W, 3) uint8 RGB, and the upright image's (width, height).
 
     `choose` gets that width and height and gives the part and its (H, W).
+
+    Args:
+        places: parts of the result, all of one size, that are wanted in its stead, (N, h, w, 3);
+            nothing else is resized.
 
     Raises:
         UnreadableImage: where `read_rgb` does.
@@ -102,10 +110,10 @@ def read_resized(
     crop, size = choose(*whole)
     if jpeg is not None:
         try:
-            return jpeg.resized_crop(crop, size), whole
+            return jpeg.resized_crop(crop, size, places), whole
         except (OSError, RuntimeError, SyntaxError, ValueError):  # damaged: read_rgb decides
             image = read_rgb(path)
-    return _resized_crop(image, crop, size), whole
+    return _resized_crop(image, crop, size, places=places), whole
 
 
 class _Jpeg:
@@ -128,16 +136,25 @@ class _Jpeg:
         except Exception:  # read_rgb says what is wrong
             return None
 
-    def resized_crop(self, crop: Crop, size: tuple[int, int]) -> np.ndarray:
-        """(H, W, 3) uint8; raises whatever the decoders do."""
+    def resized_crop(
+        self, crop: Crop, size: tuple[int, int], places: Sequence[Crop] | None
+    ) -> np.ndarray:
+        """As `read_resized`; raises whatever the decoders do."""
         factor = self._reduction(crop, size)
         if factor > 1 or self.turned:
             image = Image.open(io.BytesIO(self.data))
             image.draft(image.mode, tuple(side // factor for side in self.stored))
-            return _resized_crop(to_rgb(image), crop, size, factor)
+            return _resized_crop(to_rgb(image), crop, size, factor, places)
+        pixels = self._pixels()
+        if places is not None and size[0] * size[1] > WORTH * sum(p[2] * p[3] for p in places):
+            # torch cannot resize a part that begins within a pixel.
+            return _resized_crop(pixels.permute(1, 2, 0).numpy(), crop, size, places=places)
         top, left, height, width = crop
-        part = self._pixels()[None, :, top : top + height, left : left + width]
-        return interpolate(part, size, mode='bicubic', antialias=True)[0].permute(1, 2, 0).numpy()
+        part = pixels[None, :, top : top + height, left : left + width]
+        whole = interpolate(part, size, mode='bicubic', antialias=True)[0].permute(1, 2, 0).numpy()
+        if places is None:
+            return whole
+        return np.stack([whole[top : top + h, left : left + w] for top, left, h, w in places])
 
     def _pixels(self) -> torch.Tensor:
         if simplejpeg is not None:
@@ -176,13 +193,32 @@ def _plain_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _resized_crop(
-    image: Image.Image, crop: Crop, size: tuple[int, int], factor: int = 1
+    image: Image.Image | np.ndarray,
+    crop: Crop,
+    size: tuple[int, int],
+    factor: int = 1,
+    places: Sequence[Crop] | None = None,
 ) -> np.ndarray:
-    """Pillow's bicubic, (H, W, 3) uint8; the image is `factor` times smaller than the crop's."""
+    """`read_resized` by Pillow, bicubic; the image is `factor` times smaller than the crop's."""
     top, left, height, width = crop
-    box = np.array([left, top, left + width, top + height]) / factor
-    # The filter may not see more than the rest of the pixels that the crop's edges run through.
-    outer = np.concatenate([np.floor(box[:2]), np.ceil(box[2:])]).astype(int)
-    part = image.crop(tuple(outer.tolist()))
-    inner = (box - np.tile(outer[:2], 2)).clip(0, part.size * 2)
-    return np.array(part.resize(size[::-1], Image.BICUBIC, box=tuple(inner.tolist())))
+    first, last = np.array([[left, top], [left + width, top + height]]) / factor
+    zoom = (last - first) / size[::-1]
+    reach = REACH * zoom.clip(1) + 1
+    parts = []
+    for top, left, height, width in [(0, 0, *size)] if places is None else places:
+        box = first + zoom * [[left, top], [left + width, top + height]]
+        outer = np.stack([np.floor(box[0] - reach), np.ceil(box[1] + reach)])
+        # The filter may not see more than the rest of the pixels that the crop's edges run through.
+        outer = outer.clip(np.floor(first), np.ceil(last)).astype(int)
+        part = _cut(image, *outer.ravel().tolist())
+        inner = (box - outer[0]).clip(0, part.size).ravel().tolist()
+        parts.append(np.array(part.resize((width, height), Image.BICUBIC, box=tuple(inner))))
+    return parts[0] if places is None else np.stack(parts)
+
+
+def _cut(
+    image: Image.Image | np.ndarray, left: int, top: int, right: int, bottom: int
+) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.crop((left, top, right, bottom))
+    return Image.fromarray(image[top:bottom, left:right])

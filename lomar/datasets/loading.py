@@ -1,6 +1,5 @@
 """Reading whatever image files people have as RGB."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +35,6 @@ def read_rgb(path: str | Path) -> Image.Image:
         foreign = Path(path).suffix.lower() in ('.npy', '.tif', '.tiff')
         hint = NOT_RGB if foreign and isinstance(error, UnidentifiedImageError) else ''
         raise UnreadableImage(path, f'{type(error).__name__}: {error}{hint}') from error
-
-
-def is_readable(path: str | Path, read: Callable[[str | Path], object] = read_rgb) -> bool:
-    """Whether a file can be read."""
-    try:
-        read(path)
-    except UnreadableImage:
-        return False
-    return True
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -178,7 +178,9 @@ class TokenTarget(Target):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             try:
-                checkpoint = None if weights == 'random' else load_file(weights)
+                # On the meta device, where only shapes count, there is nothing to fill.
+                untrained = weights == 'random' or torch.empty(0).is_meta
+                checkpoint = None if untrained else load_file(weights)
                 built = kind.build(patches, checkpoint, **settings)
             except (FileNotFoundError, ValueError) as error:
                 if weights == 'random':

@@ -1,6 +1,6 @@
 """Pictures while a model trains."""
 
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +9,29 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.visualization import LocalVisBackend
 from PIL import Image
+from torch import Tensor
 
-from lomar.datasets import is_readable, list_images, read_pixels, read_rgb
+from lomar.datasets import UnreadableImage, list_images
+from lomar.datasets.sampler import seed_everything
 from lomar.engine.hooks import unwrapped
-from lomar.visualization.reconstruction import read_batch, reconstruct, sheet
+from lomar.visualization.reconstruction import reconstruct, sheet
+
+MAX_CELL = 512  # pixels of a picture's side; larger ones are shrunk
 
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
     """Save a picture of the same reconstructed images every `interval` iterations and at the end.
 
+    Images are what the training pipeline makes of a file, as the model sees them while it trains:
+    crops, regions or whole images, of any number of channels.
+
     Args:
         images: folder or text list of images; None for those of the training set.
-        number: images in the picture, the first that can be read.
+        number: images in the picture, of the first files that can be read.
+
+    Raises:
+        ValueError: an interval out of range, or none of the images can be read.
     """
 
     priority = 'LOW'
@@ -33,20 +43,31 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner) -> None:
         """Read the images, so that a wrong path shows before the first step."""
-        model = unwrapped(runner)
         dataset = runner.train_dataloader.dataset
-        # As the pipeline reads them: `LoadChannels` and its like say how many there must be.
-        as_stored = any(hasattr(step, 'channels') for step in dataset.pipeline.transforms)
-        read = read_pixels if as_stored else read_rgb
-        paths = list_images(self.images or dataset.data_root)
-        readable = list(islice((path for path in paths if is_readable(path, read)), self.number))
-        self.batch = read_batch(readable, model.backbone.img_size, as_stored)
+        root = self.images or dataset.data_root
+        self.batch = self._load(root, dataset.pipeline)
+
+    def _load(self, root: str, pipeline: Callable) -> list[Tensor]:
+        images = []
+        for index, path in enumerate(list_images(root)):
+            seed_everything((0, index))
+            try:
+                sample = pipeline(dict(img_path=path))['inputs']
+            except UnreadableImage:
+                continue
+            images += sample.view(-1, *sample.shape[-3:])  # an image, or several regions of it
+            if len(images) >= self.number:
+                break
+        if not images:
+            raise ValueError(f'ReconstructionHook.images: none of the images in {root} can be read')
+        return images[: self.number]
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Draw at the interval."""
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             # In all processes: a sharded model cannot run in one alone.
-            self._save(runner, sheet(reconstruct(unwrapped(runner), self.batch, seed=0)))
+            rows = reconstruct(unwrapped(runner), self.batch, seed=0)
+            self._save(runner, sheet(rows, MAX_CELL))
 
     @master_only
     def _save(self, runner, picture: Image.Image) -> None:
