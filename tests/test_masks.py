@@ -76,7 +76,9 @@ def test_waiting_changes_no_pixel_no_box_and_no_target(seed):
         boxes = rng.uniform(-9, max(lazy.height, lazy.width) + 9, (12, 4)).astype(np.float32)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
         boxes[0, 2:], boxes[1] = boxes[0, :2], boxes[1].round()
-        boxes, indices = torch.from_numpy(boxes), torch.from_numpy(rng.integers(0, len(lazy), 12))
+        boxes = torch.from_numpy(boxes)
+        first = rng.integers(len(lazy))  # not every instance has a box
+        indices = torch.from_numpy(rng.integers(first, len(lazy), 12))
         for soft in (False, True):
             size = ConfigDict(mask_size=14, soft_mask_target=soft)
             made = mask_target([boxes], [indices], [lazy], size)
