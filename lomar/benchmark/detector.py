@@ -243,9 +243,11 @@ def _batch(pipeline: Compose, samples: list[dict], size: int) -> bytes:
     for number, sample in enumerate(samples * 8):
         np.random.seed(number)
         packed = pipeline(dict(sample))
-        if packed and len(packed['data_samples'].gt_instances) >= 10 and len(made) < size:
+        if packed and len(packed['data_samples'].gt_instances) >= 10:
             made.append(packed)
-    return pickle.dumps({key: [one[key] for one in made] for key in made[0]})
+        if len(made) == size:
+            return pickle.dumps({key: [one[key] for one in made] for key in made[0]})
+    raise ValueError(f'no {size} of {len(samples)} images keep ten objects: take more images')
 
 
 def _send(masks) -> object:
