@@ -23,9 +23,9 @@ def main() -> None:
     parser.add_argument('config', nargs='?', default=CONFIG, help='of a Mask R-CNN')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
     parser.add_argument('--images', type=int, default=16, help='through the pipeline in a round')
-    parser.add_argument('--repeats', type=int, default=5, help='rounds of the pipeline')
-    parser.add_argument('--steps', type=int, default=3, help='training steps with each masks')
-    parser.add_argument('--evaluated', type=int, default=200, help='images of the evaluation')
+    parser.add_argument('--repeats', type=int, default=3, help='rounds, steps apart')
+    parser.add_argument('--steps', type=int, default=3, help='training steps with each of the two')
+    parser.add_argument('--evaluated', type=int, default=100, help='images of the evaluation')
     args = parser.parse_args()
     made = benchmark_detector(
         Config.fromfile(args.config), args.images, args.repeats, args.steps, args.evaluated
