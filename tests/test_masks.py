@@ -159,3 +159,19 @@ def test_the_detector_learns_the_same(tmp_path):
     assert losses.keys() == expected.keys() and losses['loss_mask'] > 0
     assert all(torch.equal(losses[name], expected[name]) for name in losses)
     assert all(torch.equal(gradients[n], expected_gradients[n]) for n in gradients)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_targets_on_a_gpu_equal_mmdets_there():
+    rng = np.random.default_rng(0)
+    masks = bitmaps(rng, 4, 60, 80)
+    corners = torch.from_numpy(rng.uniform(0, 60, (40, 2, 2)).astype(np.float32)).cuda()
+    boxes = torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+    indices = torch.from_numpy(rng.integers(1, 4, 40)).cuda()
+    size = ConfigDict(mask_size=28, soft_mask_target=True)
+    lazy, eager = (
+        mask_target([boxes], [indices], [kind(masks, 60, 80)], size)
+        for kind in (LazyMasks, BitmapMasks)
+    )
+    assert lazy.is_cuda and torch.equal(lazy, eager)
