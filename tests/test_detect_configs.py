@@ -70,7 +70,7 @@ def test_name_and_content_agree(name):
         tested = {step.type: step for step in cfg[f'{split}_dataloader'].dataset.pipeline}
         assert tested['Resize'].scale == (side, side)
         assert tested['LoadAnnotations'].with_mask == (said['kind'] == 'mask')
-    assert steps['LoadAnnotations'].with_mask == (said['kind'] == 'mask')
+    assert steps['LoadInstances'].with_mask == (said['kind'] == 'mask')
     assert ('segm' in cfg.val_evaluator.metric) == (said['kind'] == 'mask')
     assert ('mask_head' in cfg.model.roi_head) == (said['kind'] == 'mask')
 

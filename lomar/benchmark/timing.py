@@ -31,6 +31,35 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
 
+class Stopwatch:
+    """Seconds of a thread inside watched functions, without those inside others within them."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.within = [0.0]
+
+    def timed(self, function: Callable, name: str) -> Callable:
+        """The function, watched; several may share a name."""
+
+        def watched(*args, **kwargs):
+            self.within.append(0.0)
+            start = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                seconds = time.thread_time() - start
+                own = seconds - self.within.pop()
+                self.within[-1] += seconds
+                self.seconds[name] = self.seconds.get(name, 0.0) + own
+
+        return watched
+
+    def read(self) -> dict[str, float]:
+        """Seconds by name since the last time."""
+        seconds, self.seconds = self.seconds, {}
+        return seconds
+
+
 def synchronise() -> None:
     """Wait until the GPU, if there is one, has done what it was told to."""
     if torch.cuda.is_available():

@@ -6,6 +6,7 @@ Importing it takes seconds, which pretraining is spared.
 from lomar.detection.checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.files import CocoFiles, check_config, use_files
+from lomar.detection.masks import LazyMasks, LoadInstances, encode
 from lomar.detection.metric import CocoAP
 from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
 from lomar.detection.tta import BoxTTAModel
@@ -15,10 +16,13 @@ __all__ = [
     'ChannelsDetDataPreprocessor',
     'CocoAP',
     'CocoFiles',
+    'LazyMasks',
+    'LoadInstances',
     'Report',
     'check_coco',
     'check_config',
     'class_names',
+    'encode',
     'normalised_coco',
     'read_coco',
     'stop_on_errors',

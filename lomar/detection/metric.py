@@ -10,7 +10,6 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
-from pycocotools import mask as rle
 
 try:  # a drop-in replacement, several times as fast
     from faster_coco_eval import COCO
@@ -20,6 +19,7 @@ except ImportError:
     from pycocotools.cocoeval import COCOeval
 
 from lomar.detection.coco import normalised_coco, read_coco
+from lomar.detection.masks import encode
 
 # Places in COCOeval.stats.
 STATS = dict(AP=0, AP50=1, AP75=2, APs=3, APm=4, APl=5)
@@ -64,7 +64,7 @@ class CocoAP(BaseMetric):
                 bboxes=np.stack([left, top, right - left, bottom - top], axis=-1).tolist(),
             )
             if 'segm' in self.kinds:
-                entry['masks'] = [_encode(mask) for mask in found['masks']]
+                entry['masks'] = encode(found['masks'])
             self.results.append(entry)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
@@ -133,11 +133,6 @@ def _detections(results: list[dict], kind: str, categories: Sequence[int]) -> li
         for one in results
         for label, score, value in zip(one['labels'], one['scores'], one[source], strict=True)
     ]
-
-
-def _encode(mask: np.ndarray) -> dict:
-    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {**encoded, 'counts': encoded['counts'].decode()}
 
 
 def _mean_of_valid(values: np.ndarray) -> float:

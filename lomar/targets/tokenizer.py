@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from lomar.models.targets import PatchFormat
 from lomar.models.windows import patches_at
+from lomar.targets.frozen import full_precision
 
 KEY = 'head.target'
 # Of a channel's deviation over all images. Flatter patches hold noise, which should stay small.
@@ -159,7 +160,7 @@ class PatchTokenizer(Tokenizer):
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """As `Tokenizer.forward`, for these patches only."""
         # Mixed precision would move patches over the borders between entries.
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images):
             patches = patches_at(images.float(), rows, columns, self.format.size)
             return self.tokens(self.encode(self.normalised(patches)[0]))
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from lomar.checkpoints import load_file
 from lomar.models.targets import TARGETS, PatchFormat, Target
-from lomar.targets.frozen import Frozen
+from lomar.targets.frozen import Frozen, full_precision
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
 
 FILES = 'https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt'
@@ -107,7 +107,7 @@ class DALLETokenizer(WholeImageTokenizer):
     def token_map(self, images: Tensor) -> Tensor:
         """The likeliest words."""
         # The network chooses its precision itself; logits of 8192 words in bf16 would be tied.
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images):
             return self.network(images).argmax(dim=1)
 
 
@@ -141,7 +141,7 @@ class VQKDTokenizer(WholeImageTokenizer):
         `VQKD.get_tokens` takes square images only, and counts tokens over all processes each time.
         """
         features = self.network.encoder(images)[0].movedim(1, -1)
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images):
             codes = normalize(self.network.encode_task_layer(features.float()), dim=-1)
             codebook = self.network.quantize.embedding.weight
             return (codebook.square().sum(dim=1) - 2 * codes @ codebook.T).argmin(dim=-1)

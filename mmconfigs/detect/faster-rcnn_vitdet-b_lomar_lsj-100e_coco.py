@@ -10,7 +10,7 @@ load_from = 'work_dirs/lomar_pretrain/epoch_1600.pth'
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            {**step, 'with_mask': False} if step['type'] == 'LoadAnnotations' else step
+            {**step, 'with_mask': False} if 'with_mask' in step else step
             for step in _base_.train_dataloader.dataset.pipeline
         ]
     )
@@ -18,7 +18,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         pipeline=[
-            {**step, 'with_mask': False} if step['type'] == 'LoadAnnotations' else step
+            {**step, 'with_mask': False} if 'with_mask' in step else step
             for step in _base_.val_dataloader.dataset.pipeline
         ]
     )

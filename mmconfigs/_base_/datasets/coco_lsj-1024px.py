@@ -10,7 +10,7 @@ train_dataloader = dict(
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
             dict(type='LoadRGB'),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(type='LoadInstances', with_bbox=True, with_mask=True),
             dict(type='RandomFlip', prob=0.5),
             dict(
                 type='RandomResize',

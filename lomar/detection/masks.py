@@ -1,0 +1,202 @@
+"""Instance masks at the price of what is looked at: in the pipeline, in targets, in results."""
+
+import numpy as np
+import torch
+from mmcv.image import imresize, rescale_size
+from mmcv.ops import roi_align
+from mmdet.datasets.transforms import LoadAnnotations
+from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
+from mmengine.registry import TRANSFORMS
+from pycocotools import mask as rle
+from torch import Tensor
+
+REACH = 2  # pixels around a box that RoIAlign may read: one, and one for rounding
+
+
+class LazyMasks(BitmapMasks):
+    """mmdet's BitmapMasks whose flips, scalings and crops wait until pixels are asked for.
+
+    All of them take whole rows and columns, so that two lists of indices hold any number of them.
+    Pixels, boxes and targets equal those of BitmapMasks.
+
+    Args:
+        masks: bitmaps (N, H, W) of uint8, or a list of (H, W).
+        height, width: H and W in pixels.
+    """
+
+    def __init__(self, masks: np.ndarray | list[np.ndarray], height: int, width: int):
+        super().__init__(masks, height, width)
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Bitmaps (N, height, width); what waits is carried out."""
+        if self._waiting:
+            whole = np.zeros((len(self), self.height, self.width), self._source.dtype)
+            inside = self._source.take(self._rows, axis=1).take(self._columns, axis=2)
+            whole[:, : inside.shape[1], : inside.shape[2]] = inside
+            self.masks = whole
+        return self._source
+
+    @masks.setter
+    def masks(self, bitmaps: np.ndarray) -> None:
+        self._source, self._waiting = bitmaps, False
+        self._rows, self._columns = map(np.arange, bitmaps.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int | np.ndarray) -> 'LazyMasks':
+        source = self._source[index].reshape(-1, *self._source.shape[1:])
+        return self._made(source, self._rows, self._columns, self.height, self.width)
+
+    def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest'):
+        """Scale as far as `scale` allows, keeping the ratio of the sides."""
+        width, height = rescale_size((self.width, self.height), scale)
+        return self.resize((height, width), interpolation)
+
+    def resize(self, out_shape: tuple[int, int], interpolation: str = 'nearest') -> BitmapMasks:
+        """Scale to (height, width)."""
+        if interpolation != 'nearest':
+            return super().resize(out_shape, interpolation)
+        rows, columns = self._places()
+        rows = rows[_nearest(len(rows), out_shape[0])]
+        columns = columns[_nearest(len(columns), out_shape[1])]
+        made = self._made(self._source, rows, columns, *out_shape)
+        if len(rows) * len(columns) < self._source[:1].size:
+            _ = made.masks  # from here on there is less to keep, and to send to another process
+        return made
+
+    def flip(self, flip_direction: str = 'horizontal') -> 'LazyMasks':
+        """Mirror left and right ('horizontal'), up and down ('vertical'), or both ('diagonal')."""
+        assert flip_direction in ('horizontal', 'vertical', 'diagonal')
+        rows, columns = self._places()
+        if flip_direction != 'horizontal':
+            rows = rows[::-1]
+        if flip_direction != 'vertical':
+            columns = columns[::-1]
+        return self._made(self._source, rows, columns, self.height, self.width)
+
+    def crop(self, bbox: np.ndarray) -> 'LazyMasks':
+        """Cut out the box [x1, y1, x2, y2] of integers, clipped to the image."""
+        x1, x2 = np.clip(bbox[0::2], 0, self.width)
+        y1, y2 = np.clip(bbox[1::2], 0, self.height)
+        rows, columns = self._places()
+        rows, columns = rows[y1 : max(y2, y1 + 1)], columns[x1 : max(x2, x1 + 1)]
+        top, left = rows.min(), columns.min()
+        source = self._source[:, top : rows.max() + 1, left : columns.max() + 1]
+        return self._made(source, rows - top, columns - left, len(rows), len(columns))
+
+    def pad(self, out_shape: tuple[int, int], pad_val: int = 0) -> BitmapMasks:
+        """Grow to (height, width) at the bottom and on the right."""
+        if pad_val or out_shape[0] < self.height or out_shape[1] < self.width:
+            return super().pad(out_shape, pad_val)
+        return self._made(self._source, self._rows, self._columns, *out_shape)
+
+    def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
+        """Boxes around the pixels, zeros where there are none."""
+        rows, columns = _used(self._rows), _used(self._columns)
+        left, right = _ends(self._source[:, rows].any(axis=1)[:, self._columns])
+        top, bottom = _ends(self._source[:, :, columns].any(axis=2)[:, self._rows])
+        boxes = np.stack([left, top, right, bottom], axis=-1).astype(np.float32)
+        return HorizontalBoxes(boxes).convert_to(dst_type)
+
+    def crop_and_resize(
+        self,
+        bboxes: np.ndarray | Tensor,
+        out_shape: tuple[int, int],
+        inds: np.ndarray | Tensor,
+        device: str | torch.device = 'cpu',
+        interpolation: str = 'bilinear',
+        binarize: bool = True,
+    ) -> BitmapMasks:
+        """Targets of `out_shape`, one for each box (P, 4), of the instances `inds` (P,)."""
+        if not len(self) or not len(bboxes):
+            return super().crop_and_resize(bboxes, out_shape, inds, device, interpolation, binarize)
+        bboxes = torch.as_tensor(bboxes)
+        used, places = np.unique(torch.as_tensor(inds).cpu().numpy(), return_inverse=True)
+        # Each instance once, not once for each of its boxes, and the part that is read: memory of
+        # zeros costs nothing before it is touched. Bytes are a quarter of the way to a GPU.
+        dtype = np.float32 if torch.device(device).type == 'cpu' else np.uint8
+        bitmaps = np.zeros((len(used), self.height, self.width), dtype)
+        corners = bboxes.cpu().numpy()
+        for place, instance in enumerate(used):
+            own = corners[places == place]
+            (x1, y1), (x2, y2) = own[:, :2].min(axis=0), own[:, 2:].max(axis=0)
+            rows, columns = _range(y1, y2, len(self._rows)), _range(x1, x2, len(self._columns))
+            part = self._source[instance].take(self._rows[rows], axis=0)
+            bitmaps[place, rows, columns] = part.take(self._columns[columns], axis=1)
+        rois = torch.cat([torch.from_numpy(places)[:, None].to(bboxes), bboxes], dim=1).to(device)
+        features = torch.from_numpy(bitmaps).to(device).to(rois.dtype)[:, None]
+        targets = roi_align(features, rois, out_shape, 1.0, 0, 'avg', True).squeeze(1)
+        targets = targets >= 0.5 if binarize else targets
+        return BitmapMasks(targets.cpu().numpy(), *out_shape)
+
+    def _made(self, source, rows, columns, height, width) -> 'LazyMasks':
+        made = LazyMasks([], height, width)
+        made._source, made._rows, made._columns, made._waiting = source, rows, columns, True
+        return made
+
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of all rows and columns; padding, which has none, is carried out before."""
+        if (len(self._rows), len(self._columns)) != (self.height, self.width):
+            _ = self.masks
+        return self._rows, self._columns
+
+
+@TRANSFORMS.register_module()
+class LoadInstances(LoadAnnotations):
+    """mmdet's LoadAnnotations with `LazyMasks` for its bitmaps."""
+
+    def _load_masks(self, results: dict) -> None:
+        if not self.poly2mask:
+            super()._load_masks(results)
+            return
+        height, width = results['ori_shape']
+        masks = [self._poly2mask(mask, height, width) for mask in self._process_masks(results)]
+        results['gt_masks'] = LazyMasks(masks, height, width)
+
+
+def encode(masks: np.ndarray) -> list[dict]:
+    """COCO's run lengths of bool or uint8 masks (N, H, W), with text for `counts`.
+
+    What pycocotools' encode makes, from the columns of each mask that have a pixel.
+    """
+    return [_encode(np.asarray(mask, dtype=bool)) for mask in masks]
+
+
+def _encode(mask: np.ndarray) -> dict:
+    height, width = mask.shape
+    columns = np.flatnonzero(mask.any(axis=0))
+    first, stop = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
+    pixels = np.zeros(height * (stop - first) + 2, bool)  # one that is off before and after
+    pixels[1:-1] = mask[:, first:stop].T.ravel()
+    # Runs go down the columns, and end where a pixel differs from the one before.
+    ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + first * height
+    counts = np.diff(ends, prepend=0).tolist()
+    rest = height * width - (ends[-1] if len(ends) else 0)
+    size = [height, width]
+    encoded = rle.frPyObjects(dict(size=size, counts=counts + [int(rest)] * bool(rest)), *size)
+    return {**encoded, 'counts': encoded['counts'].decode()}
+
+
+def _nearest(source: int, target: int) -> np.ndarray:
+    """Which of `source` pixels each of `target` is, in OpenCV's nearest interpolation."""
+    places = np.arange(source, dtype=np.float32)[None]
+    return imresize(places, (target, 1), interpolation='nearest')[0].astype(np.int64)
+
+
+def _used(places: np.ndarray) -> np.ndarray | slice:
+    """The indices that occur, as a slice, which copies nothing, if there is no gap."""
+    used = np.unique(places)
+    return slice(used[0], used[-1] + 1) if used[-1] - used[0] < len(used) else used
+
+
+def _ends(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and one past the last True of each row (N, L), 0 and 0 in a row without."""
+    last = seen.shape[1] - seen[:, ::-1].argmax(axis=1)
+    return seen.argmax(axis=1), np.where(seen.any(axis=1), last, 0)
+
+
+def _range(low: float, high: float, length: int) -> slice:
+    return slice(max(int(low) - REACH, 0), min(int(high) + REACH + 1, length))
