@@ -3,7 +3,7 @@
 from lomar.datasets.channels import LoadChannels, LoadRandomResizedCropChannels
 from lomar.datasets.crops import LoadRandomResizedCrop
 from lomar.datasets.images import UnlabelledImages, check_images, list_images
-from lomar.datasets.loading import LoadRGB, UnreadableImage, read_rgb
+from lomar.datasets.loading import LoadRGB, UnreadableImage, is_readable, read_rgb
 from lomar.datasets.pixels import open_pixels, read_pixels
 from lomar.datasets.regions import LoadCropRegions, LoadNative, LoadRegions
 from lomar.datasets.sampler import InfiniteReplaySampler, ReplaySampler
@@ -21,6 +21,7 @@ __all__ = [
     'UnlabelledImages',
     'UnreadableImage',
     'check_images',
+    'is_readable',
     'list_images',
     'open_pixels',
     'read_pixels',

@@ -37,6 +37,15 @@ def read_rgb(path: str | Path) -> Image.Image:
         raise UnreadableImage(path, f'{type(error).__name__}: {error}{hint}') from error
 
 
+def is_readable(path: str | Path) -> bool:
+    """Whether `read_rgb` can read a file."""
+    try:
+        read_rgb(path)
+    except UnreadableImage:
+        return False
+    return True
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image to 8-bit RGB, upright.
 
