@@ -52,11 +52,11 @@ def flops_of(fn: Callable) -> tuple[int, object]:
 def count(cfg: Config) -> ImageFlops:
     """Model FLOPs an image of the model of a config, at `model.backbone.img_size`.
 
-    Of pretraining that is the whole loss, of a classifier all up to the logits. Of a two-stage
-    detector it is backbone, neck and RPN head, the box head on as many regions as
-    `model.train_cfg.rcnn.sampler.num`, and the mask head on `pos_fraction` of them, which is the
-    most that is sampled. Assigning targets, non-maximum suppression, RoIAlign and losses are left
-    out: they multiply no matrices.
+    Of pretraining that is the whole loss, of all regions where the pipeline cuts some; of a
+    classifier all up to the logits. Of a two-stage detector it is backbone, neck and RPN head, the
+    box head on as many regions as `model.train_cfg.rcnn.sampler.num`, and the mask head on
+    `pos_fraction` of them, which is the most that is sampled. Assigning targets, non-maximum
+    suppression, RoIAlign and losses are left out: they multiply no matrices.
 
     Raises:
         ValueError: a detector of another kind, or a model without an image size.
@@ -75,7 +75,14 @@ def count(cfg: Config) -> ImageFlops:
         images = torch.empty(IMAGES, cfg.model.backbone.get('in_channels', 3), *size)
         forward, result = flops_of(lambda: OUTPUTS.get(cfg.model.type, _loss)(model, images))
         backward, _ = flops_of(result.backward)
-    return ImageFlops(forward / IMAGES, (forward + backward) / IMAGES)
+    files = IMAGES / regions_of_file(cfg)
+    return ImageFlops(forward / files, (forward + backward) / files)
+
+
+def regions_of_file(cfg: Config) -> int:
+    """Images that the model gets of each one in the dataset: `number` where regions are cut."""
+    steps = cfg.get('train_dataloader', {}).get('dataset', {}).get('pipeline', ())
+    return next((step.number for step in steps if step.type in REGIONS), 1)
 
 
 def image_size(cfg: Config) -> tuple[int, int]:
@@ -121,4 +128,5 @@ def _regions(extractor: nn.Module, number: int) -> Tensor:
     return torch.empty(number, extractor.out_channels, *size, requires_grad=True)
 
 
+REGIONS = ('LoadRegions', 'LoadCropRegions')
 OUTPUTS = dict(ImageClassifier=_logits, FasterRCNN=_detector, MaskRCNN=_detector)
