@@ -47,13 +47,16 @@ class HOGTarget(Target):
 
     def _cut(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Patches and one pixel around them: (B, N, C, P + 2, P + 2)."""
-        pixels = self.patches.pixels(images.to(torch.promote_types(images.dtype, torch.float32)))
-        # Reflected, the two neighbours of a pixel on the border are the same: no gradient.
-        pixels = F.pad(pixels, (1, 1, 1, 1), mode='reflect')
         size = self.patches.size
-        view = pixels.unfold(2, size + 2, size).unfold(3, size + 2, size)
-        image = torch.arange(len(images), device=images.device)[:, None]
-        return view[image, :, rows, columns]
+        around = torch.arange(-1, size + 1, device=images.device)
+        # Reflected, the two neighbours of a pixel on the border are the same: no gradient.
+        down, across = (
+            last - (last - (place[..., None] * size + around).abs()).abs()
+            for place, last in ((rows, images.shape[2] - 1), (columns, images.shape[3] - 1))
+        )
+        image = torch.arange(len(images), device=images.device)[:, None, None, None]
+        patches = images[image, :, down[..., :, None], across[..., None, :]].movedim(-1, 2)
+        return self.patches.pixels(patches.to(torch.promote_types(patches.dtype, torch.float32)))
 
     def _histograms(self, patches: Tensor) -> Tensor:
         down = patches[..., 2:, 1:-1] - patches[..., :-2, 1:-1]
