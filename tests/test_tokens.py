@@ -119,7 +119,9 @@ def test_constants_are_those_of_mmpretrains_configs():
         cfg, tokenizer = published(kind), module.TOKENIZERS[kind]
         assert cfg.data_preprocessor.second_mean == [tokenizer.mean] * 3
         assert cfg.data_preprocessor.second_std == [tokenizer.std] * 3
-        assert cfg.model.target_generator.init_cfg.checkpoint == tokenizer.origin
+        # The forks of OpenMMLab keep the same files on a server of their own.
+        file = cfg.model.target_generator.init_cfg.checkpoint
+        assert file.split('/')[3:] == tokenizer.origin.split('/')[3:]
     defaults = {k: p.default for k, p in inspect.signature(BEiTViT).parameters.items()}
     encoder = published('VQKD').model.target_generator.encoder_config
     assert {**defaults, **module.VQKD_ENCODER} == {**defaults, **encoder}
