@@ -140,8 +140,10 @@ def test_damaged_and_foreign_files(tmp_path):
     beside = f'<NoDataValue>{value}</NoDataValue>'
     beside = f'<PAMDataset><PAMRasterBand band="1">{beside}</PAMRasterBand></PAMDataset>'
     (tmp_path / 'b.tif.aux.xml').write_text(beside)
-    with warnings.catch_warnings(action='ignore'), rasterio.open(tmp_path / 'b.tif') as file:
-        assert file.nodata == value != 0  # by itself, rasterio does look
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        with rasterio.open(tmp_path / 'b.tif') as file:
+            assert file.nodata == value != 0  # by itself, rasterio does look
     np.testing.assert_array_equal(read_pixels(tmp_path / 'b.tif'), scene(1))
 
 
