@@ -151,6 +151,9 @@ def test_wrong_flags(words, message):
 
 def test_the_committed_record():
     record = json.loads((ROOT / 'benchmarks/speed_cpu.json').read_text())
-    assert report.to_markdown(record['rows'], record['matrix_rates']) in (
-        ROOT / 'docs/speed.md'
-    ).read_text(encoding='utf-8')
+    text = (ROOT / 'docs/speed.md').read_text(encoding='utf-8')
+    assert report.to_markdown(record['rows'], record['matrix_rates']) in text
+    for row in json.loads((ROOT / 'benchmarks/speed_cpu_sizes.json').read_text())['rows']:
+        least, most = row['images_per_second_range']
+        line = f'| {row["size"]} | {row["images_per_second"]:.3g} | {least:.3g} to {most:.3g} |'
+        assert line in text

@@ -1,6 +1,7 @@
 """Images of 1 to 16 channels: pipelines, statistics, models, transfer, features."""
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -165,7 +166,10 @@ def test_lomar_learns_from_files(tmp_path, channels, kind):
     assert losses[0] > variance and np.mean(losses[-10:]) < 0.6 * variance
     hook = ReconstructionHook()
     runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=dataset))
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     hook.before_train(runner)
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    assert after == before  # a picture changes nothing of what is drawn in training
     assert {(image.shape, image.dtype) for image in hook.batch} == {
         ((channels, 64, 64), torch.uint16)
     }

@@ -4,6 +4,7 @@
 import argparse
 import sys
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 
 import lomar  # noqa: F401  (registers)
@@ -41,17 +42,7 @@ def main() -> None:
             parser.add_argument(flag, type=field.type, default=field.default, help=HELP[field.name])
     settings = Settings(**vars(parser.parse_args()))
     try:
-        number = settings.check()
-        patches = settings.batch_size * (settings.size // settings.patch_size) ** 2
-        print(
-            f'{number} images in {settings.images}\n'
-            f'{settings.vocabulary} tokens for patches of {settings.patch_size} px, from crops of '
-            f'{settings.size} px\n'
-            f'{settings.steps} steps of {patches} patches on {settings.device}, seed '
-            f'{settings.seed}',
-            flush=True,
-        )
-        quality, unreadable = train_tokenizer(settings)
+        quality, unreadable = train_tokenizer(settings, partial(print, flush=True))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f'tools/train_tokenizer.py: {error}')
     for path, reason in unreadable.items():

@@ -124,7 +124,8 @@ def measure(
     # Of what is free once gradients and two moments, in float32, are there as well.
     limit = memory or 0.6 * max(free_memory() - 3 * 4 * weights, 0)
     contenders, saved = {}, {}
-    for name, steps in prepared.items():
+    for name in names:
+        steps = prepared.pop(name)  # one that does not fit makes room for the next
         try:
             saved[name] = steps.shrink(limit) / len(steps.images)
         except (DoesNotFit, torch.OutOfMemoryError) as error:

@@ -92,6 +92,7 @@ class _ArrayFile:
         self.height, self.width, self.channels = self.array.shape
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """As `PixelFile.read`."""
         _check_part(self, top, left, height, width)
         with _reasons(self.path):
             return _numbers(self.array[top : top + height, left : left + width], self.dtype)
@@ -115,6 +116,7 @@ class _RasterFile:
         self.dtype = _target(np.dtype(pages[0].dtypes[0]))
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """As `PixelFile.read`."""
         _check_part(self, top, left, height, width)
         window = ((top, top + height), (left, left + width))
         with _reasons(self.path):

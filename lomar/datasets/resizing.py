@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -61,11 +62,18 @@ def resize_images(
     return summary
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Whole or not at all."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` at the end: a file is there whole or not at all."""
     part = path.with_name(f'.{path.name}.part')
-    part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    yield part
     part.replace(path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON, whole or not at all."""
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
 
 def _check(source: Path, out: Path, settings: dict) -> None:
@@ -106,9 +114,8 @@ def _resize(
     if pixels.shape[:2] == (height, width):
         _link(Path(path).resolve(), same)
         return 'kept', None
-    part = as_jpeg.with_name(f'.{as_jpeg.name}.part')
-    Image.fromarray(pixels).save(part, 'JPEG', quality=quality)
-    part.replace(as_jpeg)
+    with whole(as_jpeg) as part:
+        Image.fromarray(pixels).save(part, 'JPEG', quality=quality)
     return 'resized', None
 
 
@@ -121,6 +128,5 @@ def _link(path: Path, to: Path) -> None:
     try:
         os.link(path, to)
     except OSError:  # another disk, or one without links
-        part = to.with_name(f'.{to.name}.part')
-        shutil.copy2(path, part)
-        part.replace(to)
+        with whole(to) as part:
+            shutil.copy2(path, part)

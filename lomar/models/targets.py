@@ -31,7 +31,7 @@ class PatchFormat:
     img_size: tuple[int, int] = (224, 224)
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Undo the normalisation of images (B, C, H, W)."""
+        """Undo the normalisation of images, or parts of them, (..., C, H, W)."""
         mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         return images * std + mean
 

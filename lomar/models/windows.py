@@ -5,6 +5,7 @@ A window is given by the grid row and column of its top-left patch; `masked` is 
 is to be reconstructed. Patches in a window, and pixels in a patch, are in row-major order.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,9 @@ def sample_blocks(
     """
     draws = torch.rand(batch, number, MAX_BLOCKS, 4, generator=generator, device=device)
     area, aspect, *corner = draws.unbind(-1)
-    area = size**2 * torch.lerp(*area.new_tensor(BLOCK_AREA), area)
-    aspect = torch.lerp(*area.new_tensor(BLOCK_ASPECT).log(), aspect).exp()
+    (least, most), (flat, tall) = BLOCK_AREA, map(math.log, BLOCK_ASPECT)
+    area = size**2 * (least + (most - least) * area)
+    aspect = (flat + (tall - flat) * aspect).exp()
     inside = []
     for place, side in zip(corner, ((area * aspect).sqrt(), (area / aspect).sqrt()), strict=True):
         side = side.round().clamp(1, size)

@@ -1,7 +1,7 @@
 """Training a `PatchTokenizer` to reconstruct through its codebook (VQ-VAE, arXiv 1711.00937)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable, list_images
-from lomar.datasets.resizing import write_json
+from lomar.datasets.resizing import whole, write_json
 from lomar.models.windows import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
 
@@ -98,6 +98,16 @@ class Settings:
         if not any(map(is_readable, paths)):
             raise OSError(f'--images: none of the {len(paths)} files in {self.images} can be read')
         return len(paths)
+
+    def summary(self, images: int) -> str:
+        """What is going to be trained on how many images, in three lines."""
+        patches = self.batch_size * (self.size // self.patch_size) ** 2
+        return (
+            f'{images} images in {self.images}\n'
+            f'{self.vocabulary} tokens for patches of {self.patch_size} px, from crops of '
+            f'{self.size} px\n'
+            f'{self.steps} steps of {patches} patches on {self.device}, seed {self.seed}'
+        )
 
     def _check_out(self) -> None:
         out = Path(self.out)
@@ -209,8 +219,13 @@ def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int =
     return Quality(wrong / total, colour / total, entropy.exp().item(), used, number)
 
 
-def train_tokenizer(settings: Settings) -> tuple[Quality, dict[str, str]]:
+def train_tokenizer(
+    settings: Settings, say: Callable[[str], None] = print
+) -> tuple[Quality, dict[str, str]]:
     """Train a tokenizer and write it to `settings.out`, and its figures to a .json beside it.
+
+    Args:
+        say: told what is going to be trained, once that is checked.
 
     Returns:
         how good it is on crops drawn after the last step; unreadable images (path: reason).
@@ -220,6 +235,7 @@ def train_tokenizer(settings: Settings) -> tuple[Quality, dict[str, str]]:
         RuntimeError: too many images cannot be read.
     """
     number = settings.check()
+    say(settings.summary(number))
     crops = Crops(settings, number)
     patches = crops.patches()
     with torch.random.fork_rng(devices=[]):
@@ -238,9 +254,8 @@ def train_tokenizer(settings: Settings) -> tuple[Quality, dict[str, str]]:
         fit(tokenizer, patches, settings.steps, settings.lr, settings.seed)
         quality = measure(tokenizer, patches)
     out = Path(settings.out)
-    part = out.with_name(f'.{out.name}.part')
-    torch.save(tokenizer.checkpoint(), part)
-    part.replace(out)
+    with whole(out) as part:
+        torch.save(tokenizer.checkpoint(), part)
     asked = {name: value for name, value in asdict(settings).items() if name != 'overwrite'}
     write_json(out.with_suffix('.json'), {**asked, **asdict(quality)})
     return quality, crops.unreadable

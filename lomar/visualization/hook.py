@@ -14,6 +14,7 @@ from torch import Tensor
 from lomar.datasets import UnreadableImage, list_images
 from lomar.datasets.sampler import seed_everything
 from lomar.engine.hooks import unwrapped
+from lomar.engine.probe_hook import undisturbed
 from lomar.visualization.reconstruction import reconstruct, sheet
 
 MAX_CELL = 512  # pixels of a picture's side; larger ones are shrunk
@@ -45,7 +46,8 @@ class ReconstructionHook(Hook):
         """Read the images, so that a wrong path shows before the first step."""
         dataset = runner.train_dataloader.dataset
         root = self.images or dataset.data_root
-        self.batch = self._load(root, dataset.pipeline)
+        with undisturbed(unwrapped(runner)):  # the training's seed is none of a picture's business
+            self.batch = self._load(root, dataset.pipeline)
 
     def _load(self, root: str, pipeline: Callable) -> list[Tensor]:
         images = []

@@ -12,6 +12,7 @@ from torch import Tensor
 from lomar.datasets.channels import fit_pixels
 from lomar.datasets.loading import read_rgb
 from lomar.datasets.pixels import read_pixels
+from lomar.engine.probe_hook import undisturbed
 from lomar.models.lomar import LoMaR, as_tuple
 from lomar.models.windows import paste_patches
 
@@ -85,14 +86,11 @@ def reconstruct(
         images: (B, C, H, W), or a list where sizes differ; one with several regions is several.
         predict: False draws windows and masks alone, for which the model needs no weights.
     """
-    training = model.training
-    model.eval()
     inputs = model.data_preprocessor({'inputs': images, 'data_samples': None})['inputs']
     plain = images[0].dtype == torch.uint8
     generator = torch.Generator().manual_seed(seed)
-    rows = [_row(model, image[None], generator, plain, predict) for image in inputs]
-    model.train(training)
-    return rows
+    with undisturbed(model):
+        return [_row(model, image[None], generator, plain, predict) for image in inputs]
 
 
 def _row(
