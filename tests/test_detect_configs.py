@@ -170,13 +170,13 @@ def test_layer_groups_exactly():
     [
         (
             [3, 2],
-            dict(rpn_cls=0.693046, rpn_bbox=0.050372, cls=2.544843, bbox=0.246597, mask=0.918906),
+            dict(rpn_cls=0.692841, rpn_bbox=0.05032, cls=2.572148, bbox=0.376691, mask=0.693235),
         ),
         (
             [3, 0],
-            dict(rpn_cls=0.682234, rpn_bbox=0.042993, cls=2.53826, bbox=0.000681, mask=0.925942),
+            dict(rpn_cls=0.682283, rpn_bbox=0.043069, cls=2.570217, bbox=0.376009, mask=0.693247),
         ),
-        ([0, 0], dict(rpn_cls=0.671574, rpn_bbox=0.0, cls=2.535021, bbox=0.0, mask=0.0)),
+        ([0, 0], dict(rpn_cls=0.671518, rpn_bbox=0.0, cls=2.568427, bbox=0.0, mask=0.0)),
     ],
 )
 def test_golden_losses(objects, expected):
@@ -200,3 +200,35 @@ def test_golden_losses(objects, expected):
     _, losses = model.parse_losses(model(**data, mode='loss'))
     for name, value in expected.items():
         assert losses[f'loss_{name}'].item() == pytest.approx(value, rel=1e-3, abs=1e-6), name
+
+
+def test_heads_start_as_detectron2s():
+    """Standard deviations of detectron2's RPN, box and mask heads (projects/ViTDet, 02b5c4e2)."""
+    cfg = load('detect/mask-rcnn_vitdet-b_scratch_lsj-100e_coco.py')
+    cfg.model.backbone.update(arch=dict(embed_dim=24, depth=12, num_heads=2))
+    cfg.model.neck.in_channels = 24
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    expected = {
+        r'rpn_head\.rpn_(conv\.\d\.conv|cls|reg)': 0.01,
+        r'roi_head\.bbox_head\.shared_convs\.\d\.conv': (2 / (256 * 9)) ** 0.5,  # MSRA, fan out
+        r'roi_head\.bbox_head\.shared_fcs\.0': (256 * 7 * 7) ** -0.5,  # Caffe2's Xavier: 0.0089
+        r'roi_head\.bbox_head\.fc_cls': 0.01,
+        r'roi_head\.bbox_head\.fc_reg': 0.001,
+        r'roi_head\.mask_head\.convs\.\d\.conv': (2 / (256 * 9)) ** 0.5,
+        r'roi_head\.mask_head\.upsample': (2 / (256 * 4)) ** 0.5,
+        r'roi_head\.mask_head\.conv_logits': 0.001,
+    }
+    layers = {
+        name.removesuffix('.weight'): weight
+        for name, weight in model.named_parameters()
+        if name.endswith('.weight') and '_head' in name and weight.ndim > 1
+    }
+    for name, weight in layers.items():
+        (std,) = [value for pattern, value in expected.items() if re.fullmatch(pattern, name)]
+        # The smallest layer has 768 weights: a deviation is known to 1 / sqrt(2 * 768) = 2.6 %.
+        assert weight.std().item() == pytest.approx(std, rel=0.1), name
+        bias = model.get_submodule(name).bias
+        assert bias is None or not bias.any(), name
+    assert len(layers) == 17

@@ -6,6 +6,7 @@ Importing it takes seconds, which pretraining is spared.
 from lomar.detection.checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.files import CocoFiles, check_config, use_files
+from lomar.detection.heads import Float32MaskHead, Float32RPNHead
 from lomar.detection.masks import LazyMasks, LoadInstances, encode
 from lomar.detection.metric import CocoAP
 from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
@@ -16,6 +17,8 @@ __all__ = [
     'ChannelsDetDataPreprocessor',
     'CocoAP',
     'CocoFiles',
+    'Float32MaskHead',
+    'Float32RPNHead',
     'LazyMasks',
     'LoadInstances',
     'Report',

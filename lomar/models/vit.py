@@ -78,6 +78,11 @@ class RPEViT(BaseModule):
         _check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
+        if position == 'absolute+decomposed' and with_cls_token:
+            raise ValueError(
+                "backbone.position is 'absolute+decomposed', which has no offset for a cls token; "
+                'allowed with backbone.with_cls_token=False'
+            )
         settings = _resolve_arch(arch)
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
@@ -198,7 +203,12 @@ class RPEViT(BaseModule):
         return (self._select(x, grid),)
 
     def encode(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Run the blocks and the final norm over token sequences (N, L, D) that lie on `grid`."""
+        """Run the blocks and the final norm over token sequences (N, L, D) that lie on `grid`.
+
+        The residual stream has the type of the weights, float32 in mixed precision, whatever was
+        added to the tokens before: sums of many small terms lose most of them in 8 bits.
+        """
+        x = x.to(self.patch_embed.proj.weight.dtype)
         for block in self.blocks:
             if self.with_cp and self.training:
                 x = checkpoint(block, x, grid, use_reentrant=False)
@@ -260,7 +270,6 @@ class LoMaRViT(RPEViT):
         # The convolution of the patch embedding as one matrix product over the patches cut out.
         weight = self.patch_embed.proj.weight.permute(0, 2, 3, 1).flatten(1)
         x = F.linear(patches, weight, self.patch_embed.proj.bias)
-        # Under autocast the float32 mask token keeps the residual stream in float32, as originally.
         x = torch.where(masked[..., None], self.mask_token, x).flatten(0, 1)
         if self.with_cls_token:
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
