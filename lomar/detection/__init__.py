@@ -9,9 +9,12 @@ from lomar.detection.files import CocoFiles, check_config, use_files
 from lomar.detection.masks import LazyMasks, LoadInstances, encode
 from lomar.detection.metric import CocoAP
 from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
+from lomar.detection.resizing import AntialiasedRandomResize, AntialiasedResize
 from lomar.detection.tta import BoxTTAModel
 
 __all__ = [
+    'AntialiasedRandomResize',
+    'AntialiasedResize',
     'BoxTTAModel',
     'ChannelsDetDataPreprocessor',
     'CocoAP',
