@@ -6,8 +6,10 @@ Importing it takes seconds, which pretraining is spared.
 from lomar.detection.checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.files import CocoFiles, check_config, use_files
-from lomar.detection.masks import LazyMasks, LoadInstances, encode
+from lomar.detection.instances import LoadInstances, MixedMasks
+from lomar.detection.masks import LazyMasks, encode
 from lomar.detection.metric import CocoAP
+from lomar.detection.polygons import Polygons
 from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
 from lomar.detection.resizing import AntialiasedRandomResize, AntialiasedResize
 from lomar.detection.tta import BoxTTAModel
@@ -21,6 +23,8 @@ __all__ = [
     'CocoFiles',
     'LazyMasks',
     'LoadInstances',
+    'MixedMasks',
+    'Polygons',
     'Report',
     'check_coco',
     'check_config',
