@@ -1,4 +1,4 @@
-"""Where a detector spends its time outside the backbone, with mmdet's masks and with ours."""
+"""Where a detector spends its time outside the backbone, with mmdet's data and with ours."""
 
 import json
 import pickle
@@ -21,7 +21,8 @@ from lomar.benchmark.timing import Spread, Stopwatch
 from lomar.detection import encode
 from lomar.detection.metric import average_precision
 
-LOADERS = dict(mmdet='LoadAnnotations', lomar='LoadInstances')
+WHO = ('mmdet', 'lomar')
+MMDETS = dict(LoadInstances='LoadAnnotations', AntialiasedRandomResize='RandomResize')  # ours: its
 NEAR = 400  # of an image's proposals, as a trained RPN has them; enough for all positive samples
 Rounds = dict[str, list[dict[str, float]]]  # who -> a dict a round: part -> seconds
 
@@ -74,16 +75,17 @@ def training_step(model, data: dict, generator: torch.Generator) -> torch.Tensor
 
 def time_pipeline(cfg: Config, samples: list[dict], repeats: int) -> Rounds:
     """Seconds an image of each transform, and of its masks' way to the training process."""
-    rounds: Rounds = {who: [] for who in LOADERS}
-    pipelines = {who: _pipeline(cfg, who) for who in LOADERS}
+    rounds: Rounds = {who: [] for who in WHO}
+    pipelines = {who: _pipeline(cfg, who) for who in WHO}
     for turn in range(-1, repeats):
-        for who in list(LOADERS)[:: -1 if turn % 2 else 1]:
+        for who in WHO[:: -1 if turn % 2 else 1]:
             stopwatch = Stopwatch()
+            _watch_resize(pipelines[who], stopwatch)
             for number, sample in enumerate(map(dict, samples)):
                 np.random.seed(turn * len(samples) + number + len(samples))
                 for step in pipelines[who].transforms:
                     name = type(step).__name__
-                    name = 'LoadAnnotations' if name in LOADERS.values() else name
+                    name = MMDETS.get(name, name)
                     # A transform gives None for an image that is left without objects.
                     sample = sample and stopwatch.timed(step, name)(sample)
                 if sample:
@@ -105,11 +107,11 @@ def time_steps(cfg: Config, samples: list[dict], batch: int, repeats: int) -> tu
     backward = stopwatch.timed(torch.Tensor.backward, 'backward, all else')
     aligned = stopwatch.timed(ext_module.roi_align_backward, 'RoIAlign, backward')
     step = stopwatch.timed(training_step, 'all else')
-    batches = {who: _batch(_pipeline(cfg, who), samples, batch) for who in LOADERS}
-    rounds: Rounds = {who: [] for who in LOADERS}
+    batches = {who: _batch(_pipeline(cfg, who), samples, batch) for who in WHO}
+    rounds: Rounds = {who: [] for who in WHO}
     with mock.patch.object(ext_module, 'roi_align_backward', aligned):
         for turn in range(-1, repeats):
-            for who in list(LOADERS)[:: -1 if turn % 2 else 1]:
+            for who in WHO[:: -1 if turn % 2 else 1]:
                 torch.manual_seed(turn + 1)
                 model.zero_grad()
                 backward(step(model, pickle.loads(batches[who]), torch.Generator().manual_seed(0)))
@@ -130,10 +132,10 @@ def time_evaluation(cfg: Config, annotations: Path, images: int, repeats: int) -
     )
     truth.createIndex()
     head = MODELS.build(cfg.model.roi_head.mask_head)
-    rounds: Rounds = {who: [] for who in LOADERS}
+    rounds: Rounds = {who: [] for who in WHO}
     for turn in range(repeats):
         generator = torch.Generator().manual_seed(turn)
-        watches = {who: Stopwatch() for who in LOADERS}
+        watches = {who: Stopwatch() for who in WHO}
         entries: dict[str, list[dict]] = dict(bbox=[], segm=[])
         for image in coco['images']:
             objects = truth.imgToAnns[image['id']]
@@ -231,10 +233,17 @@ def _summary(rounds: Rounds) -> dict[str, dict[str, dict[str, float]]]:
 
 def _pipeline(cfg: Config, who: str) -> Compose:
     steps = cfg.train_dataloader.dataset.pipeline
-    loaders = set(LOADERS.values())
-    return Compose(
-        [dict(step, type=LOADERS[who]) if step['type'] in loaders else step for step in steps]
-    )
+    if who == 'mmdet':
+        steps = [dict(step, type=MMDETS.get(step['type'], step['type'])) for step in steps]
+    return Compose(steps)
+
+
+def _watch_resize(pipeline: Compose, stopwatch: Stopwatch) -> None:
+    """Count the image's part of a resize apart from that of boxes and masks."""
+    for step in pipeline.transforms:
+        if resize := getattr(step, 'resize', None):
+            method = type(resize)._resize_img.__get__(resize)
+            resize._resize_img = stopwatch.timed(method, 'RandomResize: image')
 
 
 def _batch(pipeline: Compose, samples: list[dict], size: int) -> bytes:
