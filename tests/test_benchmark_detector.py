@@ -49,11 +49,11 @@ def test_scenes_are_inside_their_images_and_boxes_near(tmp_path):
 def test_every_part_is_measured():
     result = benchmark_detector(Config.fromfile(CONFIG), images=2, repeats=1, steps=1, evaluated=1)
     json.dumps(result)
-    for table, parts in (('pipeline', 10), ('step', 21), ('evaluation', 5)):
+    for table, parts in (('pipeline', 9), ('step', 21), ('evaluation', 5)):
         assert len(result[table]) == parts
         for name, spreads in result[table].items():
             assert list(spreads) == ['mmdet', 'lomar'], name
             assert all(spread['median'] > 0 for spread in spreads.values()), name
         total = sum(spreads['lomar']['median'] for spreads in result[table].values())
         assert total == pytest.approx(2 * result[table]['sum']['lomar']['median'], abs=0.5)
-    assert to_markdown(result).count('\n|') == 10 + 21 + 5 + 2 * 3 - 1
+    assert to_markdown(result).count('\n|') == 9 + 21 + 5 + 2 * 3 - 1

@@ -65,7 +65,9 @@ def test_name_and_content_agree(name):
     side = int(said['px'] or 1024)
     assert backbone.img_size == cfg.model.data_preprocessor.pad_size_divisor == side
     steps = {step.type: step for step in loader.dataset.pipeline}
-    assert steps['AntialiasedRandomResize'].scale == steps['RandomCrop'].crop_size == (side, side)
+    jitter = steps['LargeScaleJitter']
+    assert jitter.scale == jitter.crop_size == (side, side)
+    assert jitter.ratio_range == (0.1, 2.0) and jitter.recompute_bbox
     for split in ('val', 'test'):
         tested = {step.type: step for step in cfg[f'{split}_dataloader'].dataset.pipeline}
         assert tested['AntialiasedResize'].scale == (side, side)

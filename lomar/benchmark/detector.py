@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from mmcv.ops.roi_align import ext_module
+from mmcv.transforms import RandomResize
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -18,11 +19,14 @@ from pycocotools.coco import COCO
 
 from lomar.benchmark.scenes import HEIGHT, WIDTH, detect, make_scenes, moved
 from lomar.benchmark.timing import Spread, Stopwatch
-from lomar.detection import encode
+from lomar.detection import LargeScaleJitter, encode
 from lomar.detection.metric import average_precision
 
 WHO = ('mmdet', 'lomar')
-MMDETS = dict(LoadInstances='LoadAnnotations', AntialiasedRandomResize='RandomResize')  # ours: its
+CROP = 'resize, crop: boxes and masks'
+PARTS = dict(  # names in the table, where they are not those of the transforms
+    LoadInstances='LoadAnnotations', LargeScaleJitter=CROP, RandomResize=CROP, RandomCrop=CROP
+)
 NEAR = 400  # of an image's proposals, as a trained RPN has them; enough for all positive samples
 Rounds = dict[str, list[dict[str, float]]]  # who -> a dict a round: part -> seconds
 
@@ -84,8 +88,8 @@ def time_pipeline(cfg: Config, samples: list[dict], repeats: int) -> Rounds:
             for number, sample in enumerate(map(dict, samples)):
                 np.random.seed(turn * len(samples) + number + len(samples))
                 for step in pipelines[who].transforms:
-                    name = type(step).__name__
-                    name = MMDETS.get(name, name)
+                    kind = type(step).__name__
+                    name = PARTS.get(kind, kind)
                     # A transform gives None for an image that is left without objects.
                     sample = sample and stopwatch.timed(step, name)(sample)
                 if sample:
@@ -234,16 +238,28 @@ def _summary(rounds: Rounds) -> dict[str, dict[str, dict[str, float]]]:
 def _pipeline(cfg: Config, who: str) -> Compose:
     steps = cfg.train_dataloader.dataset.pipeline
     if who == 'mmdet':
-        steps = [dict(step, type=MMDETS.get(step['type'], step['type'])) for step in steps]
+        steps = [one for step in steps for one in _mmdets(dict(step))]
     return Compose(steps)
 
 
+def _mmdets(step: dict) -> list[dict]:
+    """Transforms of mmdet that do what one of ours does."""
+    if step['type'] == 'LoadInstances':
+        return [dict(step, type='LoadAnnotations')]
+    if step['type'] != 'LargeScaleJitter':
+        return [step]
+    resize = {key: step.pop(key) for key in ('scale', 'ratio_range')}
+    return [dict(resize, type='RandomResize', keep_ratio=True), dict(step, type='RandomCrop')]
+
+
 def _watch_resize(pipeline: Compose, stopwatch: Stopwatch) -> None:
-    """Count the image's part of a resize apart from that of boxes and masks."""
+    """Count the pixels of a resize apart from boxes and masks."""
     for step in pipeline.transforms:
-        if resize := getattr(step, 'resize', None):
-            method = type(resize)._resize_img.__get__(resize)
-            resize._resize_img = stopwatch.timed(method, 'RandomResize: image')
+        if isinstance(step, (LargeScaleJitter, RandomResize)):
+            ours = isinstance(step, LargeScaleJitter)
+            owner, name = (step, '_resized_part') if ours else (step.resize, '_resize_img')
+            method = getattr(type(owner), name).__get__(owner)
+            setattr(owner, name, stopwatch.timed(method, 'resize, crop: image'))
 
 
 def _batch(pipeline: Compose, samples: list[dict], size: int) -> bytes:

@@ -11,16 +11,16 @@ from lomar.detection.masks import LazyMasks, encode
 from lomar.detection.metric import CocoAP
 from lomar.detection.polygons import Polygons
 from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
-from lomar.detection.resizing import AntialiasedRandomResize, AntialiasedResize
+from lomar.detection.resizing import AntialiasedResize, LargeScaleJitter
 from lomar.detection.tta import BoxTTAModel
 
 __all__ = [
-    'AntialiasedRandomResize',
     'AntialiasedResize',
     'BoxTTAModel',
     'ChannelsDetDataPreprocessor',
     'CocoAP',
     'CocoFiles',
+    'LargeScaleJitter',
     'LazyMasks',
     'LoadInstances',
     'MixedMasks',

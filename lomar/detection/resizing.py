@@ -2,8 +2,7 @@
 
 import numpy as np
 from mmcv.image import rescale_size
-from mmcv.transforms import RandomResize
-from mmdet.datasets.transforms import Resize
+from mmdet.datasets.transforms import RandomCrop, Resize
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.resize import FILTERS, resize_pixels
@@ -57,25 +56,57 @@ class AntialiasedResize(Resize):
 
 
 @TRANSFORMS.register_module()
-class AntialiasedRandomResize(RandomResize):
-    """mmcv's `RandomResize` by `AntialiasedResize`, to the sizes that detectron2 draws.
+class LargeScaleJitter(RandomCrop):
+    """Random resize, then random crop, of which only the pixels in the crop are computed.
 
-    mmcv's own cuts the fraction of a pixel off the drawn scale; here sides are rounded once, at
-    the end. The same random state draws the same ratio.
+    Sizes are those that detectron2 draws: mmdet's `RandomResize` cuts the fraction of a pixel off
+    the drawn scale, here sides are rounded once, at the end. The same random state draws the same
+    ratio and offset as mmdet's two transforms. Where a crop is a part of the image, its pixels
+    differ by rounding from those of the whole image resized, at most 2 of 255.
 
     Args:
-        scale: (width, height) in pixels, to be multiplied by the ratio.
+        scale: (width, height) in pixels; the image fits into as much of it as the ratio says.
         ratio_range: least and largest ratio, drawn uniformly.
-        kwargs: those of `AntialiasedResize`.
+        crop_size: (width, height) in pixels, of which a smaller image fills a part.
+        interpolation: 'bilinear', as in detectron2, or 'bicubic'.
+        kwargs: the others of mmdet's `RandomCrop`.
     """
 
-    def __init__(self, scale: tuple[int, int], ratio_range: tuple[float, float], **kwargs):
-        super().__init__(scale, ratio_range, resize_type='AntialiasedResize', **kwargs)
+    def __init__(
+        self,
+        scale: tuple[int, int],
+        ratio_range: tuple[float, float],
+        crop_size: tuple[int, int],
+        interpolation: str = 'bilinear',
+        **kwargs,
+    ):
+        super().__init__(crop_size, **kwargs)
+        self.scale, self.ratio_range = scale, ratio_range
+        self.resize = AntialiasedResize(scale, keep_ratio=True, interpolation=interpolation)
+        self.offset = 0, 0
 
-    @staticmethod
-    def _random_sample_ratio(
-        scale: tuple[int, int], ratio_range: tuple[float, float]
-    ) -> tuple[float, float]:
-        low, high = ratio_range
+    def transform(self, results: dict) -> dict | None:
+        """Change image, boxes and masks; None as mmdet's `RandomCrop`."""
+        image = results['img']
+        low, high = self.ratio_range
         ratio = np.random.random_sample() * (high - low) + low
-        return scale[0] * ratio, scale[1] * ratio
+        self.resize.scale = self.scale[0] * ratio, self.scale[1] * ratio
+        results = self.resize(dict(results, img=image[..., :0]))  # no channels: the shape counts
+        whole = results['img_shape']
+        results = super().transform(results)
+        if results is not None:
+            results['img'] = self._resized_part(image, whole, results['img_shape'])
+        return results
+
+    def _resized_part(
+        self, image: np.ndarray, whole: tuple[int, int], part: tuple[int, int]
+    ) -> np.ndarray:
+        """The `part` (height, width) at the drawn offset of the image resized to `whole`."""
+        (top, left), (height, width) = self.offset, image.shape[:2]
+        rows, columns = np.array([top, top + part[0]]), np.array([left, left + part[1]])
+        (top, bottom), (left, right) = rows * height / whole[0], columns * width / whole[1]
+        return resize_pixels(image, part, self.resize.interpolation, (left, top, right, bottom))
+
+    def _rand_offset(self, margin: tuple[int, int]) -> tuple[int, int]:
+        self.offset = super()._rand_offset(margin)
+        return self.offset
