@@ -25,7 +25,7 @@ class Polygons(PolygonMasks):
 
     def __init__(self, masks: list[list[np.ndarray]], height: int, width: int):
         rings = [np.asarray(ring, np.float64).reshape(-1, 2) for one in masks for ring in one]
-        owners = np.repeat(np.arange(len(masks)), [len(one) for one in masks])
+        owners = np.repeat(np.arange(len(masks)), np.array([len(one) for one in masks], int))
         boxes = [np.stack([ring.min(axis=0), ring.max(axis=0)]) for ring in rings]
         self._fill(len(masks), rings, owners, boxes, height, width)
 
@@ -52,7 +52,7 @@ class Polygons(PolygonMasks):
     def __getitem__(self, index: int | slice | list[int] | np.ndarray) -> 'Polygons':
         chosen = np.arange(len(self))[index].reshape(-1)
         places = [np.flatnonzero(self._owners == instance) for instance in chosen]
-        owners = np.repeat(np.arange(len(chosen)), [len(own) for own in places])
+        owners = np.repeat(np.arange(len(chosen)), np.array([len(own) for own in places], int))
         places = np.concatenate([*places, np.empty(0, np.int64)])
         rings = self._rings()
         return self._new(
