@@ -65,10 +65,12 @@ def test_name_and_content_agree(name):
     side = int(said['px'] or 1024)
     assert backbone.img_size == cfg.model.data_preprocessor.pad_size_divisor == side
     steps = {step.type: step for step in loader.dataset.pipeline}
-    assert steps['RandomResize'].scale == steps['RandomCrop'].crop_size == (side, side)
+    jitter = steps['LargeScaleJitter']
+    assert jitter.scale == jitter.crop_size == (side, side)
+    assert jitter.ratio_range == (0.1, 2.0) and jitter.recompute_bbox
     for split in ('val', 'test'):
         tested = {step.type: step for step in cfg[f'{split}_dataloader'].dataset.pipeline}
-        assert tested['Resize'].scale == (side, side)
+        assert tested['AntialiasedResize'].scale == (side, side)
         assert tested['LoadAnnotations'].with_mask == (said['kind'] == 'mask')
     assert steps['LoadInstances'].with_mask == (said['kind'] == 'mask')
     assert ('segm' in cfg.val_evaluator.metric) == (said['kind'] == 'mask')
