@@ -429,6 +429,20 @@ def on_cuda(model):
     return model
 
 
+@pytest.mark.parametrize(
+    ('task', 'name'),
+    [*(('pretrain', name) for name in gpu.PRETRAIN), ('detect', 'irpe'), ('detect', 'decomposed')],
+)
+def test_layers_compile_as_a_whole(task, name, monkeypatch):
+    """A graph that breaks in one of the contenders would make the comparison unfair."""
+    monkeypatch.setitem(ARCHS, 'tiny', dict(embed_dim=48, depth=8, num_heads=3))
+    contender = build(task, name, 'tiny', 128)
+    torch.compiler.reset()
+    for layer in contender.layers:
+        layer.compile(fullgraph=True, dynamic=False, backend='eager')
+    contender.loss(torch.randn(1, 3, 128, 128)).backward()
+
+
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
 @pytest.mark.parametrize(
     ('task', 'name'), [(task, name) for task in CONTENDERS for name in CONTENDERS[task]]
