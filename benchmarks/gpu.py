@@ -10,8 +10,10 @@ import argparse
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
+START = time.monotonic()
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 
@@ -115,7 +117,7 @@ def measure(args: argparse.Namespace) -> int:
     machine['commit'] = machine['commit'] or args.commit
     record = Record(args.json or default_record(machine))
     slices = [one for one in work(args.toy) if one.name in (args.only or [one.name])]
-    left = 60 * args.minutes - found['seconds']
+    left = 60 * args.minutes - (time.monotonic() - START)
     failed, waiting = run_slices(slices, record, machine, command, left, args.retry, say, env)
     if waiting:
         say(f'still to be run: {", ".join(waiting)}; the same command goes on with these')

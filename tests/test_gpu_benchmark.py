@@ -28,7 +28,7 @@ SCRIPTS = dict(
     crash='print("a"); raise RuntimeError("CUDA error: out of luck")',
     hang='import time; print("waiting", flush=True); time.sleep(60)',
     killed='import os; os.kill(os.getpid(), 9)',
-    unwell='import json, sys; json.dump(dict(error="1 of 2 failed"), open(sys.argv[1], "w"))',
+    unwell='import json, sys; print("why"); json.dump({"error": "1 of 2"}, open(sys.argv[1], "w"))',
     # Its result is there, and then the driver fails.
     late='import json, os, sys; json.dump(dict(value=2), open(sys.argv[1], "w")); os.abort()',
 )
@@ -63,7 +63,8 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path):
     assert errors['crash'] == 'exit code 1; last line: RuntimeError: CUDA error: out of luck'
     assert errors['hang'] == 'stopped after 1 s; last line: waiting'
     assert errors['killed'] == 'killed by SIGKILL; last line: none'
-    assert errors['unwell'] == '1 of 2 failed'
+    assert errors['unwell'] == '1 of 2'
+    assert record.find('unwell', MACHINE)['tail'] == 'why\n'
     good = record.find('good', MACHINE)
     assert good['value'] == 1 and good['commit'] == '1' and good['date'].startswith('20')
     assert 'Traceback' in record.find('crash', MACHINE)['tail']

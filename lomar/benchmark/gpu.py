@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 
 import lomar
-from lomar.benchmark.slices import TAIL, Slice, code_digest, last_line
+from lomar.benchmark.slices import Slice, code_digest
 from lomar.engine.record import provenance
 from lomar.models.vit import ARCHS
 
@@ -152,20 +152,13 @@ def run_tests(paths: list[str] | None = None) -> dict:
         return dict(error='pytest is not installed: the GPU tests did not run')
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, 'report.xml')
-        words = ['-m', 'gpu', '-q', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
+        # With names, so that the last line of the output is the test that hangs.
+        words = ['-m', 'gpu', '-v', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
         command = [sys.executable, '-m', 'pytest', *words, f'--junitxml={report}']
-        done = subprocess.run(
-            [*command, *(paths or [str(ROOT / 'tests')])],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command += paths or [str(ROOT / 'tests')]
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
         if done.returncode not in (0, 1) or not report.exists():
-            printed = done.stdout + done.stderr
-            error = f'pytest: exit code {done.returncode}; last line: {last_line(printed)}'
-            return dict(error=error, tail=printed[-TAIL:])
+            return dict(error=f'pytest ended with exit code {done.returncode}')
         return read_report(report)
 
 

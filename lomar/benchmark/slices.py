@@ -148,7 +148,8 @@ def run_slice(
         outcome = json.loads(out.read_text(encoding='utf-8')) if out.exists() else {}
         printed = log.read_bytes().decode(errors='replace')
     if outcome:  # complete, whatever happened to the process while it ended
-        return dict(status='failed' if 'error' in outcome else 'done', seconds=seconds, **outcome)
+        result = dict(status='failed' if 'error' in outcome else 'done', seconds=seconds, **outcome)
+        return result | (dict(tail=printed[-TAIL:]) if 'error' in outcome else {})
     cut = code is None and limit < one.limit
     if code is None:
         reason = f'stopped after {limit:.0f} s'
