@@ -2,10 +2,12 @@
 
 from lomar.classification.folders import LabelledImages, check_folders, read_labelled, use_folders
 from lomar.classification.metric import ClassAccuracy
+from lomar.classification.preprocessor import LabelledDataPreprocessor
 from lomar.classification.transforms import TimmRandAugment
 
 __all__ = [
     'ClassAccuracy',
+    'LabelledDataPreprocessor',
     'LabelledImages',
     'TimmRandAugment',
     'check_folders',
