@@ -14,7 +14,11 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -22,6 +26,7 @@ from lomar.models import rpe
 
 aten = torch.ops.aten
 CUDA = torch.device('cuda')
+NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
 ASKS_FOR_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 READING = {aten.index.Tensor, aten._unsafe_index.Tensor}
 INDEXING = {*READING, aten.index_put_.default, aten.index_put.default}

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 import torch
 from conftest import ROOT, TINY_ARCH
-from fake_cuda import CUDA, Watch, backward, fake_cuda, moved, watched
+from fake_cuda import CUDA, NEEDS_NUMBERS, Watch, backward, fake_cuda, moved, watched
 from mmengine.config import Config
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.logging import MessageHub
@@ -15,7 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.nn.functional import one_hot
 
 from lomar.compat.amp import BFloat16OptimWrapper
@@ -25,7 +25,6 @@ from lomar.engine.probe import knn_predict
 from lomar.engine.probe_hook import encode
 from lomar.visualization import ReconstructionHook
 
-NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
 NARROW = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=48)
 RPEVIT = dict(type='RPEViT', arch=TINY_ARCH, img_size=64, patch_size=8, out_type='featmap')
 TIMM = dict(type='TIMMBackbone', model_name='vit_tiny_patch16_224')
