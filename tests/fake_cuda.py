@@ -45,6 +45,8 @@ class Watch(TorchDispatchMode):
         arriving: whether copies to the GPU are allowed that do not block the CPU.
     """
 
+    supports_higher_order_operators = True  # FlexAttention is one
+
     def __init__(self):
         super().__init__()
         self.found: list[str] = []
@@ -78,7 +80,7 @@ class Watch(TorchDispatchMode):
 
 def _asks_for_numbers(operator, args: tuple) -> bool:
     if operator not in INDEXING:
-        return bool(ASKS_FOR_NUMBERS.intersection(operator.tags))
+        return bool(ASKS_FOR_NUMBERS.intersection(getattr(operator, 'tags', ())))
     masks = [x for x in args[1] if x is not None and x.dtype == torch.bool]
     return bool(masks) and not _fills(operator, args)
 

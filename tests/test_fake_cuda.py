@@ -23,7 +23,8 @@ from lomar.datasets.sampler import seed_everything
 from lomar.engine.hooks import StepSeedHook, ThroughputHook, UnreadableImagesHook
 from lomar.engine.probe import knn_predict
 from lomar.engine.probe_hook import encode
-from lomar.visualization import ReconstructionHook
+from lomar.models import flex
+from lomar.visualization import ReconstructionHook, reconstruct
 
 NARROW = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=48)
 RPEVIT = dict(type='RPEViT', arch=TINY_ARCH, img_size=64, patch_size=8, out_type='featmap')
@@ -94,6 +95,18 @@ def test_pretraining(windows, target, mixed):
         return dict(inputs=[uint8(3, *size) for size in MIXED] if mixed else uint8(2, 3, 64, 64))
 
     assert train(lomar(windows, target), batch) == []
+
+
+@pytest.mark.parametrize('target', ['pixels', 'patches'])  # those that can be drawn
+def test_pictures(target):
+    model = MODELS.build(lomar('sizes', target).model)
+    with (
+        fake_cuda(),
+        mock.patch('lomar.visualization.reconstruction.undisturbed', contextlib.nullcontext),
+    ):
+        row = reconstruct(moved(model), uint8(1, 3, 64, 64))[0]
+        assert {picture.device.type for picture in row.pictures.values()} == {'cpu'}
+        assert len(row.pictures) == 4
 
 
 def test_mae():
@@ -167,6 +180,23 @@ def test_detector_backbone_and_pyramid(position, with_cp):
         images = torch.zeros(1, 3, 768, 768, device=CUDA)
         assert watched(step) == []
     assert all(parameter.grad is not None for parameter in parts.parameters())
+
+
+def test_flex():
+    """FlexAttention makes its gradients from a graph, for which a fake device is not enough."""
+    settings = dict(RPEVIT, img_size=288, with_cls_token=False, flex=True)  # 36 x 36 patches
+    backbone = MODELS.build(settings).eval()
+    uncompiled = 'torch.nn.attention.flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG'
+    with (
+        fake_cuda(),
+        torch.no_grad(),
+        mock.patch('lomar.models.flex._compiled', lambda: flex._attend),
+        mock.patch(uncompiled, True),
+        mock.patch('lomar.models.flex.flex_attention', wraps=flex.flex_attention) as attended,
+    ):
+        images = torch.zeros(1, 3, 288, 288, device=CUDA)
+        assert watched(lambda: moved(backbone)(images)) == []
+        assert attended.call_count == 2 * backbone.depth
 
 
 def test_probe():
