@@ -104,6 +104,7 @@ def fake_cuda():
         mock.patch('torch.cuda.is_available', return_value=True),
         mock.patch('torch.cuda.is_bf16_supported', return_value=True),
         mock.patch('torch.cuda.is_current_stream_capturing', return_value=False),
+        mock.patch('mmengine.runner.amp.get_device', return_value='cuda'),
         mock.patch('torch.Tensor.backward', backward),
     ):
         try:
