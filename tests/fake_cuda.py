@@ -99,8 +99,8 @@ def fake_cuda():
     with (
         FakeTensorMode(),
         # Both would use a real device where there is one.
-        mock.patch('torch._subclasses.fake_tensor.init_gpu_context'),
-        mock.patch.object(FakeTensorMode, 'avoid_device_init', True),
+        mock.patch('torch._subclasses.fake_tensor.init_gpu_context', create=True),
+        mock.patch.object(FakeTensorMode, 'avoid_device_init', True, create=True),
         mock.patch('torch.cuda.is_available', return_value=True),
         mock.patch('torch.cuda.is_bf16_supported', return_value=True),
         mock.patch('torch.cuda.is_current_stream_capturing', return_value=False),

@@ -143,7 +143,7 @@ def test_classification(name, mix):
     if 'linear' in kind:
         cfg.model.backbone.frozen_stages = 2 + 2
         cfg.model.neck.input_features = 24
-        # mmpretrain's LARS reads two norms of each of its two parameters.
+        # mmpretrain's LARS reads two norms per parameter, timm's copies a number per step.
         cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.1, momentum=0.9)
     assert train(cfg, labelled) == []
 
