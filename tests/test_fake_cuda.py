@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
+from timm.optim import Lars
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
@@ -143,8 +144,8 @@ def test_classification(name, mix):
     if 'linear' in kind:
         cfg.model.backbone.frozen_stages = 2 + 2
         cfg.model.neck.input_features = 24
-        # mmpretrain's LARS reads two norms per parameter, timm's copies a number per step.
-        cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.1, momentum=0.9)
+        # mmpretrain's LARS reads two norms per parameter.
+        cfg.optim_wrapper.optimizer = dict(type=Lars, lr=0.1, momentum=0.9, always_adapt=True)
     assert train(cfg, labelled) == []
 
 
