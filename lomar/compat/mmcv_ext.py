@@ -163,8 +163,9 @@ def _focal(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tupl
     if weight.numel():
         raise missing('sigmoid_focal_loss with a weight for each class')
     belongs = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
-    sign = belongs.to(torch.promote_types(logits.dtype, torch.float32)) * 2 - 1
-    return logits * sign, sign, torch.where(belongs, alpha, 1 - alpha)
+    belongs = belongs.to(torch.promote_types(logits.dtype, torch.float32))
+    sign = 2 * belongs - 1
+    return logits * sign, sign, alpha * belongs + (1 - alpha) * (1 - belongs)
 
 
 def ms_deform_attn_forward(
