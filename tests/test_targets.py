@@ -200,6 +200,15 @@ def test_a_teacher_is_frozen():
     }
 
 
+@pytest.mark.parametrize('target', TARGET_CONFIGS.values())
+def test_targets_are_in_no_checkpoint_and_follow_the_model(target):
+    model, pixels = with_target(target), with_target(dict(type='PixelTarget'))
+    assert model.state_dict().keys() == pixels.state_dict().keys()
+    target = model.to('meta').head.target
+    assert {'normalisation.mean', 'normalisation.std'} <= dict(target.named_buffers()).keys()
+    assert all(buffer.is_meta for buffer in target.buffers())
+
+
 @pytest.mark.parametrize(
     'target', [*TARGET_CONFIGS.values(), dict(TARGET_CONFIGS['teacher'], teacher=MMPRETRAIN)]
 )

@@ -2,6 +2,9 @@
 
 mmcv-lite has no `mmcv._ext`, so `import mmcv.ops`, and with it mmdet, fails. The module put in its
 place knows every name; what it cannot compute raises an error when it is called, not before.
+
+mmdet's `FocalLoss` and mmcv's deformable attention call a compiled operator for tensors on a GPU
+only, and plain PyTorch on a CPU.
 """
 
 import sys
@@ -13,6 +16,7 @@ from types import ModuleType
 import torch
 import torchvision
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 LINEAR, GAUSSIAN = 1, 2  # mmcv's numbers for the methods of Soft-NMS; 0 is naive
 AVERAGE = 1  # mmcv's number for this pooling of RoIAlign; 0 is max
@@ -24,7 +28,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     # with a float32: they would disagree on an IoU that is the threshold.
     boxes, scores = boxes.float(), scores.float()
     threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
-    return torchvision.ops.nms(boxes + boxes.new_tensor([0, 0, offset, offset]), scores, threshold)
+    boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
+    return torchvision.ops.nms(boxes, scores, threshold)
 
 
 def softnms(
@@ -39,7 +44,8 @@ def softnms(
 ) -> Tensor:
     """Soft-NMS of boxes (N, 4) with scores (N,): the indices (K,) kept, best first.
 
-    The first K rows of `dets` (N, 5) become the boxes with their lowered scores.
+    The first K rows of `dets` (N, 5) become the boxes with their lowered scores. mmcv copies a
+    GPU's tensors to the CPU before it calls this.
     """
     boxes, scores = boxes.float(), scores.to(torch.float32, copy=True)
     kept, rest = [], torch.arange(len(boxes))
@@ -134,6 +140,87 @@ def roi_align_backward(
     )
 
 
+def sigmoid_focal_loss_forward(
+    logits: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """Fill `output` (N, C) with the focal losses of logits (N, C); target C is the background."""
+    logits, _, balance = _focal(logits, target, weight, alpha)
+    output.copy_(-balance * (-logits).sigmoid().pow(gamma) * logsigmoid(logits))
+
+
+def sigmoid_focal_loss_backward(
+    logits: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
+    """Fill `grad_input` (N, C) with the derivative of every loss by its logit."""
+    logits, sign, balance = _focal(logits, target, weight, alpha)
+    right, wrong = logits.sigmoid(), (-logits).sigmoid()
+    slope = wrong - gamma * right * logsigmoid(logits)
+    grad_input.copy_(-sign * balance * wrong.pow(gamma) * slope)
+
+
+def _focal(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, ...]:
+    """Logits of the right answer to "is it this class", their sign, and the answer's weight."""
+    if weight.numel():
+        raise missing('sigmoid_focal_loss with a weight for each class')
+    belongs = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
+    belongs = belongs.to(torch.promote_types(logits.dtype, torch.float32))
+    sign = 2 * belongs - 1
+    return logits * sign, sign, alpha * belongs + (1 - alpha) * (1 - belongs)
+
+
+def ms_deform_attn_forward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int,
+) -> Tensor:
+    """Return multi-scale deformable attention (B, Q, D) by mmcv's own version in PyTorch."""
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    return multi_scale_deformable_attn_pytorch(
+        value, spatial_shapes, sampling_locations, attention_weights
+    )
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    im2col_step: int,
+) -> None:
+    """Fill the last three tensors with the gradients of a second forward pass."""
+    inputs = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
+    with torch.enable_grad():
+        output = ms_deform_attn_forward(
+            inputs[0], spatial_shapes, level_start_index, *inputs[1:], im2col_step
+        )
+    gradients = torch.autograd.grad(output, inputs, grad_output)
+    for filled, gradient in zip(
+        (grad_value, grad_sampling_loc, grad_attn_weight), gradients, strict=True
+    ):
+        filled.copy_(gradient)
+
+
+SUPPLIED = (
+    nms,
+    softnms,
+    roi_align_forward,
+    roi_align_backward,
+    sigmoid_focal_loss_forward,
+    sigmoid_focal_loss_backward,
+    ms_deform_attn_forward,
+    ms_deform_attn_backward,
+)
+
+
 def compiler() -> str:
     """Answer mmcv's report of the environment."""
     return 'not compiled'
@@ -173,7 +260,7 @@ def apply() -> None:
     module = Operators('mmcv._ext')
     # mmengine asks the import system for this module. Without a loader the answer stays "no".
     module.__spec__ = ModuleSpec(module.__name__, loader=None)
-    for operator in (nms, softnms, roi_align_forward, roi_align_backward):
+    for operator in SUPPLIED:
         setattr(module, operator.__name__, operator)
     module.get_compiler_version = module.get_compiling_cuda_version = compiler
     sys.modules[module.__name__] = module

@@ -17,17 +17,18 @@ def knn_predict(
 
     Args:
         train: features (N, D), N >= k.
-        labels: (N,) int64 from 0.
+        labels: (N,) int64 from 0; on the CPU their largest is known without asking a GPU.
         test: features (M, D).
 
     Returns:
-        Labels (M,).
+        Labels (M,), where the features are.
     """
+    classes, labels = int(labels.max()) + 1, labels.to(train.device)
     train, test = F.normalize(train), F.normalize(test)
     predicted = []
     for part in test.split(PART):
         similarity, nearest = (part @ train.T).topk(k)
-        votes = part.new_zeros(len(part), int(labels.max()) + 1)
+        votes = part.new_zeros(len(part), classes)
         weights = ((similarity - 1) / temperature).exp()  # - 1: no overflow, the same winner
         predicted.append(votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1))
     return torch.cat(predicted)
@@ -53,7 +54,7 @@ def linear_logits(
     deviation, mean = torch.std_mean(train, dim=0, correction=0)
     deviation = deviation.clamp(min=1e-6)  # a constant feature stays zero
     train, test = (train - mean) / deviation, (test - mean) / deviation
-    classes = int(labels.max()) + 1
+    classes, labels = int(labels.max()) + 1, labels.to(train.device)
     weights = train.new_zeros(classes, train.shape[1], requires_grad=True)
     bias = train.new_zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS(

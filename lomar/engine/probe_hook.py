@@ -145,11 +145,10 @@ class ProbeHook(Hook):
         features = torch.cat(parts)
         if not features.isfinite().all():
             return dict(knn=float('nan'), linear=float('nan'))
-        labels = self.labels.to(features.device)
         train, test = features[: self.num_train], features[self.num_train :]
-        seen, true = labels[: self.num_train], labels[self.num_train :]
-        neighbours = knn_predict(train, seen, test, self.k, self.temperature)
-        linear = linear_logits(train, seen, test, self.l2).argmax(dim=1)
+        seen, true = self.labels[: self.num_train], self.labels[self.num_train :]
+        neighbours = knn_predict(train, seen, test, self.k, self.temperature).cpu()
+        linear = linear_logits(train, seen, test, self.l2).argmax(dim=1).cpu()
         return dict(knn=top1(neighbours, true), linear=top1(linear, true))
 
 

@@ -30,10 +30,27 @@ class PatchFormat:
     std: Sequence[float] = (1.0,)
     img_size: tuple[int, int] = (224, 224)
 
-    def pixels(self, images: Tensor) -> Tensor:
-        """Undo the normalisation of images, or parts of them, (..., C, H, W)."""
-        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
-        return images * std + mean
+
+class Normalisation(nn.Module):
+    """Mean and deviation of the channels, kept on the model's device and out of its checkpoints.
+
+    Args:
+        mean, std: a number for each channel, or one for all.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        for name, numbers in (('mean', mean), ('std', std)):
+            buffer = torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalise images, or parts of them, (..., C, H, W)."""
+        return (pixels - self.mean) / self.std
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Denormalise images, or parts of them, (..., C, H, W)."""
+        return images * self.std + self.mean
 
 
 class Target(nn.Module, ABC):
@@ -44,6 +61,7 @@ class Target(nn.Module, ABC):
 
     Attributes:
         dim: values that the head predicts for a patch.
+        normalisation: that of the model's images.
     """
 
     dim: int
@@ -51,6 +69,7 @@ class Target(nn.Module, ABC):
     def __init__(self, patches: PatchFormat):
         super().__init__()
         self.patches = patches
+        self.normalisation = Normalisation(patches.mean, patches.std)
 
     @abstractmethod
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

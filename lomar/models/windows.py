@@ -291,13 +291,19 @@ def map_sizes(function: Callable, images: Images, *per_image: Tensor):
     for index, image in enumerate(images):
         groups[image.shape].append(index)
     results = [
-        function(torch.stack([images[i] for i in group]), *(x[group] for x in per_image))
-        for group in groups.values()
+        function(*(_pick(x, group) for x in (images, *per_image))) for group in groups.values()
     ]
-    order = torch.tensor([index for group in groups.values() for index in group]).argsort()
+    drawn = [index for group in groups.values() for index in group]
+    order = sorted(range(len(drawn)), key=drawn.__getitem__)
     if isinstance(results[0], tuple):
-        return tuple(torch.cat(parts)[order] for parts in zip(*results, strict=True))
-    return torch.cat(results)[order]
+        return tuple(_pick(torch.cat(parts), order) for parts in zip(*results, strict=True))
+    return _pick(torch.cat(results), order)
+
+
+def _pick(items: Images, order: Sequence[int]) -> Tensor:
+    """Entries of a tensor or list, stacked. No index goes to a GPU, which would have to wait."""
+    items = items.unbind() if isinstance(items, Tensor) else items
+    return torch.stack([items[i] for i in order])
 
 
 def paste_patches(images: Tensor, patches: Tensor, windows: Tensor, patch_size: int) -> Tensor:

@@ -56,7 +56,8 @@ class HOGTarget(Target):
         )
         image = torch.arange(len(images), device=images.device)[:, None, None, None]
         patches = images[image, :, down[..., :, None], across[..., None, :]].movedim(-1, 2)
-        return self.patches.pixels(patches.to(torch.promote_types(patches.dtype, torch.float32)))
+        dtype = torch.promote_types(patches.dtype, torch.float32)
+        return self.normalisation.undo(patches.to(dtype))
 
     def _histograms(self, patches: Tensor) -> Tensor:
         down = patches[..., 2:, 1:-1] - patches[..., :-2, 1:-1]

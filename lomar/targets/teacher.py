@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lomar.checkpoints import load_file, transfer_backbone
-from lomar.models.targets import TARGETS, PatchFormat, Target
+from lomar.models.targets import TARGETS, Normalisation, PatchFormat, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
 
@@ -55,10 +55,12 @@ class TeacherTarget(Target):
             raise ValueError(f"head.target.loss is '{loss}'; allowed: {', '.join(LOSSES)}")
         if stride < 1:
             raise ValueError(f'head.target.stride is {stride}; allowed: 1 or more')
-        self.normalisation = [
-            _per_channel(key, given, own, patches.channels)
-            for key, given, own in (('mean', mean, patches.mean), ('std', std, patches.std))
-        ]
+        self.teacher_normalisation = Normalisation(
+            *(
+                _per_channel(key, given, own, patches.channels)
+                for key, given, own in (('mean', mean, patches.mean), ('std', std, patches.std))
+            )
+        )
         self.stride, self.normalise, self.loss = stride, normalise, loss
         network = MODELS.build(teacher)
         _load(network, weights)
@@ -83,8 +85,7 @@ class TeacherTarget(Target):
         """
         grid = tuple(side // self.patches.size for side in images.shape[-2:])
         size = tuple(side * self.stride for side in grid)
-        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in self.normalisation)
-        images = (self.patches.pixels(images) - mean) / std
+        images = self.teacher_normalisation(self.normalisation.undo(images))
         if images.shape[-2:] != size:
             images = F.interpolate(images, size, mode='bicubic', antialias=True)
         try:

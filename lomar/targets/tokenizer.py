@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lomar.models.precision import full_precision
-from lomar.models.targets import PatchFormat
+from lomar.models.targets import Normalisation, PatchFormat
 from lomar.models.windows import patches_at
 
 KEY = 'head.target'
@@ -104,13 +104,12 @@ class PatchTokenizer(Tokenizer):
             raise ValueError(f'tokenizer.std is {list(std)}; allowed: above 0')
         self.settings = dict(numbers, mean=list(mean), std=list(std))
         self.vocabulary = vocabulary
-        self.format = PatchFormat(patch_size, channels)  # pixels as they are in the file
         values = patch_size**2 * channels
         self.encoder = _mlp(values, hidden, code_dim)
         self.decoder = _mlp(code_dim, hidden, values)
         self.register_buffer('codebook', normalize(torch.randn(vocabulary, code_dim), dim=1))
-        for name, value in (('mean', mean), ('std', std)):
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
+        self.own_normalisation = Normalisation(mean, std)
+        self.normalisation = Normalisation([0.0], [1.0])  # of pixels as they are in the file
 
     def checkpoint(self) -> dict:
         """Plain numbers and tensors from which `from_checkpoint` makes the same tokenizer."""
@@ -154,20 +153,20 @@ class PatchTokenizer(Tokenizer):
                     f'the tokenizer has {name}={found}, the model and its {KEY}.tokenizer '
                     f'{name}={value}; allowed: the same (train one to fit: {cls.origin})'
                 )
-        tokenizer.format = patches
+        tokenizer.normalisation = Normalisation(patches.mean, patches.std)
         return tokenizer
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """As `Tokenizer.forward`, for these patches only."""
         # Mixed precision would move patches over the borders between entries.
         with full_precision(images):
-            patches = patches_at(images.float(), rows, columns, self.format.size)
+            patches = patches_at(images.float(), rows, columns, self.settings['patch_size'])
             return self.tokens(self.encode(self.normalised(patches)[0]))
 
     def normalised(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (..., P*P*C) of the model's images without mean and deviation, and these two."""
-        x = self.format.pixels(_channels_first(patches, self.format.channels))
-        x = _channels_last((x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1))
+        x = self.normalisation.undo(_channels_first(patches, self.settings['channels']))
+        x = _channels_last(self.own_normalisation(x))
         variance, mean = torch.var_mean(x, dim=-1, keepdim=True, correction=0)
         deviation = (variance + FLOOR**2).sqrt()
         return (x - mean) / deviation, mean, deviation
@@ -184,10 +183,8 @@ class PatchTokenizer(Tokenizer):
         """As `Tokenizer.picture`: the decoder's pixels, at the true patches' mean and deviation."""
         _, mean, deviation = self.normalised(patches.float())
         x = self.decoder(self.codebook[tokens]) * deviation + mean
-        x = _channels_first(x, self.format.channels)
-        x = x * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)
-        mean, std = (x.new_tensor(v).view(-1, 1, 1) for v in (self.format.mean, self.format.std))
-        return _channels_last((x - mean) / std)
+        x = self.own_normalisation.undo(_channels_first(x, self.settings['channels']))
+        return _channels_last(self.normalisation(x))
 
 
 def one_line(error: Exception) -> str:

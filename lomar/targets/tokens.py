@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from lomar.checkpoints import load_file
 from lomar.models.precision import full_precision
-from lomar.models.targets import TARGETS, PatchFormat, Target
+from lomar.models.targets import TARGETS, Normalisation, PatchFormat, Target
 from lomar.targets.frozen import Frozen
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
 
@@ -49,6 +49,7 @@ class WholeImageTokenizer(Tokenizer):
     def __init__(self, network: nn.Module, patches: PatchFormat):
         super().__init__()
         self.network, self.format = network, patches
+        self.normalisation = Normalisation(patches.mean, patches.std)
 
     @classmethod
     @abstractmethod
@@ -80,9 +81,8 @@ class WholeImageTokenizer(Tokenizer):
         """As `Tokenizer.forward`: the map of whole images, then the places in it."""
         grid = [side // self.format.size for side in images.shape[-2:]]
         size = [side * self.stride for side in grid]
-        pixels = interpolate(
-            self.format.pixels(images.float()), size, mode='bicubic', antialias=True
-        )
+        pixels = self.normalisation.undo(images.float())
+        pixels = interpolate(pixels, size, mode='bicubic', antialias=True)
         # A resized 8-bit image has no pixels beyond its range either.
         tokens = self.token_map((pixels.clamp(0, 255) - self.mean) / self.std)
         return tokens.flatten(1).gather(1, rows * grid[1] + columns)
@@ -126,6 +126,9 @@ class VQKDTokenizer(WholeImageTokenizer):
         projection = network.encoder.patch_embed.projection
         self.channels, self.stride = projection.in_channels, projection.stride[0]
         self.vocabulary = len(network.quantize.embedding.weight)
+        for module in network.modules():
+            if hasattr(module, 'drop_prob'):  # of NumPy's type, at which torch.compile stops
+                module.drop_prob = float(module.drop_prob)
         # Statistics and a flag of the training, which tokens do not depend on.
         del network.quantize.cluster_size, network.quantize.embedding.initted
 

@@ -21,7 +21,7 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]
 log_processor = dict(window_size=10)
 
 env_cfg = dict(
-    cudnn_benchmark=False,
+    cudnn_benchmark=True,  # images of a task have one size; where they do not, it is off
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
     main_process_minutes=120,  # in which others wait for it to probe or to evaluate

@@ -8,6 +8,7 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook'),
 )
 log_processor = dict(by_epoch=False)
+env_cfg = dict(cudnn_benchmark=False)  # the numbers of proposals and objects differ
 custom_hooks = [
     dict(type='StepSeedHook'),
     dict(type='ModelSummaryHook'),

@@ -6,6 +6,7 @@ model = dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
+        non_blocking=True,  # from pinned memory
         pad_size_divisor=1024,  # a square, filled with 0 after normalisation (mmdet's: 114, before)
     ),
     backbone=dict(

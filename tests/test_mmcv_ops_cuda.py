@@ -1,0 +1,164 @@
+"""What mmcv and mmdet call for tensors on a GPU only, run on the CPU against their CPU branch."""
+
+import contextlib
+import inspect
+import sys
+from unittest import mock
+
+import pytest
+import torch
+from conftest import ROOT
+from fake_cuda import CUDA, NEEDS_NUMBERS, Watch, fake_cuda
+from mmcv import ops
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
+from mmdet.models.losses import FocalLoss
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from lomar.compat import mmcv_ext
+
+pytestmark = pytest.mark.skipif(
+    not isinstance(sys.modules['mmcv._ext'], mmcv_ext.Operators), reason='mmcv is compiled here'
+)
+
+
+class OnGPU(torch.Tensor):
+    """A CPU tensor that says it is on a GPU, and whose results say so."""
+
+    is_cuda = True
+
+
+@contextlib.contextmanager
+def gpu_branch():
+    """Make mmcv and mmdet take the branch for a GPU, and count what they call."""
+    module, calls = sys.modules['mmcv._ext'], []
+
+    def spied(operator):
+        def call(*args, **kwargs):
+            calls.append(operator.__name__)
+            return operator(*args, **kwargs)
+
+        return call
+
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        enter(mock.patch('torch.cuda.is_available', return_value=True))
+        enter(mock.patch('mmcv.ops.multi_scale_deform_attn.IS_CUDA_AVAILABLE', True))
+        for operator in mmcv_ext.SUPPLIED:
+            enter(mock.patch.object(module, operator.__name__, spied(operator)))
+        yield calls
+
+
+@pytest.mark.parametrize('gamma', [0.0, 1.0, 2.0])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_focal_loss(gamma, dtype):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 6, generator=generator, dtype=dtype) * 4
+    labels = torch.randint(7, (50,), generator=generator)  # 6 is the background
+    weight = torch.rand(50, generator=generator, dtype=dtype)
+    loss = FocalLoss(gamma=gamma, alpha=0.3)
+    found, expected = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    with gpu_branch() as calls:
+        there = loss(found.as_subclass(OnGPU), labels, weight, avg_factor=7)
+        there.backward()
+    assert calls == ['sigmoid_focal_loss_forward', 'sigmoid_focal_loss_backward']
+    here = loss(expected, labels, weight, avg_factor=7)
+    here.backward()
+    # mmdet subtracts probabilities from 1, which loses digits of those near 1.
+    rtol, atol = {torch.float32: (1e-5, 1e-8), torch.float64: (1e-10, 1e-16)}[dtype]
+    torch.testing.assert_close(there.as_subclass(torch.Tensor), here, rtol=rtol, atol=0)
+    torch.testing.assert_close(found.grad, expected.grad, rtol=rtol, atol=atol)
+
+
+def test_focal_loss_of_certain_answers():
+    """Far from zero the compiled operator cuts logarithms off; here losses stay exact, finite."""
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
+    loss = ops.sigmoid_focal_loss(logits, torch.tensor([0, 2]), 2.0, 0.25, None, 'none')
+    assert loss.tolist() == [[0, 0], [0, 150]]  # (1 - alpha) * 200
+    loss.sum().backward()
+    assert logits.grad.tolist() == [[0, 0], [0, 0.75]]
+
+
+def test_focal_loss_in_half_precision_and_with_class_weights():
+    logits = torch.randn(50, 6).bfloat16()
+    labels = torch.arange(50) % 7
+    single = ops.sigmoid_focal_loss(logits.float(), labels, 2.0, 0.25, None, 'none')
+    assert ops.sigmoid_focal_loss(logits, labels, 2.0, 0.25, None, 'none').equal(single.bfloat16())
+    with pytest.raises(NotImplementedError, match=r'^sigmoid_focal_loss with a weight for each'):
+        ops.sigmoid_focal_loss(logits, labels, 2.0, 0.25, torch.ones(6).bfloat16(), 'none')
+
+
+def test_deformable_attention():
+    torch.manual_seed(0)
+    layer = MultiScaleDeformableAttention(embed_dims=16, num_heads=2, num_levels=2, num_points=3)
+    torch.nn.init.normal_(layer.sampling_offsets.weight)  # initialised to zero
+    torch.nn.init.normal_(layer.attention_weights.weight)
+    shapes = torch.tensor([[4, 5], [2, 3]])
+    places = dict(reference_points=torch.rand(2, 7, 2, 2), spatial_shapes=shapes)
+    places['level_start_index'] = torch.tensor([0, 20])
+    query, value = torch.randn(7, 2, 16), torch.randn(26, 2, 16)
+    results = []
+    for pretend in (False, True):
+        layer.zero_grad()
+        inputs = [x.clone().requires_grad_() for x in (query, value)]
+        with gpu_branch() if pretend else contextlib.nullcontext([]) as calls:
+            seen = [x.as_subclass(OnGPU) for x in inputs] if pretend else inputs
+            output = layer.eval()(seen[0], value=seen[1], **places).as_subclass(torch.Tensor)
+            output.square().sum().backward()
+        assert calls == ['ms_deform_attn_forward', 'ms_deform_attn_backward'] * pretend
+        results.append([output, *(x.grad for x in (*inputs, *layer.parameters()))])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_soft_nms_gets_its_tensors_on_the_cpu():
+    with fake_cuda(), gpu_branch() as calls, contextlib.suppress(*NEEDS_NUMBERS):
+        ops.soft_nms(torch.zeros(3, 4, device=CUDA), torch.zeros(3, device=CUDA))
+    assert calls == ['softnms']
+
+
+def test_nothing_is_copied_to_the_gpu():
+    with fake_cuda(), Watch() as watch:
+        boxes, scores = torch.zeros(3, 4, device=CUDA), torch.zeros(3, device=CUDA)
+        features, rois = torch.zeros(1, 2, 8, 8, device=CUDA), torch.zeros(3, 5, device=CUDA)
+        assert ops.roi_align(features, rois, 7, 0.25, 0, 'avg', True).is_cuda
+        gradient = torch.zeros_like(features)
+        mmcv_ext.roi_align_backward(
+            torch.zeros(3, 2, 7, 7, device=CUDA), rois, rois, rois, gradient, 7, 7, 0.25, 0, 1, True
+        )
+        logits, labels = features.view(-1, 8), torch.zeros(16, device=CUDA).long()
+        mmcv_ext.sigmoid_focal_loss_forward(logits, labels, logits[:0], logits, 2.0, 0.25)
+        mmcv_ext.sigmoid_focal_loss_backward(logits, labels, logits[:0], logits, 2.0, 0.25)
+        assert watch.found == []
+        with contextlib.suppress(*NEEDS_NUMBERS):
+            mmcv_ext.nms(boxes, scores, 0.5, offset=1)
+    assert not [line for line in watch.found if 'copy' in line]
+
+
+def types(node):
+    """Every type that a config names."""
+    if isinstance(node, dict):
+        yield from [node['type']] if isinstance(node.get('type'), str) else []
+        node = node.values()
+    if not isinstance(node, str) and hasattr(node, '__iter__'):
+        for each in node:
+            yield from types(each)
+
+
+def test_no_part_of_a_supported_detector_has_a_branch_for_gpus():
+    names = set()
+    for folder in ('detect', 'shapes'):
+        for path in (ROOT / 'mmconfigs' / folder).glob('*-rcnn_*.py'):
+            names |= set(types(Config.fromfile(path).model.to_dict())) - {'nms'}
+    init_default_scope('mmdet')
+    assert {'MaskRCNN', 'RoIAlign', 'MaxIoUAssigner', 'DeltaXYWHBBoxCoder'} <= names
+
+    def branches(name):
+        kind = getattr(ops, name, None) or MODELS.get(name) or TASK_UTILS.get(name)
+        source = inspect.getsource(sys.modules[kind.__module__])
+        return 'is_cuda' in source or 'cuda.is_available' in source
+
+    # Its branch puts an index on the GPU, for candidates that are a list.
+    assert {name for name in names if branches(name)} == {'RandomSampler'}
+    assert branches('FocalLoss')
