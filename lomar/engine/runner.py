@@ -45,6 +45,11 @@ class Runner(MMEngineRunner):
         batch = self._train_dataloader['batch_size']
         effective = self.world_size * batch * optim_wrapper._accumulative_counts
         ratio = effective / auto_scale_lr['base_batch_size']
+        schedulers = self.param_schedulers or []
+        for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+            # The lowest rate of MAE's recipe is the same for every batch.
+            if scheduler.get('eta_min_ratio'):
+                scheduler['eta_min_ratio'] /= ratio
         self.logger.info(
             f'Learning rates x {ratio:g}: the effective batch is {effective}, they are meant for '
             f'{auto_scale_lr["base_batch_size"]}'
