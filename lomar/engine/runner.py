@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
@@ -56,6 +56,25 @@ class Runner(MMEngineRunner):
         )
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio
+
+    def build_train_loop(self, loop) -> BaseLoop:
+        """mmengine's.
+
+        Raises:
+            ValueError: there are fewer images than one batch, and incomplete batches are dropped.
+        """
+        loop = super().build_train_loop(loop)
+        loader = loop.dataloader
+        share, batch = len(loader.sampler), loader.batch_sampler.batch_size
+        if loader.batch_sampler.drop_last and share < batch:
+            raise ValueError(
+                f'train_dataloader.batch_size is {batch}, and of {len(loader.dataset)} training '
+                f'images each of {self.world_size} process(es) has {share}: no batch is complete, '
+                'and train_dataloader.drop_last=True drops incomplete ones; allowed: '
+                f'train_dataloader.batch_size={share} or less ({share} x {self.world_size} '
+                f'process(es) = {share * self.world_size} images per step)'
+            )
+        return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """mmengine's, and `model_wrapper_cfg.type='FullySharded'` for several processes."""
