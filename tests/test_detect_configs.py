@@ -7,8 +7,9 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, TASK_UTILS, init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 CONFIGS = sorted(
     path.relative_to(ROOT / 'mmconfigs').as_posix()
@@ -84,7 +85,8 @@ def test_only_weights_and_positions_differ():
         ]
         for cfg in configs:
             del cfg['load_from']
-            cfg['model']['backbone'].pop('position', None)
+            for setting in ('position', 'pretrain_img_size'):
+                cfg['model']['backbone'].pop(setting, None)
             assert 'backbone.*norm*' in cfg['optim_wrapper']['paramwise_cfg'].pop('no_decay')
         assert configs[0] == configs[1] == configs[2]
 
@@ -165,18 +167,27 @@ def test_layer_groups_exactly():
     assert of['neck.levels.0.0.weight'] == (1e-4, 0.1)
 
 
+def test_the_smallest_object_has_an_anchor():
+    """As in detectron2, whose matcher has no least IoU; the smallest anchors are of 32 pixels."""
+    cfg = load('detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py')
+    assigner = TASK_UTILS.build(cfg.model.train_cfg.rpn.assigner)
+    anchors = InstanceData(priors=torch.tensor([[0.0, 0, 32, 32], [32, 0, 64, 32]]))
+    small = InstanceData(bboxes=torch.tensor([[8.0, 8, 12, 12]]), labels=torch.tensor([0]))
+    assert assigner.assign(anchors, small).gt_inds.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ('objects', 'expected'),
     [
         (
             [3, 2],
-            dict(rpn_cls=0.693046, rpn_bbox=0.050372, cls=2.544843, bbox=0.246597, mask=0.918906),
+            dict(rpn_cls=0.693492, rpn_bbox=0.1508, cls=2.576183, bbox=0.117907, mask=0.782049),
         ),
         (
             [3, 0],
-            dict(rpn_cls=0.682234, rpn_bbox=0.042993, cls=2.53826, bbox=0.000681, mask=0.925942),
+            dict(rpn_cls=0.683064, rpn_bbox=0.04293, cls=2.580784, bbox=0.000948, mask=0.879628),
         ),
-        ([0, 0], dict(rpn_cls=0.671574, rpn_bbox=0.0, cls=2.535021, bbox=0.0, mask=0.0)),
+        ([0, 0], dict(rpn_cls=0.672436, rpn_bbox=0.0, cls=2.581828, bbox=0.0, mask=0.0)),
     ],
 )
 def test_golden_losses(objects, expected):

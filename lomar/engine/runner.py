@@ -17,6 +17,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import transfer_backbone
+from lomar.checkpoints.transfer import backbone_weights
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
 
 
@@ -78,11 +79,24 @@ class Runner(MMEngineRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """mmengine's, and `model_wrapper_cfg.type='FullySharded'` for several processes."""
+        if self.distributed:
+            self._adopt_positions(model)
         if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
             return super().wrap_model(model_wrapper_cfg, model)
         if self._train_loop is not None:
             model.init_weights()  # which draws for whole tensors, in all processes the same
         return shard(model.to(get_device()))
+
+    def _adopt_positions(self, model: nn.Module) -> None:
+        """Give `pos_embed` its size in the file to load, before a wrapper lays out gradients."""
+        backbone = getattr(model, 'backbone', None)
+        if not hasattr(backbone, 'adopt_positions') or not hasattr(backbone, 'pos_embed'):
+            return
+        name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
+        if name and backbone.pretrain_img_size != backbone.img_size:
+            content = CheckpointLoader.load_checkpoint(name, 'cpu')
+            weights = content.get('state_dict', content.get('model', content))
+            backbone.adopt_positions(backbone_weights(weights).get('pos_embed'))
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # that was done before it was
