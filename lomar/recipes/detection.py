@@ -13,6 +13,13 @@ EMBEDDING = 'backbone.patch_embed.proj.weight'
 DECAYS, DEPTHS = dict(B=0.7, L=0.8, H=0.9), dict(B=12, L=24, H=32)
 
 
+def _in_order(r) -> bool:
+    """Return whether images are flipped, resized and cropped in this order."""
+    pipeline = list(r.cfg.train_dataloader.dataset.pipeline)
+    places = [pipeline.index(r.step(key)) for key in ('RandomFlip', 'ratio_range', 'crop_size')]
+    return places == sorted(places)
+
+
 BACKBONE = (
     Setting(
         'width, depth, heads',
@@ -63,34 +70,24 @@ BACKBONE = (
     ),
 )
 DATA = (
-    Setting(
-        'order of the augmentation',
-        lambda r: tuple(
-            kind
-            for one in r.cfg.train_dataloader.dataset.pipeline
-            for kind in ('Flip', 'Resize', 'Crop')
-            if one.type.endswith(kind)
-        ),
-        ('Flip', 'Resize', 'Crop'),
-        LOADER,
-    ),
+    Setting('flip, then resize, then crop', _in_order, True, LOADER),
     Setting('flip', step('RandomFlip', 'prob'), 0.5, LOADER),
     Setting('large-scale jitter', step('ratio_range', 'ratio_range'), (0.1, 2.0), LOADER),
     Setting(
         'size and crop',
-        lambda r: (*r.step('ratio_range').scale, *r.step('RandomCrop').crop_size),
+        lambda r: (*r.step('ratio_range').scale, *r.step('crop_size').crop_size),
         (1024,) * 4,
         LOADER,
     ),
     Setting(
         'deviation that white noise keeps at ratio 0.1',
         measure.noise_after_jitter,
-        8.0,
+        5.1,
         'detectron2/data/transforms/transform.py (Pillow)',
         'OpenCV shrinks without antialiasing',
-        tolerance=0.2,
+        tolerance=0.05,
     ),
-    Setting('boxes from the cropped masks', step('RandomCrop', 'recompute_bbox'), True, LOADER),
+    Setting('boxes from the cropped masks', step('crop_size', 'recompute_bbox'), True, LOADER),
     Setting(
         'masks up to the targets',
         measure.mask_format,

@@ -57,7 +57,10 @@ class Resolved:
     def step(self, key: str, split: str = 'train') -> ConfigDict:
         """Return the first step of a pipeline whose type or one of whose keys is `key`."""
         pipeline = self.cfg[f'{split}_dataloader'].dataset.pipeline
-        return next(step for step in pipeline if step.type == key or key in step)
+        for step in pipeline:
+            if step.type == key or key in step:
+                return step
+        raise KeyError(f"{self.cfg.filename}: no step of the {split} pipeline is or has '{key}'")
 
     def spared(self) -> tuple[str, ...]:
         """Return the kinds of parameters without weight decay."""
