@@ -268,6 +268,10 @@ def test_wrong_settings_name_the_key():
         (dict(global_blocks=[1]), r'global_blocks is \[1\]; .* only with backbone\.window_size'),
         (dict(window_size=4, global_blocks=[3]), r'global_blocks is \[3\]; allowed: 0 to 2'),
         (dict(frozen_stages=6), r'frozen_stages is 6; allowed: 0 to 5'),
+        (
+            dict(pretrain_img_size=64),
+            r'pretrain_img_size is 64, and iRPE has no size; allowed with',
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             backbone(**settings)

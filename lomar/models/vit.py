@@ -84,6 +84,11 @@ class RPEViT(LearnedPositions, BaseModule):
         _check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
+        if position == 'irpe' and pretrain_img_size is not None:
+            raise ValueError(
+                f'backbone.pretrain_img_size is {pretrain_img_size}, and iRPE has no size; allowed '
+                "with backbone.position='absolute' or 'absolute+decomposed'"
+            )
         settings = _resolve_arch(arch)
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
