@@ -1,4 +1,4 @@
-# make install | demo | test | lint | compare. See README.md.
+# make install | demo | test | lint | compare | gpu. See README.md.
 PYTHON ?= python3
 STACK ?= openmmlab
 VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
@@ -6,9 +6,10 @@ WORK_DIR ?= work_dirs/demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(STACK)
 OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
+GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
 
-.PHONY: install demo test lint compare clean
+.PHONY: install demo test lint compare gpu clean
 
 install: $(STAMP)
 
@@ -39,6 +40,13 @@ compare: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Nothing is installed for it: it runs in the virtual environment if there is one, else with
+# PYTHON, where lomar's packages may also come from PYTHONPATH. PYTHON=... goes before both.
+GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
+gpu: export PYTHONPATH := $(GIVEN_PYTHONPATH)
+gpu:
+	$(GPU_PYTHON) benchmarks/gpu.py --minutes $(or $(MINUTES),9)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import InterpolationMode, center_crop, resize
+from torchvision.transforms.v2.functional import center_crop
 
 from lomar.checkpoints import load_file, transfer_backbone
 from lomar.checkpoints.architecture import backbone_settings
 from lomar.checkpoints.transfer import backbone_weights
 from lomar.datasets.loading import read_rgb, to_rgb
 from lomar.datasets.pixels import read_pixels
+from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
@@ -197,5 +198,6 @@ class Encoder:
         elif size != sides:
             scale = max(size[0] / sides[0], size[1] / sides[1])
             covering = [max(s, round(side * scale)) for s, side in zip(size, sides, strict=True)]
-            image = resize(image, covering, InterpolationMode.BICUBIC, antialias=True)
+            pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
+            image = torch.from_numpy(pixels).permute(2, 0, 1)
         return center_crop(image, list(size))

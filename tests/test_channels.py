@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 import lomar
 from lomar.checkpoints import TransferError, transfer_backbone
-from lomar.datasets.channels import resize_pixels
+from lomar.datasets.resize import resize_pixels
 from lomar.datasets.statistics import channel_statistics
 from lomar.models import RPEViT
 from lomar.visualization import ReconstructionHook, reconstruct
@@ -49,8 +49,9 @@ def test_crops_are_those_of_rgb(tmp_path):
             mine, meta = crop_of(tmp_path / name, 'LoadRandomResizedCropChannels', 3, seed=seed)
             theirs, expected = crop_of(tmp_path / name, 'LoadRandomResizedCrop', seed=seed)
             assert meta == expected and mine.dtype == torch.uint8
-            # The bound of test_loading: a step of rounding in each of two passes.
-            assert (mine.int() - theirs.int()).abs().max() <= 2
+            # A JPEG file is resized by torch there: a step of rounding in each of two passes.
+            bound = 2 if name == 'a.jpg' else 0
+            assert (mine.int() - theirs.int()).abs().max() <= bound
 
 
 @pytest.mark.parametrize('dtype', ['uint16', 'float32'])

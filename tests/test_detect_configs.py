@@ -66,10 +66,12 @@ def test_name_and_content_agree(name):
     side = int(said['px'] or 1024)
     assert backbone.img_size == cfg.model.data_preprocessor.pad_size_divisor == side
     steps = {step.type: step for step in loader.dataset.pipeline}
-    assert steps['RandomResize'].scale == steps['RandomCrop'].crop_size == (side, side)
+    jitter = steps['LargeScaleJitter']
+    assert jitter.scale == jitter.crop_size == (side, side)
+    assert jitter.ratio_range == (0.1, 2.0) and jitter.recompute_bbox
     for split in ('val', 'test'):
         tested = {step.type: step for step in cfg[f'{split}_dataloader'].dataset.pipeline}
-        assert tested['Resize'].scale == (side, side)
+        assert tested['AntialiasedResize'].scale == (side, side)
         assert tested['LoadAnnotations'].with_mask == (said['kind'] == 'mask')
     assert steps['LoadInstances'].with_mask == (said['kind'] == 'mask')
     assert ('segm' in cfg.val_evaluator.metric) == (said['kind'] == 'mask')
@@ -181,13 +183,13 @@ def test_the_smallest_object_has_an_anchor():
     [
         (
             [3, 2],
-            dict(rpn_cls=0.693492, rpn_bbox=0.1508, cls=2.576183, bbox=0.117907, mask=0.782049),
+            dict(rpn_cls=0.693391, rpn_bbox=0.151176, cls=2.550451, bbox=0.425093, mask=0.693156),
         ),
         (
             [3, 0],
-            dict(rpn_cls=0.683064, rpn_bbox=0.04293, cls=2.580784, bbox=0.000948, mask=0.879628),
+            dict(rpn_cls=0.682942, rpn_bbox=0.042992, cls=2.551245, bbox=0.144311, mask=0.693197),
         ),
-        ([0, 0], dict(rpn_cls=0.672436, rpn_bbox=0.0, cls=2.581828, bbox=0.0, mask=0.0)),
+        ([0, 0], dict(rpn_cls=0.672494, rpn_bbox=0.0, cls=2.545065, bbox=0.0, mask=0.0)),
     ],
 )
 def test_golden_losses(objects, expected):
@@ -211,3 +213,35 @@ def test_golden_losses(objects, expected):
     _, losses = model.parse_losses(model(**data, mode='loss'))
     for name, value in expected.items():
         assert losses[f'loss_{name}'].item() == pytest.approx(value, rel=1e-3, abs=1e-6), name
+
+
+def test_heads_start_as_detectron2s():
+    """Standard deviations of detectron2's RPN, box and mask heads (projects/ViTDet, 02b5c4e2)."""
+    cfg = load('detect/mask-rcnn_vitdet-b_scratch_lsj-100e_coco.py')
+    cfg.model.backbone.update(arch=dict(embed_dim=24, depth=12, num_heads=2))
+    cfg.model.neck.in_channels = 24
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    expected = {
+        r'rpn_head\.rpn_(conv\.\d\.conv|cls|reg)': 0.01,
+        r'roi_head\.bbox_head\.shared_convs\.\d\.conv': (2 / (256 * 9)) ** 0.5,  # MSRA, fan out
+        r'roi_head\.bbox_head\.shared_fcs\.0': (256 * 7 * 7) ** -0.5,  # Caffe2's Xavier: 0.0089
+        r'roi_head\.bbox_head\.fc_cls': 0.01,
+        r'roi_head\.bbox_head\.fc_reg': 0.001,
+        r'roi_head\.mask_head\.convs\.\d\.conv': (2 / (256 * 9)) ** 0.5,
+        r'roi_head\.mask_head\.upsample': (2 / (256 * 4)) ** 0.5,
+        r'roi_head\.mask_head\.conv_logits': 0.001,
+    }
+    layers = {
+        name.removesuffix('.weight'): weight
+        for name, weight in model.named_parameters()
+        if name.endswith('.weight') and '_head' in name and weight.ndim > 1
+    }
+    for name, weight in layers.items():
+        (std,) = [value for pattern, value in expected.items() if re.fullmatch(pattern, name)]
+        # The smallest layer has 768 weights: a deviation is known to 1 / sqrt(2 * 768) = 2.6 %.
+        assert weight.std().item() == pytest.approx(std, rel=0.1), name
+        bias = model.get_submodule(name).bias
+        assert bias is None or not bias.any(), name
+    assert len(layers) == 17

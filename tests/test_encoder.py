@@ -139,6 +139,13 @@ def test_any_kind_of_image_gives_the_same(encoder, tmp_path):
     torch.testing.assert_close(*encoder([half, white], size=24).pooled, atol=0.05, rtol=0)
 
 
+def test_images_are_resized_by_pillow(encoder):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (100, 150, 3), dtype=np.uint8))
+    small = picture.resize((48, 32), Image.BICUBIC)
+    assert torch.equal(encoder([picture], size=(32, 48)).pooled, encoder([small]).pooled)
+
+
 def test_sizes_mix_and_keep_their_order(encoder):
     images = [pixels(side, 64, seed=side, number=1)[0] for side in (64, 32, 40, 64, 32)]
     alone = [encoder([image]) for image in images]

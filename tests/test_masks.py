@@ -1,4 +1,4 @@
-"""Masks that wait, targets and run lengths: equal to mmdet's and pycocotools', bit by bit."""
+"""Lazy bitmaps, their targets and run lengths: equal to mmdet's and pycocotools', bit by bit."""
 
 import pickle
 from functools import partial

@@ -170,9 +170,7 @@ def test_training_does_not_notice(colours, tmp_path, monkeypatch):
         assert np.isnan(list(hook.scores(model).values())).all()
 
 
-@pytest.mark.slow
-def test_of_two_processes_one_probes(colours, tmp_path):
-    cfg = config(colours, tmp_path / 'work', dict(interval=1, k=5))
+def train_in_two_processes(cfg, tmp_path):
     cfg.env_cfg.dist_cfg.backend = 'gloo'
     cfg.dump(tmp_path / 'config.py')
     done = subprocess.run(
@@ -186,10 +184,83 @@ def test_of_two_processes_one_probes(colours, tmp_path):
             'PORT': '29619',
             'OMP_NUM_THREADS': '1',
             'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
+            'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
         },
     )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_probes(colours, tmp_path):
+    code, text = train_in_two_processes(
+        config(colours, tmp_path / 'work', dict(interval=1, k=5)), tmp_path
+    )
+    assert code == 0, text
+    assert re.findall(r'Epoch (\d): kNN 100\.00 %', text) == ['1', '2', '3']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('minutes', [1, 0.1])
+def test_a_long_probe_has_its_own_limit(minutes, colours, tmp_path):
+    """A probe of 12 s, where collective operations of the training may take 8."""
+    cfg = config(colours, tmp_path / 'work', dict(interval=1, k=5))
+    cfg.env_cfg.dist_cfg.timeout = 8
+    cfg.env_cfg.main_process_minutes = minutes
+    cfg.custom_imports.imports.append('slow_probe')
+    code, text = train_in_two_processes(cfg, tmp_path)
+    if minutes == 1:
+        assert code == 0, text
+    else:
+        assert code and 'ProbeHook: the processes did not all finish' in text
+        assert 'env_cfg.main_process_minutes=0.1' in text
+
+
+SLOW_METRIC = """
+import time
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from lomar.engine import Runner
+
+class Slow(BaseMetric):
+    default_prefix = 'slow'
+    def process(self, batch, samples):
+        self.results.append(1)
+    def compute_metrics(self, results):
+        time.sleep(6)
+        return dict(count=len(results))
+
+runner = Runner.__new__(Runner)
+runner._distributed, runner._launcher = True, 'pytorch'
+runner.setup_env(dict(dist_cfg=dict(backend='gloo', timeout=3)))
+metric = Slow()
+metric.process(None, None)
+print('found', metric.evaluate(2))
+"""
+
+
+@pytest.mark.slow
+def test_a_long_evaluation_has_its_own_limit(tmp_path):
+    """Metrics that take 6 s, where collective operations may take 3."""
+    (tmp_path / 'evaluate.py').write_text(SLOW_METRIC)
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
+    done = subprocess.run(
+        [*torchrun, '--master-port=29620', tmp_path / 'evaluate.py'],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r'Epoch (\d): kNN 100\.00 %', done.stdout + done.stderr) == ['1', '2', '3']
+    assert done.stdout.count("found {'slow/count': 2}") == 2
+
+
+@pytest.mark.parametrize('minutes', [0, -1, float('nan')])
+def test_limits_that_are_refused(minutes):
+    runner = Runner.__new__(Runner)
+    with pytest.raises(ValueError, match=r'main_process_minutes is .*allowed: more than 0'):
+        runner.setup_env(dict(main_process_minutes=minutes))
 
 
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure the parts of a Mask R-CNN outside the backbone, with mmdet's masks and with ours."""
+"""Measure the parts of a Mask R-CNN outside the backbone, with mmdet's data and with ours."""
 
 import argparse
 import os

@@ -84,6 +84,7 @@ def _lomar(arch: str, size: int, kind: str) -> Contender:
 
 def _mae(arch: str, size: int, fused: bool) -> Contender:
     """mmpretrain's MAE, whose attention is fused by PyTorch 2 and written out with older ones."""
+    from mmcv.cnn.bricks import DropPath
     from mmpretrain.models.utils.attention import (
         MultiheadAttention,
         scaled_dot_product_attention_pyimpl,
@@ -111,10 +112,12 @@ def _mae(arch: str, size: int, fused: bool) -> Contender:
             ),
         )
     )
-    if not fused:
-        for module in model.modules():
-            if isinstance(module, MultiheadAttention):
-                module.scaled_dot_product_attention = scaled_dot_product_attention_pyimpl
+    for module in model.modules():
+        if isinstance(module, MultiheadAttention) and not fused:
+            module.scaled_dot_product_attention = scaled_dot_product_attention_pyimpl
+        elif isinstance(module, DropPath):
+            # A NumPy number, which would break the compiled graph of each layer twice.
+            module.drop_prob = float(module.drop_prob)
     layers = [*model.backbone.layers, *model.neck.decoder_blocks]
     return Contender(model, lambda x: model.loss(x, None)['loss'], model.extract_feat, layers)
 

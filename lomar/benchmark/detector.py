@@ -1,4 +1,4 @@
-"""Where a detector spends its time outside the backbone, with mmdet's masks and with ours."""
+"""Where a detector spends its time outside the backbone, with mmdet's data and with ours."""
 
 import json
 import pickle
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from mmcv.ops.roi_align import ext_module
+from mmcv.transforms import RandomResize
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -18,10 +19,14 @@ from pycocotools.coco import COCO
 
 from lomar.benchmark.scenes import HEIGHT, WIDTH, detect, make_scenes, moved
 from lomar.benchmark.timing import Spread, Stopwatch
-from lomar.detection import encode
+from lomar.detection import LargeScaleJitter, encode
 from lomar.detection.metric import average_precision
 
-LOADERS = dict(mmdet='LoadAnnotations', lomar='LoadInstances')
+WHO = ('mmdet', 'lomar')
+CROP = 'resize, crop: boxes and masks'
+PARTS = dict(  # names in the table, where they are not those of the transforms
+    LoadInstances='LoadAnnotations', LargeScaleJitter=CROP, RandomResize=CROP, RandomCrop=CROP
+)
 NEAR = 400  # of an image's proposals, as a trained RPN has them; enough for all positive samples
 Rounds = dict[str, list[dict[str, float]]]  # who -> a dict a round: part -> seconds
 
@@ -74,16 +79,17 @@ def training_step(model, data: dict, generator: torch.Generator) -> torch.Tensor
 
 def time_pipeline(cfg: Config, samples: list[dict], repeats: int) -> Rounds:
     """Seconds an image of each transform, and of its masks' way to the training process."""
-    rounds: Rounds = {who: [] for who in LOADERS}
-    pipelines = {who: _pipeline(cfg, who) for who in LOADERS}
+    rounds: Rounds = {who: [] for who in WHO}
+    pipelines = {who: _pipeline(cfg, who) for who in WHO}
     for turn in range(-1, repeats):
-        for who in list(LOADERS)[:: -1 if turn % 2 else 1]:
+        for who in WHO[:: -1 if turn % 2 else 1]:
             stopwatch = Stopwatch()
+            _watch_resize(pipelines[who], stopwatch)
             for number, sample in enumerate(map(dict, samples)):
                 np.random.seed(turn * len(samples) + number + len(samples))
                 for step in pipelines[who].transforms:
-                    name = type(step).__name__
-                    name = 'LoadAnnotations' if name in LOADERS.values() else name
+                    kind = type(step).__name__
+                    name = PARTS.get(kind, kind)
                     # A transform gives None for an image that is left without objects.
                     sample = sample and stopwatch.timed(step, name)(sample)
                 if sample:
@@ -105,11 +111,11 @@ def time_steps(cfg: Config, samples: list[dict], batch: int, repeats: int) -> tu
     backward = stopwatch.timed(torch.Tensor.backward, 'backward, all else')
     aligned = stopwatch.timed(ext_module.roi_align_backward, 'RoIAlign, backward')
     step = stopwatch.timed(training_step, 'all else')
-    batches = {who: _batch(_pipeline(cfg, who), samples, batch) for who in LOADERS}
-    rounds: Rounds = {who: [] for who in LOADERS}
+    batches = {who: _batch(_pipeline(cfg, who), samples, batch) for who in WHO}
+    rounds: Rounds = {who: [] for who in WHO}
     with mock.patch.object(ext_module, 'roi_align_backward', aligned):
         for turn in range(-1, repeats):
-            for who in list(LOADERS)[:: -1 if turn % 2 else 1]:
+            for who in WHO[:: -1 if turn % 2 else 1]:
                 torch.manual_seed(turn + 1)
                 model.zero_grad()
                 backward(step(model, pickle.loads(batches[who]), torch.Generator().manual_seed(0)))
@@ -130,10 +136,10 @@ def time_evaluation(cfg: Config, annotations: Path, images: int, repeats: int) -
     )
     truth.createIndex()
     head = MODELS.build(cfg.model.roi_head.mask_head)
-    rounds: Rounds = {who: [] for who in LOADERS}
+    rounds: Rounds = {who: [] for who in WHO}
     for turn in range(repeats):
         generator = torch.Generator().manual_seed(turn)
-        watches = {who: Stopwatch() for who in LOADERS}
+        watches = {who: Stopwatch() for who in WHO}
         entries: dict[str, list[dict]] = dict(bbox=[], segm=[])
         for image in coco['images']:
             objects = truth.imgToAnns[image['id']]
@@ -231,10 +237,29 @@ def _summary(rounds: Rounds) -> dict[str, dict[str, dict[str, float]]]:
 
 def _pipeline(cfg: Config, who: str) -> Compose:
     steps = cfg.train_dataloader.dataset.pipeline
-    loaders = set(LOADERS.values())
-    return Compose(
-        [dict(step, type=LOADERS[who]) if step['type'] in loaders else step for step in steps]
-    )
+    if who == 'mmdet':
+        steps = [one for step in steps for one in _mmdets(dict(step))]
+    return Compose(steps)
+
+
+def _mmdets(step: dict) -> list[dict]:
+    """Transforms of mmdet that do what one of ours does."""
+    if step['type'] == 'LoadInstances':
+        return [dict(step, type='LoadAnnotations')]
+    if step['type'] != 'LargeScaleJitter':
+        return [step]
+    resize = {key: step.pop(key) for key in ('scale', 'ratio_range')}
+    return [dict(resize, type='RandomResize', keep_ratio=True), dict(step, type='RandomCrop')]
+
+
+def _watch_resize(pipeline: Compose, stopwatch: Stopwatch) -> None:
+    """Count the pixels of a resize apart from boxes and masks."""
+    for step in pipeline.transforms:
+        if isinstance(step, (LargeScaleJitter, RandomResize)):
+            ours = isinstance(step, LargeScaleJitter)
+            owner, name = (step, '_resized_part') if ours else (step.resize, '_resize_img')
+            method = getattr(type(owner), name).__get__(owner)
+            setattr(owner, name, stopwatch.timed(method, 'resize, crop: image'))
 
 
 def _batch(pipeline: Compose, samples: list[dict], size: int) -> bytes:

@@ -185,12 +185,25 @@ def benchmark_loading(
             smaller = Path(scratch, str(side))
             resize_images(source, smaller, side, workers=1)
             ways[f'{ours}, short side {side}'] = (ways[ours][0], file_list(smaller))
+        reasons = {name: reason for name, reason in NOT_RUN.items() if name not in ways}
+        if GPU in ways and (failure := _failure(*ways[GPU])):
+            reasons[GPU] = failure
+            del ways[GPU]
         speeds = time_ways(ways, repeats)
     made = dict(width=width, height=height, count=images, quality=quality, mean_bytes=round(size))
     return {
         'files': {**made, 'crop_range': RANGE, 'repeats': repeats},
-        'ways': {**_summaries(speeds), **{n: NOT_RUN[n] for n in NOT_RUN if n not in speeds}},
+        'ways': {**_summaries(speeds), **reasons},
     }
+
+
+def _failure(load: Load, paths: list[str]) -> str | None:
+    """Return why the first file cannot be loaded, None if it can: some builds lack nvJPEG."""
+    try:
+        load(paths[:1])
+    except RuntimeError as error:
+        return f'not run: {str(error).splitlines()[0]}'
+    return None
 
 
 def file_list(folder: Path) -> list[str]:

@@ -60,8 +60,10 @@ class PlainLoMaR(LoMaR):
         x = torch.where(masked.flatten(0, 1)[..., None], backbone.mask_token, x)
         x = torch.cat([backbone.cls_token.expand(len(x), -1, -1), x], dim=1)
         x = backbone.encode(x, (size,) * 2)[:, 1:]
-        everywhere = torch.cartesian_prod(*map(torch.arange, backbone.check_images(images)))
-        everywhere = everywhere.T[:, None].expand(-1, len(images), -1).to(images.device)
+        sides = (torch.arange(side, device=images.device) for side in backbone.check_images(images))
+        everywhere = torch.cartesian_prod(*sides).T[:, None].expand(-1, len(images), -1)
         target = gather(self.head.target(images, *everywhere))
         losses = self.head.target.patch_loss(self.head(x), target)
-        return {'loss': losses[masked.flatten(0, 1)].mean()}
+        # Picking the masked ones would make a GPU wait for their number.
+        masked = masked.flatten(0, 1)
+        return {'loss': (losses * masked).sum() / masked.sum()}

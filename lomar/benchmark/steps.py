@@ -17,7 +17,7 @@ from lomar.benchmark.timing import (
     share_of_products,
 )
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Setting:
         task: 'pretrain' or 'detect'.
         arch: a name in `lomar.models.vit.ARCHS`.
         size: side of the square images in pixels.
-        dtype: 'float32', or 'bfloat16' for autocast.
+        dtype: 'float32', or 'bfloat16' or 'float16' for autocast. Losses are not scaled.
         inference: features of whole images without gradients, in place of a training step.
         compiled: transformer blocks go through `torch.compile`.
     """
@@ -60,8 +60,8 @@ class Steps:
 
     def autocast(self) -> torch.autocast:
         """The setting's precision."""
-        enabled = self.setting.dtype == 'bfloat16'
-        return torch.autocast(self.images.device.type, torch.bfloat16, enabled)
+        dtype = self.setting.dtype
+        return torch.autocast(self.images.device.type, DTYPES[dtype], enabled=dtype != 'float32')
 
     def forward(self) -> torch.Tensor:
         """Loss of the batch."""
@@ -106,12 +106,14 @@ def measure(
     warmup: int = 2,
     memory: float | None = None,
     say: Callable[[str], None] = print,
+    backend: str = 'inductor',
 ) -> list[dict]:
     """Measure contenders in turns.
 
     Args:
         batch: images a step; halved for a contender until it fits.
         memory: bytes that activations may take; None for 60 % of what is free.
+        backend: of `torch.compile`, for settings that are compiled.
 
     Returns:
         One dict a contender that fits: `model`, the setting, `batch`, `images_per_second`,
@@ -134,7 +136,8 @@ def measure(
         contenders[name] = steps
         if setting.compiled:
             for layer in steps.contender.layers:
-                layer.compile()
+                # Encoder and decoder of MAE have lengths of their own: no kernels for any length.
+                layer.compile(dynamic=False, backend=backend)
     if not contenders:
         return []
     turns = {name: steps.step for name, steps in contenders.items()}
@@ -157,7 +160,7 @@ def prepare(setting: Setting, name: str, batch: int) -> Steps:
 
 def _row(name: str, steps: Steps, seconds: Spread, saved: float | None) -> dict:
     batch, flops = len(steps.images), model_flops(steps.setting, SAME_MODEL.get(name, name))
-    peak = peak_bytes(steps.step)
+    peak = peak_bytes(steps)
     return dict(
         model=name,
         **asdict(steps.setting),
@@ -172,13 +175,17 @@ def _row(name: str, steps: Steps, seconds: Spread, saved: float | None) -> dict:
     )
 
 
-def peak_bytes(step: Callable[[], None]) -> int | None:
-    """Most bytes that a step allocates on the GPU beyond those before it; None on a CPU."""
+def peak_bytes(steps: Steps) -> int | None:
+    """Return the most bytes that a step allocates on the GPU, None on a CPU.
+
+    Weights, optimizer state and the batch are there before; gradients of an earlier step are not.
+    """
     if not torch.cuda.is_available():
         return None
+    steps.optimizer.zero_grad()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    step()
+    steps.step()
     return torch.cuda.max_memory_allocated() - before
 
 

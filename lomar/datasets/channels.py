@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
-from torch.nn.functional import interpolate
 
 from lomar.datasets.crops import LoadRandomResizedCrop
 from lomar.datasets.pixels import PixelFile, open_pixels
+from lomar.datasets.resize import resize_pixels
 
 
 @TRANSFORMS.register_module()
@@ -75,20 +74,8 @@ def check_channels(file: PixelFile, path: str | Path, channels: int) -> None:
         )
 
 
-def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bicubic, antialiased: (H, W, C) uint8, uint16 or float32 to `size` = (height, width)."""
-    if pixels.shape[:2] == tuple(size):
-        return pixels
-    kept = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-    batch = torch.from_numpy(kept).permute(2, 0, 1)[None]
-    resized = interpolate(batch, size, mode='bicubic', antialias=True)[0].permute(1, 2, 0).numpy()
-    if pixels.dtype == np.uint16:
-        resized = resized.round().clip(0, np.iinfo(np.uint16).max)
-    return np.ascontiguousarray(resized, pixels.dtype)
-
-
 def fit_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of (H, W, C) in the shape of `size` = (height, width), resized to it."""
+    """Return the middle of (H, W, C) in the shape of `size` = (height, width), resized to it."""
     scale = max(want / side for want, side in zip(size, pixels.shape, strict=False))
     sides = [max(1, round(want / scale)) for want in size]
     top, left = ((side - part) // 2 for side, part in zip(pixels.shape, sides, strict=False))

@@ -6,18 +6,28 @@ Importing it takes seconds, which pretraining is spared.
 from lomar.detection.checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.files import CocoFiles, check_config, use_files
-from lomar.detection.masks import LazyMasks, LoadInstances, encode
+from lomar.detection.heads import Float32MaskHead, Float32RPNHead
+from lomar.detection.instances import LoadInstances, MixedMasks
+from lomar.detection.masks import LazyMasks, encode
 from lomar.detection.metric import CocoAP
+from lomar.detection.polygons import Polygons
 from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
+from lomar.detection.resizing import AntialiasedResize, LargeScaleJitter
 from lomar.detection.tta import BoxTTAModel
 
 __all__ = [
+    'AntialiasedResize',
     'BoxTTAModel',
     'ChannelsDetDataPreprocessor',
     'CocoAP',
     'CocoFiles',
+    'Float32MaskHead',
+    'Float32RPNHead',
+    'LargeScaleJitter',
     'LazyMasks',
     'LoadInstances',
+    'MixedMasks',
+    'Polygons',
     'Report',
     'check_coco',
     'check_config',

@@ -1,13 +1,11 @@
-"""Instance masks at the price of what is looked at: in the pipeline, in targets, in results."""
+"""Instance masks as bitmaps whose transforms are evaluated lazily; run-length encoding."""
 
 import numpy as np
 import torch
 from mmcv.image import imresize, rescale_size
 from mmcv.ops import roi_align
-from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
-from mmengine.registry import TRANSFORMS
 from pycocotools import mask as rle
 from torch import Tensor
 
@@ -15,7 +13,7 @@ REACH = 2  # pixels around a box that RoIAlign may read: one, and one for roundi
 
 
 class LazyMasks(BitmapMasks):
-    """mmdet's BitmapMasks whose flips, scalings and crops wait until pixels are asked for.
+    """mmdet's BitmapMasks whose flips, scalings and crops are evaluated lazily.
 
     All of them take whole rows and columns, so that two lists of indices hold any number of them.
     Pixels, boxes and targets equal those of BitmapMasks.
@@ -142,19 +140,6 @@ class LazyMasks(BitmapMasks):
         if (len(self._rows), len(self._columns)) != (self.height, self.width):
             _ = self.masks
         return self._rows, self._columns
-
-
-@TRANSFORMS.register_module()
-class LoadInstances(LoadAnnotations):
-    """mmdet's LoadAnnotations with `LazyMasks` for its bitmaps."""
-
-    def _load_masks(self, results: dict) -> None:
-        if not self.poly2mask:
-            super()._load_masks(results)
-            return
-        height, width = results['ori_shape']
-        masks = [self._poly2mask(mask, height, width) for mask in self._process_masks(results)]
-        results['gt_masks'] = LazyMasks(masks, height, width)
 
 
 def encode(masks: np.ndarray) -> list[dict]:

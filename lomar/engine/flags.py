@@ -57,7 +57,11 @@ def _common_parser(description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add('config', help='config file')
     add('--work-dir', help='where logs and results go (default: work_dirs/<config name>)')
-    add('--amp', action='store_true', help='mixed precision: bf16, else fp16; fp32 on a CPU')
+    add(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bf16 where the device has it, else fp16 on a GPU, float32 on a CPU',
+    )
     add('--no-pin-memory', action='store_true', help='pin_memory=False in all dataloaders')
     add('--no-persistent-workers', action='store_true', help='restart workers every epoch')
     add('--val-ann', metavar='JSON', help='evaluate on these COCO-format annotations')

@@ -49,6 +49,8 @@ def test_config(args: argparse.Namespace) -> Config:
     if not cfg.get('test_evaluator'):
         raise ValueError(f'{args.config}: there is nothing to test, it has no test_evaluator')
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.amp:  # in the type that training uses
+        cfg.test_cfg.fp16 = (cfg.get('optim_wrapper') or {}).get('dtype') or True
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.custom_hooks = []  # they are about training
@@ -61,8 +63,6 @@ def test_config(args: argparse.Namespace) -> Config:
         cfg.default_hooks.visualization.update(
             draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=show_dir
         )
-    if args.amp:
-        cfg.test_cfg.fp16 = torch.cuda.is_available()
     _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args, ('test',))
     if args.tta:

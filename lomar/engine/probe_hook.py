@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
+from lomar.compat.dist import main_process
 from lomar.datasets.labelled import FixedSizeImages, split_folder
 from lomar.engine.distributed import SHARDED, is_sharded
 from lomar.engine.hooks import unwrapped
@@ -27,7 +28,8 @@ class ProbeHook(Hook):
     Features are the mean patch tokens of whole images at the backbone's `img_size`, in float32.
     The log, `scalars.json` and the message hub get the top-1 accuracy in percent of nearest
     neighbours and of a linear classifier, and the seconds that it took. In distributed training
-    the main process does it and the others wait. Training goes on as if nothing had happened.
+    the main process does it, for which the others wait at most `env_cfg.main_process_minutes`.
+    Training goes on as if nothing had happened.
 
     Args:
         images: folder of class folders, or of `train` and `val` folders of these.
@@ -94,6 +96,7 @@ class ProbeHook(Hook):
             raise ValueError(f'ProbeHook.images: {self.folder} leaves no image to test on')
         if is_main_process():
             self._read(runner, len(classes), train, val)
+        main_process.wait('ProbeHook: reading images')
 
     def _read(self, runner, classes: int, train: list, val: list) -> None:
         start = perf_counter()
@@ -116,6 +119,7 @@ class ProbeHook(Hook):
         """Probe at the interval."""
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
             self._probe(runner)
+            main_process.wait('ProbeHook')
 
     @master_only
     def _probe(self, runner) -> None:

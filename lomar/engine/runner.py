@@ -18,7 +18,10 @@ from torch import nn
 
 from lomar.checkpoints import transfer_backbone
 from lomar.checkpoints.transfer import backbone_weights
+from lomar.compat.dist import main_process
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
+
+MAIN_PROCESS_MINUTES = 120  # for a probe of many labelled images, or an evaluation of many
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
@@ -35,6 +38,22 @@ class Runner(MMEngineRunner):
             f'Python {platform.python_version()}, torch {torch.__version__}, mmengine '
             f'{mmengine.__version__}, mmcv {mmcv.__version__}, {device}, seed {self.seed}'
         )
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """mmengine's, and `env_cfg.main_process_minutes`: the limit on waiting for that process.
+
+        Raises:
+            ValueError: no positive number of minutes.
+        """
+        minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
+        if not minutes > 0:
+            raise ValueError(
+                f'env_cfg.main_process_minutes is {minutes}; allowed: more than 0, the minutes '
+                'that processes wait for the main one to probe or to evaluate'
+            )
+        super().setup_env(env_cfg)
+        if self.distributed:
+            main_process.allow(minutes)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.

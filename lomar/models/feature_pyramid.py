@@ -49,8 +49,12 @@ class SimpleFeaturePyramid(BaseModule):
         self.extra_pool = extra_pool
 
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
-        """Make the levels from the last of the backbone's maps (B, C, H, W), finest first."""
-        levels = [level(inputs[-1]) for level in self.levels]
+        """Make the levels from the last of the backbone's maps (B, C, H, W), finest first.
+
+        Levels have the type of the weights, float32 in mixed precision too: mmdet rounds the
+        coordinates of RoIs to the levels' type, in bf16 to 4 pixels at an offset of 1000.
+        """
+        levels = [level(inputs[-1]).to(level[-1].weight.dtype) for level in self.levels]
         if self.extra_pool:
             levels.append(levels[-1][..., ::2, ::2])
         return tuple(levels)

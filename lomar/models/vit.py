@@ -89,12 +89,19 @@ class RPEViT(LearnedPositions, BaseModule):
                 f'backbone.pretrain_img_size is {pretrain_img_size}, and iRPE has no size; allowed '
                 "with backbone.position='absolute' or 'absolute+decomposed'"
             )
+        if position == 'absolute+decomposed' and with_cls_token:
+            raise ValueError(
+                "backbone.position is 'absolute+decomposed', which has no offset for a cls token; "
+                'allowed with backbone.with_cls_token=False'
+            )
         settings = _resolve_arch(arch)
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_type, self.with_cls_token = out_type, with_cls_token
         self.img_size = _as_size(img_size)
-        self.pretrain_img_size = _as_size(pretrain_img_size or img_size)
+        self.pretrain_img_size = _as_size(
+            img_size if pretrain_img_size is None else pretrain_img_size
+        )
         grid = self.grid(self.img_size, 'backbone.img_size')
         learned = self.grid(self.pretrain_img_size, 'backbone.pretrain_img_size')
 
@@ -208,7 +215,12 @@ class RPEViT(LearnedPositions, BaseModule):
         return (self._select(x, grid),)
 
     def encode(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Run the blocks and the final norm over token sequences (N, L, D) that lie on `grid`."""
+        """Run the blocks and the final norm over token sequences (N, L, D) that lie on `grid`.
+
+        The residual stream has the type of the weights, float32 in mixed precision, whatever was
+        added to the tokens before: sums of many small terms lose most of them in 8 bits.
+        """
+        x = x.to(self.patch_embed.proj.weight.dtype)
         for block in self.blocks:
             if self.with_cp and self.training:
                 x = checkpoint(block, x, grid, use_reentrant=False)
@@ -278,7 +290,6 @@ class LoMaRViT(RPEViT):
         # The convolution of the patch embedding as one matrix product over the patches cut out.
         weight = self.patch_embed.proj.weight.permute(0, 2, 3, 1).flatten(1)
         x = F.linear(patches, weight, self.patch_embed.proj.bias)
-        # Under autocast the float32 mask token keeps the residual stream in float32, as originally.
         x = torch.where(masked[..., None], self.mask_token, x).flatten(0, 1)
         if self.with_cls_token:
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)

@@ -84,7 +84,6 @@ DATA = (
         measure.noise_after_jitter,
         5.1,
         'detectron2/data/transforms/transform.py (Pillow)',
-        'OpenCV shrinks without antialiasing',
         tolerance=0.05,
     ),
     Setting('boxes from the cropped masks', step('crop_size', 'recompute_bbox'), True, LOADER),
@@ -93,7 +92,6 @@ DATA = (
         measure.mask_format,
         'polygons',
         'detectron2/data/detection_utils.py',
-        'mmdet loads bitmaps',
     ),
     Setting(
         'images without objects left out',

@@ -13,18 +13,15 @@ FAST = 'detectron2/modeling/roi_heads/fast_rcnn.py'
 MASK = 'detectron2/modeling/roi_heads/mask_head.py'
 MATCHER = 'detectron2/modeling/matcher.py'
 MSRA = (2 / (256 * 3 * 3)) ** 0.5  # Kaiming's initialization of a 3 x 3 convolution, by its output
-MMDET = "mmdet's initialization"
 
 
-def _initial(
-    name: str, head: str, layer: str, std: float, source: str, reason: str = ''
-) -> Setting:
+def _initial(name: str, head: str, layer: str, std: float, source: str) -> Setting:
     """Return a setting that compares the deviation of a layer's initial weights.
 
     The smallest layer has 768 weights, whose deviation is known to 2.6 %: three times that.
     """
     measured = measure.head_std(head, f'{layer}.weight')
-    return Setting(f'initial std: {name}', measured, std, source, reason, tolerance=0.08)
+    return Setting(f'initial std: {name}', measured, std, source, tolerance=0.08)
 
 
 def _assigner(stage: str, *keys: str):
@@ -95,7 +92,7 @@ HEADS = (
         measure.rpn_dtype,
         'float16',
         TRAIN,
-        'bfloat16 has too few digits to rank 1000 proposals: its scores are few and tie',
+        'bfloat16 has 8 significant bits, so that 1000 proposals share about 50 scores',
     ),
     Setting(
         'RoI: IoU of positive',
@@ -173,12 +170,10 @@ INITIAL = (
     _initial('RPN objectness', 'rpn_head', 'rpn_cls', 0.01, RPN),
     _initial('RPN boxes', 'rpn_head', 'rpn_reg', 0.01, RPN),
     _initial('box convolution', 'roi_head.bbox_head', 'shared_convs.0.conv', MSRA, BOX),
-    _initial(
-        'box hidden layer', 'roi_head.bbox_head', 'shared_fcs.0', (256 * 7 * 7) ** -0.5, BOX, MMDET
-    ),
+    _initial('box hidden layer', 'roi_head.bbox_head', 'shared_fcs.0', (256 * 7 * 7) ** -0.5, BOX),
     _initial('box classes', 'roi_head.bbox_head', 'fc_cls', 0.01, FAST),
     _initial('box regression', 'roi_head.bbox_head', 'fc_reg', 0.001, FAST),
     _initial('mask convolution', 'roi_head.mask_head', 'convs.0.conv', MSRA, MASK),
     _initial('mask deconvolution', 'roi_head.mask_head', 'upsample', (2 / (256 * 4)) ** 0.5, MASK),
-    _initial('mask logits', 'roi_head.mask_head', 'conv_logits', 0.001, MASK, MMDET),
+    _initial('mask logits', 'roi_head.mask_head', 'conv_logits', 0.001, MASK),
 )

@@ -1,9 +1,7 @@
 """Networks that targets are computed with, and that nothing may change."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Frozen(nn.Module):
@@ -30,8 +28,3 @@ class Frozen(nn.Module):
     def forward(self, *args, **kwargs):
         """Run the network."""
         return self.network(*args, **kwargs)
-
-
-def full_precision(images: Tensor) -> AbstractContextManager:
-    """Turn mixed precision off where `images` are; on the meta device there is none."""
-    return nullcontext() if images.is_meta else torch.autocast(images.device.type, enabled=False)

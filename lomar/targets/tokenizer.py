@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from lomar.models.precision import full_precision
 from lomar.models.targets import PatchFormat
 from lomar.models.windows import patches_at
-from lomar.targets.frozen import full_precision
 
 KEY = 'head.target'
 # Of a channel's deviation over all images. Flatter patches hold noise, which should stay small.

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from lomar.checkpoints import load_file
+from lomar.models.precision import full_precision
 from lomar.models.targets import TARGETS, PatchFormat, Target
-from lomar.targets.frozen import Frozen, full_precision
+from lomar.targets.frozen import Frozen
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
 
 FILES = 'https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt'

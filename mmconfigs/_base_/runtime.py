@@ -24,6 +24,7 @@ env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
+    main_process_minutes=120,  # in which others wait for it to probe or to evaluate
 )
 # On several GPUs; BFloat16DataParallel sends gradients as bf16.
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

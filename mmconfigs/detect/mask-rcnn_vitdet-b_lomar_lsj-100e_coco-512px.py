@@ -15,7 +15,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         pipeline=[
-            {**step, 'scale': (512, 512)} if step['type'] == 'Resize' else step
+            {**step, 'scale': (512, 512)} if step['type'] == 'AntialiasedResize' else step
             for step in _base_.val_dataloader.dataset.pipeline
         ]
     )

@@ -60,10 +60,8 @@ train_dataloader = dict(
         ann_file='data/shapes/annotations/train.json',
         data_prefix=dict(img='data/shapes/train/'),
         pipeline=[
-            dict(step, scale=(64, 64), ratio_range=(0.75, 1.5))
-            if step['type'] == 'RandomResize'
-            else dict(step, crop_size=(64, 64))
-            if step['type'] == 'RandomCrop'
+            dict(step, scale=(64, 64), ratio_range=(0.75, 1.5), crop_size=(64, 64))
+            if step['type'] == 'LargeScaleJitter'
             else step
             for step in _base_.train_dataloader.dataset.pipeline
         ],
@@ -76,7 +74,7 @@ val_dataloader = dict(
         ann_file='data/shapes/annotations/val.json',
         data_prefix=dict(img='data/shapes/val/'),
         pipeline=[
-            dict(step, scale=(64, 64)) if step['type'] == 'Resize' else step
+            dict(step, scale=(64, 64)) if step['type'] == 'AntialiasedResize' else step
             for step in _base_.val_dataloader.dataset.pipeline
         ],
     ),

@@ -13,14 +13,9 @@ train_dataloader = dict(
             dict(type='LoadInstances', with_bbox=True, with_mask=True),
             dict(type='RandomFlip', prob=0.5),
             dict(
-                type='RandomResize',
+                type='LargeScaleJitter',
                 scale=(1024, 1024),
                 ratio_range=(0.1, 2.0),
-                keep_ratio=True,
-            ),
-            dict(
-                type='RandomCrop',
-                crop_type='absolute',
                 crop_size=(1024, 1024),
                 recompute_bbox=True,
                 allow_negative_crop=True,
@@ -42,7 +37,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type='LoadRGB'),
             # The shape of an image is that before padding, to which boxes are clipped.
-            dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
+            dict(type='AntialiasedResize', scale=(1024, 1024), keep_ratio=True),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(
                 type='PackDetInputs',

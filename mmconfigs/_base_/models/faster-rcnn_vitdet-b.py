@@ -22,7 +22,7 @@ model = dict(
     ),
     neck=dict(type='SimpleFeaturePyramid', in_channels=768, out_channels=256),
     rpn_head=dict(
-        type='RPNHead',
+        type='Float32RPNHead',
         in_channels=256,
         feat_channels=256,
         num_convs=2,
@@ -51,6 +51,14 @@ model = dict(
             roi_feat_size=7,
             num_classes=80,
             norm_cfg=dict(type='LayerNorm2d', eps=1e-6),  # mmdet's: 1e-5
+            cls_predictor_cfg=dict(type='Float32Linear'),
+            reg_predictor_cfg=dict(type='Float32Linear'),
+            init_cfg=[
+                dict(type='Normal', std=0.01, override=dict(name='fc_cls')),
+                dict(type='Normal', std=0.001, override=dict(name='fc_reg')),
+                # mmdet's: Xavier with the mean of both fans
+                dict(type='Caffe2Xavier', override=dict(name='shared_fcs')),
+            ],
             bbox_coder=dict(
                 type='DeltaXYWHBBoxCoder',
                 target_means=[0.0, 0.0, 0.0, 0.0],

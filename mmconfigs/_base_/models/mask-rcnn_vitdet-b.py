@@ -11,7 +11,7 @@ model = dict(
             featmap_strides=[4, 8, 16, 32],
         ),
         mask_head=dict(
-            type='FCNMaskHead',
+            type='Float32MaskHead',
             num_convs=4,
             in_channels=256,
             conv_out_channels=256,

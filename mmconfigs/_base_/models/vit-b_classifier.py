@@ -16,7 +16,7 @@ model = dict(
         drop_path_rate=0.1,
     ),
     head=dict(
-        type='LinearClsHead',
+        type='Float32LinearClsHead',
         num_classes=1000,
         in_channels=768,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),

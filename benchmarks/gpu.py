@@ -1,0 +1,171 @@
+#!/usr/bin/env python
+"""Measure on a GPU what has goals, as far as the time goes; a second call goes on from there.
+
+Needs no network and installs nothing. Each part of the work is a process of its own, whose result
+is written at once; a failure is recorded and the rest goes on. It ends with one table against the
+goals of benchmarks/gpu_goals.yaml. Exit code: 0, or 1 if anything failed.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+START = time.monotonic()
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
+
+import torch  # noqa: E402
+
+from lomar.benchmark import goals  # noqa: E402
+from lomar.benchmark.gpu import describe_machine, work  # noqa: E402
+from lomar.benchmark.slices import (  # noqa: E402
+    Record,
+    Slice,
+    end_with_parent,
+    run_slice,
+    run_slices,
+    same,
+)
+from lomar.datasets.resizing import whole, write_json  # noqa: E402
+
+GOALS = ROOT / 'benchmarks/gpu_goals.yaml'
+MACHINE = Slice('machine', 0, 300)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--minutes', type=float, default=9, help='time for everything (default: 9)')
+    add('--device', choices=('cuda', 'cpu'), default='cuda', help='cpu: with --toy only')
+    add('--toy', action='store_true', help='all parts in small, to see that they run')
+    add('--only', nargs='+', metavar='SLICE', help='of the slices only these')
+    add('--retry', action='store_true', help='run slices that failed again')
+    add('--commit', help="of the code, where the checkout has no history (default: git's)")
+    add(
+        '--json',
+        type=Path,
+        metavar='FILE',
+        help='results, read and added to (default: benchmarks/gpu_DEVICE.json; '
+        'with --toy work_dirs/gpu_toy.json)',
+    )
+    add('--table', type=Path, metavar='FILE', help='write the table there as well')
+    add('--table-only', action='store_true', help='from the results alone, without a GPU')
+    add('--slice', help=argparse.SUPPRESS)  # what the processes are started with
+    add('--out', type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.minutes <= 0:
+        parser.error(f'--minutes is {args.minutes}; allowed: more than 0')
+    if args.device == 'cpu' and not args.toy:
+        parser.error('--device is cpu; allowed: with --toy, everything else is for a GPU')
+    known = [one.name for one in work(args.toy)]
+    if unknown := set(args.only or ()) - set(known):
+        parser.error(f'--only has {", ".join(sorted(unknown))}; allowed: {", ".join(known)}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        if args.slice:
+            run_here(args)
+        elif args.table_only:
+            record = Record(args.json or only_record())
+            newest = max(record.results, key=lambda result: result['date'], default={})
+            show(record, newest, args.table)
+        else:
+            sys.exit(measure(args))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'benchmarks/gpu.py: {error}')
+
+
+def run_here(args: argparse.Namespace) -> None:
+    """Run one slice in this process."""
+    end_with_parent()
+    if args.slice == MACHINE.name:
+        outcome = dict(machine=describe_machine(args.toy))
+    else:
+        runs = {one.name: run for one, run in work(args.toy).items()}
+        outcome = runs[args.slice]()
+    write_json(args.out, outcome)
+
+
+def measure(args: argparse.Namespace) -> int:
+    """Run the slices that are missing, show the table; returns the exit code."""
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device is cuda and there is none; allowed: --toy --device cpu')
+    paths = filter(None, (str(ROOT), os.environ.get('PYTHONPATH')))
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
+    if args.device == 'cpu':
+        env['CUDA_VISIBLE_DEVICES'] = ''
+    words = ['--toy'] if args.toy else []
+
+    def command(name: str, out: Path) -> list[str]:
+        return [sys.executable, __file__, '--slice', name, '--out', str(out), *words]
+
+    # A process of its own, too: this one must not take memory of the GPU.
+    found = run_slice(MACHINE, command, MACHINE.limit, env)
+    if found['status'] != 'done':
+        raise ValueError(f'the machine cannot be used: {found["error"]}\n{found["tail"]}')
+    machine = found['machine']
+    machine['commit'] = machine['commit'] or args.commit
+    record = Record(args.json or default_record(machine))
+    slices = [one for one in work(args.toy) if one.name in (args.only or [one.name])]
+    left = 60 * args.minutes - (time.monotonic() - START)
+    failed, waiting = run_slices(slices, record, machine, command, left, args.retry, say, env)
+    if waiting:
+        say(f'still to be run: {", ".join(waiting)}; the same command goes on with these')
+    show(record, machine, args.table)
+    return int(bool(failed))
+
+
+def show(record: Record, machine: dict, path: Path | None) -> None:
+    """Print the table of a device, code and versions, and write it to a file if there is one."""
+    results = record.of(machine)
+    if not results:
+        raise ValueError(f'{record.path} has no results of this device, code and versions')
+    others = [result for result in record.results if not same(result, machine)]
+    lines = [goals.describe(results), '']
+    lines += [f'- {r["slice"]}: {note}' for r in results for note in r.get('notes', ())]
+    lines += [f'- {r["slice"]}: {r["status"]}: {r["error"]}' for r in results if 'error' in r]
+    if others:
+        kinds = dict.fromkeys(f'{r["device"]}, code {r["code"]}' for r in others)
+        lines.append(f'- not in the table: {len(others)} results of {"; ".join(kinds)}')
+    lines += ['', goals.to_markdown(results, goals.read_goals(GOALS))]
+    text = re.sub(r'\n{3,}', '\n\n', '\n'.join(lines))
+    say(text)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as part:
+            part.write_text(text + '\n', encoding='utf-8')
+
+
+def default_record(machine: dict) -> Path:
+    """Return the path of a device's results."""
+    if machine['toy']:
+        return ROOT / 'work_dirs/gpu_toy.json'
+    name = re.sub('[^a-z0-9]+', '-', machine['device'].lower()).strip('-')
+    return ROOT / f'benchmarks/gpu_{name}.json'
+
+
+def only_record() -> Path:
+    """Return the one file with results of a device."""
+    found = sorted(ROOT.glob('benchmarks/gpu_*.json'))
+    if len(found) != 1:
+        names = ', '.join(path.name for path in found) or 'none'
+        raise ValueError(f'--table-only needs --json FILE where there is not one: found {names}')
+    return found[0]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,48 @@
+"""The antialiased resize of every pipeline: Pillow's filters for any number of channels."""
+
+import numpy as np
+from PIL import Image
+
+FILTERS = dict(bilinear=Image.BILINEAR, bicubic=Image.BICUBIC)
+TYPES = ('uint8', 'uint16', 'float32')
+
+
+def resize_pixels(
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    interpolation: str = 'bicubic',
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Return (H, W, C) pixels in the shape (height, width, C), in the same type.
+
+    8-bit pixels equal Pillow's, of RGB as of each channel alone. Others are computed in float32,
+    which uint16 is rounded from and clipped to its range.
+
+    Args:
+        pixels: (H, W, C) uint8, uint16 or float32.
+        size: (height, width).
+        interpolation: 'bilinear' or 'bicubic'; both filters widen as the image shrinks.
+        box: (left, top, right, bottom) in pixels, the part that becomes the result; the filters
+            see what is beside it. None = all.
+
+    Raises:
+        TypeError: pixels of another type.
+    """
+    if pixels.dtype not in TYPES:
+        raise TypeError(f'pixels to resize are {pixels.dtype}; allowed: {", ".join(TYPES)}')
+    whole = 0, 0, pixels.shape[1], pixels.shape[0]
+    box = whole if box is None else box
+    if tuple(box) == whole and pixels.shape[:2] == tuple(size):
+        return pixels
+    method, sides = FILTERS[interpolation], (size[1], size[0])
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return np.array(Image.fromarray(pixels).resize(sides, method, box))
+    resized = np.empty((*size, pixels.shape[2]), pixels.dtype)
+    kept = np.uint8 if pixels.dtype == np.uint8 else np.float32
+    for channel in range(pixels.shape[2]):
+        plane = np.ascontiguousarray(pixels[..., channel], kept)
+        plane = np.asarray(Image.fromarray(plane).resize(sides, method, box))
+        if pixels.dtype == np.uint16:
+            plane = plane.round().clip(0, np.iinfo(np.uint16).max)
+        resized[..., channel] = plane
+    return resized

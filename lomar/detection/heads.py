@@ -1,0 +1,40 @@
+"""mmdet's heads with predictions in float32 and detectron2's initial weights.
+
+mmdet's predictors run in bf16 or fp16 under mixed precision, and what they predict is sorted (RPN
+proposals, detections), compared with thresholds (scores, masks) and decoded into pixels.
+"""
+
+from mmdet.models import FCNMaskHead, RPNHead
+from mmengine.registry import MODELS
+from torch import nn
+
+from lomar.models.precision import Float32Conv2d
+
+
+@MODELS.register_module()
+class Float32RPNHead(RPNHead):
+    """mmdet's `RPNHead` whose scores and box deltas are float32 under mixed precision."""
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        for name in ('rpn_cls', 'rpn_reg'):
+            layer = getattr(self, name)
+            setattr(self, name, Float32Conv2d(layer.in_channels, layer.out_channels, 1))
+
+
+@MODELS.register_module()
+class Float32MaskHead(FCNMaskHead):
+    """mmdet's `FCNMaskHead` whose logits are float32, and near 0 before the first step.
+
+    mmdet initialises the logits' layer as any other convolution, with a standard deviation of
+    sqrt(2 / classes); detectron2 (`modeling/roi_heads/mask_head.py`) with 0.001.
+    """
+
+    def __init__(self, *args, predictor_cfg: dict | None = None, **kwargs):
+        predictor = predictor_cfg or dict(type='Float32Conv2d')
+        super().__init__(*args, predictor_cfg=predictor, **kwargs)
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet does, and the logits' layer as detectron2 does."""
+        super().init_weights()
+        nn.init.normal_(self.conv_logits.weight, std=0.001)

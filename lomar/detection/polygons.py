@@ -1,0 +1,206 @@
+"""Instance masks as polygons of floats, rasterised once: in the targets of the mask head."""
+
+import numpy as np
+import torch
+from mmcv.image import rescale_size
+from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from pycocotools import mask as rle
+from torch import Tensor
+
+LEAST = 0.1  # pixels, as which detectron2 takes a narrower side of a box
+
+
+class Polygons(PolygonMasks):
+    """mmdet's PolygonMasks with detectron2's targets and exact crops.
+
+    All points of an image are one array, which is what flips, resizes and crops change. Overlaps
+    of a ring with itself count as pycocotools counts them: inside is what it winds around an odd
+    number of times.
+
+    Args:
+        masks: of each instance its rings, each [x, y, x, y, ...] with three points or more.
+        height, width: of the image in pixels.
+    """
+
+    def __init__(self, masks: list[list[np.ndarray]], height: int, width: int):
+        rings = [np.asarray(ring, np.float64).reshape(-1, 2) for one in masks for ring in one]
+        owners = np.repeat(np.arange(len(masks)), np.array([len(one) for one in masks], int))
+        boxes = [np.stack([ring.min(axis=0), ring.max(axis=0)]) for ring in rings]
+        self._fill(len(masks), rings, owners, boxes, height, width)
+
+    def _fill(self, count, rings, owners, boxes, height, width) -> 'Polygons':
+        """Take `rings` (N, 2) of the instances `owners`, and the box (2, 2) of each."""
+        self.height, self.width, self._count = height, width, count
+        self._points = np.concatenate([*rings, np.empty((0, 2))])
+        self._ends = np.cumsum([len(ring) for ring in rings], dtype=np.int64)
+        self._owners = np.asarray(owners, np.int64)
+        self._boxes = np.array(boxes, np.float64).reshape(-1, 2, 2)
+        return self
+
+    @property
+    def masks(self) -> list[list[np.ndarray]]:
+        """Rings as the argument has them, a point at the origin for an instance without."""
+        masks = [[] for _ in range(len(self))]
+        for owner, ring in zip(self._owners, self._rings(), strict=True):
+            masks[owner].append(ring.ravel())
+        return [one or [np.zeros(6)] for one in masks]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int | slice | list[int] | np.ndarray) -> 'Polygons':
+        chosen = np.arange(len(self))[index].reshape(-1)
+        places = [np.flatnonzero(self._owners == instance) for instance in chosen]
+        owners = np.repeat(np.arange(len(chosen)), np.array([len(own) for own in places], int))
+        places = np.concatenate([*places, np.empty(0, np.int64)])
+        rings = self._rings()
+        return self._new(
+            len(chosen), [rings[place] for place in places], owners, self._boxes[places]
+        )
+
+    def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest') -> 'Polygons':
+        """Scale as far as `scale` allows, keeping the ratio of the sides."""
+        width, height = rescale_size((self.width, self.height), scale)
+        return self.resize((height, width))
+
+    def resize(self, out_shape: tuple[int, int], interpolation: str = 'nearest') -> 'Polygons':
+        """Scale to (height, width)."""
+        height, width = out_shape
+        return self._moved((width / self.width, height / self.height), (0, 0), height, width)
+
+    def flip(self, flip_direction: str = 'horizontal') -> 'Polygons':
+        """Mirror left and right ('horizontal'), up and down ('vertical'), or both ('diagonal')."""
+        assert flip_direction in ('horizontal', 'vertical', 'diagonal')
+        scale, offset = [1, 1], [0, 0]
+        if flip_direction != 'vertical':
+            scale[0], offset[0] = -1, self.width
+        if flip_direction != 'horizontal':
+            scale[1], offset[1] = -1, self.height
+        return self._moved(scale, offset, self.height, self.width)
+
+    def crop(self, bbox: np.ndarray) -> 'Polygons':
+        """Cut out the box [x1, y1, x2, y2], clipped to the image; rings outside are dropped."""
+        x1, x2 = np.clip(bbox[0::2], 0, self.width)
+        y1, y2 = np.clip(bbox[1::2], 0, self.height)
+        size = int(max(x2 - x1, 1)), int(max(y2 - y1, 1))
+        moved = self._moved((1, 1), (-x1, -y1), size[1], size[0])
+        low, high = moved._boxes[:, 0], moved._boxes[:, 1]
+        within = (low >= 0).all(axis=1) & (high <= size).all(axis=1)
+        if within.all():
+            return moved
+        kept, rings, boxes = [], moved._rings(), moved._boxes
+        for place in np.flatnonzero((high > 0).all(axis=1) & (low < size).all(axis=1)):
+            if not within[place]:
+                rings[place] = clip_ring(rings[place], size)
+                boxes[place] = ring_box(rings[place], size)
+            if (boxes[place, 0] < boxes[place, 1]).all():
+                kept.append(place)
+        return moved._new(len(self), [rings[i] for i in kept], self._owners[kept], boxes[kept])
+
+    def pad(self, out_shape: tuple[int, int], pad_val: int = 0) -> 'Polygons':
+        """Grow to (height, width) at the bottom and on the right."""
+        return self._moved((1, 1), (0, 0), *out_shape)
+
+    def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
+        """Boxes around the rings in floats, zeros where there are none."""
+        low, high = np.full((len(self), 2), np.inf), np.full((len(self), 2), -np.inf)
+        np.minimum.at(low, self._owners, self._boxes[:, 0])
+        np.maximum.at(high, self._owners, self._boxes[:, 1])
+        boxes = np.concatenate([low, high], axis=1)
+        boxes[np.isinf(low[:, 0])] = 0
+        return HorizontalBoxes(boxes.astype(np.float32)).convert_to(dst_type)
+
+    def crop_and_resize(
+        self,
+        bboxes: np.ndarray | Tensor,
+        out_shape: tuple[int, int],
+        inds: np.ndarray | Tensor,
+        device: str | torch.device = 'cpu',
+        interpolation: str = 'bilinear',
+        binarize: bool = True,
+    ) -> BitmapMasks:
+        """Targets of `out_shape`, one for each box (P, 4), of the instances `inds` (P,).
+
+        Raises:
+            ValueError: `binarize` is off, as by `soft_mask_target`.
+        """
+        if not binarize:
+            raise ValueError(
+                'train_cfg.rcnn.soft_mask_target is True; allowed for polygons: False, or '
+                'LoadAnnotations in place of LoadInstances'
+            )
+        rings = self._rings()
+        rings_of = [[rings[i] for i in np.flatnonzero(self._owners == n)] for n in range(len(self))]
+        bboxes, inds = torch.as_tensor(bboxes).cpu().numpy(), torch.as_tensor(inds).cpu().numpy()
+        targets = [
+            rasterise(rings_of[instance], box, out_shape)
+            for instance, box in zip(inds, bboxes, strict=True)
+        ]
+        return BitmapMasks(targets, *out_shape)
+
+    def _rings(self) -> list[np.ndarray]:
+        return np.split(self._points, self._ends[:-1]) if len(self._ends) else []
+
+    def _new(self, count, rings, owners, boxes) -> 'Polygons':
+        return Polygons.__new__(Polygons)._fill(
+            count, rings, owners, boxes, self.height, self.width
+        )
+
+    def _moved(self, scale, offset, height: int, width: int) -> 'Polygons':
+        """All points times `scale` plus `offset`, (x, y) each, in an image of another size."""
+        moved = Polygons.__new__(Polygons)
+        moved.__dict__.update(vars(self), height=height, width=width)
+        moved._points = self._points * scale + offset
+        moved._boxes = np.sort(self._boxes * scale + offset, axis=1)
+        return moved
+
+
+def rasterise(rings: list[np.ndarray], box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels (height, width) of rings (N, 2) in a box [x1, y1, x2, y2], which fills `shape`."""
+    if not rings:
+        return np.zeros(shape, bool)
+    height, width = shape
+    scale = width / max(box[2] - box[0], LEAST), height / max(box[3] - box[1], LEAST)
+    polygons = [((ring - box[:2]) * scale).ravel() for ring in rings]
+    return rle.decode(rle.merge(rle.frPyObjects(polygons, height, width))).astype(bool)
+
+
+def clip_ring(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Clip a ring (N, 2) to 0 <= x <= width, 0 <= y <= height, after Sutherland and Hodgman.
+
+    Parts that the border separates stay one ring, joined along the border, there and back.
+    """
+    for axis in (0, 1):
+        for limit, sign in ((0, 1), (size[axis], -1)):
+            depth = sign * (ring[:, axis] - limit)
+            inside = depth > 0
+            if inside.all():
+                continue
+            cut = inside != np.roll(inside, -1)  # the edge to the next point crosses the line
+            share = depth[cut] / (depth - np.roll(depth, -1))[cut]
+            points = ring[cut] + share[:, None] * (np.roll(ring, -1, axis=0) - ring)[cut]
+            points[:, axis] = limit
+            order = np.argsort(np.concatenate([np.flatnonzero(inside), np.flatnonzero(cut) + 0.5]))
+            ring = np.concatenate([ring[inside], points])[order]
+    return ring
+
+
+def ring_box(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Box [[x1, y1], [x2, y2]] around what a clipped ring (N, 2) covers, zeros if that is nothing.
+
+    Corners that `clip_ring` only passes on the way from part to part are not covered.
+    """
+    edges = np.stack([ring, np.roll(ring, -1, axis=0)], axis=1)
+    inner, found = np.ones(len(ring), bool), [np.empty((0, 2))]
+    for axis in (0, 1):
+        for limit in (0, size[axis]):
+            along = (edges[:, :, axis] == limit).all(axis=1)
+            inner &= ~along
+            # Between the first and the second end there is an odd number of edges, and so on.
+            ends = np.sort(edges[along][:, :, 1 - axis].ravel()).reshape(-1, 2)
+            ends = ends[ends[:, 0] < ends[:, 1]].ravel()
+            covered = np.stack([np.full(len(ends), limit), ends], axis=1)
+            found.append(covered if axis == 0 else covered[:, ::-1])
+    points = np.concatenate([edges[inner].reshape(-1, 2), *found])
+    return np.stack([points.min(axis=0), points.max(axis=0)]) if len(points) else np.zeros((2, 2))

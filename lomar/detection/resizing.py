@@ -1,0 +1,112 @@
+"""Resizing of a detector's images with antialiasing, as detectron2 does it by Pillow."""
+
+import numpy as np
+from mmcv.image import rescale_size
+from mmdet.datasets.transforms import RandomCrop, Resize
+from mmengine.registry import TRANSFORMS
+
+from lomar.datasets.resize import FILTERS, resize_pixels
+
+
+@TRANSFORMS.register_module()
+class AntialiasedResize(Resize):
+    """mmdet's `Resize`, antialiased, for any number of channels of uint8, uint16 or float32.
+
+    mmdet's own shrinks by OpenCV, which skips pixels.
+
+    Args:
+        interpolation: 'bilinear', as in detectron2, or 'bicubic'.
+        scale, scale_factor, keep_ratio, clip_object_border: those of mmdet's.
+
+    Raises:
+        ValueError: another interpolation.
+    """
+
+    def __init__(
+        self,
+        scale: int | tuple[int, int] | None = None,
+        scale_factor: float | tuple[float, float] | None = None,
+        keep_ratio: bool = False,
+        clip_object_border: bool = True,
+        interpolation: str = 'bilinear',
+    ):
+        if interpolation not in FILTERS:
+            raise ValueError(
+                f'{type(self).__name__}.interpolation is {interpolation!r}; allowed: '
+                f'{", ".join(map(repr, FILTERS))}'
+            )
+        super().__init__(
+            scale, scale_factor, keep_ratio, clip_object_border, interpolation=interpolation
+        )
+
+    def _resize_img(self, results: dict) -> None:
+        height, width = results['img'].shape[:2]
+        new = results['scale']
+        if self.keep_ratio:
+            new = rescale_size((width, height), new)
+        new = [max(1, int(side)) for side in new]  # of 3 x 1000 pixels, too, one row remains
+        results['img'] = resize_pixels(results['img'], (new[1], new[0]), self.interpolation)
+        results['img_shape'] = results['img'].shape[:2]
+        results['scale_factor'] = new[0] / width, new[1] / height
+        results['keep_ratio'] = self.keep_ratio
+
+    def _resize_masks(self, results: dict) -> None:
+        if results.get('gt_masks') is not None:
+            results['gt_masks'] = results['gt_masks'].resize(results['img_shape'])
+
+
+@TRANSFORMS.register_module()
+class LargeScaleJitter(RandomCrop):
+    """Random resize, then random crop, of which only the pixels in the crop are computed.
+
+    Sizes are those that detectron2 draws: mmdet's `RandomResize` cuts the fraction of a pixel off
+    the drawn scale, here sides are rounded once, at the end. The same random state draws the same
+    ratio and offset as mmdet's two transforms. Where a crop is a part of the image, its pixels
+    differ by rounding from those of the whole image resized, at most 2 of 255.
+
+    Args:
+        scale: (width, height) in pixels; the image fits into as much of it as the ratio says.
+        ratio_range: least and largest ratio, drawn uniformly.
+        crop_size: (width, height) in pixels, of which a smaller image fills a part.
+        interpolation: 'bilinear', as in detectron2, or 'bicubic'.
+        kwargs: the others of mmdet's `RandomCrop`.
+    """
+
+    def __init__(
+        self,
+        scale: tuple[int, int],
+        ratio_range: tuple[float, float],
+        crop_size: tuple[int, int],
+        interpolation: str = 'bilinear',
+        **kwargs,
+    ):
+        super().__init__(crop_size, **kwargs)
+        self.scale, self.ratio_range = scale, ratio_range
+        self.resize = AntialiasedResize(scale, keep_ratio=True, interpolation=interpolation)
+        self.offset = 0, 0
+
+    def transform(self, results: dict) -> dict | None:
+        """Change image, boxes and masks; None as mmdet's `RandomCrop`."""
+        image = results['img']
+        low, high = self.ratio_range
+        ratio = np.random.random_sample() * (high - low) + low
+        self.resize.scale = self.scale[0] * ratio, self.scale[1] * ratio
+        results = self.resize(dict(results, img=image[..., :0]))  # no channels: the shape counts
+        whole = results['img_shape']
+        results = super().transform(results)
+        if results is not None:
+            results['img'] = self._resized_part(image, whole, results['img_shape'])
+        return results
+
+    def _resized_part(
+        self, image: np.ndarray, whole: tuple[int, int], part: tuple[int, int]
+    ) -> np.ndarray:
+        """The `part` (height, width) at the drawn offset of the image resized to `whole`."""
+        (top, left), (height, width) = self.offset, image.shape[:2]
+        rows, columns = np.array([top, top + part[0]]), np.array([left, left + part[1]])
+        (top, bottom), (left, right) = rows * height / whole[0], columns * width / whole[1]
+        return resize_pixels(image, part, self.resize.interpolation, (left, top, right, bottom))
+
+    def _rand_offset(self, margin: tuple[int, int]) -> tuple[int, int]:
+        self.offset = super()._rand_offset(margin)
+        return self.offset
