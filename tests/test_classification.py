@@ -15,7 +15,15 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS, init_default_scope
+from mmengine.registry import (
+    DATASETS,
+    METRICS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    init_default_scope,
+)
+from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torch.nn import functional as F
@@ -277,6 +285,17 @@ def test_a_step_equals_plain_pytorch():
     expected.backward()
     optimizer.step()
     torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=1e-5, atol=1e-7)
+
+
+def test_randaugment_at_its_largest_magnitude():
+    """Posterizing keeps 0 bits then, a black image: of one image in some 660 of the recipe."""
+    augment = TRANSFORMS.build(dict(type='TimmRandAugment', policy='rand-m10-inc1', size=32))
+    image = np.full((32, 32, 3), 200, np.uint8)
+    (posterize,) = [one for one in augment.augment.ops if 'Posterize' in one.name]
+    posterize.prob = 1.0
+    assert not np.asarray(posterize(Image.fromarray(image))).any()
+    posterize.magnitude = 5
+    assert np.asarray(posterize(Image.fromarray(image))).max() == 192  # two bits
 
 
 def test_folders_and_lists(folders, tmp_path):
