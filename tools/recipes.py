@@ -16,8 +16,9 @@ configs with everything they inherit, and measures on the built models what no c
 (initial weights, resizing, precision). The official values are in `lomar/recipes/`, with the file
 that each is from. A difference without a reason is an error, also in `make test`.
 
-A value per model size is given as B, L, H. The configs of LoMaR and from random weights differ
-from those of MAE here only in the weights and in the position encoding.
+A value per model size is given as B, L, H. The configs of LoMaR and from random weights differ from
+those of MAE in the weights and in the position encoding; LoMaR's linear probing takes the mean of
+the patch tokens instead of the cls token.
 """
 
 

@@ -42,8 +42,8 @@ BACKBONE = (
         lambda r: r.model.backbone.pos_embed.shape[1],
         14 * 14,
         VIT,
-        'ViT-H: the 16 x 16 positions of its pretraining with patches of 14 are kept; '
-        "detectron2's own file of these weights is resampled",
+        'ViT-H: the 16 x 16 positions of its pretraining with patches of 14 are kept; detectron2 '
+        'learns 14 x 14, from a file whose patches were resampled to 16',
     ),
     Setting('norm after the last block', at('model.backbone.final_norm'), False, VIT),
     Setting('epsilon of all norms', norm_eps, (1e-6,), MODEL),
