@@ -15,7 +15,15 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
+from mmengine.registry import (
+    DATASETS,
+    METRICS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    init_default_scope,
+)
+from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torch.nn import functional as F
@@ -24,18 +32,20 @@ from lomar.checkpoints import load_file
 from lomar.classification import LabelledImages, read_labelled
 from lomar.datasets.loading import UnreadableImage
 from lomar.datasets.shapes import make_shapes
+from lomar.engine import Runner, train_config, train_parser
 
 CONFIGS = sorted(path.name for path in (ROOT / 'mmconfigs/classify').glob('*.py'))
 TOY = 'shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes.py'
+TINY = ('model.backbone.arch.embed_dim=32', 'model.head.in_channels=32')
 NAME = re.compile(
     r'vit-(?P<size>[blh])(-p(?P<patch>\d+))?_(?P<init>lomar|mae|scratch)_8xb(?P<batch>\d+)-amp-'
     r'(?P<linear>linear-)?coslr-(?P<epochs>\d+)e_in1k(-(?P<px>\d+)px)?\.py'
 )
-# MAE's fine-tuning: architecture, width, drop path, layer decay, epochs.
+# MAE's fine-tuning: architecture, width, drop path, layer decay, epochs, rate for 1024 images.
 SIZES = dict(
-    b=('base', 768, 0.1, 0.65, 100),
-    l=('large', 1024, 0.2, 0.75, 50),
-    h=('huge', 1280, 0.3, 0.75, 50),
+    b=('base', 768, 0.1, 0.65, 100, 5e-4 * 4),
+    l=('large', 1024, 0.2, 0.75, 50, 1e-3 * 4),
+    h=('huge', 1280, 0.3, 0.75, 50, 1e-3 * 4),
 )
 
 
@@ -76,7 +86,7 @@ def test_name_and_content_agree(name):
     cfg = load(f'classify/{name}')
     said = NAME.fullmatch(name)
     backbone, loader, head = cfg.model.backbone, cfg.train_dataloader, cfg.model.head
-    arch, width, drop_path, decay, epochs = SIZES[said['size']]
+    arch, width, drop_path, decay, epochs, rate = SIZES[said['size']]
     side, patch, linear = int(said['px'] or 224), int(said['patch'] or 16), bool(said['linear'])
     assert (backbone.arch, backbone.patch_size, head.in_channels) == (arch, patch, width)
     assert backbone.get('position', 'irpe') == ('absolute' if said['init'] == 'mae' else 'irpe')
@@ -94,10 +104,10 @@ def test_name_and_content_agree(name):
     assert tests['ResizeEdge'].scale == (256 if side == 224 else side)
     optimizer, groups = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.get('paramwise_cfg', {})
     if linear:
-        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('LARS', 6.4, 0)
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('Lars', 6.4, 0)
         assert not {'TimmRandAugment', 'RandomErasing'} & set(steps) and not cfg.model.train_cfg
     else:
-        assert (optimizer.type, optimizer.lr) == ('AdamW', 2e-3)
+        assert (optimizer.type, optimizer.lr) == ('AdamW', rate)
         assert (groups.layer_decay, backbone.drop_path_rate) == (decay, drop_path)
         assert ('backbone.pos_embed' in groups.no_decay) == (said['init'] == 'mae')
         assert steps['TimmRandAugment'].size == side
@@ -146,6 +156,96 @@ def test_layer_groups_of_fine_tuning():
     assert of['head.fc.weight'] == (2e-3, 0.05)
 
 
+def official_rate(epoch, epochs, rate, lowest=1e-6, warmup=5):
+    """MAE's and LoMaR's rate of the head; a layer's is its scale times this."""
+    if epoch < warmup:
+        return rate * epoch / warmup
+    progress = (epoch - warmup) / (epochs - warmup)
+    return lowest + (rate - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@pytest.mark.parametrize(
+    ('name', 'depth'),
+    [
+        ('vit-b_lomar_8xb128-amp-coslr-100e_in1k.py', 12),
+        ('vit-b_mae_8xb128-amp-coslr-100e_in1k-448px.py', 12),
+        ('vit-l_lomar_8xb128-amp-coslr-50e_in1k.py', 24),
+        ('vit-h-p14_mae_8xb128-amp-coslr-50e_in1k.py', 32),
+    ],
+)
+def test_rates_of_layers_over_the_schedule(name, depth):
+    """Real groups and schedulers in warm-up, in the middle and at the last step."""
+    cfg = load(f'classify/{name}')
+    _, _, _, decay, epochs, rate = SIZES[NAME.fullmatch(name)['size']]
+    arch = dict(embed_dim=4, depth=depth, num_heads=1)
+    cfg.model.backbone.update(arch=arch, img_size=28, patch_size=14)
+    cfg.model.head.in_channels = 4
+    model = MODELS.build(cfg.model)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    steps = 8  # per epoch
+    given = dict(optimizer=optimizer, epoch_length=steps)
+    schedulers = [PARAM_SCHEDULERS.build(one, default_args=given) for one in cfg.param_scheduler]
+    group_of = {id(p): group for group in optimizer.param_groups for p in group['params']}
+    layers = {
+        'backbone.patch_embed.proj.weight': 0,
+        f'backbone.blocks.{depth // 2}.mlp.fc1.weight': depth // 2 + 1,
+        f'backbone.blocks.{depth - 1}.mlp.fc1.weight': depth,
+        'head.fc.weight': depth + 1,
+    }
+    last = epochs * steps - 1
+    for step in range(last + 1):
+        for parameter, layer in layers.items() if step in (19, last // 2, last) else ():
+            scale = decay ** (depth + 1 - layer)
+            expected = scale * official_rate(step / steps, epochs, rate)
+            # mmengine's warm-up begins at 1e-4 of the rate instead of 0 and ends a step earlier.
+            early = scale * rate * (1e-4 + 1 / (5 * steps)) if step < 5 * steps else 0
+            found = group_of[id(model.get_parameter(parameter))]['lr']
+            assert found == pytest.approx(expected, rel=1e-6, abs=early), (parameter, step)
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+
+
+def test_the_lowest_rate_does_not_follow_the_batch(folders, tmp_path):
+    """`--auto-scale-lr` scales the rate, not the 1e-6 at the end of MAE's recipe."""
+    data = ['--train-images', str(folders), '--val-images', str(folders)]
+    options = ['load_from=None', 'train_dataloader.batch_size=4', *TINY]
+    line = [*data, '--auto-scale-lr', '--work-dir', str(tmp_path), '--cfg-options', *options]
+    cfg = train_config(train_parser().parse_args([str(ROOT / 'mmconfigs' / TOY), *line]))
+    runner = Runner.from_cfg(cfg)
+    lowest = cfg.optim_wrapper.optimizer.lr * cfg.param_scheduler[1].eta_min_ratio
+    wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
+    runner.scale_lr(wrapper, runner.auto_scale_lr)
+    highest = max(group['lr'] for group in wrapper.optimizer.param_groups)
+    assert highest == pytest.approx(cfg.optim_wrapper.optimizer.lr * 4 / 32)
+    assert highest * runner.param_schedulers[1]['eta_min_ratio'] == pytest.approx(lowest)
+
+
+def test_lars_of_the_linear_probe():
+    """MAE's: weights move by a trusted share of their length, biases by their gradients."""
+    cfg = load('classify/vit-b_mae_8xb2048-amp-linear-coslr-90e_in1k.py')
+    shrink(cfg)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    layer = model.head.fc
+    nn.init.normal_(layer.bias)
+    expected = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    momentum = {name: torch.zeros_like(p) for name, p in expected.items()}
+    for rate in (6.4, 3.2):  # the momentum does not remember the rate
+        for group in optimizer.param_groups:
+            group['lr'] = rate
+        for name, parameter in layer.named_parameters():
+            step = parameter.grad = torch.randn_like(parameter)
+            if name == 'weight':
+                step = step * 0.001 * expected[name].norm() / step.norm()
+            momentum[name] = 0.9 * momentum[name] + step
+            expected[name] -= rate * momentum[name]
+        optimizer.step()
+    found = {name: p.detach() for name, p in layer.named_parameters()}
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_step_equals_plain_pytorch():
     """Loss and weights after a step with smoothing, layer decay and AdamW, written out."""
     cfg = load('classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k.py')
@@ -185,6 +285,17 @@ def test_a_step_equals_plain_pytorch():
     expected.backward()
     optimizer.step()
     torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=1e-5, atol=1e-7)
+
+
+def test_randaugment_at_its_largest_magnitude():
+    """Posterizing keeps 0 bits then, a black image: of one image in some 660 of the recipe."""
+    augment = TRANSFORMS.build(dict(type='TimmRandAugment', policy='rand-m10-inc1', size=32))
+    image = np.full((32, 32, 3), 200, np.uint8)
+    (posterize,) = [one for one in augment.augment.ops if 'Posterize' in one.name]
+    posterize.prob = 1.0
+    assert not np.asarray(posterize(Image.fromarray(image))).any()
+    posterize.magnitude = 5
+    assert np.asarray(posterize(Image.fromarray(image))).max() == 192  # two bits
 
 
 def test_folders_and_lists(folders, tmp_path):
@@ -272,15 +383,14 @@ def test_the_commands(tmp_path):
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    model = 'model.backbone.arch.embed_dim=32', 'model.head.in_channels=32'
-    options = ('--cfg-options', *model, 'load_from=None', 'train_cfg.max_epochs=2')
+    options = ('--cfg-options', *TINY, 'load_from=None', 'train_cfg.max_epochs=2')
     val = ('--val-images', lists / 'val.txt')
     run('train.py', '--work-dir', tmp_path, '--train-images', folders, *val, *options)
     checkpoint = tmp_path / 'epoch_2.pth'
     meta = load_file(checkpoint)['meta']['dataset_meta']
     assert list(meta['classes']) == ['checked', 'dotted', 'striped']
     test = (checkpoint, *val, '--work-dir', tmp_path / 'test')
-    text = run('test.py', *test, '--out', tmp_path / 'out', '--cfg-options', *model)
+    text = run('test.py', *test, '--out', tmp_path / 'out', '--cfg-options', *TINY)
     written = json.loads((tmp_path / 'out/accuracy.json').read_text())
     assert written['per_class']['dotted'] is None and sum(map(sum, written['confusion'])) == len(
         lines

@@ -17,6 +17,11 @@ CONFIGS = sorted(
     if path.stem == 'lomar_pretrain' or re.match(r'(lomar(-\w+)?|mae)_vit', path.name)
     if '_base_' not in path.parts
 )
+TRAINED = sorted(
+    path.relative_to(ROOT / 'mmconfigs').as_posix()
+    for path in (ROOT / 'mmconfigs').rglob('*.py')
+    if '_base_' not in path.parts
+)
 NAME = re.compile(
     r'(?P<method>lomar|mae)(-(?P<target>maskfeat|distil|beit))?_vit-(?P<arch>\w+)-p(?P<patch>\d+)_'
     r'(?P<gpus>\d+)xb(?P<batch>\d+)'
@@ -79,6 +84,9 @@ def test_name_and_content_agree(name):
     ends = [(step.begin, step.end) for step in cfg.param_scheduler]
     assert ends[0][0] == 0 and ends[0][1] == ends[1][0] and ends[1][1] == int(said['epochs'])
     assert cfg.param_scheduler[1].T_max == ends[1][1] - ends[1][0]
+    # LoMaR's release: 20 of 400 epochs; MAE's: 40 of any number.
+    warmup = 1 if said['data'] == 'shapes' else ends[1][1] // 20
+    assert ends[0][1] == (40 if said['method'] == 'mae' and said['data'] == 'in1k' else warmup)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -106,6 +114,20 @@ def test_takes_a_step(name, photographs):
     assert least < losses['loss'] < most
     changed = [key for key, value in model.state_dict().items() if not value.equal(before[key])]
     assert len(changed) > len(list(model.parameters())) // 2
+
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_batches_and_rates_are_those_of_the_recipes(name):
+    """What holds for pretraining, classification and detection alike."""
+    cfg = load(name)
+    loader = cfg.train_dataloader
+    if loader.sampler.type == 'InfiniteReplaySampler':
+        assert cfg.train_cfg.type == 'ReplayIterLoop'  # all batches are complete
+    else:
+        assert loader.drop_last, 'an incomplete batch would be trained on at the full rate'
+    for scheduler in cfg.param_scheduler:
+        # Layers have rates of their own: one lowest rate for all raises that of the first layers.
+        assert not scheduler.get('eta_min'), 'absolute; allowed: eta_min_ratio'
 
 
 def test_the_paper_recipe():

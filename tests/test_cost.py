@@ -211,6 +211,8 @@ def test_hours_of_epochs(plain):
     assert cost.estimate('a', plain, images=35).images == 2 * 35
     plain.train_dataloader.drop_last = True
     assert cost.estimate('a', plain, images=35).images == 2 * 20
+    # 39 images are a share of 20 for each of two GPUs, two batches of 10.
+    assert cost.estimate('a', plain, images=39).images == 2 * 2 * 20
     with pytest.raises(ValueError, match='15 images do not fill a batch of 20, and train_dataload'):
         cost.estimate('a', plain, images=15)
 
@@ -232,8 +234,9 @@ def test_hours_of_iterations(plain):
 
 def test_where_the_number_of_images_is_from(photographs, counted_once, monkeypatch, tmp_path):
     cfg = load('lomar_pretrain.py')
-    assert cost.estimate('a', cfg, images=7).images == 1600 * 7
+    assert cost.estimate('a', cfg, images=5000).images == 1600 * 4096  # the rest is dropped
     cfg.train_dataloader.dataset.data_root = str(photographs)
+    cfg.train_dataloader.batch_size, cfg.auto_scale_lr.base_batch_size = 4, 8
     found = cost.estimate('a', cfg)
     assert (found.images_an_epoch, found.images_source) == (8, f'counted in {photographs}')
     monkeypatch.chdir(tmp_path)
@@ -288,11 +291,11 @@ def test_wrong_flags(flags, message, monkeypatch, capsys):
 def test_the_command(monkeypatch, capsys, tmp_path, counted_once):
     config = ROOT / 'mmconfigs/lomar_pretrain.py'
     out = tmp_path / 'cost.json'
-    words = ['--device-tflops', 500, '--utilisation', 1, '--images', 1000, '--json', out]
+    words = ['--device-tflops', 500, '--utilisation', 1, '--images', 5000, '--json', out]
     text = run_tool(monkeypatch, capsys, config, *words, '--cfg-options', 'train_cfg.max_epochs=9')
     (record,) = json.loads(out.read_text())
-    assert (record['epochs'], record['images'], record['gpus']) == (9, 9000, 8)
-    assert record['gpu_hours'] == pytest.approx(9000 * record['gflops'] / 500e3 / 3600)
+    assert (record['epochs'], record['images'], record['gpus']) == (9, 9 * 4096, 8)
+    assert record['gpu_hours'] == pytest.approx(9 * 4096 * record['gflops'] / 500e3 / 3600)
     assert '9 epochs = 9 steps' in text and '500 TFLOP/s (assumed, 500 TFLOP/s x util' in text
     with pytest.raises(SystemExit, match='--images-per-second is of one model, found 2 configs'):
         run_tool(monkeypatch, capsys, config, config, '--images-per-second', 5)
@@ -309,7 +312,7 @@ def test_a_process_of_its_own(tmp_path):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_every_config_has_a_cost(name, counted_once, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # where there are no data
-    images = 1000 if 'rasters' in name else None  # of which nobody knows how many there are
+    images = 5000 if 'rasters' in name else None  # of which nobody knows how many there are
     one = cost.estimate(name, load(name), cost.Speed(tflops=1000), images=images)
     assert one.effective_batch == one.recipe_batch
     (epochs,) = re.findall(r'(\d+)e_', name) or ['1600']

@@ -7,8 +7,9 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, TASK_UTILS, init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 CONFIGS = sorted(
     path.relative_to(ROOT / 'mmconfigs').as_posix()
@@ -86,7 +87,8 @@ def test_only_weights_and_positions_differ():
         ]
         for cfg in configs:
             del cfg['load_from']
-            cfg['model']['backbone'].pop('position', None)
+            for setting in ('position', 'pretrain_img_size'):
+                cfg['model']['backbone'].pop(setting, None)
             assert 'backbone.*norm*' in cfg['optim_wrapper']['paramwise_cfg'].pop('no_decay')
         assert configs[0] == configs[1] == configs[2]
 
@@ -167,18 +169,27 @@ def test_layer_groups_exactly():
     assert of['neck.levels.0.0.weight'] == (1e-4, 0.1)
 
 
+def test_the_smallest_object_has_an_anchor():
+    """As in detectron2, whose matcher has no least IoU; the smallest anchors are of 32 pixels."""
+    cfg = load('detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py')
+    assigner = TASK_UTILS.build(cfg.model.train_cfg.rpn.assigner)
+    anchors = InstanceData(priors=torch.tensor([[0.0, 0, 32, 32], [32, 0, 64, 32]]))
+    small = InstanceData(bboxes=torch.tensor([[8.0, 8, 12, 12]]), labels=torch.tensor([0]))
+    assert assigner.assign(anchors, small).gt_inds.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ('objects', 'expected'),
     [
         (
             [3, 2],
-            dict(rpn_cls=0.692841, rpn_bbox=0.05032, cls=2.572148, bbox=0.376691, mask=0.693235),
+            dict(rpn_cls=0.693391, rpn_bbox=0.151176, cls=2.550451, bbox=0.425093, mask=0.693156),
         ),
         (
             [3, 0],
-            dict(rpn_cls=0.682283, rpn_bbox=0.043069, cls=2.570217, bbox=0.376009, mask=0.693247),
+            dict(rpn_cls=0.682942, rpn_bbox=0.042992, cls=2.551245, bbox=0.144311, mask=0.693197),
         ),
-        ([0, 0], dict(rpn_cls=0.671518, rpn_bbox=0.0, cls=2.568427, bbox=0.0, mask=0.0)),
+        ([0, 0], dict(rpn_cls=0.672494, rpn_bbox=0.0, cls=2.545065, bbox=0.0, mask=0.0)),
     ],
 )
 def test_golden_losses(objects, expected):

@@ -153,7 +153,7 @@ def test_training_does_not_notice(colours, tmp_path, monkeypatch):
     (log,) = (tmp_path / 'with').glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in log.read_text().splitlines()]
     records = [record for record in records if 'probe/knn' in record]
-    assert [(record['step'], record['epoch']) for record in records] == [(8, 2), (12, 3)]
+    assert [(record['step'], record['epoch']) for record in records] == [(6, 2), (9, 3)]
     assert all(record['probe/knn'] == record['probe/linear'] == 100 for record in records)
     assert runner.message_hub.get_scalar('probe/seconds').current() == records[1]['probe/seconds']
 

@@ -145,3 +145,32 @@ def test_sharded_pretraining_draws_its_pictures(train):
         pictures.append(np.asarray(Image.open(path), dtype=int))
     assert pictures[0].std() > 10
     assert abs(pictures[0] - pictures[1]).max() <= 2  # rounded from weights that differ by 1e-4
+
+
+@pytest.mark.slow
+def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
+    """Its table of positions is larger than the config's, which no wrapper may find out later."""
+    shapes = tmp_path / 'shapes'
+    make = [sys.executable, str(ROOT / 'tools/make_shapes.py'), '--out', str(shapes)]
+    subprocess.run([*make, '--train', '16', '--val', '8'], check=True)
+    data = ['--no-validate', '--work-dir', str(tmp_path)]
+    for split in ('train', 'val'):
+        data += [f'--{split}-ann', str(shapes / f'annotations/{split}.json')]
+        data += [f'--{split}-images', str(shapes / split)]
+    sizes = ['model.backbone.img_size=96', 'model.data_preprocessor.pad_size_divisor=96']
+    sizes += ['model.backbone.arch.embed_dim=16', 'model.neck.in_channels=16']
+    options = ['--cfg-options', 'load_from=None', 'train_dataloader.batch_size=4', *sizes]
+    config = str(ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-mae_shapes.py')
+    path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29647', 'PATH': path}
+
+    def run(*command):
+        subprocess.run(list(map(str, command)), env=environment, check=True)
+
+    earlier = ['model.backbone.pretrain_img_size=None', 'train_cfg.max_epochs=1']
+    run(sys.executable, ROOT / 'tools/train.py', config, *data, *options, *earlier)
+    later = ['train_cfg.max_epochs=2']
+    run(ROOT / 'tools/dist_train.sh', config, 2, *data, '--resume', *options, *later)
+    before, after = (weights(tmp_path / f'epoch_{n}.pth')['backbone.pos_embed'] for n in (1, 2))
+    assert before.shape == after.shape == (1, (96 // 4) ** 2, 16)
+    assert not before.equal(after)

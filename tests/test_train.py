@@ -91,7 +91,7 @@ def test_demo_on_ones_own_images(photographs, tmp_path):
     assert 'reconstructions of your images' in run('demo.py', *options)
     drawn = (work / 'images.txt').read_text().splitlines()
     assert {drawn.count(str(path)) for path in photographs.iterdir()} == {4, 5}  # 36 of 8
-    assert (work / 'pretrain/reconstructions/iter_0000002.png').exists()
+    assert (work / 'pretrain/reconstructions/iter_0000001.png').exists()  # 36 are one batch
 
 
 @pytest.mark.slow
@@ -157,6 +157,29 @@ def test_missing_data_is_said_before_anything_is_built(tmp_path):
     assert 'data/imagenet/train does not exist' in text
     assert 'tools/make_shapes.py --out data/shapes' in text
     assert 'Traceback' not in text and not list(tmp_path.iterdir())
+
+
+def test_fewer_images_than_a_batch_are_refused_before_the_first_step(photographs, tmp_path):
+    text = train(photographs, tmp_path, 1, 'train_dataloader.batch_size=9', code=1)
+    assert 'of 8 training images each of 1 process(es) has 8: no batch is complete' in text
+    assert 'allowed: train_dataloader.batch_size=8 or less (8 x 1 process(es) = 8 images' in text
+    assert 'Epoch(train)' not in text and not list(tmp_path.glob('*.pth'))
+    # As many as fit, of which the last three do not fill a batch.
+    text = train(photographs, tmp_path, 1, 'train_dataloader.batch_size=5')
+    assert '8 images, 1 steps an epoch' in text and re.search(r'Epoch\(train\) .*\[1/1\]', text)
+
+
+@pytest.mark.slow
+def test_fewer_images_than_a_batch_of_each_process(photographs, tmp_path):
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29643'}
+    environment['PATH'] = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    flags = ('--train-images', photographs, '--work-dir', tmp_path, '--cfg-options', *TOY)
+    command = [ROOT / 'tools/dist_train.sh', CONFIG, '2', *flags, 'train_dataloader.batch_size=5']
+    done = subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode and 'of 8 training images each of 2 process(es) has 4' in done.stderr
+    assert 'batch_size=4 or less (4 x 2 process(es) = 8 images per step)' in done.stderr
 
 
 def test_a_flag_wins_over_options_which_win_over_the_file(photographs, tmp_path):

@@ -3,18 +3,20 @@
 import pytest
 import torch
 from conftest import TINY_ARCH, randomised
-from timm.layers import resample_abs_pos_embed
+from torch import nn
+from torch.nn import functional as F
 
-from lomar.models import RPEViT, SimpleFeaturePyramid, attention, flex
+from lomar.checkpoints import transfer_backbone
+from lomar.models import LoMaRViT, RPEViT, SimpleFeaturePyramid, attention, flex
 
 POSITIONS = ('irpe', 'absolute', 'absolute+decomposed')
 
 
-def backbone(position='irpe', **settings):
+def backbone(position='irpe', img_size=64, **settings):
     return randomised(
         RPEViT(
             TINY_ARCH,
-            64,
+            img_size,
             8,
             out_type='featmap',
             with_cls_token=False,
@@ -148,16 +150,85 @@ def test_decomposed_positions_against_a_loop():
     assert bias[0, 0] == 0 and bias[20, 0] > bias[8, 0] > 0 > bias[0, 8]
 
 
+def resized(table, grid):
+    """detectron2's and MAE's: bicubic, corners not aligned, no antialiasing."""
+    side = round(table.shape[1] ** 0.5)
+    maps = table.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return F.interpolate(maps, grid, mode='bicubic').flatten(2).transpose(1, 2)
+
+
 def test_absolute_positions_are_resized_to_the_map():
     model, batch = backbone('absolute'), images(40, 72)
-    resized = resample_abs_pos_embed(model.pos_embed, [5, 9], [8, 8], 0)
     other = RPEViT(
         TINY_ARCH, (40, 72), 8, out_type='featmap', position='absolute', with_cls_token=False,
         final_norm=False,
     )  # fmt: skip
-    other.load_state_dict({**model.state_dict(), 'pos_embed': resized}, strict=False)
+    table = resized(model.pos_embed, (5, 9))
+    other.load_state_dict({**model.state_dict(), 'pos_embed': table}, strict=False)
     assert other.patch_embed.proj.weight.shape == (48, 3, 8, 8)
     torch.testing.assert_close(model(batch), other(batch))
+
+
+def test_absolute_positions_of_the_pretraining_are_resized_in_every_forward_pass(mae):
+    """As in detectron2: MAE's 8 x 8 positions serve images of 12 x 12 patches, unchanged."""
+    model = backbone('absolute+decomposed', img_size=96, pretrain_img_size=64)
+    report = transfer_backbone(mae.state_dict(), model)
+    assert torch.equal(model.pos_embed, mae.backbone.pos_embed[:, 1:])
+    assert 'pos_embed (1, 65, 48) -> (1, 64, 48)' in report.resized  # without the cls token's
+    plain = backbone('absolute+decomposed', img_size=96)
+    table = resized(model.pos_embed, (12, 12))
+    plain.load_state_dict({**model.state_dict(), 'pos_embed': table})
+    torch.testing.assert_close(model(images(96, 96)), plain(images(96, 96)))
+    model(images(96, 96))[0].square().sum().backward()
+    assert model.pos_embed.grad.shape == (1, 64, 48) and model.pos_embed.grad.all()
+    message = r'backbone\.pretrain_img_size is 60 x 60; allowed: multiples'
+    with pytest.raises(ValueError, match=message):
+        backbone('absolute', pretrain_img_size=60)
+
+
+def test_tables_of_earlier_versions_are_taken_as_they_are():
+    """They were learned for the grid of `img_size`: to test, to resume, to transfer from."""
+    old = backbone('absolute', img_size=96)  # 12 x 12
+    settings = dict(img_size=96, pretrain_img_size=64)
+    batch, expected = images(96, 72), old(images(96, 72))
+    loaded, transferred = (backbone('absolute', **settings) for _ in range(2))
+    parameter = loaded.pos_embed
+    optimizer = torch.optim.AdamW(loaded.parameters())
+    loaded.load_state_dict(old.state_dict())
+    report = transfer_backbone(old.state_dict(), transferred)
+    assert not report.resized
+    for model in (loaded, transferred):
+        torch.testing.assert_close(model(batch), expected)
+    assert loaded.pos_embed is parameter
+    loaded(batch)[0].square().sum().backward()
+    optimizer.step()
+    assert optimizer.state[parameter]['exp_avg'].shape == (1, 144, 48)
+    # And back to a table of the present kind.
+    new = backbone('absolute', **settings)
+    loaded.load_state_dict(new.state_dict())
+    torch.testing.assert_close(loaded(batch), new(batch))
+    with pytest.raises(RuntimeError, match='size mismatch for pos_embed'):
+        loaded.load_state_dict({**new.state_dict(), 'pos_embed': torch.zeros(1, 100, 48)})
+
+
+def test_initial_weights_are_those_of_the_official_code():
+    """detectron2's and the fine-tuning codes' for `RPEViT`, MAE's pretraining for `LoMaRViT`."""
+    torch.manual_seed(0)
+    arch = dict(embed_dim=96, depth=4, num_heads=2)
+    tuned, pretrained = RPEViT(arch, 224, 16, position='absolute'), LoMaRViT(arch, 224, 16)
+    for model in (tuned, pretrained):
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear):
+                fans = sum(module.weight.shape)
+                std = 0.02 if model is tuned else (2 / fans) ** 0.5  # Xavier
+                # A deviation from n samples is known to 1 / sqrt(2 n): 0.7 % for 96 x 96.
+                assert module.weight.std().item() == pytest.approx(std, rel=0.03), name
+                assert not module.bias.any(), name
+    assert tuned.pos_embed.std().item() == pytest.approx(0.02, rel=0.03)
+    for model, fans in ((tuned, None), (pretrained, 96 + 768)):
+        # The default of a convolution is uniform up to 1 / sqrt(fan in).
+        bound = 768**-0.5 if fans is None else (6 / fans) ** 0.5
+        assert model.patch_embed.proj.weight.abs().max().item() == pytest.approx(bound, rel=1e-3)
 
 
 @pytest.mark.parametrize('position', POSITIONS)
@@ -197,6 +268,10 @@ def test_wrong_settings_name_the_key():
         (dict(global_blocks=[1]), r'global_blocks is \[1\]; .* only with backbone\.window_size'),
         (dict(window_size=4, global_blocks=[3]), r'global_blocks is \[3\]; allowed: 0 to 2'),
         (dict(frozen_stages=6), r'frozen_stages is 6; allowed: 0 to 5'),
+        (
+            dict(pretrain_img_size=64),
+            r'pretrain_img_size is 64, and iRPE has no size; allowed with',
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             backbone(**settings)

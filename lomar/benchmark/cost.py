@@ -138,7 +138,7 @@ def estimate(
     recipe_batch = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     gpus = gpus or _recipe_gpus(name, recipe_batch, batch * accumulation)
     per_epoch, source = _training_images(name, cfg, images)
-    epochs, iterations, seen = _schedule(name, cfg, batch * gpus, per_epoch)
+    epochs, iterations, seen = _schedule(name, cfg, gpus, per_epoch)
     flops = count(cfg)
     return Estimate(
         config=name,
@@ -198,9 +198,10 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
 
 
 def _schedule(
-    name: str, cfg: Config, batch: int, per_epoch: int | None
+    name: str, cfg: Config, gpus: int, per_epoch: int | None
 ) -> tuple[float | None, int, int]:
-    """Epochs, iterations and images seen with `batch` images an iteration, over all GPUs."""
+    """Epochs, iterations and images seen, over all GPUs."""
+    batch = cfg.train_dataloader.batch_size * gpus
     loop, drop_last = cfg.train_cfg, cfg.train_dataloader.get('drop_last', False)
     if loop.get('max_iters'):
         # A loop that counts iterations sees more images with more GPUs.
@@ -208,7 +209,9 @@ def _schedule(
         return per_epoch and seen / per_epoch, loop.max_iters, seen
     if not loop.get('max_epochs'):
         raise ValueError(f'{name}: train_cfg has neither max_epochs nor max_iters; set one')
-    iterations = per_epoch // batch if drop_last else math.ceil(per_epoch / batch)
+    # Each GPU gets the same share, rounded up, and drops what does not fill its last batch.
+    share = math.ceil(per_epoch / gpus)
+    iterations = share * gpus // batch if drop_last else math.ceil(per_epoch / batch)
     if not iterations:
         raise ValueError(
             f'{name}: {per_epoch} images do not fill a batch of {batch}, and '

@@ -1,13 +1,16 @@
 """From the weights of one model to another: names, sizes, and a report that leaves nothing out."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
-from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from timm.layers import resample_patch_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
+
+from lomar.models.positions import LearnedPositions, resize_positions
 
 # mmpretrain's names of a vision transformer, in order; timm's are the original MAE's and LoMaR's.
 FROM_MMPRETRAIN = (
@@ -90,7 +93,9 @@ def transfer_backbone(
 ) -> Report:
     """Load pretrained weights into an `RPEViT` or a `lomar_vit_*` and say what became of each.
 
-    Absolute positions are resized to the backbone's grid and the patch embedding to its patch size.
+    Absolute positions are resized to the grid that the backbone learns them for, unless they are
+    those of a backbone that learned them for its `img_size`; the patch embedding is resized to its
+    patch size.
     A patch embedding of 3 channels becomes one of any number by timm's rule: summed for one, else
     repeated and divided by how often.
 
@@ -100,7 +105,10 @@ def transfer_backbone(
     Raises:
         TransferError: a weight of the backbone did not load, or one has no place.
     """
-    weights, own, report = backbone_weights(state_dict), backbone.state_dict(), Report()
+    weights, report = backbone_weights(state_dict), Report()
+    if isinstance(backbone, LearnedPositions):
+        backbone.adopt_positions(weights.get('pos_embed'))
+    own = backbone.state_dict()
     if 'pos_embed' in weights and any('lookup_table' in name for name in weights):
         # LoMaR's original files carry a table that no LoMaR model ever added.
         del weights['pos_embed']
@@ -140,12 +148,12 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
     """Resize what has a size: absolute positions and the patch embedding."""
     if name == 'pos_embed':
-        grid = backbone.grid(backbone.img_size)
-        count = value.shape[1]
-        prefix = 0 if round(count**0.5) ** 2 == count else 1
+        side = math.isqrt(value.shape[1])
+        prefix = int(side**2 != value.shape[1])
         if prefix > int(backbone.with_cls_token):
             value, prefix = value[:, 1:], 0
-        return resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
+        grid = backbone.position_grid(place.shape[1])
+        return resize_positions(value, grid, (side, side), prefix)
     if name == PATCHES:
         if value.shape[2:] != place.shape[2:]:
             value = resample_patch_embed(value, list(place.shape[2:]))

@@ -4,7 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 from PIL import Image
-from timm.data.auto_augment import rand_augment_transform
+from timm.data.auto_augment import posterize, rand_augment_transform
 
 
 @TRANSFORMS.register_module()
@@ -23,8 +23,16 @@ class TimmRandAugment(BaseTransform):
         fill = (124, 116, 104)  # ImageNet's mean: R, G, B
         hparams = dict(translate_const=int(size * 0.45), img_mean=fill, interpolation=Image.BICUBIC)
         self.augment = rand_augment_transform(policy, hparams)
+        for operation in self.augment.ops:
+            if operation.aug_fn is posterize:
+                operation.aug_fn = _posterize
 
     def transform(self, results: dict) -> dict:
         """Change `img`, (H, W, 3) uint8 in the order R, G, B."""
         results['img'] = np.array(self.augment(Image.fromarray(results['img'])))
         return results
+
+
+def _posterize(image: Image.Image, bits: int, **options) -> Image.Image:
+    """timm's `posterize`, also at its largest magnitude, 0 bits, which Pillow 13 refuses."""
+    return posterize(image, bits, **options) if bits else Image.new(image.mode, image.size)

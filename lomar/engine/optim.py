@@ -3,10 +3,13 @@
 from fnmatch import fnmatch
 
 from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
+from timm.optim import Lars
 from torch import nn
 
-DEFAULTS = dict(layer_decay=1.0, vectors_decay=False, no_decay=())
+DEFAULTS = dict(layer_decay=1.0, vectors_decay=False, no_decay=(), vectors=None)
+# mmpretrain's LARS moves data to the CPU for every parameter, and keeps the rate in its momentum.
+OPTIMIZERS.register_module(name='Lars', module=Lars)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -21,6 +24,8 @@ class LayerGroups(DefaultOptimWrapperConstructor):
             full rate.
         vectors_decay: whether biases, norms and other vectors decay. False in MAE and LoMaR.
         no_decay: patterns of names that do not decay, such as '*.cls_token'.
+        vectors: options of the optimizer for biases, norms and other vectors, such as
+            dict(always_adapt=False): LARS leaves their rate alone in MAE.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
@@ -42,6 +47,7 @@ class LayerGroups(DefaultOptimWrapperConstructor):
             ValueError: a pattern matches no parameter, so that something decays by mistake.
         """
         patterns = set(self.paramwise_cfg['no_decay'])
+        options = self.paramwise_cfg['vectors'] or {}
         groups, used = {}, set()
         for name, parameter in module.named_parameters():
             matching = {pattern for pattern in patterns if fnmatch(name, pattern)}
@@ -49,16 +55,19 @@ class LayerGroups(DefaultOptimWrapperConstructor):
             if not parameter.requires_grad:
                 continue
             spared = matching or (parameter.ndim <= 1 and not self.paramwise_cfg['vectors_decay'])
-            key = self._rate(module, name), 0.0 if spared else self.base_wd or 0.0
-            groups.setdefault(key, []).append(parameter)
+            decay = 0.0 if spared else self.base_wd or 0.0
+            own = bool(options) and parameter.ndim <= 1
+            groups.setdefault((self._rate(module, name), decay, own), []).append(parameter)
         if patterns - used:
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg.no_decay has {sorted(patterns - used)}, which match '
                 'no parameter of the model'
             )
         params.extend(
-            dict(params=group, lr=self.base_lr * rate, weight_decay=decay)
-            for (rate, decay), group in groups.items()
+            dict(
+                params=group, lr=self.base_lr * rate, weight_decay=decay, **(options if own else {})
+            )
+            for (rate, decay, own), group in groups.items()
         )
 
     def _rate(self, module: nn.Module, name: str) -> float:

@@ -12,11 +12,12 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import transfer_backbone
+from lomar.checkpoints.transfer import backbone_weights
 from lomar.compat.dist import main_process
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
 
@@ -64,6 +65,11 @@ class Runner(MMEngineRunner):
         batch = self._train_dataloader['batch_size']
         effective = self.world_size * batch * optim_wrapper._accumulative_counts
         ratio = effective / auto_scale_lr['base_batch_size']
+        schedulers = self.param_schedulers or []
+        for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+            # The lowest rate of MAE's recipe is the same for every batch.
+            if scheduler.get('eta_min_ratio'):
+                scheduler['eta_min_ratio'] /= ratio
         self.logger.info(
             f'Learning rates x {ratio:g}: the effective batch is {effective}, they are meant for '
             f'{auto_scale_lr["base_batch_size"]}'
@@ -71,13 +77,45 @@ class Runner(MMEngineRunner):
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio
 
+    def build_train_loop(self, loop) -> BaseLoop:
+        """mmengine's.
+
+        Raises:
+            ValueError: there are fewer images than one batch, and incomplete batches are dropped.
+        """
+        loop = super().build_train_loop(loop)
+        loader = loop.dataloader
+        share, batch = len(loader.sampler), loader.batch_sampler.batch_size
+        if loader.batch_sampler.drop_last and share < batch:
+            raise ValueError(
+                f'train_dataloader.batch_size is {batch}, and of {len(loader.dataset)} training '
+                f'images each of {self.world_size} process(es) has {share}: no batch is complete, '
+                'and train_dataloader.drop_last=True drops incomplete ones; allowed: '
+                f'train_dataloader.batch_size={share} or less ({share} x {self.world_size} '
+                f'process(es) = {share * self.world_size} images per step)'
+            )
+        return loop
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """mmengine's, and `model_wrapper_cfg.type='FullySharded'` for several processes."""
+        if self.distributed:
+            self._adopt_positions(model)
         if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
             return super().wrap_model(model_wrapper_cfg, model)
         if self._train_loop is not None:
             model.init_weights()  # which draws for whole tensors, in all processes the same
         return shard(model.to(get_device()))
+
+    def _adopt_positions(self, model: nn.Module) -> None:
+        """Give `pos_embed` its size in the file to load, before a wrapper lays out gradients."""
+        backbone = getattr(model, 'backbone', None)
+        if not hasattr(backbone, 'adopt_positions') or not hasattr(backbone, 'pos_embed'):
+            return
+        name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
+        if name and backbone.pretrain_img_size != backbone.img_size:
+            content = CheckpointLoader.load_checkpoint(name, 'cpu')
+            weights = content.get('state_dict', content.get('model', content))
+            backbone.adopt_positions(backbone_weights(weights).get('pos_embed'))
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # that was done before it was

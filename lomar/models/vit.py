@@ -1,16 +1,18 @@
 """The one backbone: a plain vision transformer with relative or absolute positions."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from timm.layers import PatchEmbed, resample_abs_pos_embed
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lomar.models.attention import Block
+from lomar.models.positions import LearnedPositions
 
 ARCHS = {
     'tiny': dict(embed_dim=192, depth=12, num_heads=3),
@@ -24,7 +26,7 @@ POSITIONS = ('irpe', 'absolute', 'absolute+decomposed')
 
 
 @MODELS.register_module()
-class RPEViT(BaseModule):
+class RPEViT(LearnedPositions, BaseModule):
     """Vision transformer with timm's parameter names and iRPE (LoMaR) or absolute positions (MAE).
 
     Args:
@@ -32,9 +34,12 @@ class RPEViT(BaseModule):
         img_size: side in pixels the model is meant for; any multiple of `patch_size` can be fed.
         out_type: 'avg_featmap' (B, D), mean of the patch tokens and a LayerNorm `fc_norm`;
             'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D), the cls token first.
-        position: 'irpe' (LoMaR); 'absolute', a learned table for the grid of `img_size` that is
-            resized to other grids (MAE); 'absolute+decomposed', the same and zero-initialised
-            decomposed relative positions in every block (MAE in ViTDet).
+        position: 'irpe' (LoMaR); 'absolute', a learned table for one grid that is resized to
+            other grids (MAE); 'absolute+decomposed', the same and zero-initialised decomposed
+            relative positions in every block (MAE in ViTDet).
+        pretrain_img_size: side in pixels, at this `patch_size`, of the grid for which absolute
+            positions are learned (detectron2's ViTDet keeps that of the pretraining); None =
+            `img_size`. Weights with a table for the grid of `img_size` are taken as well.
         rpe: options of `lomar.models.rpe.build_rpe`; the defaults are LoMaR's.
         window_size: side in patches of the windows in which attention stays; 0 = all global.
         global_blocks: indices of the blocks that attend globally all the same; needs window_size.
@@ -60,6 +65,7 @@ class RPEViT(BaseModule):
         in_channels: int = 3,
         out_type: str = 'raw',
         position: str = 'irpe',
+        pretrain_img_size: int | tuple[int, int] | None = None,
         rpe: dict | None = None,
         with_cls_token: bool = True,
         window_size: int = 0,
@@ -78,6 +84,11 @@ class RPEViT(BaseModule):
         _check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
+        if position == 'irpe' and pretrain_img_size is not None:
+            raise ValueError(
+                f'backbone.pretrain_img_size is {pretrain_img_size}, and iRPE has no size; allowed '
+                "with backbone.position='absolute' or 'absolute+decomposed'"
+            )
         if position == 'absolute+decomposed' and with_cls_token:
             raise ValueError(
                 "backbone.position is 'absolute+decomposed', which has no offset for a cls token; "
@@ -87,14 +98,18 @@ class RPEViT(BaseModule):
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_type, self.with_cls_token = out_type, with_cls_token
-        self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        self.img_size = _as_size(img_size)
+        self.pretrain_img_size = _as_size(
+            img_size if pretrain_img_size is None else pretrain_img_size
+        )
         grid = self.grid(self.img_size, 'backbone.img_size')
+        learned = self.grid(self.pretrain_img_size, 'backbone.pretrain_img_size')
 
         self.patch_embed = PatchEmbed(None, patch_size, in_channels, self.embed_dim)
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
         if position != 'irpe':
-            length = grid[0] * grid[1] + with_cls_token
+            length = math.prod(learned) + with_cls_token
             self.pos_embed = nn.Parameter(torch.zeros(1, length, self.embed_dim))
         windows = self._window_sizes(window_size, global_blocks)
         drop_path = torch.linspace(0, drop_path_rate, self.depth, device='cpu').tolist()
@@ -156,15 +171,14 @@ class RPEViT(BaseModule):
                 parameter.requires_grad = False
 
     def _reset_parameters(self) -> None:
-        """Initialise as MAE does: Xavier for matrices, the patch embedding seen as one."""
+        """Initialise as detectron2's ViT and the fine-tuning code of MAE and LoMaR do."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
         for name in ('cls_token', 'pos_embed'):
             if hasattr(self, name):
-                nn.init.normal_(getattr(self, name), std=0.02)
+                nn.init.trunc_normal_(getattr(self, name), std=0.02)
 
     def grid(self, size: tuple[int, int], what: str = "an image's size") -> tuple[int, int]:
         """Patches down and across an image of `size` = (height, width) pixels.
@@ -196,9 +210,7 @@ class RPEViT(BaseModule):
         if self.with_cls_token:
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         if hasattr(self, 'pos_embed'):
-            x = x + resample_abs_pos_embed(
-                self.pos_embed, list(grid), list(self.grid(self.img_size)), int(self.with_cls_token)
-            )
+            x = x + self.resized_positions(grid)
         x = self.encode(x, grid)
         return (self._select(x, grid),)
 
@@ -256,6 +268,14 @@ class LoMaRViT(RPEViT):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
         nn.init.normal_(self.mask_token, std=0.02)
 
+    def _reset_parameters(self) -> None:
+        """Initialise as MAE's pretraining does: Xavier, the patch embedding seen as a matrix."""
+        super()._reset_parameters()
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
+
     def encode_windows(self, patches: Tensor, masked: Tensor) -> Tensor:
         """Encode each window on its own.
 
@@ -276,6 +296,10 @@ class LoMaRViT(RPEViT):
         side = round(length**0.5)
         x = self.encode(x, (side, side))
         return x[:, int(self.with_cls_token) :].unflatten(0, (batch, number))
+
+
+def _as_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _resolve_arch(arch: str | dict) -> dict:

@@ -17,7 +17,6 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=2048,
-    drop_last=True,
     dataset=dict(
         pipeline=[
             step

@@ -2,7 +2,12 @@ _base_ = 'mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
 
 # Patches of 14 in pretraining are resampled to 16 when the weights are loaded.
 model = dict(
-    backbone=dict(arch='huge', global_blocks=(7, 15, 23, 31), drop_path_rate=0.5),
+    backbone=dict(
+        arch='huge',
+        pretrain_img_size=224 // 14 * 16,  # the same grid of 16 x 16
+        global_blocks=(7, 15, 23, 31),
+        drop_path_rate=0.5,
+    ),
     neck=dict(in_channels=1280),
 )
 # detectron2's config for ViT-H spares nothing from decay.

@@ -6,6 +6,10 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(img_size=448), neck=dict(num_patches=28 * 28))  # 448 / 16 = 28
+param_scheduler = [  # MAE warms up for 40 epochs
+    dict(_base_.param_scheduler[0], end=40),
+    dict(_base_.param_scheduler[1], T_max=400 - 40, begin=40),
+]
 custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's
 train_dataloader = dict(
     dataset=dict(

@@ -5,4 +5,8 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
+param_scheduler = [  # MAE warms up for 40 epochs
+    dict(_base_.param_scheduler[0], end=40),
+    dict(_base_.param_scheduler[1], T_max=400 - 40, begin=40),
+]
 custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's

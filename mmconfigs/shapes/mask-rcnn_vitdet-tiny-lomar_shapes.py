@@ -54,6 +54,7 @@ model = dict(
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
+    drop_last=True,
     sampler=dict(type='ReplaySampler'),
     dataset=dict(
         ann_file='data/shapes/annotations/train.json',

@@ -2,6 +2,7 @@
 train_dataloader = dict(
     batch_size=128,  # a GPU
     num_workers=8,
+    drop_last=True,  # the rate is meant for whole batches
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='ReplaySampler', shuffle=True),
     dataset=dict(

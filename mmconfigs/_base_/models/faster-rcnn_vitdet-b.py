@@ -75,7 +75,7 @@ model = dict(
                 type='MaxIoUAssigner',
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
-                min_pos_iou=0.3,
+                min_pos_iou=0.0,  # every object has an anchor; mmdet's: 0.3
                 match_low_quality=True,
                 ignore_iof_thr=-1,
             ),

@@ -19,7 +19,8 @@ param_scheduler = [
         T_max=100 - 5,
         begin=5,
         end=100,
-        eta_min=1e-6,
+        # MAE's lowest rate is 1e-6 for the head; layer decay scales it as it scales the rate.
+        eta_min_ratio=1e-6 / (5e-4 * 1024 / 256),
         convert_to_iter_based=True,
     ),
 ]

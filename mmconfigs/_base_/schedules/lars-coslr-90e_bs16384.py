@@ -3,11 +3,13 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     constructor='LayerGroups',
     optimizer=dict(
-        type='LARS',
+        type='Lars',
         lr=0.1 * 16384 / 256,  # the base rate belongs to 256 images
         momentum=0.9,
         weight_decay=0.0,
+        always_adapt=True,  # without decay, too
     ),
+    paramwise_cfg=dict(vectors=dict(always_adapt=False)),  # MAE's scales no biases
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=90, val_interval=5)
 param_scheduler = [
