@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Measure on a GPU what has goals, as far as the time goes; a second call goes on from there.
+"""Run GPU tests and benchmarks within a time limit; a second call runs the remaining slices.
 
-Needs no network and installs nothing. Each part of the work is a process of its own, whose result
-is written at once; a failure is recorded and the rest goes on. It ends with one table against the
-goals of benchmarks/gpu_goals.yaml. Exit code: 0, or 1 if anything failed.
+The command needs no network and installs nothing. Each slice runs in a separate process, and its
+result is written immediately. A failed slice is recorded, and the next slice starts. At the end, a
+table compares the results with the goals in benchmarks/gpu_goals.yaml. The exit code is 0, or 1 if
+a slice failed.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 START = time.monotonic()
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
+sys.path.insert(0, str(ROOT))  # import this checkout, not an installed lomar
 
 import torch  # noqa: E402
 
@@ -40,28 +41,38 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('--minutes', type=float, default=9, help='time for everything (default: 9)')
-    add('--device', choices=('cuda', 'cpu'), default='cuda', help='cpu: with --toy only')
-    add('--toy', action='store_true', help='all parts in small, to see that they run')
-    add('--only', nargs='+', metavar='SLICE', help='of the slices only these')
-    add('--retry', action='store_true', help='run slices that failed again')
-    add('--commit', help="of the code, where the checkout has no history (default: git's)")
+    add('--minutes', type=float, default=9, help='time limit in minutes (default: 9)')
+    add(
+        '--device',
+        choices=('cuda', 'cpu'),
+        default='cuda',
+        help='device; cpu needs --toy (default: cuda)',
+    )
+    add('--toy', action='store_true', help='smoke test of all slices at toy size')
+    add('--only', nargs='+', metavar='SLICE', help='slices to run (default: all)')
+    add('--retry', action='store_true', help='run failed slices again')
+    add(
+        '--commit',
+        help='commit of the code, if the checkout has no .git folder (default: from git)',
+    )
     add(
         '--json',
         type=Path,
         metavar='FILE',
-        help='results, read and added to (default: benchmarks/gpu_DEVICE.json; '
-        'with --toy work_dirs/gpu_toy.json)',
+        help='file to which results are added (default: benchmarks/gpu_DEVICE.json; '
+        'with --toy: work_dirs/gpu_toy.json)',
     )
-    add('--table', type=Path, metavar='FILE', help='write the table there as well')
-    add('--table-only', action='store_true', help='from the results alone, without a GPU')
-    add('--slice', help=argparse.SUPPRESS)  # what the processes are started with
+    add('--table', type=Path, metavar='FILE', help='file to which the table is also written')
+    add(
+        '--table-only', action='store_true', help='print the table of earlier results; needs no GPU'
+    )
+    add('--slice', help=argparse.SUPPRESS)  # set for the process of a slice
     add('--out', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.minutes <= 0:
         parser.error(f'--minutes is {args.minutes}; allowed: more than 0')
     if args.device == 'cpu' and not args.toy:
-        parser.error('--device is cpu; allowed: with --toy, everything else is for a GPU')
+        parser.error('--device is cpu, which is allowed only with --toy; use cuda or add --toy')
     known = [one.name for one in work(args.toy)]
     if unknown := set(args.only or ()) - set(known):
         parser.error(f'--only has {", ".join(sorted(unknown))}; allowed: {", ".join(known)}')
@@ -97,9 +108,11 @@ def run_here(args: argparse.Namespace) -> None:
 
 
 def measure(args: argparse.Namespace) -> int:
-    """Run the slices that are missing, show the table; returns the exit code."""
+    """Run the slices without a result and print the table; return the exit code."""
     if args.device == 'cuda' and not torch.cuda.is_available():
-        raise ValueError('--device is cuda and there is none; allowed: --toy --device cpu')
+        raise ValueError(
+            '--device is cuda, but no GPU was found; without a GPU use --toy --device cpu'
+        )
     paths = filter(None, (str(ROOT), os.environ.get('PYTHONPATH')))
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
     if args.device == 'cpu':
@@ -109,10 +122,12 @@ def measure(args: argparse.Namespace) -> int:
     def command(name: str, out: Path) -> list[str]:
         return [sys.executable, __file__, '--slice', name, '--out', str(out), *words]
 
-    # A process of its own, too: this one must not take memory of the GPU.
+    # In a separate process as well: this process must not allocate GPU memory.
     found = run_slice(MACHINE, command, MACHINE.limit, env)
     if found['status'] != 'done':
-        raise ValueError(f'the machine cannot be used: {found["error"]}\n{found["tail"]}')
+        raise ValueError(
+            f'the slice that describes the machine failed: {found["error"]}\n{found["tail"]}'
+        )
     machine = found['machine']
     machine['commit'] = machine['commit'] or args.commit
     record = Record(args.json or default_record(machine))
@@ -120,16 +135,16 @@ def measure(args: argparse.Namespace) -> int:
     left = 60 * args.minutes - (time.monotonic() - START)
     failed, waiting = run_slices(slices, record, machine, command, left, args.retry, say, env)
     if waiting:
-        say(f'still to be run: {", ".join(waiting)}; the same command goes on with these')
+        say(f'not finished: {", ".join(waiting)}; run the same command again')
     show(record, machine, args.table)
     return int(bool(failed))
 
 
 def show(record: Record, machine: dict, path: Path | None) -> None:
-    """Print the table of a device, code and versions, and write it to a file if there is one."""
+    """Print the table for a device, code and versions, and write it to `path` if given."""
     results = record.of(machine)
     if not results:
-        raise ValueError(f'{record.path} has no results of this device, code and versions')
+        raise ValueError(f'{record.path} has no results for this device, code and versions')
     others = [result for result in record.results if not same(result, machine)]
     lines = [goals.describe(results), '']
     lines += [f'- {r["slice"]}: {note}' for r in results for note in r.get('notes', ())]
@@ -147,7 +162,7 @@ def show(record: Record, machine: dict, path: Path | None) -> None:
 
 
 def default_record(machine: dict) -> Path:
-    """Return the path of a device's results."""
+    """Return the default path for the results of a device."""
     if machine['toy']:
         return ROOT / 'work_dirs/gpu_toy.json'
     name = re.sub('[^a-z0-9]+', '-', machine['device'].lower()).strip('-')
@@ -155,11 +170,13 @@ def default_record(machine: dict) -> Path:
 
 
 def only_record() -> Path:
-    """Return the one file with results of a device."""
+    """Return the only file with results, benchmarks/gpu_*.json."""
     found = sorted(ROOT.glob('benchmarks/gpu_*.json'))
     if len(found) != 1:
         names = ', '.join(path.name for path in found) or 'none'
-        raise ValueError(f'--table-only needs --json FILE where there is not one: found {names}')
+        raise ValueError(
+            f'--table-only needs --json FILE unless one benchmarks/gpu_*.json exists; found: {names}'
+        )
     return found[0]
 
 

@@ -250,8 +250,8 @@ def run(*words, **env):
 def test_a_missing_device_is_refused_in_one_line(tmp_path):
     done = run('--json', str(tmp_path / 'record.json'), CUDA_VISIBLE_DEVICES='')
     assert done.returncode == 1 and not done.stdout and not (tmp_path / 'record.json').exists()
-    message = 'benchmarks/gpu.py: --device is cuda and there is none; allowed: --toy --device cpu'
-    assert done.stderr == message + '\n'
+    reason = '--device is cuda, but no GPU was found; without a GPU use --toy --device cpu'
+    assert done.stderr == f'benchmarks/gpu.py: {reason}\n'
 
 
 @pytest.fixture(scope='module')

@@ -83,7 +83,7 @@ def _lomar(arch: str, size: int, kind: str) -> Contender:
 
 
 def _mae(arch: str, size: int, fused: bool) -> Contender:
-    """mmpretrain's MAE, whose attention is fused by PyTorch 2 and written out with older ones."""
+    """Return mmpretrain's MAE with PyTorch's fused attention, or unfused as before PyTorch 2."""
     from mmcv.cnn.bricks import DropPath
     from mmpretrain.models.utils.attention import (
         MultiheadAttention,
@@ -116,7 +116,7 @@ def _mae(arch: str, size: int, fused: bool) -> Contender:
         if isinstance(module, MultiheadAttention) and not fused:
             module.scaled_dot_product_attention = scaled_dot_product_attention_pyimpl
         elif isinstance(module, DropPath):
-            # A NumPy number, which would break the compiled graph of each layer twice.
+            # A NumPy number would cause two graph breaks per compiled layer.
             module.drop_prob = float(module.drop_prob)
     layers = [*model.backbone.layers, *model.neck.decoder_blocks]
     return Contender(model, lambda x: model.loss(x, None)['loss'], model.extract_feat, layers)

@@ -200,16 +200,16 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
 def _schedule(
     name: str, cfg: Config, gpus: int, per_epoch: int | None
 ) -> tuple[float | None, int, int]:
-    """Epochs, iterations and images seen, over all GPUs."""
+    """Return epochs, iterations and images seen, over all GPUs."""
     batch = cfg.train_dataloader.batch_size * gpus
     loop, drop_last = cfg.train_cfg, cfg.train_dataloader.get('drop_last', False)
     if loop.get('max_iters'):
-        # A loop that counts iterations sees more images with more GPUs.
+        # In a loop that counts iterations, more GPUs process more images.
         seen = loop.max_iters * batch
         return per_epoch and seen / per_epoch, loop.max_iters, seen
     if not loop.get('max_epochs'):
         raise ValueError(f'{name}: train_cfg has neither max_epochs nor max_iters; set one')
-    # Each GPU gets the same share, rounded up, and drops what does not fill its last batch.
+    # Each GPU gets an equal share of the images, rounded up, and drops its incomplete last batch.
     share = math.ceil(per_epoch / gpus)
     iterations = share * gpus // batch if drop_last else math.ceil(per_epoch / batch)
     if not iterations:

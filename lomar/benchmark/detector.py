@@ -1,4 +1,4 @@
-"""Where a detector spends its time outside the backbone, with mmdet's data and with ours."""
+"""Timing of a detector's parts outside the backbone, with mmdet's data pipeline and with ours."""
 
 import json
 import pickle
@@ -24,7 +24,7 @@ from lomar.detection.metric import average_precision
 
 WHO = ('mmdet', 'lomar')
 CROP = 'resize, crop: boxes and masks'
-PARTS = dict(  # names in the table, where they are not those of the transforms
+PARTS = dict(  # names in the table that differ from the names of the transforms
     LoadInstances='LoadAnnotations', LargeScaleJitter=CROP, RandomResize=CROP, RandomCrop=CROP
 )
 NEAR = 400  # of an image's proposals, as a trained RPN has them; enough for all positive samples
@@ -78,7 +78,7 @@ def training_step(model, data: dict, generator: torch.Generator) -> torch.Tensor
 
 
 def time_pipeline(cfg: Config, samples: list[dict], repeats: int) -> Rounds:
-    """Seconds an image of each transform, and of its masks' way to the training process."""
+    """Return seconds per image of each transform, and of sending masks to the training process."""
     rounds: Rounds = {who: [] for who in WHO}
     pipelines = {who: _pipeline(cfg, who) for who in WHO}
     for turn in range(-1, repeats):
@@ -90,7 +90,7 @@ def time_pipeline(cfg: Config, samples: list[dict], repeats: int) -> Rounds:
                 for step in pipelines[who].transforms:
                     kind = type(step).__name__
                     name = PARTS.get(kind, kind)
-                    # A transform gives None for an image that is left without objects.
+                    # A transform returns None for an image without remaining objects.
                     sample = sample and stopwatch.timed(step, name)(sample)
                 if sample:
                     masks = sample['data_samples'].gt_instances.masks
@@ -243,7 +243,7 @@ def _pipeline(cfg: Config, who: str) -> Compose:
 
 
 def _mmdets(step: dict) -> list[dict]:
-    """Transforms of mmdet that do what one of ours does."""
+    """Return the transforms of mmdet that replace one of ours."""
     if step['type'] == 'LoadInstances':
         return [dict(step, type='LoadAnnotations')]
     if step['type'] != 'LargeScaleJitter':
@@ -253,7 +253,7 @@ def _mmdets(step: dict) -> list[dict]:
 
 
 def _watch_resize(pipeline: Compose, stopwatch: Stopwatch) -> None:
-    """Count the pixels of a resize apart from boxes and masks."""
+    """Time the resize of the image separately from that of boxes and masks."""
     for step in pipeline.transforms:
         if isinstance(step, (LargeScaleJitter, RandomResize)):
             ours = isinstance(step, LargeScaleJitter)
@@ -263,7 +263,7 @@ def _watch_resize(pipeline: Compose, stopwatch: Stopwatch) -> None:
 
 
 def _batch(pipeline: Compose, samples: list[dict], size: int) -> bytes:
-    """A batch of samples with ten objects or more, pickled, for a step changes it."""
+    """Return a pickled batch of samples with at least ten objects; a step modifies its batch."""
     made = []
     for number, sample in enumerate(samples * 8):
         np.random.seed(number)

@@ -1,4 +1,4 @@
-"""Measured figures of `make gpu` against their goals, as one Markdown table."""
+"""Comparison of measured `make gpu` results with their goals, as a Markdown table."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +14,7 @@ def read_goals(path: Path) -> list[dict]:
     """Return the goals of a YAML file.
 
     Raises:
-        ValueError: a goal without a key that it needs, or with an unknown unit.
+        ValueError: a goal lacks a required key or has an unknown unit.
     """
     goals = yaml.safe_load(path.read_text(encoding='utf-8'))
     for goal in goals:
@@ -27,7 +27,7 @@ def read_goals(path: Path) -> list[dict]:
 
 
 def figures(result: dict) -> dict[str, dict]:
-    """Return a slice's figures by name: contenders, ways to load, or the tests."""
+    """Return the figures of a slice by contender, loading method, or 'tests'."""
     if 'counts' in result:
         return {'tests': dict(counts=result['counts'])}
     if 'scales' in result:
@@ -44,14 +44,14 @@ def figures(result: dict) -> dict[str, dict]:
 
 
 def to_markdown(results: Iterable[dict], goals: list[dict]) -> str:
-    """Return the table of all goals; results are of one device, code and versions."""
+    """Return the table of all goals; all results must have the same device, code and versions."""
     by_slice = {result['slice']: result for result in results}
     rows = [HEAD, ('---',) * len(HEAD), *(_cells(goal, by_slice) for goal in goals)]
     return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 
 
 def describe(results: list[dict]) -> str:
-    """Return a line on what the results were measured on and with."""
+    """Return a line with the device, commit, versions, dates and matrix rates of results."""
     last = max(results, key=lambda result: result['date'])
     commits = dict.fromkeys(result['commit'] or 'unknown' for result in results)
     dates = sorted({result['date'][:10] for result in results})
@@ -78,7 +78,7 @@ def _cells(goal: dict, by_slice: dict[str, dict]) -> tuple[str, ...]:
 
 
 def _result(goal: dict, by_slice: dict[str, dict]) -> tuple[str, str]:
-    """Return what was measured, and whether that is the goal."""
+    """Return the measured value as text, and whether it reaches the goal."""
     values = []
     for place in filter(None, (goal['value'], goal.get('over'))):
         name, contender = place.split('/', maxsplit=1)
@@ -104,9 +104,9 @@ def _result(goal: dict, by_slice: dict[str, dict]) -> tuple[str, str]:
 
 
 def _reason(name: str, contender: str, result: dict) -> str:
-    """Return why there is no figure."""
+    """Return the reason for a missing figure."""
     if result.get('status') in ('failed', 'cut off') and not figures(result):
-        # A bar would end the cell.
+        # An unescaped bar would end the table cell.
         return f'{result["status"]}: {result["error"]}'.replace('|', '\\|')
     way = result.get('ways', {}).get(contender)
     return way if isinstance(way, str) else 'not measured'

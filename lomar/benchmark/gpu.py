@@ -1,4 +1,4 @@
-"""What `make gpu` measures: slices in order of worth, at full size on a GPU or at toy size."""
+"""Slices of `make gpu`, most important first, at full size for a GPU or at toy size."""
 
 import subprocess
 import sys
@@ -19,12 +19,12 @@ from lomar.models.vit import ARCHS
 
 ROOT = Path(__file__).resolve().parents[2]
 PRETRAIN = ['lomar', 'mae', 'mae-eager']
-BATCH = dict(pretrain=256, detect=8)  # halved where it does not fit
+BATCH = dict(pretrain=256, detect=8)  # images per step; halved if they do not fit
 Work = dict[Slice, Callable[[], dict]]
 
 
 def work(toy: bool) -> Work:
-    """Return the slices in order of worth, each with what it runs."""
+    """Return the slices, most important first, each with the function that it runs."""
     if toy:
         return _toy()
     pretrain, detect = partial(time_steps, 'pretrain'), partial(time_steps, 'detect')
@@ -37,7 +37,7 @@ def work(toy: bool) -> Work:
     made[Slice('pretrain-384-all-tokens', 45, 200)] = partial(pretrain, 384, all_tokens)
     parts = ['irpe', 'decomposed', 'absolute', 'irpe-plain']
     made[Slice('detect-1024', 50, 200)] = partial(detect, 1024, parts)
-    # FlexAttention has open bugs: what it may break must not take the others with it.
+    # FlexAttention has open bugs, so it has slices of its own, whose crash affects no others.
     flex = ['irpe', 'irpe-flex', 'decomposed']
     made[Slice('detect-1024-flex', 75, 400)] = partial(detect, 1024, flex)
     made[Slice('detect-1024-compiled', 90, 400)] = partial(detect, 1024, parts[:3], compiled=True)
@@ -48,7 +48,10 @@ def work(toy: bool) -> Work:
 
 
 def _toy() -> Work:
-    """Return slices of each kind, of seconds on a CPU core; 528 px reach attention in parts."""
+    """Return one slice of each kind for seconds on one CPU core.
+
+    Images of 528 px are large enough for attention in parts.
+    """
     files = dict(images=2, repeats=2)
     pretrain = partial(time_toy_steps, 'pretrain', 128, ['lomar', 'mae'])
     limits = 1, 300
@@ -65,7 +68,7 @@ def _toy() -> Work:
 
 
 def describe_machine(toy: bool) -> dict:
-    """Return what every result is to hold: device, code, versions, commit, hardware."""
+    """Return device, code digest, versions, commit and hardware, which every result includes."""
     found = provenance()
     hardware = found['hardware']
     if torch.cuda.is_available():
@@ -86,7 +89,7 @@ def describe_machine(toy: bool) -> dict:
 
 
 def precision() -> str:
-    """Return the number format of autocast: bfloat16 where the GPU computes in it, else float16."""
+    """Return the dtype of autocast: bfloat16 if the GPU has bf16 instructions, else float16."""
     if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
         return 'float16'
     return 'bfloat16'
@@ -104,18 +107,18 @@ def time_steps(
     rate_side: int | None = None,
     backend: str = 'inductor',
 ) -> dict:
-    """Return the training steps of contenders in turns, as `lomar.benchmark.steps.measure` does.
+    """Time training steps of contenders in turns; return rows, matrix rates and notes.
 
     Args:
-        rate_side: of the matrix product whose rate stands beside them.
+        rate_side: side of the matrices whose product gives the matrix rate; None for the default.
     """
     from mmengine.logging import MMLogger
 
     from lomar.benchmark.steps import DTYPES, Setting, measure
     from lomar.benchmark.timing import matrix_rate
 
-    MMLogger.get_instance('benchmark', log_level='ERROR')  # mmpretrain tells how it initialises
-    torch.backends.cudnn.benchmark = True  # all shapes stay the same; patch embeddings may gain
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # hide mmpretrain's initialization log
+    torch.backends.cudnn.benchmark = True  # shapes are fixed; may speed up patch embeddings
     dtype, notes = precision(), []
     rates = {dtype: matrix_rate(DTYPES[dtype], rate_side)}
     setting = Setting(task, arch, size, dtype, compiled=compiled)
@@ -126,33 +129,33 @@ def time_steps(
 
 
 def time_toy_steps(*args, **kwargs) -> dict:
-    """Return the same of a tiny model, compiled without a C++ compiler."""
+    """Return the result of `time_steps` for a tiny model; compiling needs no C++ compiler."""
     small = dict(batch=1, repeats=1, warmup=1, rate_side=256, backend='aot_eager')
     with mock.patch.dict(ARCHS, tiny=dict(embed_dim=48, depth=4, num_heads=3)):
         return time_steps(*args, arch='tiny', **small, **kwargs)
 
 
 def load_files(**settings) -> dict:
-    """Return images per second of one core from JPEG files to a batch, several ways in turns."""
+    """Return images per second of loading methods on one core, measured in turns."""
     from lomar.benchmark.loading import benchmark_loading
 
     return benchmark_loading(**settings)
 
 
 def load_regions(sizes: tuple[int, ...] = (224, 448), **settings) -> dict:
-    """Return images per second of whole crops and of four windows of them."""
+    """Return images per second for loading whole crops and for loading four windows of each."""
     from lomar.benchmark.regions import benchmark_regions
 
     return benchmark_regions(sizes, **settings)
 
 
 def run_tests(paths: list[str] | None = None) -> dict:
-    """Return counts and failures of the tests that need a GPU; `error` where not all is well."""
+    """Return counts and failures of the tests that need a GPU, and `error` if not all passed."""
     if find_spec('pytest') is None:
         return dict(error='pytest is not installed: the GPU tests did not run')
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, 'report.xml')
-        # With names, so that the last line of the output is the test that hangs.
+        # -v prints test names, so that the last line of the output names a test that hangs.
         words = ['-m', 'gpu', '-v', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
         command = [sys.executable, '-m', 'pytest', *words, f'--junitxml={report}']
         command += paths or [str(ROOT / 'tests')]

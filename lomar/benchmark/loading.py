@@ -198,7 +198,7 @@ def benchmark_loading(
 
 
 def _failure(load: Load, paths: list[str]) -> str | None:
-    """Return why the first file cannot be loaded, None if it can: some builds lack nvJPEG."""
+    """Return why the first file cannot be loaded, or None; some PyTorch builds lack nvJPEG."""
     try:
         load(paths[:1])
     except RuntimeError as error:

@@ -64,6 +64,6 @@ class PlainLoMaR(LoMaR):
         everywhere = torch.cartesian_prod(*sides).T[:, None].expand(-1, len(images), -1)
         target = gather(self.head.target(images, *everywhere))
         losses = self.head.target.patch_loss(self.head(x), target)
-        # Picking the masked ones would make a GPU wait for their number.
+        # Indexing with a mask would synchronize with the GPU.
         masked = masked.flatten(0, 1)
         return {'loss': (losses * masked).sum() / masked.sum()}

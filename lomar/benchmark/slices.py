@@ -1,7 +1,7 @@
-"""Long work cut into slices: each a process of its own with a time limit, its result kept at once.
+"""Slices: separate processes with time limits, and a record of their results.
 
-The record is one JSON file, {'results': [...]}. A result holds what its slice measured, and what it
-was measured on and with: device, versions, digest of the code, commit, date.
+The record is one JSON file, {'results': [...]}. A result holds the measurements of its slice, and
+device, versions, digest of the code, commit and date.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ from pathlib import Path
 
 from lomar.datasets.resizing import write_json
 
-# Results that differ in any of these are never counted or shown together.
+# Results that differ in any of these keys are never combined or shown in one table.
 IDENTITY = ('device', 'code', 'versions', 'toy')
-TAIL = 4000  # last characters of what a failed slice printed
+TAIL = 4000  # number of last characters kept from a failed slice's output
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A piece of work that runs in a process of its own.
+    """A part of the benchmark that runs in a separate process.
 
     Args:
-        expected: seconds that it takes; it is started where that much time is left.
-        limit: seconds after which it is stopped and has failed.
+        expected: expected seconds; the slice starts only if that much time is left.
+        limit: seconds after which the slice is stopped and counts as failed.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Slice:
 
 
 class Record:
-    """The results in a JSON file, which is written whole after every change.
+    """Results in a JSON file, which is rewritten after every change.
 
     Raises:
-        ValueError: the file is there and is no such record.
+        ValueError: the file exists but is not a record.
     """
 
     def __init__(self, path: Path):
@@ -55,15 +55,15 @@ class Record:
                 raise ValueError(f"{path} is no JSON with 'results': {error!r}") from error
 
     def find(self, name: str, machine: dict) -> dict | None:
-        """Return the result of a slice on this device, with this code and these versions."""
+        """Return the result of a slice for a machine's device, code and versions, or None."""
         return next((r for r in self.of(machine) if r['slice'] == name), None)
 
     def of(self, machine: dict) -> list[dict]:
-        """Return the results on this device, with this code and these versions."""
+        """Return the results for a machine's device, code and versions."""
         return [result for result in self.results if same(result, machine)]
 
     def put(self, result: dict) -> None:
-        """Write a result in place of an earlier one of the same slice, device, code, versions."""
+        """Add a result; replace an earlier one of the same slice, device, code and versions."""
         earlier = self.find(result['slice'], result)
         self.results = [one for one in self.results if one is not earlier] + [result]
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,12 +71,12 @@ class Record:
 
 
 def same(one: dict, other: dict) -> bool:
-    """Whether device, code and versions are the same."""
+    """Return whether two results have the same device, code, versions and size."""
     return all(one.get(key) == other.get(key) for key in IDENTITY)
 
 
 def code_digest(package: Path) -> str:
-    """Return a digest of a package's Python files, which also tells uncommitted changes."""
+    """Return a digest of a package's Python files; uncommitted changes affect it, too."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob('*.py')):
         digest.update(path.relative_to(package).as_posix().encode() + b'\0' + path.read_bytes())
@@ -93,15 +93,16 @@ def run_slices(
     say: Callable[[str], None] = print,
     env: dict | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Run the slices that have no result yet, as long as they fit into the time.
+    """Run the slices without a result that fit into the remaining time.
 
     Args:
-        machine: device, code and versions, and whatever else each result is to hold.
-        command: a slice's name and the file for its outcome to the command that runs it.
-        retry: slices that failed run again, after all others.
+        machine: device, code, versions and further entries that are stored in every result.
+        command: returns the command of a slice, given its name and the file for its outcome.
+        seconds: total time limit.
+        retry: whether to run failed slices again, after all others.
 
     Returns:
-        Names of slices that failed now, and of those that are still to be run.
+        Names of the slices that failed in this call, and of the slices that are not finished.
     """
     deadline, failed, waiting = time.monotonic() + seconds, [], []
     states = {one: record.find(one.name, machine) or {} for one in slices}
@@ -109,7 +110,7 @@ def run_slices(
     todo = [one for one, state in states.items() if state.get('status') not in finished]
     for one in sorted(todo, key=lambda one: states[one].get('status') == 'failed'):
         left = deadline - time.monotonic()
-        # One that was cut off needs more time than it had.
+        # A slice that was cut off needs more time than it had before.
         cut = states[one].get('status') == 'cut off'
         needed = max(one.expected, states[one]['seconds'] if cut else 0)
         if left < needed:
@@ -136,9 +137,10 @@ def run_slice(
     """Run a slice for at most `limit` seconds.
 
     Returns:
-        `status`: 'done', 'failed', or 'cut off' where `limit` is less than the slice's own;
-        `seconds`; `error` in one line and `tail` of the output where it is not done; and what the
-        slice left as its outcome, in which an `error` means that it failed.
+        `status`: 'done', 'failed', or 'cut off' if `limit` was reached and is below the slice's
+        own limit; `seconds`; the entries of the slice's outcome file. If the slice is not done,
+        also `error` in one line and the `tail` of the output. An `error` in the outcome file means
+        that the slice failed.
     """
     with tempfile.TemporaryDirectory() as scratch:
         out, log = Path(scratch, 'outcome.json'), Path(scratch, 'log')
@@ -147,7 +149,7 @@ def run_slice(
         seconds = round(time.monotonic() - start, 1)
         outcome = json.loads(out.read_text(encoding='utf-8')) if out.exists() else {}
         printed = log.read_bytes().decode(errors='replace')
-    if outcome:  # complete, whatever happened to the process while it ended
+    if outcome:  # the outcome is complete, even if the process crashed on exit
         result = dict(status='failed' if 'error' in outcome else 'done', seconds=seconds, **outcome)
         return result | (dict(tail=printed[-TAIL:]) if 'error' in outcome else {})
     cut = code is None and limit < one.limit
@@ -163,19 +165,19 @@ def run_slice(
 
 
 def last_line(text: str) -> str:
-    """Return the last line with text in it, shortened; progress bars overwrite their lines."""
+    """Return the last non-empty line, shortened; carriage returns of progress bars end lines."""
     lines = [line.strip() for line in text.replace('\r', '\n').splitlines() if line.strip()]
     return lines[-1][:300] if lines else 'none'
 
 
 def end_with_parent() -> None:
-    """End this process and its children when the process that started it ends.
+    """End this process and its children when the parent process ends.
 
-    That process holds the other end of the standard input and never writes to it.
+    The parent holds the other end of this process's standard input and never writes to it.
     """
 
     def watch() -> None:
-        os.read(0, 1)  # not sys.stdin, whose lock a process must get before it can end
+        os.read(0, 1)  # not sys.stdin, whose lock would block the exit of this process
         if os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -184,7 +186,7 @@ def end_with_parent() -> None:
 
 
 def _wait(command: list[str], log: Path, limit: float, env: dict | None) -> int | None:
-    """Return the exit code of a command, None where it was stopped at its limit."""
+    """Return the exit code of a command, or None if it was stopped at its time limit."""
     with log.open('wb') as file:
         process = subprocess.Popen(
             command,
@@ -199,11 +201,11 @@ def _wait(command: list[str], log: Path, limit: float, env: dict | None) -> int 
         except subprocess.TimeoutExpired:
             return None
         finally:
-            # Its own children as well, which may outlive it, and would keep the device's memory.
+            # Also kill the children of the process, which may outlive it and keep GPU memory.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):  # a driver may hold it for good
+            with suppress(subprocess.TimeoutExpired):  # the driver may block the exit forever
                 process.wait(10)
 
 

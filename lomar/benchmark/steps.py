@@ -22,15 +22,15 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for all contenders of a round.
+    """Settings that all contenders of a round share.
 
     Args:
         task: 'pretrain' or 'detect'.
         arch: a name in `lomar.models.vit.ARCHS`.
         size: side of the square images in pixels.
-        dtype: 'float32', or 'bfloat16' or 'float16' for autocast. Losses are not scaled.
-        inference: features of whole images without gradients, in place of a training step.
-        compiled: transformer blocks go through `torch.compile`.
+        dtype: 'float32', or 'bfloat16' or 'float16' for autocast without loss scaling.
+        inference: whether to extract features of whole images instead of training.
+        compiled: whether to compile the transformer blocks with `torch.compile`.
     """
 
     task: str
@@ -59,7 +59,7 @@ class Steps:
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
     def autocast(self) -> torch.autocast:
-        """The setting's precision."""
+        """Return the autocast context of the setting's dtype."""
         dtype = self.setting.dtype
         return torch.autocast(self.images.device.type, DTYPES[dtype], enabled=dtype != 'float32')
 
@@ -111,14 +111,15 @@ def measure(
     """Measure contenders in turns.
 
     Args:
-        batch: images a step; halved for a contender until it fits.
-        memory: bytes that activations may take; None for 60 % of what is free.
-        backend: of `torch.compile`, for settings that are compiled.
+        batch: images per step; halved for a contender until they fit.
+        memory: activation budget in bytes; None for 60 % of the free memory.
+        backend: backend of `torch.compile`, for compiled settings.
 
     Returns:
-        One dict a contender that fits: `model`, the setting, `batch`, `images_per_second`,
-        `images_per_second_range`, `gflops` (model FLOPs an image), `tflops_per_second`,
-        `share_of_products`, `saved_mb` (an image, kept for the way back), `peak_mb` (a step, GPU).
+        One dict per contender that fits: `model`, the setting, `batch`, `images_per_second`,
+        `images_per_second_range`, `gflops` (model FLOPs per image), `tflops_per_second`,
+        `share_of_products`, `saved_mb` (activation memory per image, saved for the backward pass),
+        `peak_mb` (GPU memory of a step).
     """
     gc.collect()  # models of an earlier setting that hold themselves in a circle
     prepared = {name: prepare(setting, name, batch) for name in names}
@@ -136,7 +137,8 @@ def measure(
         contenders[name] = steps
         if setting.compiled:
             for layer in steps.contender.layers:
-                # Encoder and decoder of MAE have lengths of their own: no kernels for any length.
+                # MAE's encoder and decoder have different sequence lengths: without dynamic=False
+                # PyTorch would compile slower kernels for any length.
                 layer.compile(dynamic=False, backend=backend)
     if not contenders:
         return []
@@ -176,9 +178,9 @@ def _row(name: str, steps: Steps, seconds: Spread, saved: float | None) -> dict:
 
 
 def peak_bytes(steps: Steps) -> int | None:
-    """Return the most bytes that a step allocates on the GPU, None on a CPU.
+    """Return the peak memory in bytes that a step allocates on the GPU; None on a CPU.
 
-    Weights, optimizer state and the batch are there before; gradients of an earlier step are not.
+    Weights, optimizer state and the batch are not counted; gradients are.
     """
     if not torch.cuda.is_available():
         return None
@@ -190,7 +192,7 @@ def peak_bytes(steps: Steps) -> int | None:
 
 
 def model_flops(setting: Setting, name: str) -> float:
-    """Model FLOPs an image of a training step, or of inference."""
+    """Return model FLOPs per image of a training step, or of inference."""
     with torch.device('meta'):
         contender = build(setting.task, name, setting.arch, setting.size)
         images = torch.empty(IMAGES, 3, setting.size, setting.size)

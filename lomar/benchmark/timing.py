@@ -111,9 +111,9 @@ def saved_bytes(forward: Callable[[], object], parameters, limit: float) -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes that are free, on the GPU or for a CPU."""
+    """Return the free bytes of GPU memory, or of main memory without a GPU."""
     if torch.cuda.is_available():
-        # What PyTorch keeps of models that are gone is not free to the driver, but it is to us.
+        # PyTorch's cache of freed memory is not free for the driver, but PyTorch can reuse it.
         cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return torch.cuda.mem_get_info()[0] + cached
     with open('/proc/meminfo') as lines:
@@ -133,14 +133,14 @@ def share_of_products(step: Callable[[], object]) -> float | None:
 
 
 def matrix_rate(dtype: torch.dtype, side: int | None = None) -> float:
-    """Return FLOP/s of a large square product of random matrices, the best of a few.
+    """Return the highest FLOP/s of several products of two large random square matrices.
 
     Args:
-        side: rows and columns; None for 8192 on a GPU, 4096 on a CPU.
+        side: number of rows and columns; None for 8192 on a GPU, 4096 on a CPU.
     """
     cuda = torch.cuda.is_available()
     side = side or (8192 if cuda else 4096)
-    # A product takes 1.4 ms on a large GPU, which needs more than that to leave its idle clock.
+    # A product takes 1.4 ms on a large GPU, which needs a longer warm-up to leave its idle clock.
     repeats, warmup = (50, 100) if cuda else (5, 2)
     a, b = torch.randn(2, side, side, device='cuda' if cuda else 'cpu').to(dtype)
     seconds = interleave({'': lambda: a @ b}, repeats, warmup, title=f'matrix rate {dtype}')['']
