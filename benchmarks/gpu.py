@@ -175,7 +175,7 @@ def only_record() -> Path:
     if len(found) != 1:
         names = ', '.join(path.name for path in found) or 'none'
         raise ValueError(
-            f'--table-only needs --json FILE unless one benchmarks/gpu_*.json exists; found: {names}'
+            f'--table-only needs --json FILE unless one benchmarks/gpu_*.json exists; found {names}'
         )
     return found[0]
 
