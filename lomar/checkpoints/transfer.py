@@ -1,4 +1,4 @@
-"""From the weights of one model to another: names, sizes, and a report that leaves nothing out."""
+"""Transfer of pretrained weights to a backbone: names, resizing, and a report on every weight."""
 
 import math
 import re
@@ -91,19 +91,18 @@ def backbone_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 def transfer_backbone(
     state_dict: dict[str, Tensor], backbone: nn.Module, allow: Sequence[str] = ()
 ) -> Report:
-    """Load pretrained weights into an `RPEViT` or a `lomar_vit_*` and say what became of each.
+    """Load pretrained weights into an `RPEViT` or a `lomar_vit_*` and return a report.
 
-    Absolute positions are resized to the grid that the backbone learns them for, unless they are
-    those of a backbone that learned them for its `img_size`; the patch embedding is resized to its
-    patch size.
-    A patch embedding of 3 channels becomes one of any number by timm's rule: summed for one, else
-    repeated and divided by how often.
+    Absolute positions are resized to the grid of `pretrain_img_size`. Positions for the grid of
+    `img_size` are kept unchanged. The patch embedding is resized to the backbone's patch size.
+    A patch embedding of 3 channels is adapted to another number by timm's rule: summed for one
+    channel, otherwise repeated and scaled.
 
     Args:
         allow: patterns of names that may be missing or unexpected.
 
     Raises:
-        TransferError: a weight of the backbone did not load, or one has no place.
+        TransferError: a weight of the backbone was not loaded, or a loaded weight is unexpected.
     """
     weights, report = backbone_weights(state_dict), Report()
     if isinstance(backbone, LearnedPositions):
@@ -146,7 +145,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
-    """Resize what has a size: absolute positions and the patch embedding."""
+    """Resize a weight to its place: absolute positions and the patch embedding."""
     if name == 'pos_embed':
         side = math.isqrt(value.shape[1])
         prefix = int(side**2 != value.shape[1])

@@ -10,7 +10,7 @@ from lomar.models.precision import Float32Linear
 class Float32LinearClsHead(LinearClsHead):
     """mmpretrain's `LinearClsHead` whose logits are float32 under mixed precision.
 
-    Top-1 and top-5 rank the logits; among 1000 classes many are equal in bf16.
+    Top-1 and top-5 accuracy rank the logits. In bf16 many logits of 1000 classes are equal.
     """
 
     def __init__(self, num_classes: int, in_channels: int, **kwargs):

@@ -1,4 +1,4 @@
-"""From what the loader delivers to what a classifier takes."""
+"""Data preprocessor of classifiers."""
 
 import torch
 from mmengine.registry import MODELS
@@ -8,14 +8,15 @@ from mmpretrain.structures import DataSample
 
 @MODELS.register_module()
 class LabelledDataPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's `ClsDataPreprocessor`, whose copies to a GPU need not block the CPU.
+    """mmpretrain's `ClsDataPreprocessor` with non-blocking copies to the GPU.
 
-    mmpretrain's has no `non_blocking`, and Mixup and CutMix copy a permutation to the GPU twice
-    per step. Here labels are copied once, and permutations are drawn on the images' device.
+    mmpretrain's class has no option `non_blocking`, and its Mixup and CutMix copy a permutation to
+    the GPU twice per step. Here labels are copied once, and permutations are drawn on the images'
+    device.
 
     Args:
-        non_blocking: whether the CPU goes on while images and labels are copied.
-        kwargs: those of mmpretrain's.
+        non_blocking: whether images and labels are copied asynchronously.
+        kwargs: arguments of mmpretrain's class.
     """
 
     def __init__(self, non_blocking: bool = False, **kwargs):
@@ -23,7 +24,7 @@ class LabelledDataPreprocessor(ClsDataPreprocessor):
         self._non_blocking = non_blocking
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """As mmpretrain's."""
+        """Return inputs and samples of a batch on the model's device, as mmpretrain does."""
         samples = data.get('data_samples') or ()
         if samples and all(isinstance(s, DataSample) and 'gt_label' in s for s in samples):
             labels = [sample.gt_label for sample in samples]

@@ -9,7 +9,7 @@ from timm.data.auto_augment import posterize, rand_augment_transform
 
 @TRANSFORMS.register_module()
 class TimmRandAugment(BaseTransform):
-    """timm's RandAugment, which MAE and LoMaR are fine-tuned with.
+    """timm's RandAugment, which the fine-tuning of MAE and LoMaR uses.
 
     mmpretrain's own takes pixels in the order B, G, R to make them grey.
 
@@ -34,5 +34,5 @@ class TimmRandAugment(BaseTransform):
 
 
 def _posterize(image: Image.Image, bits: int, **options) -> Image.Image:
-    """timm's `posterize`, also at its largest magnitude, 0 bits, which Pillow 13 refuses."""
+    """Posterize an image as timm does; 0 bits, which Pillow 13 refuses, give a black image."""
     return posterize(image, bits, **options) if bits else Image.new(image.mode, image.size)

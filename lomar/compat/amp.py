@@ -1,7 +1,7 @@
-"""Mixed precision on every device, in one type for training and testing.
+"""Mixed precision on every device, in the same dtype for training and testing.
 
-mmengine's `AmpOptimWrapper` refuses to be built on a CPU, and its loops test in fp16 whatever the
-training ran in.
+mmengine's `AmpOptimWrapper` raises an error on a CPU, and mmengine's test loops use fp16 even if
+the training used bf16.
 """
 
 from contextlib import AbstractContextManager, contextmanager
@@ -16,21 +16,21 @@ DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
 
 
 def device_type() -> str:
-    """Return the device that mmengine runs models on, 'cuda' or 'cpu'."""
+    """Return the type of mmengine's device, 'cuda' or 'cpu'."""
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def mixed_dtype(dtype: str | None = None) -> torch.dtype | None:
-    """Return the type of mixed precision on this machine; None stands for float32.
+    """Return the dtype of mixed precision on this machine, or None for float32.
 
-    bf16 where the GPU or CPU has it, else fp16 on a GPU: without bf16 instructions GPUs before
-    Ampere emulate the type slowly, and fp16 is for GPUs.
+    The dtype is bf16 if the GPU or CPU has bf16 instructions, otherwise fp16 on a GPU and None on a
+    CPU. GPUs before Ampere emulate bf16 slowly.
 
     Args:
-        dtype: 'bfloat16' or 'float16' to choose by hand.
+        dtype: 'bfloat16' or 'float16' to override the choice.
 
     Raises:
-        ValueError: another type, or fp16 on a CPU.
+        ValueError: `dtype` has another value, or is 'float16' on a CPU.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"optim_wrapper.dtype is '{dtype}'; allowed: {', '.join(DTYPES)}")
@@ -38,14 +38,14 @@ def mixed_dtype(dtype: str | None = None) -> torch.dtype | None:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return DTYPES[dtype or ('bfloat16' if native else 'float16')]
     if dtype == 'float16':
-        raise ValueError("optim_wrapper.dtype is 'float16', which is for GPUs; allowed: bfloat16")
+        raise ValueError("optim_wrapper.dtype is 'float16', which needs a GPU; allowed: bfloat16")
     if dtype == 'bfloat16' or torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return None
 
 
 class BFloat16OptimWrapper(OptimWrapper):
-    """bf16 autocast: the range of float32, so no loss scaling and no check for infinities."""
+    """Optimizer wrapper for bf16 autocast without loss scaling; bf16 has the range of float32."""
 
     @contextmanager
     def optim_context(self, model):
@@ -56,15 +56,17 @@ class BFloat16OptimWrapper(OptimWrapper):
 def amp_optim_wrapper(
     loss_scale: str | float | dict = 'dynamic', dtype: str | None = None, **kwargs
 ) -> OptimWrapper:
-    """Build the optimizer wrapper for mixed precision in the type of `mixed_dtype`.
+    """Return the optimizer wrapper for mixed precision in the dtype of `mixed_dtype`.
 
     Args:
-        loss_scale: for fp16 only, as in mmengine.
-        dtype: 'bfloat16' or 'float16' to choose by hand.
+        loss_scale: as in mmengine, for fp16 only.
+        dtype: 'bfloat16' or 'float16' to override the choice of `mixed_dtype`.
     """
     chosen = mixed_dtype(dtype)
     if chosen is None:
-        print_log('AmpOptimWrapper: no GPU, and no bf16 in this CPU: float32', logger='current')
+        print_log(
+            'AmpOptimWrapper: float32, as no GPU was found and the CPU lacks bf16', logger='current'
+        )
         return OptimWrapper(**kwargs)
     if chosen == torch.bfloat16:
         return BFloat16OptimWrapper(**kwargs)
@@ -72,16 +74,16 @@ def amp_optim_wrapper(
 
 
 def loop_autocast(enabled: bool | str) -> AbstractContextManager:
-    """Autocast of mmengine's validation and test loops, in the type that training uses.
+    """Return the autocast context of mmengine's validation and test loops, in the training's dtype.
 
     Args:
-        enabled: `fp16` of `val_cfg` or `test_cfg`: whether to use mixed precision, or its type.
+        enabled: `fp16` of `val_cfg` or `test_cfg`: whether to use mixed precision, or its dtype.
     """
     dtype = mixed_dtype(enabled if isinstance(enabled, str) else None) if enabled else None
     return torch.autocast(device_type(), dtype, enabled=dtype is not None)
 
 
 def apply() -> None:
-    """Put both in mmengine's place, `amp_optim_wrapper` under the name that configs use."""
+    """Replace the registered `AmpOptimWrapper`, and the autocast of mmengine's loops."""
     OPTIM_WRAPPERS.register_module('AmpOptimWrapper', force=True, module=amp_optim_wrapper)
     mmengine.runner.loops.autocast = loop_autocast

@@ -1,7 +1,7 @@
-"""Several processes without a GPU, and processes that wait for the main one.
+"""Distributed training without a GPU, and a separate timeout for work of the main process.
 
-mmengine gives every process a CUDA device. While the main process computes a metric, mmengine lets
-the others wait in a collective operation of NCCL, which ends the run after 10 minutes.
+mmengine assigns a CUDA device to every process. While the main process computes a metric, the other
+processes of mmengine wait in an NCCL collective, which times out after 10 minutes.
 """
 
 from datetime import timedelta
@@ -18,7 +18,7 @@ wrap_on_gpu = MMDistributedDataParallel.__init__
 
 
 def init_dist_pytorch(backend: str, *args, **kwargs) -> None:
-    """mmengine's start of a torchrun process; gloo where there is no GPU."""
+    """Initialize a torchrun process as mmengine does, with gloo if there is no GPU."""
     if torch.cuda.is_available():
         init_on_gpus(backend, *args, **kwargs)
     else:
@@ -27,33 +27,36 @@ def init_dist_pytorch(backend: str, *args, **kwargs) -> None:
 
 
 def wrap(self, module: torch.nn.Module, *args, **kwargs) -> None:
-    """mmengine's wrapper for distributed training, which names a GPU, for modules on a CPU."""
+    """Initialize mmengine's DDP wrapper; without a GPU, drop the argument `device_ids`."""
     if not torch.cuda.is_available():
         kwargs.pop('device_ids', None)
     wrap_on_gpu(self, module, *args, **kwargs)
 
 
 class MainProcess:
-    """The process that probes, draws and computes metrics, and for which the others wait.
+    """Barrier at which processes wait for the main process, which probes and computes metrics.
 
-    They wait in a process group of its own on the CPU (gloo), whose limit is independent of the one
-    for collective operations of the training.
+    The barrier uses a separate gloo process group on the CPU. Its timeout is independent of the
+    timeout of the training's collectives.
     """
 
     def __init__(self):
         self.group, self.minutes = None, 0.0
 
     def allow(self, minutes: float) -> None:
-        """Set how long the others wait; all processes call it once, after the start."""
+        """Set the timeout; all processes call this once, after their initialization."""
         self.minutes = minutes
         limit = timedelta(minutes=minutes)
         self.group = distributed.new_group(backend='gloo', timeout=limit)
 
     def wait(self, what: str) -> None:
-        """Return when all processes have come here.
+        """Return when all processes have called this method.
+
+        Args:
+            what: the work of the main process, for the error message.
 
         Raises:
-            RuntimeError: the main process took longer than allowed, or has ended.
+            RuntimeError: the main process exceeded the timeout or has ended.
         """
         if self.group is None or not distributed.is_initialized():
             return
@@ -61,8 +64,8 @@ class MainProcess:
             distributed.barrier(self.group)
         except RuntimeError as error:
             raise RuntimeError(
-                f'{what}: the processes did not all finish within env_cfg.main_process_minutes='
-                f'{self.minutes:g}; if the main process was still busy, allow more: {error}'
+                f'{what}: some processes did not finish within env_cfg.main_process_minutes='
+                f'{self.minutes:g}; raise the limit if the main process was still running: {error}'
             ) from error
 
 
@@ -70,13 +73,13 @@ main_process = MainProcess()
 
 
 def broadcast_metrics(metrics: list, *args, **kwargs) -> None:
-    """`broadcast_object_list` of computed metrics, after the main process has computed them."""
+    """Broadcast metrics after the main process has computed them."""
     main_process.wait('evaluation')
     broadcast_object_list(metrics, *args, **kwargs)
 
 
 def apply() -> None:
-    """Put these in mmengine's place."""
+    """Replace mmengine's functions with these."""
     mmengine_dist._init_dist_pytorch = init_dist_pytorch
     MMDistributedDataParallel.__init__ = wrap
     mmengine_metric.broadcast_object_list = broadcast_metrics

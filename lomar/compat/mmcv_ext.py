@@ -1,10 +1,11 @@
-"""mmcv without a compiler: the operators a detector needs, from torchvision and plain PyTorch.
+"""Replacement of mmcv's compiled operators with torchvision and plain PyTorch.
 
-mmcv-lite has no `mmcv._ext`, so `import mmcv.ops`, and with it mmdet, fails. The module put in its
-place knows every name; what it cannot compute raises an error when it is called, not before.
+mmcv-lite has no `mmcv._ext`, so `import mmcv.ops` and `import mmdet` fail. This module replaces
+`mmcv._ext` and has every operator name. An operator without a replacement raises an error only when
+it is called.
 
-mmdet's `FocalLoss` and mmcv's deformable attention call a compiled operator for tensors on a GPU
-only, and plain PyTorch on a CPU.
+mmdet's `FocalLoss` and mmcv's deformable attention call compiled operators only for tensors on a
+GPU. For tensors on a CPU they use plain PyTorch.
 """
 
 import sys
@@ -24,8 +25,9 @@ AVERAGE = 1  # mmcv's number for this pooling of RoIAlign; 0 is max
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Return the indices (K,) of the boxes (N, 4) that NMS keeps, by falling score (N,)."""
-    # torchvision wants one type, and under autocast there are two. It compares with a double, mmcv
-    # with a float32: they would disagree on an IoU that is the threshold.
+    # torchvision needs boxes and scores of one dtype; under autocast their dtypes differ.
+    # torchvision compares with a double and mmcv with a float32, which matters if an IoU equals the
+    # threshold.
     boxes, scores = boxes.float(), scores.float()
     threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
     boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
@@ -42,10 +44,10 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft-NMS of boxes (N, 4) with scores (N,): the indices (K,) kept, best first.
+    """Return the indices (K,) that Soft-NMS of boxes (N, 4) with scores (N,) keeps, best first.
 
-    The first K rows of `dets` (N, 5) become the boxes with their lowered scores. mmcv copies a
-    GPU's tensors to the CPU before it calls this.
+    The boxes and their reduced scores are written to the first K rows of `dets` (N, 5). mmcv copies
+    GPU tensors to the CPU before this call.
     """
     boxes, scores = boxes.float(), scores.to(torch.float32, copy=True)
     kept, rest = [], torch.arange(len(boxes))
@@ -143,7 +145,7 @@ def roi_align_backward(
 def sigmoid_focal_loss_forward(
     logits: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fill `output` (N, C) with the focal losses of logits (N, C); target C is the background."""
+    """Write the focal losses of logits (N, C) to `output` (N, C); target C is the background."""
     logits, _, balance = _focal(logits, target, weight, alpha)
     output.copy_(-balance * (-logits).sigmoid().pow(gamma) * logsigmoid(logits))
 
@@ -151,7 +153,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     logits: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fill `grad_input` (N, C) with the derivative of every loss by its logit."""
+    """Write the derivative of each loss with respect to its logit to `grad_input` (N, C)."""
     logits, sign, balance = _focal(logits, target, weight, alpha)
     right, wrong = logits.sigmoid(), (-logits).sigmoid()
     slope = wrong - gamma * right * logsigmoid(logits)
@@ -159,7 +161,7 @@ def sigmoid_focal_loss_backward(
 
 
 def _focal(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, ...]:
-    """Logits of the right answer to "is it this class", their sign, and the answer's weight."""
+    """Return logits of the correct binary decision per class, their sign, and the alpha weight."""
     if weight.numel():
         raise missing('sigmoid_focal_loss with a weight for each class')
     belongs = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
@@ -176,7 +178,7 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Return multi-scale deformable attention (B, Q, D) by mmcv's own version in PyTorch."""
+    """Return multi-scale deformable attention (B, Q, D), computed by mmcv's PyTorch version."""
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
     return multi_scale_deformable_attn_pytorch(
@@ -196,7 +198,7 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """Fill the last three tensors with the gradients of a second forward pass."""
+    """Write gradients to the last three tensors; this runs a second forward pass."""
     inputs = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
     with torch.enable_grad():
         output = ms_deform_attn_forward(
@@ -222,7 +224,7 @@ SUPPLIED = (
 
 
 def compiler() -> str:
-    """Answer mmcv's report of the environment."""
+    """Return the compiler's version for mmcv's environment report."""
     return 'not compiled'
 
 
@@ -258,7 +260,7 @@ def apply() -> None:
     if find_spec('mmcv._ext') is not None:
         return
     module = Operators('mmcv._ext')
-    # mmengine asks the import system for this module. Without a loader the answer stays "no".
+    # mmengine looks this module up in the import system. Without a loader it is not found.
     module.__spec__ = ModuleSpec(module.__name__, loader=None)
     for operator in SUPPLIED:
         setattr(module, operator.__name__, operator)

@@ -75,7 +75,7 @@ def check_channels(file: PixelFile, path: str | Path, channels: int) -> None:
 
 
 def fit_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the middle of (H, W, C) in the shape of `size` = (height, width), resized to it."""
+    """Center-crop (H, W, C) to the aspect ratio of `size` = (height, width), and resize to it."""
     scale = max(want / side for want, side in zip(size, pixels.shape, strict=False))
     sides = [max(1, round(want / scale)) for want in size]
     top, left = ((side - part) // 2 for side, part in zip(pixels.shape, sides, strict=False))

@@ -1,4 +1,4 @@
-"""The antialiased resize of every pipeline: Pillow's filters for any number of channels."""
+"""Antialiased resize with Pillow's filters for any number of channels."""
 
 import numpy as np
 from PIL import Image
@@ -13,20 +13,20 @@ def resize_pixels(
     interpolation: str = 'bicubic',
     box: tuple[float, float, float, float] | None = None,
 ) -> np.ndarray:
-    """Return (H, W, C) pixels in the shape (height, width, C), in the same type.
+    """Resize (H, W, C) pixels to (height, width, C) in the same dtype.
 
-    8-bit pixels equal Pillow's, of RGB as of each channel alone. Others are computed in float32,
-    which uint16 is rounded from and clipped to its range.
+    Results for uint8 equal Pillow's for RGB images and for single channels. Other dtypes are
+    computed in float32; for uint16 the result is rounded and clipped.
 
     Args:
         pixels: (H, W, C) uint8, uint16 or float32.
         size: (height, width).
-        interpolation: 'bilinear' or 'bicubic'; both filters widen as the image shrinks.
-        box: (left, top, right, bottom) in pixels, the part that becomes the result; the filters
-            see what is beside it. None = all.
+        interpolation: 'bilinear' or 'bicubic'; both are antialiased.
+        box: (left, top, right, bottom) in pixels of the part to resize; the filters also read
+            pixels around the box. None = the whole image.
 
     Raises:
-        TypeError: pixels of another type.
+        TypeError: the pixels have another dtype.
     """
     if pixels.dtype not in TYPES:
         raise TypeError(f'pixels to resize are {pixels.dtype}; allowed: {", ".join(TYPES)}')

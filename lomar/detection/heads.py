@@ -1,7 +1,8 @@
 """mmdet's heads with predictions in float32 and detectron2's initial weights.
 
-mmdet's predictors run in bf16 or fp16 under mixed precision, and what they predict is sorted (RPN
-proposals, detections), compared with thresholds (scores, masks) and decoded into pixels.
+Under mixed precision mmdet's predictors run in bf16 or fp16. Their predictions are later sorted
+(RPN proposals, detections), compared with thresholds (scores, masks) and decoded to pixel
+coordinates.
 """
 
 from mmdet.models import FCNMaskHead, RPNHead
@@ -24,10 +25,10 @@ class Float32RPNHead(RPNHead):
 
 @MODELS.register_module()
 class Float32MaskHead(FCNMaskHead):
-    """mmdet's `FCNMaskHead` whose logits are float32, and near 0 before the first step.
+    """mmdet's `FCNMaskHead` with float32 logits that are near 0 at initialization.
 
-    mmdet initialises the logits' layer as any other convolution, with a standard deviation of
-    sqrt(2 / classes); detectron2 (`modeling/roi_heads/mask_head.py`) with 0.001.
+    mmdet initializes the logit layer like other convolutions, with a standard deviation of
+    sqrt(2 / classes). detectron2 (`modeling/roi_heads/mask_head.py`) uses 0.001.
     """
 
     def __init__(self, *args, predictor_cfg: dict | None = None, **kwargs):
@@ -35,6 +36,6 @@ class Float32MaskHead(FCNMaskHead):
         super().__init__(*args, predictor_cfg=predictor, **kwargs)
 
     def init_weights(self) -> None:
-        """Initialise as mmdet does, and the logits' layer as detectron2 does."""
+        """Initialize the logit layer as detectron2 does, and all other layers as mmdet does."""
         super().init_weights()
         nn.init.normal_(self.conv_logits.weight, std=0.001)

@@ -1,4 +1,4 @@
-"""Loading of instance masks: polygons stay polygons, run lengths become bitmaps."""
+"""Loading of instance masks: polygons are kept as polygons, RLE masks become bitmaps."""
 
 import numpy as np
 import torch
@@ -13,14 +13,14 @@ from lomar.detection.polygons import Polygons
 
 
 class MixedMasks(BitmapMasks):
-    """Masks of an image of which some are polygons and some bitmaps.
+    """Masks of one image, some as polygons and some as bitmaps.
 
-    Each kind goes its own way through flips, resizes, crops and into targets. What neither of them
-    has, mmdet computes from the pixels.
+    Flips, resizes, crops and targets are computed for each kind separately. All other operations
+    are mmdet's and use the pixels of all masks.
 
     Args:
-        polygons, bitmaps: the masks of each kind, of one image size, in the order of the instances.
-        is_bitmap: (N,) bool, the kind of each instance.
+        polygons, bitmaps: the masks of each kind, in the order of the instances.
+        is_bitmap: (N,) bool, whether the mask of an instance is a bitmap.
     """
 
     def __init__(self, polygons: Polygons, bitmaps: LazyMasks, is_bitmap: np.ndarray):
@@ -30,7 +30,7 @@ class MixedMasks(BitmapMasks):
 
     @property
     def masks(self) -> np.ndarray:
-        """Bitmaps (N, height, width)."""
+        """Return all masks as bitmaps (N, height, width)."""
         return self._joined(self.polygons.to_ndarray(), self.bitmaps.to_ndarray())
 
     def __len__(self) -> int:
@@ -43,7 +43,7 @@ class MixedMasks(BitmapMasks):
         return MixedMasks(self.polygons[places[~kinds]], self.bitmaps[places[kinds]], kinds)
 
     def rescale(self, *args, **kwargs) -> 'MixedMasks':
-        """Scale as far as possible, keeping the ratio of the sides."""
+        """Scale to the largest size within `scale`, keeping the aspect ratio."""
         return self._each('rescale', *args, **kwargs)
 
     def resize(self, *args, **kwargs) -> 'MixedMasks':
@@ -51,19 +51,19 @@ class MixedMasks(BitmapMasks):
         return self._each('resize', *args, **kwargs)
 
     def flip(self, *args, **kwargs) -> 'MixedMasks':
-        """Mirror."""
+        """Flip the masks."""
         return self._each('flip', *args, **kwargs)
 
     def crop(self, *args, **kwargs) -> 'MixedMasks':
-        """Cut out a box."""
+        """Crop the masks to a box."""
         return self._each('crop', *args, **kwargs)
 
     def pad(self, *args, **kwargs) -> 'MixedMasks':
-        """Grow at the bottom and on the right."""
+        """Pad the masks at the bottom and on the right."""
         return self._each('pad', *args, **kwargs)
 
     def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
-        """Boxes around polygons, in floats, and around pixels; zeros where there is nothing."""
+        """Return float boxes around polygons and boxes around bitmaps; zeros for empty masks."""
         kinds = self.polygons, self.bitmaps
         boxes = self._joined(*(masks.get_bboxes('hbox').tensor.numpy() for masks in kinds))
         return HorizontalBoxes(boxes).convert_to(dst_type)
@@ -77,7 +77,7 @@ class MixedMasks(BitmapMasks):
         interpolation: str = 'bilinear',
         binarize: bool = True,
     ) -> BitmapMasks:
-        """Targets of `out_shape`, one for each box (P, 4), of the instances `inds` (P,)."""
+        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,)."""
         bboxes, inds = torch.as_tensor(bboxes).cpu().numpy(), torch.as_tensor(inds).cpu().numpy()
         kinds, places = self.is_bitmap[inds], self._places()[inds]
         targets = np.zeros((len(inds), *out_shape), bool if binarize else np.float32)
@@ -95,11 +95,11 @@ class MixedMasks(BitmapMasks):
         return MixedMasks(polygons, bitmaps, self.is_bitmap)
 
     def _places(self) -> np.ndarray:
-        """Where each instance is among those of its kind (N,)."""
+        """Return the index of each instance among the masks of its kind (N,)."""
         return np.where(self.is_bitmap, self.is_bitmap.cumsum(), (~self.is_bitmap).cumsum()) - 1
 
     def _joined(self, polygons: np.ndarray, bitmaps: np.ndarray) -> np.ndarray:
-        """Values of both kinds in the order of the instances."""
+        """Return the values of both kinds in the order of the instances."""
         joined = np.zeros((len(self), *bitmaps.shape[1:]), bitmaps.dtype)
         joined[~self.is_bitmap], joined[self.is_bitmap] = polygons, bitmaps
         return joined
@@ -107,12 +107,12 @@ class MixedMasks(BitmapMasks):
 
 @TRANSFORMS.register_module()
 class LoadInstances(LoadAnnotations):
-    """mmdet's LoadAnnotations whose polygons stay polygons; run lengths become bitmaps.
+    """mmdet's LoadAnnotations that keeps polygons as polygons and decodes RLE masks to bitmaps.
 
-    `gt_masks` are `Polygons`, `LazyMasks`, or `MixedMasks` of an image with both.
+    `gt_masks` are `Polygons`, `LazyMasks`, or `MixedMasks` for an image with both kinds.
 
     Args:
-        settings: those of mmdet's without `poly2mask`.
+        settings: arguments of mmdet's LoadAnnotations, except `poly2mask`.
 
     Raises:
         ValueError: `poly2mask` is given.
@@ -122,7 +122,7 @@ class LoadInstances(LoadAnnotations):
         if 'poly2mask' in settings:
             raise ValueError(
                 f'LoadInstances.poly2mask is {settings["poly2mask"]}; allowed: none, as polygons '
-                'stay polygons; LoadAnnotations is the transform with a choice'
+                'are never converted; use LoadAnnotations for bitmaps'
             )
         super().__init__(**settings)
 

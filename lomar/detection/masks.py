@@ -9,14 +9,14 @@ from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as rle
 from torch import Tensor
 
-REACH = 2  # pixels around a box that RoIAlign may read: one, and one for rounding
+REACH = 2  # pixels around a box that RoIAlign may read: 1 for interpolation, 1 for rounding
 
 
 class LazyMasks(BitmapMasks):
     """mmdet's BitmapMasks whose flips, scalings and crops are evaluated lazily.
 
-    All of them take whole rows and columns, so that two lists of indices hold any number of them.
-    Pixels, boxes and targets equal those of BitmapMasks.
+    Each transform selects whole rows and columns. Two index lists therefore store any sequence of
+    transforms. Pixels, boxes and targets equal those of BitmapMasks.
 
     Args:
         masks: bitmaps (N, H, W) of uint8, or a list of (H, W).
@@ -143,9 +143,9 @@ class LazyMasks(BitmapMasks):
 
 
 def encode(masks: np.ndarray) -> list[dict]:
-    """COCO's run lengths of bool or uint8 masks (N, H, W), with text for `counts`.
+    """Return COCO's RLE of bool or uint8 masks (N, H, W), with `counts` as text.
 
-    What pycocotools' encode makes, from the columns of each mask that have a pixel.
+    The result equals pycocotools' `encode`. Only columns that are not empty are processed.
     """
     return [_encode(np.asarray(mask, dtype=bool)) for mask in masks]
 

@@ -1,4 +1,4 @@
-"""Instance masks as polygons of floats, rasterised once: in the targets of the mask head."""
+"""Instance masks as polygons, which are rasterised once, in the targets of the mask head."""
 
 import numpy as np
 import torch
@@ -8,19 +8,19 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from pycocotools import mask as rle
 from torch import Tensor
 
-LEAST = 0.1  # pixels, as which detectron2 takes a narrower side of a box
+LEAST = 0.1  # pixels; detectron2 clamps shorter sides of a box to this length
 
 
 class Polygons(PolygonMasks):
     """mmdet's PolygonMasks with detectron2's targets and exact crops.
 
-    All points of an image are one array, which is what flips, resizes and crops change. Overlaps
-    of a ring with itself count as pycocotools counts them: inside is what it winds around an odd
-    number of times.
+    All points of an image are stored in one array, which flips, resizes and crops transform. A ring
+    is one closed outline; an instance has one or more rings. Self-intersecting rings are filled by
+    the even-odd rule, as in pycocotools.
 
     Args:
-        masks: of each instance its rings, each [x, y, x, y, ...] with three points or more.
-        height, width: of the image in pixels.
+        masks: list of rings per instance; a ring is [x, y, x, y, ...] with at least three points.
+        height, width: size of the image in pixels.
     """
 
     def __init__(self, masks: list[list[np.ndarray]], height: int, width: int):
@@ -30,7 +30,7 @@ class Polygons(PolygonMasks):
         self._fill(len(masks), rings, owners, boxes, height, width)
 
     def _fill(self, count, rings, owners, boxes, height, width) -> 'Polygons':
-        """Take `rings` (N, 2) of the instances `owners`, and the box (2, 2) of each."""
+        """Store `rings` (N, 2), the instance index of each ring (`owners`) and its box (2, 2)."""
         self.height, self.width, self._count = height, width, count
         self._points = np.concatenate([*rings, np.empty((0, 2))])
         self._ends = np.cumsum([len(ring) for ring in rings], dtype=np.int64)
@@ -40,7 +40,7 @@ class Polygons(PolygonMasks):
 
     @property
     def masks(self) -> list[list[np.ndarray]]:
-        """Rings as the argument has them, a point at the origin for an instance without."""
+        """Return rings as in the argument; an empty instance has one point at the origin."""
         masks = [[] for _ in range(len(self))]
         for owner, ring in zip(self._owners, self._rings(), strict=True):
             masks[owner].append(ring.ravel())
@@ -60,7 +60,7 @@ class Polygons(PolygonMasks):
         )
 
     def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest') -> 'Polygons':
-        """Scale as far as `scale` allows, keeping the ratio of the sides."""
+        """Scale to the largest size within `scale`, keeping the aspect ratio."""
         width, height = rescale_size((self.width, self.height), scale)
         return self.resize((height, width))
 
@@ -70,7 +70,7 @@ class Polygons(PolygonMasks):
         return self._moved((width / self.width, height / self.height), (0, 0), height, width)
 
     def flip(self, flip_direction: str = 'horizontal') -> 'Polygons':
-        """Mirror left and right ('horizontal'), up and down ('vertical'), or both ('diagonal')."""
+        """Flip horizontally, vertically, or in both directions ('diagonal')."""
         assert flip_direction in ('horizontal', 'vertical', 'diagonal')
         scale, offset = [1, 1], [0, 0]
         if flip_direction != 'vertical':
@@ -80,7 +80,7 @@ class Polygons(PolygonMasks):
         return self._moved(scale, offset, self.height, self.width)
 
     def crop(self, bbox: np.ndarray) -> 'Polygons':
-        """Cut out the box [x1, y1, x2, y2], clipped to the image; rings outside are dropped."""
+        """Crop to the box [x1, y1, x2, y2], clipped to the image; drop rings outside the box."""
         x1, x2 = np.clip(bbox[0::2], 0, self.width)
         y1, y2 = np.clip(bbox[1::2], 0, self.height)
         size = int(max(x2 - x1, 1)), int(max(y2 - y1, 1))
@@ -99,11 +99,11 @@ class Polygons(PolygonMasks):
         return moved._new(len(self), [rings[i] for i in kept], self._owners[kept], boxes[kept])
 
     def pad(self, out_shape: tuple[int, int], pad_val: int = 0) -> 'Polygons':
-        """Grow to (height, width) at the bottom and on the right."""
+        """Pad to (height, width) at the bottom and on the right."""
         return self._moved((1, 1), (0, 0), *out_shape)
 
     def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
-        """Boxes around the rings in floats, zeros where there are none."""
+        """Return float boxes around the rings of each instance; zeros for empty instances."""
         low, high = np.full((len(self), 2), np.inf), np.full((len(self), 2), -np.inf)
         np.minimum.at(low, self._owners, self._boxes[:, 0])
         np.maximum.at(high, self._owners, self._boxes[:, 1])
@@ -120,10 +120,10 @@ class Polygons(PolygonMasks):
         interpolation: str = 'bilinear',
         binarize: bool = True,
     ) -> BitmapMasks:
-        """Targets of `out_shape`, one for each box (P, 4), of the instances `inds` (P,).
+        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,).
 
         Raises:
-            ValueError: `binarize` is off, as by `soft_mask_target`.
+            ValueError: `binarize` is False, which `soft_mask_target=True` sets.
         """
         if not binarize:
             raise ValueError(
@@ -148,7 +148,7 @@ class Polygons(PolygonMasks):
         )
 
     def _moved(self, scale, offset, height: int, width: int) -> 'Polygons':
-        """All points times `scale` plus `offset`, (x, y) each, in an image of another size."""
+        """Return points * `scale` + `offset`, both (x, y), in an image of the given size."""
         moved = Polygons.__new__(Polygons)
         moved.__dict__.update(vars(self), height=height, width=width)
         moved._points = self._points * scale + offset
@@ -157,7 +157,7 @@ class Polygons(PolygonMasks):
 
 
 def rasterise(rings: list[np.ndarray], box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Pixels (height, width) of rings (N, 2) in a box [x1, y1, x2, y2], which fills `shape`."""
+    """Rasterise the part of rings (N, 2) in a box [x1, y1, x2, y2], scaled to `shape`."""
     if not rings:
         return np.zeros(shape, bool)
     height, width = shape
@@ -167,9 +167,10 @@ def rasterise(rings: list[np.ndarray], box: np.ndarray, shape: tuple[int, int]) 
 
 
 def clip_ring(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Clip a ring (N, 2) to 0 <= x <= width, 0 <= y <= height, after Sutherland and Hodgman.
+    """Clip a ring (N, 2) to 0 <= x <= width, 0 <= y <= height by the Sutherland-Hodgman algorithm.
 
-    Parts that the border separates stay one ring, joined along the border, there and back.
+    Parts that the border separates stay one ring: edges along the border connect the parts in both
+    directions and enclose no area.
     """
     for axis in (0, 1):
         for limit, sign in ((0, 1), (size[axis], -1)):
@@ -187,9 +188,9 @@ def clip_ring(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def ring_box(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Box [[x1, y1], [x2, y2]] around what a clipped ring (N, 2) covers, zeros if that is nothing.
+    """Return the box [[x1, y1], [x2, y2]] of the area of a clipped ring (N, 2); zeros if empty.
 
-    Corners that `clip_ring` only passes on the way from part to part are not covered.
+    Connecting edges from `clip_ring`, which enclose no area, do not extend the box.
     """
     edges = np.stack([ring, np.roll(ring, -1, axis=0)], axis=1)
     inner, found = np.ones(len(ring), bool), [np.empty((0, 2))]
@@ -197,7 +198,7 @@ def ring_box(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         for limit in (0, size[axis]):
             along = (edges[:, :, axis] == limit).all(axis=1)
             inner &= ~along
-            # Between the first and the second end there is an odd number of edges, and so on.
+            # Sorted endpoints form pairs. Between the two of a pair the number of edges is odd.
             ends = np.sort(edges[along][:, :, 1 - axis].ravel()).reshape(-1, 2)
             ends = ends[ends[:, 0] < ends[:, 1]].ravel()
             covered = np.stack([np.full(len(ends), limit), ends], axis=1)

@@ -1,4 +1,4 @@
-"""Resizing of a detector's images with antialiasing, as detectron2 does it by Pillow."""
+"""Antialiased resize and large-scale jitter of detection images, with Pillow as in detectron2."""
 
 import numpy as np
 from mmcv.image import rescale_size
@@ -10,16 +10,16 @@ from lomar.datasets.resize import FILTERS, resize_pixels
 
 @TRANSFORMS.register_module()
 class AntialiasedResize(Resize):
-    """mmdet's `Resize`, antialiased, for any number of channels of uint8, uint16 or float32.
+    """mmdet's `Resize` with antialiasing, for any number of channels of uint8, uint16 or float32.
 
-    mmdet's own shrinks by OpenCV, which skips pixels.
+    mmdet's `Resize` downscales by OpenCV without antialiasing.
 
     Args:
+        scale, scale_factor, keep_ratio, clip_object_border: as in mmdet's `Resize`.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
-        scale, scale_factor, keep_ratio, clip_object_border: those of mmdet's.
 
     Raises:
-        ValueError: another interpolation.
+        ValueError: `interpolation` has another value.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class AntialiasedResize(Resize):
         new = results['scale']
         if self.keep_ratio:
             new = rescale_size((width, height), new)
-        new = [max(1, int(side)) for side in new]  # of 3 x 1000 pixels, too, one row remains
+        new = [max(1, int(side)) for side in new]  # a 3 x 1000 image keeps at least one row
         results['img'] = resize_pixels(results['img'], (new[1], new[0]), self.interpolation)
         results['img_shape'] = results['img'].shape[:2]
         results['scale_factor'] = new[0] / width, new[1] / height
@@ -57,19 +57,19 @@ class AntialiasedResize(Resize):
 
 @TRANSFORMS.register_module()
 class LargeScaleJitter(RandomCrop):
-    """Random resize, then random crop, of which only the pixels in the crop are computed.
+    """Random resize and random crop in one transform, which computes only the pixels in the crop.
 
-    Sizes are those that detectron2 draws: mmdet's `RandomResize` cuts the fraction of a pixel off
-    the drawn scale, here sides are rounded once, at the end. The same random state draws the same
-    ratio and offset as mmdet's two transforms. Where a crop is a part of the image, its pixels
-    differ by rounding from those of the whole image resized, at most 2 of 255.
+    Image sizes equal detectron2's: sides are rounded once, at the end. mmdet's `RandomResize`
+    truncates the drawn scale to whole pixels first. For the same random state, ratio and offset
+    equal those of mmdet's `RandomResize` and `RandomCrop`. If the crop is smaller than the image,
+    its pixels differ by at most 2 of 255 from a crop of the resized whole image, due to rounding.
 
     Args:
-        scale: (width, height) in pixels; the image fits into as much of it as the ratio says.
-        ratio_range: least and largest ratio, drawn uniformly.
-        crop_size: (width, height) in pixels, of which a smaller image fills a part.
+        scale: (width, height) in pixels; the image is resized to fit into ratio * scale.
+        ratio_range: smallest and largest ratio, drawn uniformly.
+        crop_size: (width, height) of the crop in pixels; smaller images are not padded.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
-        kwargs: the others of mmdet's `RandomCrop`.
+        kwargs: other arguments of mmdet's `RandomCrop`.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class LargeScaleJitter(RandomCrop):
         self.offset = 0, 0
 
     def transform(self, results: dict) -> dict | None:
-        """Change image, boxes and masks; None as mmdet's `RandomCrop`."""
+        """Resize and crop image, boxes and masks; return None as mmdet's `RandomCrop` does."""
         image = results['img']
         low, high = self.ratio_range
         ratio = np.random.random_sample() * (high - low) + low
         self.resize.scale = self.scale[0] * ratio, self.scale[1] * ratio
-        results = self.resize(dict(results, img=image[..., :0]))  # no channels: the shape counts
+        results = self.resize(dict(results, img=image[..., :0]))  # without channels, only shapes
         whole = results['img_shape']
         results = super().transform(results)
         if results is not None:
@@ -101,7 +101,7 @@ class LargeScaleJitter(RandomCrop):
     def _resized_part(
         self, image: np.ndarray, whole: tuple[int, int], part: tuple[int, int]
     ) -> np.ndarray:
-        """The `part` (height, width) at the drawn offset of the image resized to `whole`."""
+        """Return the crop of size `part` at the drawn offset of the image resized to `whole`."""
         (top, left), (height, width) = self.offset, image.shape[:2]
         rows, columns = np.array([top, top + part[0]]), np.array([left, left + part[1]])
         (top, bottom), (left, right) = rows * height / whole[0], columns * width / whole[1]

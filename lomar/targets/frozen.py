@@ -1,11 +1,11 @@
-"""Networks that targets are computed with, and that nothing may change."""
+"""Frozen networks that compute targets."""
 
 import torch
 from torch import nn
 
 
 class Frozen(nn.Module):
-    """A network in evaluation mode for good, without gradients and without a place in checkpoints.
+    """A network that stays in evaluation mode, without gradients, and is not saved in checkpoints.
 
     Its parameters become buffers outside of the state dict: no optimizer sees them, no checkpoint
     repeats the file they come from, and they move with the model from device to device.

@@ -14,7 +14,7 @@ from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
 
 LOSSES = ('smooth_l1', 'cosine')
-# Heads that weight files hold beside a backbone, in timm and mmpretrain.
+# Heads in weight files of timm and mmpretrain, beside the backbone.
 HEADS = ('head', 'head_dist', 'fc', 'fc_norm', 'classifier', 'attn_pool', 'neck', 'mask_token')
 
 

@@ -13,7 +13,7 @@ from lomar.models.targets import Normalisation, PatchFormat
 from lomar.models.windows import patches_at
 
 KEY = 'head.target'
-# Of a channel's deviation over all images. Flatter patches hold noise, which should stay small.
+# Relative to a channel's standard deviation over all images. Limits the noise of flat patches.
 FLOOR = 0.1
 
 
@@ -109,10 +109,10 @@ class PatchTokenizer(Tokenizer):
         self.decoder = _mlp(code_dim, hidden, values)
         self.register_buffer('codebook', normalize(torch.randn(vocabulary, code_dim), dim=1))
         self.own_normalisation = Normalisation(mean, std)
-        self.normalisation = Normalisation([0.0], [1.0])  # of pixels as they are in the file
+        self.normalisation = Normalisation([0.0], [1.0])  # identity: pixel values of the file
 
     def checkpoint(self) -> dict:
-        """Plain numbers and tensors from which `from_checkpoint` makes the same tokenizer."""
+        """Return plain numbers and tensors from which `from_checkpoint` rebuilds the tokenizer."""
         weights = {name: value.cpu() for name, value in self.state_dict().items()}
         return {'type': type(self).__name__, 'settings': self.settings, 'state_dict': weights}
 
@@ -157,14 +157,14 @@ class PatchTokenizer(Tokenizer):
         return tokenizer
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """As `Tokenizer.forward`, for these patches only."""
-        # Mixed precision would move patches over the borders between entries.
+        """Return tokens as `Tokenizer.forward` does, computed from these patches only."""
+        # Rounding in mixed precision would assign some patches to another codebook entry.
         with full_precision(images):
             patches = patches_at(images.float(), rows, columns, self.settings['patch_size'])
             return self.tokens(self.encode(self.normalised(patches)[0]))
 
     def normalised(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Patches (..., P*P*C) of the model's images without mean and deviation, and these two."""
+        """Return patches (..., P*P*C) normalized per patch, their means and deviations."""
         x = self.normalisation.undo(_channels_first(patches, self.settings['channels']))
         x = _channels_last(self.own_normalisation(x))
         variance, mean = torch.var_mean(x, dim=-1, keepdim=True, correction=0)
@@ -180,7 +180,7 @@ class PatchTokenizer(Tokenizer):
         return (codes @ self.codebook.T).argmax(dim=-1)
 
     def picture(self, tokens: Tensor, patches: Tensor) -> Tensor:
-        """As `Tokenizer.picture`: the decoder's pixels, at the true patches' mean and deviation."""
+        """Return decoded pixels with the true patches' mean and deviation."""
         _, mean, deviation = self.normalised(patches.float())
         x = self.decoder(self.codebook[tokens]) * deviation + mean
         x = self.own_normalisation.undo(_channels_first(x, self.settings['channels']))
@@ -188,7 +188,7 @@ class PatchTokenizer(Tokenizer):
 
 
 def one_line(error: Exception) -> str:
-    """PyTorch's messages about state dicts, to stand in a sentence."""
+    """Return the message of a PyTorch error as one line without a final period."""
     return ' '.join(str(error).split()).rstrip('. ')
 
 

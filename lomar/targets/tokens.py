@@ -54,7 +54,7 @@ class WholeImageTokenizer(Tokenizer):
     @classmethod
     @abstractmethod
     def make(cls, **settings) -> nn.Module:
-        """mmpretrain's network at random weights."""
+        """Return mmpretrain's network with random weights."""
 
     @abstractmethod
     def token_map(self, images: Tensor) -> Tensor:
@@ -78,12 +78,12 @@ class WholeImageTokenizer(Tokenizer):
         return tokenizer
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """As `Tokenizer.forward`: the map of whole images, then the places in it."""
+        """Return tokens as `Tokenizer.forward` does, taken from the map of whole images."""
         grid = [side // self.format.size for side in images.shape[-2:]]
         size = [side * self.stride for side in grid]
         pixels = self.normalisation.undo(images.float())
         pixels = interpolate(pixels, size, mode='bicubic', antialias=True)
-        # A resized 8-bit image has no pixels beyond its range either.
+        # Bicubic resizing can exceed 0 to 255, which a resized 8-bit image would not.
         tokens = self.token_map((pixels.clamp(0, 255) - self.mean) / self.std)
         return tokens.flatten(1).gather(1, rows * grid[1] + columns)
 
@@ -127,9 +127,9 @@ class VQKDTokenizer(WholeImageTokenizer):
         self.channels, self.stride = projection.in_channels, projection.stride[0]
         self.vocabulary = len(network.quantize.embedding.weight)
         for module in network.modules():
-            if hasattr(module, 'drop_prob'):  # of NumPy's type, at which torch.compile stops
+            if hasattr(module, 'drop_prob'):  # NumPy numbers cause graph breaks in torch.compile
                 module.drop_prob = float(module.drop_prob)
-        # Statistics and a flag of the training, which tokens do not depend on.
+        # Training statistics and a flag, which do not affect the tokens.
         del network.quantize.cluster_size, network.quantize.embedding.initted
 
     @classmethod
