@@ -41,8 +41,8 @@ compare: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-# Nothing is installed for it: it runs in the virtual environment if there is one, else with
-# PYTHON, where lomar's packages may also come from PYTHONPATH. PYTHON=... goes before both.
+# `make gpu` installs nothing. It uses the interpreter of PYTHON=..., else the virtual environment,
+# else python3. Packages may also come from PYTHONPATH.
 GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
 gpu: export PYTHONPATH := $(GIVEN_PYTHONPATH)
 gpu:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure the parts of a Mask R-CNN outside the backbone, with mmdet's data and with ours."""
+"""Time the parts of a Mask R-CNN outside the backbone, with mmdet's data pipeline and ours."""
 
 import argparse
 import os

@@ -21,10 +21,10 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]
 log_processor = dict(window_size=10)
 
 env_cfg = dict(
-    cudnn_benchmark=True,  # images of a task have one size; where they do not, it is off
+    cudnn_benchmark=True,  # for images of one size; off in configs with several sizes
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
-    main_process_minutes=120,  # in which others wait for it to probe or to evaluate
+    main_process_minutes=120,  # timeout for a probe or an evaluation in the main process
 )
 # On several GPUs; BFloat16DataParallel sends gradients as bf16.
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

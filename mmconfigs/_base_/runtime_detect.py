@@ -8,7 +8,7 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook'),
 )
 log_processor = dict(by_epoch=False)
-env_cfg = dict(cudnn_benchmark=False)  # the numbers of proposals and objects differ
+env_cfg = dict(cudnn_benchmark=False)  # numbers of proposals and objects vary
 custom_hooks = [
     dict(type='StepSeedHook'),
     dict(type='ModelSummaryHook'),

@@ -1,4 +1,5 @@
-# ViT-L after MAE's recipe: half the epochs, twice the rate, more drop path, less layer decay.
+# ViT-L with MAE's recipe: half the epochs, twice the learning rate, more drop path and a higher
+# layer decay factor.
 _base_ = './vit-b_lomar_8xb128-amp-coslr-100e_in1k.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.2), head=dict(in_channels=1024))

@@ -1,7 +1,7 @@
 # Images at their own sizes, which differ within a batch; nothing is padded.
 _base_ = 'lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
 
-env_cfg = dict(cudnn_benchmark=False)  # sizes differ
+env_cfg = dict(cudnn_benchmark=False)  # image sizes vary
 train_dataloader = dict(
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(

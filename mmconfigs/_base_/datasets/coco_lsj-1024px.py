@@ -36,7 +36,7 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type='LoadRGB'),
-            # The shape of an image is that before padding, to which boxes are clipped.
+            # Boxes are clipped to `img_shape`, the size before padding.
             dict(type='AntialiasedResize', scale=(1024, 1024), keep_ratio=True),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(

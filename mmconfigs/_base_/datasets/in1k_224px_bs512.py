@@ -1,6 +1,6 @@
 # ImageNet-1k's training images, without labels; the augmentation of MAE and LoMaR.
 train_dataloader = dict(
-    batch_size=512,  # a GPU
+    batch_size=512,  # per GPU
     num_workers=8,
     drop_last=True,
     collate_fn=dict(type='default_collate'),

@@ -1,8 +1,8 @@
 # ImageNet-1k with its classes; the augmentation that MAE and LoMaR are fine-tuned with.
 train_dataloader = dict(
-    batch_size=128,  # a GPU
+    batch_size=128,  # per GPU
     num_workers=8,
-    drop_last=True,  # the rate is meant for whole batches
+    drop_last=True,  # the learning rate is for complete batches
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='ReplaySampler', shuffle=True),
     dataset=dict(

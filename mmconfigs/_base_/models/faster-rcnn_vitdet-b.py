@@ -6,8 +6,8 @@ model = dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
-        non_blocking=True,  # from pinned memory
-        pad_size_divisor=1024,  # a square, filled with 0 after normalisation (mmdet's: 114, before)
+        non_blocking=True,  # asynchronous copy from pinned memory
+        pad_size_divisor=1024,  # padded with 0 after normalization (mmdet: 114, before it)
     ),
     backbone=dict(
         type='RPEViT',
@@ -57,7 +57,7 @@ model = dict(
             init_cfg=[
                 dict(type='Normal', std=0.01, override=dict(name='fc_cls')),
                 dict(type='Normal', std=0.001, override=dict(name='fc_reg')),
-                # mmdet's: Xavier with the mean of both fans
+                # mmdet: Xavier with the mean of fan-in and fan-out
                 dict(type='Caffe2Xavier', override=dict(name='shared_fcs')),
             ],
             bbox_coder=dict(
@@ -75,7 +75,7 @@ model = dict(
                 type='MaxIoUAssigner',
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
-                min_pos_iou=0.0,  # every object has an anchor; mmdet's: 0.3
+                min_pos_iou=0.0,  # every object gets an anchor; mmdet: 0.3
                 match_low_quality=True,
                 ignore_iof_thr=-1,
             ),

@@ -5,7 +5,7 @@ model = dict(
         type='WindowDataPreprocessor',
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
-        non_blocking=True,  # from pinned memory
+        non_blocking=True,  # asynchronous copy from pinned memory
     ),
     backbone=dict(type='LoMaRViT', arch='base', img_size=224, patch_size=16),
     windows=dict(size=7, number=4, mask_ratio=0.8, sampling='image'),

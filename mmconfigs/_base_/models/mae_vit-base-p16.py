@@ -5,7 +5,7 @@ model = dict(
         type='SelfSupDataPreprocessor',
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
-        non_blocking=True,  # from pinned memory
+        non_blocking=True,  # asynchronous copy from pinned memory
     ),
     backbone=dict(type='MAEViT', arch='b', img_size=224, patch_size=16, mask_ratio=0.75),
     neck=dict(

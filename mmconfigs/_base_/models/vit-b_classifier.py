@@ -6,7 +6,7 @@ model = dict(
         num_classes=1000,
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
-        non_blocking=True,  # from pinned memory
+        non_blocking=True,  # asynchronous copy from pinned memory
     ),
     backbone=dict(
         type='RPEViT',

@@ -19,7 +19,7 @@ param_scheduler = [
         T_max=100 - 5,
         begin=5,
         end=100,
-        # MAE's lowest rate is 1e-6 for the head; layer decay scales it as it scales the rate.
+        # MAE's lowest learning rate of the head is 1e-6; layer decay scales it for other layers.
         eta_min_ratio=1e-6 / (5e-4 * 1024 / 256),
         convert_to_iter_based=True,
     ),

@@ -4,12 +4,12 @@ optim_wrapper = dict(
     constructor='LayerGroups',
     optimizer=dict(
         type='Lars',
-        lr=0.1 * 16384 / 256,  # the base rate belongs to 256 images
+        lr=0.1 * 16384 / 256,  # base rate for 256 images
         momentum=0.9,
         weight_decay=0.0,
-        always_adapt=True,  # without decay, too
+        always_adapt=True,  # adapt the rate of weights even without weight decay
     ),
-    paramwise_cfg=dict(vectors=dict(always_adapt=False)),  # MAE's scales no biases
+    paramwise_cfg=dict(vectors=dict(always_adapt=False)),  # MAE does not adapt biases
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=90, val_interval=5)
 param_scheduler = [
