@@ -270,7 +270,7 @@ def test_wrong_settings_name_the_key():
         (dict(frozen_stages=6), r'frozen_stages is 6; allowed: 0 to 5'),
         (
             dict(pretrain_img_size=64),
-            r'pretrain_img_size is 64, and iRPE has no size; allowed with',
+            r'pretrain_img_size is 64, but iRPE needs no size; allowed with',
         ),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -60,7 +60,7 @@ def _common_parser(description: str) -> argparse.ArgumentParser:
     add(
         '--amp',
         action='store_true',
-        help='mixed precision: bf16 where the device has it, else fp16 on a GPU, float32 on a CPU',
+        help='mixed precision: bf16 if supported, otherwise fp16 on a GPU and float32 on a CPU',
     )
     add('--no-pin-memory', action='store_true', help='pin_memory=False in all dataloaders')
     add('--no-persistent-workers', action='store_true', help='restart workers every epoch')

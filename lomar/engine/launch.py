@@ -44,16 +44,18 @@ def train_config(args: argparse.Namespace) -> Config:
 
 
 def test_config(args: argparse.Namespace) -> Config:
-    """As `train_config`, for the flags of `tools/test.py`."""
+    """Return the config for the flags of `tools/test.py`, as `train_config` does for training."""
     cfg = _read(args)
     if not cfg.get('test_evaluator'):
-        raise ValueError(f'{args.config}: there is nothing to test, it has no test_evaluator')
+        raise ValueError(
+            f'{args.config}: the config has no test_evaluator, so there is nothing to test'
+        )
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if args.amp:  # in the type that training uses
+    if args.amp:  # in the dtype of the training
         cfg.test_cfg.fp16 = (cfg.get('optim_wrapper') or {}).get('dtype') or True
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    cfg.custom_hooks = []  # they are about training
+    cfg.custom_hooks = []  # only for training
     if args.out:
         cfg.test_evaluator.out = args.out
     if not _detects(cfg) and (args.show or args.show_dir or args.tta):

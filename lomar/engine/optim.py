@@ -1,4 +1,4 @@
-"""Parameter groups: which parameters decay, and at which rate each layer learns."""
+"""Parameter groups with weight decay and learning rate per layer."""
 
 from fnmatch import fnmatch
 
@@ -8,7 +8,8 @@ from timm.optim import Lars
 from torch import nn
 
 DEFAULTS = dict(layer_decay=1.0, vectors_decay=False, no_decay=(), vectors=None)
-# mmpretrain's LARS moves data to the CPU for every parameter, and keeps the rate in its momentum.
+# mmpretrain's LARS synchronizes with the GPU for every parameter, and includes the learning rate in
+# the momentum buffer; timm's does neither.
 OPTIMIZERS.register_module(name='Lars', module=Lars)
 
 
@@ -19,17 +20,18 @@ class LayerGroups(DefaultOptimWrapperConstructor):
     mmengine's default makes a group of every parameter, which keeps the optimizer from updating
     them together and logs a line for each. `paramwise_cfg` may contain:
 
-        layer_decay: factor of the learning rate from a layer of the backbone to the one before it;
-            the backbone says which layer a parameter belongs to, everything else learns at the
-            full rate.
-        vectors_decay: whether biases, norms and other vectors decay. False in MAE and LoMaR.
-        no_decay: patterns of names that do not decay, such as '*.cls_token'.
-        vectors: options of the optimizer for biases, norms and other vectors, such as
-            dict(always_adapt=False): LARS leaves their rate alone in MAE.
+        layer_decay: learning rate of a backbone layer, divided by that of the next layer.
+            The backbone returns the layer of a parameter; parameters outside the backbone have the
+            full learning rate.
+        vectors_decay: whether biases, norms and other vectors have weight decay. False in MAE and
+            LoMaR.
+        no_decay: patterns of parameter names without weight decay, such as '*.cls_token'.
+        vectors: optimizer options for biases, norms and other vectors, such as
+            dict(always_adapt=False), because MAE's LARS does not adapt their learning rate.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
-        # mmengine asks for groups only where `paramwise_cfg` is not empty.
+        # mmengine calls `add_params` only if `paramwise_cfg` is not empty.
         super().__init__(optim_wrapper_cfg, {**DEFAULTS, **(paramwise_cfg or {})})
 
     def _validate_cfg(self) -> None:
@@ -44,7 +46,7 @@ class LayerGroups(DefaultOptimWrapperConstructor):
         """Append the groups of `module` to `params`.
 
         Raises:
-            ValueError: a pattern matches no parameter, so that something decays by mistake.
+            ValueError: a pattern of `no_decay` matches no parameter.
         """
         patterns = set(self.paramwise_cfg['no_decay'])
         options = self.paramwise_cfg['vectors'] or {}
@@ -71,7 +73,7 @@ class LayerGroups(DefaultOptimWrapperConstructor):
         )
 
     def _rate(self, module: nn.Module, name: str) -> float:
-        """Factor of the learning rate."""
+        """Return the factor of a parameter's learning rate."""
         decay = self.paramwise_cfg['layer_decay']
         if decay == 1 or not name.startswith('backbone.'):
             return 1.0

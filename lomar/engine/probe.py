@@ -12,16 +12,16 @@ def knn_predict(
 ) -> Tensor:
     """Classify by the nearest neighbours in cosine similarity.
 
-    Each of the k nearest votes for its label with exp(similarity / temperature), as in DINO
+    The k nearest neighbours vote with weights exp(similarity / temperature), as in DINO
     (arXiv 2104.14294).
 
     Args:
         train: features (N, D), N >= k.
-        labels: (N,) int64 from 0; on the CPU their largest is known without asking a GPU.
+        labels: (N,) int64 from 0; on the CPU, so that `max` does not synchronize with a GPU.
         test: features (M, D).
 
     Returns:
-        Labels (M,), where the features are.
+        Labels (M,) on the device of the features.
     """
     classes, labels = int(labels.max()) + 1, labels.to(train.device)
     train, test = F.normalize(train), F.normalize(test)
@@ -29,7 +29,9 @@ def knn_predict(
     for part in test.split(PART):
         similarity, nearest = (part @ train.T).topk(k)
         votes = part.new_zeros(len(part), classes)
-        weights = ((similarity - 1) / temperature).exp()  # - 1: no overflow, the same winner
+        weights = (
+            (similarity - 1) / temperature
+        ).exp()  # - 1 avoids overflow and keeps the ranking
         predicted.append(votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1))
     return torch.cat(predicted)
 

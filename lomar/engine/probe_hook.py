@@ -26,26 +26,26 @@ class ProbeHook(Hook):
     """Classify labelled images by frozen features every `interval` epochs and after the last.
 
     Features are the mean patch tokens of whole images at the backbone's `img_size`, in float32.
-    The log, `scalars.json` and the message hub get the top-1 accuracy in percent of nearest
-    neighbours and of a linear classifier, and the seconds that it took. In distributed training
-    the main process does it, for which the others wait at most `env_cfg.main_process_minutes`.
-    Training goes on as if nothing had happened.
+    The hook writes the top-1 accuracies (percent) of nearest neighbours and of a linear classifier,
+    and the seconds of the probe, to the log, `scalars.json` and the message hub. In distributed
+    training only the main process computes the probe; the others wait for at most
+    `env_cfg.main_process_minutes`. The probe does not affect the training.
 
     Args:
-        images: folder of class folders, or of `train` and `val` folders of these.
-        interval: epochs.
+        images: folder of class folders, or folder with `train` and `val`, both with class folders.
+        interval: number of epochs between probes.
         k, temperature: see `lomar.engine.probe.knn_predict`.
         l2: see `lomar.engine.probe.linear_logits`.
         val_share, seed: see `lomar.datasets.labelled.split_folder`.
-        batch_size: images encoded at a time.
-        max_memory: GB of main memory up to which the images are kept as uint8; above, they are
-            read from the files for every probe.
+        batch_size: images per forward pass.
+        max_memory: main memory in GB for the images as uint8. If they need more, they are read from
+            the files in every probe.
 
     Raises:
-        ValueError: before the first step: a setting out of range, images that are too few or in a
-            wrong layout, or a model of which whole images cannot be encoded.
-        FileNotFoundError: before the first step: there are no such images.
-        UnreadableImage: before the first step: one of them is damaged.
+        ValueError: before the first step: a setting is out of range, the folder has too few images
+            or a wrong layout, or the model cannot encode whole images.
+        FileNotFoundError: before the first step: the folder does not exist.
+        UnreadableImage: before the first step: an image is damaged.
     """
 
     priority = 'LOW'  # before the checkpoint is written, which holds the message hub
@@ -116,7 +116,7 @@ class ProbeHook(Hook):
         )
 
     def after_train_epoch(self, runner) -> None:
-        """Probe at the interval."""
+        """Run the probe at the interval and after the last epoch."""
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
             self._probe(runner)
             main_process.wait('ProbeHook')
@@ -140,7 +140,7 @@ class ProbeHook(Hook):
         runner.visualizer.add_scalars({**scalars, 'epoch': runner.epoch + 1}, step=runner.iter)
 
     def scores(self, model: nn.Module) -> dict[str, float]:
-        """Accuracy by kind of classifier in percent; NaN where features are not finite."""
+        """Return top-1 accuracy in percent per classifier; NaN if features are not finite."""
         parts = [encode(model, images) for images in self.images.batches(self.batch_size)]
         features = torch.cat(parts)
         if not features.isfinite().all():

@@ -70,7 +70,7 @@ def _now() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of the package's checkout, None where it has none or git is missing."""
+    """Return the commit of the package's checkout; None without a checkout or without git."""
     command = ['git', 'describe', '--always', '--dirty', '--abbrev=12']
     try:
         done = subprocess.run(

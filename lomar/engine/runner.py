@@ -1,4 +1,4 @@
-"""mmengine's Runner with a readable start and a batch size that counts accumulation."""
+"""mmengine's Runner with a short start-up log; accumulation counts when learning rates scale."""
 
 import platform
 import re
@@ -21,7 +21,7 @@ from lomar.checkpoints.transfer import backbone_weights
 from lomar.compat.dist import main_process
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
 
-MAIN_PROCESS_MINUTES = 120  # for a probe of many labelled images, or an evaluation of many
+MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many images
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
@@ -29,7 +29,7 @@ class Runner(MMEngineRunner):
     """Runner that `tools/train.py` uses for every task."""
 
     def _log_env(self, env_cfg: dict) -> None:
-        """Say in one line where the run happens; the whole config lies in the work dir."""
+        """Log versions and device in one line; the whole config is saved in the work dir."""
         if torch.cuda.is_available():
             device = f'{self.world_size} x {torch.cuda.get_device_name()}'
         else:
@@ -40,16 +40,16 @@ class Runner(MMEngineRunner):
         )
 
     def setup_env(self, env_cfg: dict) -> None:
-        """mmengine's, and `env_cfg.main_process_minutes`: the limit on waiting for that process.
+        """Set up the environment as mmengine does, and the timeout `env_cfg.main_process_minutes`.
 
         Raises:
-            ValueError: no positive number of minutes.
+            ValueError: `env_cfg.main_process_minutes` is not positive.
         """
         minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
         if not minutes > 0:
             raise ValueError(
-                f'env_cfg.main_process_minutes is {minutes}; allowed: more than 0, the minutes '
-                'that processes wait for the main one to probe or to evaluate'
+                f'env_cfg.main_process_minutes is {minutes}; allowed: more than 0 (minutes '
+                'for which processes wait for a probe or an evaluation in the main process)'
             )
         super().setup_env(env_cfg)
         if self.distributed:
@@ -58,7 +58,7 @@ class Runner(MMEngineRunner):
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
 
-        mmengine leaves the accumulation out.
+        mmengine ignores the accumulation.
         """
         if not auto_scale_lr or not auto_scale_lr.get('enable'):
             return
@@ -67,7 +67,7 @@ class Runner(MMEngineRunner):
         ratio = effective / auto_scale_lr['base_batch_size']
         schedulers = self.param_schedulers or []
         for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-            # The lowest rate of MAE's recipe is the same for every batch.
+            # MAE's lowest learning rate is independent of the batch size.
             if scheduler.get('eta_min_ratio'):
                 scheduler['eta_min_ratio'] /= ratio
         self.logger.info(
@@ -78,7 +78,7 @@ class Runner(MMEngineRunner):
             group['lr'] *= ratio
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """mmengine's.
+        """Return mmengine's training loop.
 
         Raises:
             ValueError: there are fewer images than one batch, and incomplete batches are dropped.
@@ -97,17 +97,17 @@ class Runner(MMEngineRunner):
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """mmengine's, and `model_wrapper_cfg.type='FullySharded'` for several processes."""
+        """Wrap the model as mmengine does; shard it for the type 'FullySharded'."""
         if self.distributed:
             self._adopt_positions(model)
         if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
             return super().wrap_model(model_wrapper_cfg, model)
         if self._train_loop is not None:
-            model.init_weights()  # which draws for whole tensors, in all processes the same
+            model.init_weights()  # draws whole tensors, equal in all processes
         return shard(model.to(get_device()))
 
     def _adopt_positions(self, model: nn.Module) -> None:
-        """Give `pos_embed` its size in the file to load, before a wrapper lays out gradients."""
+        """Resize `pos_embed` to the file to load, before a wrapper allocates gradient buckets."""
         backbone = getattr(model, 'backbone', None)
         if not hasattr(backbone, 'adopt_positions') or not hasattr(backbone, 'pos_embed'):
             return
@@ -118,7 +118,7 @@ class Runner(MMEngineRunner):
             backbone.adopt_positions(backbone_weights(weights).get('pos_embed'))
 
     def _init_model_weights(self) -> None:
-        if not is_sharded(self.model):  # that was done before it was
+        if not is_sharded(self.model):  # `wrap_model` initialized a sharded model
             super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:

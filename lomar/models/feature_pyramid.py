@@ -51,8 +51,9 @@ class SimpleFeaturePyramid(BaseModule):
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
         """Make the levels from the last of the backbone's maps (B, C, H, W), finest first.
 
-        Levels have the type of the weights, float32 in mixed precision too: mmdet rounds the
-        coordinates of RoIs to the levels' type, in bf16 to 4 pixels at an offset of 1000.
+        Levels have the dtype of the weights, which is float32 under mixed precision, too. mmdet
+        casts RoI coordinates to the dtype of the levels; bf16 would round a coordinate near 1000 to
+        multiples of 4 pixels.
         """
         levels = [level(inputs[-1]).to(level[-1].weight.dtype) for level in self.levels]
         if self.extra_pool:

@@ -141,9 +141,9 @@ class LoMaR(BaseModel):
     def window_loss(
         self, images: Images, pred: Tensors, windows: Tensors, masked: Tensors
     ) -> Tensor:
-        """Mean loss of the masked patches of a prediction (B, W, K*K, dim of the target).
+        """Return the mean loss over masked patches of a prediction (B, W, K*K, dim of the target).
 
-        Selecting patches by a mask waits for the GPU, which `loss` does not.
+        Indexing with a mask synchronizes with the GPU; `loss` does not synchronize.
         """
         losses = []
         for one in zip(*map(as_tuple, (pred, windows, masked)), strict=True):

@@ -1,4 +1,4 @@
-"""Learned absolute positions: a table for one grid of patches, resized to others."""
+"""Learned absolute positions: a table for one grid of patches, resized to other grids."""
 
 import math
 
@@ -11,32 +11,32 @@ def resize_positions(
 ) -> Tensor:
     """Resize absolute positions (1, prefix + L, D) from the grid `learned` to `grid`.
 
-    Bicubic without antialiasing, as in detectron2 and in MAE's fine-tuning.
+    The resize is bicubic without antialiasing, as in detectron2 and in MAE's fine-tuning.
     """
     return resample_abs_pos_embed(table, list(grid), list(learned), prefix_tokens, antialias=False)
 
 
 class LearnedPositions:
-    """Part of a backbone that holds the parameter `pos_embed`, or none.
+    """Mixin of backbones with an optional parameter `pos_embed`.
 
-    The table is learned for the grid of `pretrain_img_size`. Earlier versions learned it for that
-    of `img_size`; weights with such a table are loaded as they are, and its grid is kept.
+    The table is learned for the grid of `pretrain_img_size`. In checkpoints of earlier versions the
+    table has the grid of `img_size`. Such a table is loaded unchanged, and its grid is kept.
     """
 
     def position_grid(self, length: int) -> tuple[int, int] | None:
-        """Grid of a table with `length` entries; None if the backbone has no such grid."""
+        """Return the grid of a table with `length` entries; None if no grid fits."""
         grids = (self.grid(size) for size in (self.pretrain_img_size, self.img_size))
         return next((g for g in grids if math.prod(g) + self.with_cls_token == length), None)
 
     def resized_positions(self, grid: tuple[int, int]) -> Tensor:
-        """Positions (1, L, D) of an image whose patches lie on `grid`, the cls token's first."""
+        """Return positions (1, L, D) for a `grid` of patches; that of the cls token is first."""
         learned = self.position_grid(self.pos_embed.shape[1])
         return resize_positions(self.pos_embed, grid, learned, int(self.with_cls_token))
 
     def adopt_positions(self, table: Tensor | None) -> None:
-        """Take over the size of a table that fits; values are loaded afterwards.
+        """Resize `pos_embed` to the shape of a valid table; its values are loaded afterwards.
 
-        The parameter stays the same object, so that an optimizer keeps it.
+        The parameter remains the same object, so an optimizer's reference stays valid.
         """
         own = getattr(self, 'pos_embed', None)
         if own is None or table is None or table.shape[1:2] == own.shape[1:2]:

@@ -1,7 +1,7 @@
-"""Float32 under mixed precision, for whatever is ranked, compared or thresholded afterwards.
+"""Float32 layers under mixed precision, for predictions that are ranked or thresholded.
 
-bf16 has 8 significant bits: of the scores of 1000 proposals about 50 are distinct, and the order
-among equal ones is arbitrary.
+bf16 has 8 significant bits. Among the scores of 1000 proposals only about 50 are distinct, and the
+order of equal scores is arbitrary.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 
 def full_precision(images: Tensor) -> AbstractContextManager:
-    """Turn mixed precision off on the device of `images`; the meta device has none."""
+    """Return a context that disables autocast on the device of `images`, if not meta."""
     return nullcontext() if images.is_meta else torch.autocast(images.device.type, enabled=False)
 
 
 @MODELS.register_module()
 class Float32Linear(nn.Linear):
-    """Linear layer that computes in the type of its weights, with or without autocast."""
+    """Linear layer that computes in the dtype of its weights, even under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
@@ -28,7 +28,7 @@ class Float32Linear(nn.Linear):
 
 @MODELS.register_module()
 class Float32Conv2d(nn.Conv2d):
-    """Convolution that computes in the type of its weights, with or without autocast."""
+    """Convolution that computes in the dtype of its weights, even under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H', W')."""

@@ -32,10 +32,10 @@ class PatchFormat:
 
 
 class Normalisation(nn.Module):
-    """Mean and deviation of the channels, kept on the model's device and out of its checkpoints.
+    """Normalization by mean and standard deviation, buffers that are not saved in checkpoints.
 
     Args:
-        mean, std: a number for each channel, or one for all.
+        mean, std: one number per channel, or one number for all channels.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
@@ -45,23 +45,23 @@ class Normalisation(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalise images, or parts of them, (..., C, H, W)."""
+        """Normalize images or parts of images (..., C, H, W)."""
         return (pixels - self.mean) / self.std
 
     def undo(self, images: Tensor) -> Tensor:
-        """Denormalise images, or parts of them, (..., C, H, W)."""
+        """Denormalize images or parts of images (..., C, H, W)."""
         return images * self.std + self.mean
 
 
 class Target(nn.Module, ABC):
-    """What is predicted for the masked patches of a window.
+    """Base class of prediction targets of masked patches.
 
     Args:
         patches: the model's images, given by `LoMaR`.
 
     Attributes:
-        dim: values that the head predicts for a patch.
-        normalisation: that of the model's images.
+        dim: number of values that the head predicts per patch.
+        normalisation: normalization of the model's images.
     """
 
     dim: int

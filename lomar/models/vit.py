@@ -30,16 +30,16 @@ class RPEViT(LearnedPositions, BaseModule):
     """Vision transformer with timm's parameter names and iRPE (LoMaR) or absolute positions (MAE).
 
     Args:
-        arch: a name in `ARCHS`, or a dict with embed_dim, depth, num_heads and maybe mlp_ratio.
-        img_size: side in pixels the model is meant for; any multiple of `patch_size` can be fed.
+        arch: a name in `ARCHS`, or a dict with embed_dim, depth, num_heads and optional mlp_ratio.
+        img_size: side in pixels of typical images; inputs may have any multiple of `patch_size`.
         out_type: 'avg_featmap' (B, D), mean of the patch tokens and a LayerNorm `fc_norm`;
             'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D), the cls token first.
-        position: 'irpe' (LoMaR); 'absolute', a learned table for one grid that is resized to
-            other grids (MAE); 'absolute+decomposed', the same and zero-initialised decomposed
-            relative positions in every block (MAE in ViTDet).
-        pretrain_img_size: side in pixels, at this `patch_size`, of the grid for which absolute
-            positions are learned (detectron2's ViTDet keeps that of the pretraining); None =
-            `img_size`. Weights with a table for the grid of `img_size` are taken as well.
+        position: 'irpe' (LoMaR); 'absolute', a learned table for one grid, resized to other grids
+            (MAE); 'absolute+decomposed', the table and zero-initialized decomposed relative
+            positions in every block (MAE in ViTDet).
+        pretrain_img_size: image side in pixels that gives the grid of the learned absolute
+            positions, with this `patch_size`; None = `img_size`. detectron2's ViTDet uses the
+            pretraining size. Weights with a table for the grid of `img_size` can be loaded, too.
         rpe: options of `lomar.models.rpe.build_rpe`; the defaults are LoMaR's.
         window_size: side in patches of the windows in which attention stays; 0 = all global.
         global_blocks: indices of the blocks that attend globally all the same; needs window_size.
@@ -86,7 +86,7 @@ class RPEViT(LearnedPositions, BaseModule):
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
         if position == 'irpe' and pretrain_img_size is not None:
             raise ValueError(
-                f'backbone.pretrain_img_size is {pretrain_img_size}, and iRPE has no size; allowed '
+                f'backbone.pretrain_img_size is {pretrain_img_size}, but iRPE needs no size; allowed '
                 "with backbone.position='absolute' or 'absolute+decomposed'"
             )
         if position == 'absolute+decomposed' and with_cls_token:
@@ -171,7 +171,7 @@ class RPEViT(LearnedPositions, BaseModule):
                 parameter.requires_grad = False
 
     def _reset_parameters(self) -> None:
-        """Initialise as detectron2's ViT and the fine-tuning code of MAE and LoMaR do."""
+        """Initialize as in detectron2's ViT and the fine-tuning code of MAE and LoMaR."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -215,10 +215,10 @@ class RPEViT(LearnedPositions, BaseModule):
         return (self._select(x, grid),)
 
     def encode(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Run the blocks and the final norm over token sequences (N, L, D) that lie on `grid`.
+        """Run the blocks and the final norm on token sequences (N, L, D) of a `grid` of patches.
 
-        The residual stream has the type of the weights, float32 in mixed precision, whatever was
-        added to the tokens before: sums of many small terms lose most of them in 8 bits.
+        The residual stream has the dtype of the weights, which is float32 under mixed precision.
+        With the 8 significant bits of bf16, a sum of many small terms would lose most of the terms.
         """
         x = x.to(self.patch_embed.proj.weight.dtype)
         for block in self.blocks:
@@ -269,7 +269,7 @@ class LoMaRViT(RPEViT):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def _reset_parameters(self) -> None:
-        """Initialise as MAE's pretraining does: Xavier, the patch embedding seen as a matrix."""
+        """Initialize as in MAE's pretraining: Xavier, with the patch embedding as a matrix."""
         super()._reset_parameters()
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -277,7 +277,7 @@ class LoMaRViT(RPEViT):
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
 
     def encode_windows(self, patches: Tensor, masked: Tensor) -> Tensor:
-        """Encode each window on its own.
+        """Encode each window separately.
 
         Args:
             patches: (B, W, K*K, P*P*C), see `lomar.models.windows.cut_patches`.
@@ -287,7 +287,7 @@ class LoMaRViT(RPEViT):
             Patch tokens after the final norm, (B, W, K*K, D).
         """
         batch, number, length = masked.shape
-        # The convolution of the patch embedding as one matrix product over the patches cut out.
+        # Compute the patch embedding's convolution as one matrix product over the cut patches.
         weight = self.patch_embed.proj.weight.permute(0, 2, 3, 1).flatten(1)
         x = F.linear(patches, weight, self.patch_embed.proj.bias)
         x = torch.where(masked[..., None], self.mask_token, x).flatten(0, 1)
@@ -303,7 +303,7 @@ def _as_size(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _resolve_arch(arch: str | dict) -> dict:
-    """Settings of an architecture by name, or a given dict after a check of its keys."""
+    """Return the settings of a named architecture, or the given dict after a check of its keys."""
     if isinstance(arch, str):
         _check_choice('arch', arch, tuple(ARCHS))
         return ARCHS[arch]

@@ -301,7 +301,7 @@ def map_sizes(function: Callable, images: Images, *per_image: Tensor):
 
 
 def _pick(items: Images, order: Sequence[int]) -> Tensor:
-    """Entries of a tensor or list, stacked. No index goes to a GPU, which would have to wait."""
+    """Stack entries of a tensor or list; Python indices avoid copies to the GPU."""
     items = items.unbind() if isinstance(items, Tensor) else items
     return torch.stack([items[i] for i in order])
 
