@@ -19,7 +19,11 @@ TOOL = ROOT / 'tools/recipes.py'
 @pytest.fixture
 def recipe():
     """A part of LoMaR's table that is read quickly."""
-    names = ('learning rate for 256 images', 'betas', 'rate at the first step, of the full')
+    names = (
+        'learning rate for 256 images',
+        'betas',
+        'learning rate of the first step / peak',
+    )
     return replace(LOMAR, settings=[one for one in LOMAR.settings if one.name in names])
 
 
@@ -51,12 +55,12 @@ def test_a_changed_config_changes_the_table(recipe, tmp_path):
     rows = {row.setting.name: row for row in compare(recipe, CONFIGS)}
     rate = rows['learning rate for 256 images']
     assert rate.equal and show(rate.setting, rate.ours) == '0.00015'
-    assert not rows['rate at the first step, of the full'].equal
+    assert not rows['learning rate of the first step / peak'].equal
     changed = replace(recipe, configs={'B': 'changed.py'})
     with pytest.raises(RecipeError) as raised:
         compare(changed, tmp_path)
     assert str(raised.value).splitlines()[1:] == [
-        '  Pretraining with LoMaR, learning rate for 256 images: different, without a reason '
+        '  Pretraining with LoMaR, learning rate for 256 images: different, but has no reason '
         '(7.5e-05 here, 0.00015 in README.md)'
     ]
 
@@ -66,4 +70,4 @@ def test_a_reason_needs_a_difference(recipe):
     with pytest.raises(RecipeError) as raised:
         compare(replace(recipe, settings=old), CONFIGS)
     lines = str(raised.value).splitlines()[1:]
-    assert len(lines) == 2 and all('equal, and has a reason' in line for line in lines)
+    assert len(lines) == 2 and all('equal, but has a reason' in line for line in lines)

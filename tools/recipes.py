@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write every setting beside the official one, from the configs: tools/recipes.py [--out FILE]."""
+"""Write a page that compares every setting of the configs with the official code."""
 
 import argparse
 import sys
@@ -11,21 +11,24 @@ from lomar.recipes import RECIPES, RecipeError, compare, to_markdown
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """# Recipes
 
-Every setting beside that of the official code. `python tools/recipes.py` writes this page from the
-configs with everything they inherit, and measures on the built models what no config states
-(initial weights, resizing, precision). The official values are in `lomar/recipes/`, with the file
-that each is from. A difference without a reason is an error, also in `make test`.
+This page compares every setting with the official code. `tools/recipes.py --out docs/recipes.md`
+generates the page. Most values are read from the resolved configs. Initial weights, resizing and
+precision are measured on the built models and transforms. The official values and their source
+files are in `lomar/recipes/`. A difference without a reason is an error, in `make test` as well.
 
-A value per model size is given as B, L, H. The configs of LoMaR and from random weights differ from
-those of MAE in the weights and in the position encoding; LoMaR's linear probing takes the mean of
-the patch tokens instead of the cls token.
+Values that depend on the model size are listed for ViT-B, L and H. Fine-tuning, probing and
+detection configs for LoMaR and for random weights differ from the listed MAE configs in the weights
+and the position encoding. LoMaR's linear probing uses the mean of the patch tokens instead
+of the cls token.
 """
 
 
 def main() -> None:
     """Print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, metavar='FILE', help='file to write (default: print)')
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='file to write (default: print the page)'
+    )
     args = parser.parse_args()
     import lomar.classification
     import lomar.detection  # noqa: F401  (registers)

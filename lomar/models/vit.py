@@ -86,8 +86,8 @@ class RPEViT(LearnedPositions, BaseModule):
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
         if position == 'irpe' and pretrain_img_size is not None:
             raise ValueError(
-                f'backbone.pretrain_img_size is {pretrain_img_size}, but iRPE needs no size; allowed '
-                "with backbone.position='absolute' or 'absolute+decomposed'"
+                f'backbone.pretrain_img_size is {pretrain_img_size}, but iRPE needs no size; '
+                "allowed with backbone.position='absolute' or 'absolute+decomposed'"
             )
         if position == 'absolute+decomposed' and with_cls_token:
             raise ValueError(

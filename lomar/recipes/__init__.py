@@ -1,4 +1,4 @@
-"""Every setting of the shipped recipes beside that of the official code."""
+"""Comparison of every setting of the shipped recipes with the official code."""
 
 from lomar.recipes.classification import FINE_TUNING, LINEAR_PROBING
 from lomar.recipes.detection import DETECTION

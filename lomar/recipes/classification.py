@@ -1,4 +1,4 @@
-"""Fine-tuning and linear probing on ImageNet-1k."""
+"""Official settings of fine-tuning and linear probing on ImageNet-1k."""
 
 from lomar.recipes import measure
 from lomar.recipes.shared import (
@@ -23,7 +23,7 @@ EMBEDDING = 'backbone.patch_embed.proj.weight'
 
 
 def _mixing(r) -> tuple:
-    """Return alphas of mixup and cutmix, and how often either is done to a batch."""
+    """Return type, alpha and probability per batch of Mixup and CutMix."""
     settings = r.value('model.train_cfg.augments')
     probs = r.value('model.train_cfg.probs')
     shares = probs or [1 / len(settings)] * len(settings)
@@ -33,13 +33,13 @@ def _mixing(r) -> tuple:
 def _schedule(main: str) -> tuple[Setting, ...]:
     return (
         Setting(
-            'schedule after a linear warm-up',
+            'learning rate schedulers',
             schedule,
             ('LinearLR', 'CosineAnnealingLR'),
             'util/lr_sched.py',
         ),
         Setting(
-            'rate at the first step, of the full',
+            'learning rate of the first step / peak',
             at('param_scheduler.0.start_factor'),
             0,
             'util/lr_sched.py',
@@ -53,11 +53,11 @@ def _schedule(main: str) -> tuple[Setting, ...]:
             'engine_finetune.py',
             AMP,
         ),
-        Setting('incomplete batches dropped', at('train_dataloader.drop_last'), True, main),
+        Setting('incomplete batches are dropped', at('train_dataloader.drop_last'), True, main),
         Setting('image size', at('model.backbone.img_size'), 224, main),
-        Setting('crop, share of the area', crop('crop_ratio_range'), (0.08, 1), main),
-        Setting('crop, interpolation', measure.crop_filter, 'bicubic', main),
-        Setting('flip', crop('flip_prob'), 0.5, main),
+        Setting('crop: fraction of the area', crop('crop_ratio_range'), (0.08, 1), main),
+        Setting('crop: interpolation', measure.crop_filter, 'bicubic', main),
+        Setting('flip probability', crop('flip_prob'), 0.5, main),
         Setting('mean', at('model.data_preprocessor.mean'), MEAN, main),
         Setting('standard deviation', at('model.data_preprocessor.std'), STD, main),
         Setting('test: shorter side', step('ResizeEdge', 'scale', 'val'), 256, main),
@@ -89,7 +89,7 @@ FINE_TUNING = Recipe(
         Setting('betas', at('optim_wrapper.optimizer.betas'), (0.9, 0.999), MAIN),
         Setting('weight decay', at('optim_wrapper.optimizer.weight_decay'), 0.05, GUIDE),
         Setting(
-            'without weight decay',
+            'parameters without weight decay',
             lambda r: r.spared(),
             ('absolute positions', 'biases', 'cls token', 'norms of the backbone'),
             'util/lr_decay.py',
@@ -98,13 +98,13 @@ FINE_TUNING = Recipe(
             'layer decay', at('optim_wrapper.paramwise_cfg.layer_decay'), PerSize(DECAYS), GUIDE
         ),
         Setting(
-            'rate of the embedding, of the full',
+            'learning rate of the patch embedding / of the head',
             lambda r: r.groups[EMBEDDING][0] / r.value('optim_wrapper.optimizer.lr'),
             PerSize({size: DECAYS[size] ** (DEPTHS[size] + 1) for size in DECAYS}),
             'util/lr_decay.py',
         ),
         Setting(
-            'lowest rate of the head',
+            'lowest learning rate of the head',
             lambda r: (
                 r.value('optim_wrapper.optimizer.lr') * r.cfg.param_scheduler[1].eta_min_ratio
             ),
@@ -112,7 +112,7 @@ FINE_TUNING = Recipe(
             MAIN,
         ),
         Setting(
-            'lowest rate of the embedding',
+            'lowest learning rate of the patch embedding',
             lambda r: r.groups[EMBEDDING][0] * r.cfg.param_scheduler[1].eta_min_ratio,
             PerSize({size: 1e-6 * DECAYS[size] ** (DEPTHS[size] + 1) for size in DECAYS}),
             'util/lr_sched.py',
@@ -124,9 +124,9 @@ FINE_TUNING = Recipe(
             'drop path', at('model.backbone.drop_path_rate'), PerSize(B=0.1, L=0.2, H=0.3), GUIDE
         ),
         Setting('RandAugment', step('TimmRandAugment', 'policy'), 'rand-m9-mstd0.5-inc1', MAIN),
-        Setting('random erasing', step('RandomErasing', 'erase_prob'), 0.25, GUIDE),
+        Setting('random erasing: probability', step('RandomErasing', 'erase_prob'), 0.25, GUIDE),
         Setting(
-            'random erasing, share of the area',
+            'random erasing: fraction of the area',
             lambda r: (
                 r.step('RandomErasing').min_area_ratio,
                 r.step('RandomErasing').max_area_ratio,
@@ -135,14 +135,14 @@ FINE_TUNING = Recipe(
             f'{MAIN} (timm)',
         ),
         Setting(
-            'random erasing, fill',
+            'random erasing: fill',
             lambda r: f'noise per pixel ({r.step("RandomErasing").mode}) of 8 bits',
             'noise per pixel (pixel)',
             MAIN,
-            'erased before normalization; noise beyond 0 to 255, 3 % of it, is clipped',
+            'erasing precedes normalization, so noise outside 0 to 255 (3 %) is clipped',
         ),
         Setting(
-            'mixing: kind, alpha, share of the batches',
+            'mixing: type, alpha, probability per batch',
             _mixing,
             (('Mixup', 0.8, 0.5), ('CutMix', 1.0, 0.5)),
             GUIDE,
@@ -156,7 +156,7 @@ FINE_TUNING = Recipe(
         ),
         Setting('initial std of the head', at('model.head.init_cfg.std'), 2e-5, MAIN),
         Setting(
-            'from random weights: initial std of qkv',
+            'without pretraining: initial std of qkv',
             measure.backbone_std('blocks.0.attn.qkv.weight'),
             0.02,
             'models_vit.py (timm)',
@@ -167,7 +167,7 @@ FINE_TUNING = Recipe(
 
 
 def _lars(name: str):
-    """Return a function that reads an option of LARS as the optimizer has it."""
+    """Return a function that reads an option of LARS from the built optimizer."""
     from timm.optim import Lars
     from torch import nn
 
@@ -190,9 +190,9 @@ LINEAR_PROBING = Recipe(
         ),
         Setting('momentum', _lars('momentum'), 0.9, 'util/lars.py'),
         Setting('trust coefficient', _lars('trust_coeff'), 0.001, 'util/lars.py'),
-        Setting('rate of weights adapted', _lars('always_adapt'), True, 'util/lars.py'),
+        Setting('learning rate of weights is adapted', _lars('always_adapt'), True, 'util/lars.py'),
         Setting(
-            'rate of biases adapted',
+            'learning rate of biases is adapted',
             at('optim_wrapper.paramwise_cfg.vectors.always_adapt'),
             False,
             'util/lars.py',
@@ -200,17 +200,19 @@ LINEAR_PROBING = Recipe(
         Setting('weight decay', at('optim_wrapper.optimizer.weight_decay'), 0, GUIDE),
         Setting('epochs', at('train_cfg.max_epochs'), 90, GUIDE),
         Setting('warm-up epochs', at('param_scheduler.0.end'), 10, LINEAR),
-        Setting('lowest rate', lambda r: r.value('param_scheduler.1.eta_min') or 0, 0, LINEAR),
+        Setting(
+            'lowest learning rate', lambda r: r.value('param_scheduler.1.eta_min') or 0, 0, LINEAR
+        ),
         *_schedule(LINEAR),
         Setting(
-            'crop, tries before a centre crop',
+            'crop: attempts before a center crop',
             crop('max_attempts'),
             1,
             'util/crop.py',
-            "mmpretrain's crop draws again where MAE's is cut off at the border",
+            'mmpretrain draws a new crop if a crop exceeds the image; MAE clips the crop',
         ),
-        Setting('RandAugment', has_step('TimmRandAugment'), False, LINEAR),
-        Setting('random erasing', has_step('RandomErasing'), False, LINEAR),
+        Setting('RandAugment is used', has_step('TimmRandAugment'), False, LINEAR),
+        Setting('random erasing is used', has_step('RandomErasing'), False, LINEAR),
         Setting(
             'trained parts',
             lambda r: tuple(sorted({n.split('.')[0] for n in r.groups})),

@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO with a plain ViT."""
+"""Official settings of Mask R-CNN with a plain ViT on COCO."""
 
 from lomar.recipes import measure
 from lomar.recipes.heads import HEADS, INITIAL, MODEL, TRAIN
@@ -14,7 +14,7 @@ DECAYS, DEPTHS = dict(B=0.7, L=0.8, H=0.9), dict(B=12, L=24, H=32)
 
 
 def _in_order(r) -> bool:
-    """Return whether images are flipped, resized and cropped in this order."""
+    """Return whether the pipeline flips, resizes and crops images in this order."""
     pipeline = list(r.cfg.train_dataloader.dataset.pipeline)
     places = [pipeline.index(r.step(key)) for key in ('RandomFlip', 'ratio_range', 'crop_size')]
     return places == sorted(places)
@@ -42,20 +42,20 @@ BACKBONE = (
         lambda r: r.model.backbone.pos_embed.shape[1],
         14 * 14,
         VIT,
-        'ViT-H: the 16 x 16 positions of its pretraining with patches of 14 are kept; detectron2 '
-        'learns 14 x 14, from a file whose patches were resampled to 16',
+        'ViT-H keeps the 16 x 16 positions of its pretraining with patch size 14; detectron2 '
+        'learns 14 x 14 positions, from a file whose patch size was resampled to 16',
     ),
     Setting('norm after the last block', at('model.backbone.final_norm'), False, VIT),
     Setting('epsilon of all norms', norm_eps, (1e-6,), MODEL),
     Setting(
-        'from random weights: initial std of qkv',
+        'without pretraining: initial std of qkv',
         measure.backbone_std('blocks.0.attn.qkv.weight'),
         0.02,
         VIT,
         tolerance=0.03,
     ),
     Setting(
-        'from random weights: initial std of positions',
+        'without pretraining: initial std of positions',
         measure.backbone_std('pos_embed'),
         0.02,
         VIT,
@@ -70,38 +70,47 @@ BACKBONE = (
     ),
 )
 DATA = (
-    Setting('flip, then resize, then crop', _in_order, True, LOADER),
-    Setting('flip', step('RandomFlip', 'prob'), 0.5, LOADER),
-    Setting('large-scale jitter', step('ratio_range', 'ratio_range'), (0.1, 2.0), LOADER),
+    Setting('order is flip, resize, crop', _in_order, True, LOADER),
+    Setting('flip probability', step('RandomFlip', 'prob'), 0.5, LOADER),
     Setting(
-        'size and crop',
+        'large-scale jitter: ratio range', step('ratio_range', 'ratio_range'), (0.1, 2.0), LOADER
+    ),
+    Setting(
+        'large-scale jitter: size, crop',
         lambda r: (*r.step('ratio_range').scale, *r.step('crop_size').crop_size),
         (1024,) * 4,
         LOADER,
     ),
     Setting(
-        'deviation that white noise keeps at ratio 0.1',
+        'standard deviation of white noise after jitter by 0.1',
         measure.noise_after_jitter,
         5.1,
         'detectron2/data/transforms/transform.py (Pillow)',
         tolerance=0.05,
     ),
-    Setting('boxes from the cropped masks', step('crop_size', 'recompute_bbox'), True, LOADER),
     Setting(
-        'masks up to the targets',
+        'boxes are computed from cropped masks', step('crop_size', 'recompute_bbox'), True, LOADER
+    ),
+    Setting(
+        'format of polygon masks until the targets',
         measure.mask_format,
         'polygons',
         'detectron2/data/detection_utils.py',
     ),
     Setting(
-        'images without objects left out',
+        'images without objects are filtered',
         lambda r: r.cfg.train_dataloader.dataset.filter_cfg.filter_empty_gt,
         True,
         LOADER,
     ),
     Setting('mean', at('model.data_preprocessor.mean'), MEAN, MODEL),
     Setting('standard deviation', at('model.data_preprocessor.std'), STD, MODEL),
-    Setting('square of the padding', at('model.data_preprocessor.pad_size_divisor'), 1024, MODEL),
+    Setting(
+        'padding: sides are multiples of',
+        at('model.data_preprocessor.pad_size_divisor'),
+        1024,
+        MODEL,
+    ),
     Setting('test: longest side', lambda r: max(r.step('keep_ratio', 'val').scale), 1024, LOADER),
 )
 SCHEDULE = (
@@ -111,7 +120,7 @@ SCHEDULE = (
     Setting('betas', at('optim_wrapper.optimizer.betas'), (0.9, 0.999), OPTIM),
     Setting('weight decay', at('optim_wrapper.optimizer.weight_decay'), 0.1, OPTIM),
     Setting(
-        'without weight decay',
+        'parameters without weight decay',
         lambda r: r.spared(),
         PerSize(
             B=('absolute positions', 'norms of the backbone'),
@@ -122,7 +131,7 @@ SCHEDULE = (
     ),
     Setting('layer decay', at('optim_wrapper.paramwise_cfg.layer_decay'), PerSize(DECAYS), CONFIG),
     Setting(
-        'rate of the embedding, of the full',
+        'learning rate of the patch embedding / of the head',
         lambda r: r.groups[EMBEDDING][0] / r.value('optim_wrapper.optimizer.lr'),
         PerSize({size: DECAYS[size] ** (DEPTHS[size] + 1) for size in DECAYS}),
         VIT,
@@ -131,12 +140,12 @@ SCHEDULE = (
         'steps', at('train_cfg.max_iters'), PerSize(B=184375, L=184375, H=184375 * 3 // 4), CONFIG
     ),
     Setting(
-        'steps of the drops',
+        'steps at which the learning rate drops',
         at('param_scheduler.1.milestones'),
         PerSize(B=(163889, 177546), L=(163889, 177546), H=(122916, 133159)),
         CONFIG,
     ),
-    Setting('factor of a drop', at('param_scheduler.1.gamma'), 0.1, CONFIG),
+    Setting('factor of each drop', at('param_scheduler.1.gamma'), 0.1, CONFIG),
     Setting(
         'warm-up steps',
         at('param_scheduler.0.end'),
@@ -144,18 +153,21 @@ SCHEDULE = (
         CONFIG,
     ),
     Setting(
-        'rate at the first step, of the full', at('param_scheduler.0.start_factor'), 0.001, CONFIG
+        'learning rate of the first step / peak',
+        at('param_scheduler.0.start_factor'),
+        0.001,
+        CONFIG,
     ),
     Setting('gradient clipping', at('optim_wrapper.clip_grad'), None, CONFIG),
     Setting('mixed precision', at('optim_wrapper.type'), 'fp16 with loss scaling', CONFIG, AMP),
     Setting(
-        'gradients sent as',
+        'dtype of all-reduced gradients',
         lambda r: (
             'bf16' if r.value('model_wrapper_cfg.type') == 'BFloat16DataParallel' else 'float32'
         ),
         'fp16',
         CONFIG,
-        'exact by default; `model_wrapper_cfg.type=BFloat16DataParallel` sends 16 bits',
+        'exact by default; `model_wrapper_cfg.type=BFloat16DataParallel` selects bf16',
     ),
     Setting('steps between evaluations', at('train_cfg.val_interval'), 5000, TRAIN),
 )

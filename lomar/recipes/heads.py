@@ -1,4 +1,4 @@
-"""The heads of Mask R-CNN: RPN, box head and mask head."""
+"""Official settings of Mask R-CNN's RPN, box head and mask head."""
 
 from lomar.recipes import measure
 from lomar.recipes.shared import at
@@ -12,13 +12,14 @@ BOX = 'detectron2/modeling/roi_heads/box_head.py'
 FAST = 'detectron2/modeling/roi_heads/fast_rcnn.py'
 MASK = 'detectron2/modeling/roi_heads/mask_head.py'
 MATCHER = 'detectron2/modeling/matcher.py'
-MSRA = (2 / (256 * 3 * 3)) ** 0.5  # Kaiming's initialization of a 3 x 3 convolution, by its output
+MSRA = (2 / (256 * 3 * 3)) ** 0.5  # Kaiming initialization (fan-out) of a 3 x 3 convolution
 
 
 def _initial(name: str, head: str, layer: str, std: float, source: str) -> Setting:
-    """Return a setting that compares the deviation of a layer's initial weights.
+    """Return a setting that compares the standard deviation of a layer's initial weights.
 
-    The smallest layer has 768 weights, whose deviation is known to 2.6 %: three times that.
+    The smallest layer has 768 weights, whose standard deviation has a standard error of 2.6 %. The
+    tolerance is three times the standard error.
     """
     measured = measure.head_std(head, f'{layer}.weight')
     return Setting(f'initial std: {name}', measured, std, source, tolerance=0.08)
@@ -47,23 +48,28 @@ HEADS = (
     ),
     Setting('anchors: ratios', at('model.rpn_head.anchor_generator.ratios'), (0.5, 1.0, 2.0), BASE),
     Setting(
-        'RPN: IoU of negative, positive',
+        'RPN: IoU thresholds of negatives, positives',
         _assigner('rpn', 'neg_iou_thr', 'pos_iou_thr'),
         (0.3, 0.7),
         BASE,
     ),
-    Setting('RPN: least IoU of the best anchor', _assigner('rpn', 'min_pos_iou'), (0,), MATCHER),
     Setting(
-        'RPN: positive anchors that get another object than their best',
+        'RPN: minimum IoU of the best anchor of an object',
+        _assigner('rpn', 'min_pos_iou'),
+        (0,),
+        MATCHER,
+    ),
+    Setting(
+        'RPN: fraction of positive anchors not assigned to the object of highest IoU',
         measure.reassigned_anchors,
         0,
         MATCHER,
-        "mmdet's assigner gives an object its best anchor even where the anchor covers another "
-        'one better',
+        "mmdet's assigner gives an object its best anchor even if that anchor has a higher IoU "
+        'with another object',
         tolerance=0.01,
     ),
     Setting(
-        'RPN: samples, share of positives',
+        'RPN: samples, fraction of positives',
         _sampler('rpn'),
         (256, 0.5),
         BASE,
@@ -78,7 +84,7 @@ HEADS = (
         BASE,
     ),
     Setting(
-        'RPN: proposals after NMS',
+        'RPN: proposals after NMS, training and test',
         lambda r: tuple(
             r.value(f'model.{key}.max_per_img')
             for key in ('train_cfg.rpn_proposal', 'test_cfg.rpn')
@@ -86,35 +92,35 @@ HEADS = (
         (1000, 1000),
         BASE,
     ),
-    Setting('RPN: NMS', at('model.test_cfg.rpn.nms.iou_threshold'), 0.7, BASE),
+    Setting('RPN: NMS threshold', at('model.test_cfg.rpn.nms.iou_threshold'), 0.7, BASE),
     Setting(
-        'RPN: type of the ranked scores in mixed precision',
+        'RPN: dtype of the scores under mixed precision',
         measure.rpn_dtype,
         'float16',
         TRAIN,
-        'bfloat16 has 8 significant bits, so that 1000 proposals share about 50 scores',
+        'bfloat16 has 8 significant bits: 1000 proposals would have only about 50 distinct scores',
     ),
     Setting(
-        'RoI: IoU of positive',
+        'RoI: IoU thresholds of negatives, positives',
         _assigner('rcnn', 'neg_iou_thr', 'pos_iou_thr'),
         (0.5, 0.5),
         BASE,
     ),
     Setting('RoI: low-quality matches', _assigner('rcnn', 'match_low_quality'), (False,), BASE),
     Setting(
-        'RoI: samples, share of positives',
+        'RoI: samples, fraction of positives',
         _sampler('rcnn'),
         (512, 0.25),
         BASE,
     ),
     Setting(
-        'RoI: ground truth among the proposals',
+        'RoI: ground truth is added to the proposals',
         at('model.train_cfg.rcnn.sampler.add_gt_as_proposals'),
         True,
         'detectron2/modeling/roi_heads/roi_heads.py',
     ),
     Setting(
-        'RoIAlign: box, mask',
+        'RoIAlign: output size for boxes, masks',
         lambda r: tuple(
             r.value(f'model.roi_head.{kind}_roi_extractor.roi_layer.output_size')
             for kind in ('bbox', 'mask')
@@ -133,7 +139,7 @@ HEADS = (
         MODEL,
     ),
     Setting(
-        'box head: one regression per class',
+        'box head: class-specific regression',
         lambda r: not r.model.roi_head.bbox_head.reg_class_agnostic,
         True,
         FAST,
@@ -145,7 +151,7 @@ HEADS = (
         BASE,
     ),
     Setting(
-        'losses of the boxes: RPN, box head',
+        'box losses of RPN, box head',
         lambda r: tuple(
             r.value(f'model.{head}.loss_bbox.type') for head in ('rpn_head', 'roi_head.bbox_head')
         ),
@@ -155,7 +161,7 @@ HEADS = (
     Setting('mask head: convolutions', at('model.roi_head.mask_head.num_convs'), 4, MODEL),
     Setting('mask head: size of the targets', at('model.train_cfg.rcnn.mask_size'), 28, MASK),
     Setting(
-        'test: score, NMS, detections per image',
+        'test: score threshold, NMS threshold, detections per image',
         lambda r: (
             r.value('model.test_cfg.rcnn.score_thr'),
             r.value('model.test_cfg.rcnn.nms.iou_threshold'),

@@ -1,4 +1,4 @@
-"""Settings that no config states: measured on what the configs build."""
+"""Measurements of settings that the configs do not contain, on built models and transforms."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import nn
 
 from lomar.recipes.resolved import Resolved
 
-_HEADS: dict[str, nn.Module] = {}  # built so far, by their settings
+_HEADS: dict[str, nn.Module] = {}  # cache of built heads by settings
 
 
 def backbone_std(parameter: str):
@@ -54,7 +54,7 @@ def built_head(resolved: Resolved, head: str) -> nn.Module:
 
 
 def crop_filter(resolved: Resolved) -> str:
-    """Return the filter of the random resized crop: bicubic overshoots at an edge."""
+    """Return the interpolation of the random resized crop; only bicubic overshoots at an edge."""
     init_default_scope(resolved.cfg.default_scope)
     step = resolved.step('LoadRandomResizedCrop')
     whole = {**step, 'crop_ratio_range': (1, 1), 'aspect_ratio_range': (1, 1)}
@@ -68,7 +68,7 @@ def crop_filter(resolved: Resolved) -> str:
 
 
 def rpn_dtype(resolved: Resolved) -> str:
-    """Return the type of the scores by which the RPN ranks proposals in mixed precision."""
+    """Return the dtype of the RPN's scores under mixed precision."""
     head = built_head(resolved, 'rpn_head')
     with torch.autocast('cpu', torch.bfloat16):
         scores, _ = head([torch.zeros(1, head.in_channels, 4, 4)])
@@ -76,9 +76,9 @@ def rpn_dtype(resolved: Resolved) -> str:
 
 
 def noise_after_jitter(resolved: Resolved) -> float:
-    """Return the deviation that white noise keeps when large-scale jitter shrinks by 0.1.
+    """Return the standard deviation of white noise after large-scale jitter by a ratio of 0.1.
 
-    Uniform noise of 8 bits has a deviation of 74.
+    The standard deviation before is 74 (uniform 8-bit noise).
     """
     init_default_scope('mmdet')
     step = {**resolved.step('ratio_range'), 'ratio_range': (0.1, 0.1)}
@@ -88,7 +88,7 @@ def noise_after_jitter(resolved: Resolved) -> float:
 
 
 def mask_format(resolved: Resolved) -> str:
-    """Return as what the mask of an annotated polygon reaches the targets."""
+    """Return the format of a loaded polygon mask, 'polygons' or 'bitmaps'."""
     from mmdet.structures.mask import PolygonMasks  # slow to import
 
     init_default_scope('mmdet')
@@ -101,10 +101,10 @@ def mask_format(resolved: Resolved) -> str:
 
 
 def reassigned_anchors(resolved: Resolved) -> float:
-    """Return the share of positive anchors that get another object than the one they cover best.
+    """Return the fraction of positive anchors not assigned to the object of highest IoU.
 
-    By the config's assigner, for images of 640 x 480 pixels with 1 to 13 objects of 8 to 250
-    pixels after large-scale jitter.
+    The config's assigner is applied to random images of 640 x 480 pixels with 1 to 13 objects of 8
+    to 250 pixels, after large-scale jitter.
     """
     init_default_scope('mmdet')
     rng = np.random.default_rng(0)
@@ -124,7 +124,7 @@ def reassigned_anchors(resolved: Resolved) -> float:
 
 
 def _jittered_boxes(rng: np.random.Generator) -> torch.Tensor:
-    """Return random boxes (N, 4) of an image, scaled by 0.1 to 2 and cropped to 1024 pixels."""
+    """Return random boxes (N, 4) of one image, scaled by 0.1 to 2 and cropped to 1024 pixels."""
     size, scale = np.array([640, 480]), 1024 / 640 * rng.uniform(0.1, 2)
     sides = np.exp(rng.uniform(*np.log((8, 250)), (rng.integers(1, 14), 2)))
     corners = rng.uniform(0, size - sides)

@@ -1,4 +1,4 @@
-"""Pretraining with LoMaR and with MAE."""
+"""Official settings of pretraining with LoMaR and MAE."""
 
 from lomar.recipes import measure
 from lomar.recipes.shared import (
@@ -19,17 +19,19 @@ COSINE = ('LinearLR', 'CosineAnnealingLR')
 
 
 def _optimization(readme: str, main: str, engine: str) -> tuple[Setting, ...]:
-    """Settings that both official codes share, with the files of one of them."""
+    """Return settings that both official codes share, with the given source files."""
     return (
         Setting('effective batch', at('auto_scale_lr.base_batch_size'), 4096, readme),
         Setting('learning rate for 256 images', base_rate, 1.5e-4, readme),
         Setting('optimizer', at('optim_wrapper.optimizer.type'), 'AdamW', main),
         Setting('betas', at('optim_wrapper.optimizer.betas'), (0.9, 0.95), main),
         Setting('weight decay', at('optim_wrapper.optimizer.weight_decay'), 0.05, readme),
-        Setting('schedule after a linear warm-up', schedule, COSINE, 'util/lr_sched.py'),
-        Setting('lowest rate', lambda r: r.value('param_scheduler.1.eta_min') or 0, 0, main),
+        Setting('learning rate schedulers', schedule, COSINE, 'util/lr_sched.py'),
         Setting(
-            'rate at the first step, of the full',
+            'lowest learning rate', lambda r: r.value('param_scheduler.1.eta_min') or 0, 0, main
+        ),
+        Setting(
+            'learning rate of the first step / peak',
             at('param_scheduler.0.start_factor'),
             0,
             'util/lr_sched.py',
@@ -37,12 +39,12 @@ def _optimization(readme: str, main: str, engine: str) -> tuple[Setting, ...]:
         ),
         Setting('gradient clipping', at('optim_wrapper.clip_grad'), None, engine),
         Setting('mixed precision', at('optim_wrapper.type'), 'fp16 with loss scaling', engine, AMP),
-        Setting('incomplete batches dropped', at('train_dataloader.drop_last'), True, main),
+        Setting('incomplete batches are dropped', at('train_dataloader.drop_last'), True, main),
         Setting('image size', at('model.backbone.img_size'), 224, main),
-        Setting('crop, share of the area', crop('crop_ratio_range'), (0.2, 1), main),
-        Setting('crop, aspect ratio', crop('aspect_ratio_range'), (3 / 4, 4 / 3), main),
-        Setting('crop, interpolation', measure.crop_filter, 'bicubic', main),
-        Setting('flip', crop('flip_prob'), 0.5, main),
+        Setting('crop: fraction of the area', crop('crop_ratio_range'), (0.2, 1), main),
+        Setting('crop: aspect ratio', crop('aspect_ratio_range'), (3 / 4, 4 / 3), main),
+        Setting('crop: interpolation', measure.crop_filter, 'bicubic', main),
+        Setting('flip probability', crop('flip_prob'), 0.5, main),
         Setting('mean', at('model.data_preprocessor.mean'), MEAN, main),
         Setting('standard deviation', at('model.data_preprocessor.std'), STD, main),
         Setting('normalized pixels as target', at('model.head.norm_pix'), True, readme),
@@ -50,7 +52,7 @@ def _optimization(readme: str, main: str, engine: str) -> tuple[Setting, ...]:
 
 
 def _rpe(r) -> tuple:
-    """Return the settings of the relative positions, with the defaults of the backbone."""
+    """Return the settings of the relative positions, including the backbone's defaults."""
     from inspect import signature
 
     from lomar.models.rpe import build_rpe
@@ -77,23 +79,22 @@ LOMAR = Recipe(
         Setting('epsilon of all norms', norm_eps, (1e-6,), 'models_lomar.py'),
         Setting('windows per image', at('model.windows.number'), 4, 'README.md'),
         Setting('window size in patches', at('model.windows.size'), 7, 'README.md'),
-        Setting('masked patches of a window', _masked, int(49 * 0.8), 'models_lomar.py'),
+        Setting('masked patches per window', _masked, int(49 * 0.8), 'models_lomar.py'),
         Setting(
-            'places of the windows',
+            'window positions',
             lambda r: f'drawn per {r.value("model.windows.sampling")}',
             'drawn per batch',
             'models_lomar.py',
-            'the paper gives every image its own windows; `model.windows.sampling=batch` repeats '
-            'the release',
+            'the paper draws windows per image; `model.windows.sampling=batch` repeats the release',
         ),
         Setting(
-            'iRPE: method, mode, on, ratio, shared by heads',
+            'iRPE: method, mode, on, ratio, shared heads',
             _rpe,
             ('product', 'contextual', 'k', 1.9, True),
             VIT,
         ),
         Setting(
-            'absolute positions added',
+            'absolute positions are added',
             lambda r: hasattr(r.model.backbone, 'pos_embed'),
             False,
             'models_lomar.py',
@@ -113,14 +114,14 @@ LOMAR = Recipe(
             tolerance=0.01,
         ),
         Setting(
-            'without weight decay',
+            'parameters without weight decay',
             lambda r: r.spared(),
             ('biases', 'norms of the backbone'),
             'main_pretrain_lomar.py',
         ),
         Setting('epochs', at('train_cfg.max_epochs'), 1600, 'README.md (released weights)'),
         Setting(
-            'warm-up, share of the epochs',
+            'warm-up epochs / epochs',
             lambda r: r.value('param_scheduler.0.end') / r.value('train_cfg.max_epochs'),
             20 / 400,
             'README.md',
@@ -148,14 +149,12 @@ MAE = Recipe(
         Setting('patch size', at('model.backbone.patch_size'), 16, 'models_mae.py'),
         Setting('epsilon of all norms', norm_eps, (1e-6,), 'models_mae.py'),
         Setting(
-            'absolute positions learned',
+            'absolute positions are learned',
             lambda r: r.model.backbone.pos_embed.requires_grad,
             False,
             'models_mae.py',
         ),
-        Setting(
-            'masked share of the patches', at('model.backbone.mask_ratio'), 0.75, 'PRETRAIN.md'
-        ),
+        Setting('mask ratio', at('model.backbone.mask_ratio'), 0.75, 'PRETRAIN.md'),
         Setting(
             'decoder: width, depth, heads',
             lambda r: tuple(
@@ -165,7 +164,7 @@ MAE = Recipe(
             'models_mae.py',
         ),
         Setting(
-            'initial linear layers',
+            'initialization of linear layers',
             lambda r: (
                 f'{r.value("model.init_cfg.0.type")} {r.value("model.init_cfg.0.distribution")}'
             ),
@@ -173,7 +172,7 @@ MAE = Recipe(
             'models_mae.py',
         ),
         Setting(
-            'without weight decay',
+            'parameters without weight decay',
             lambda r: r.spared(),
             ('biases', 'norms of the backbone', 'other norms'),
             'main_pretrain.py',

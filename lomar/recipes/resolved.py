@@ -1,4 +1,4 @@
-"""A config with everything that it inherits, and what it builds."""
+"""A config file with its inherited settings, model and parameter groups."""
 
 from copy import deepcopy
 from functools import cached_property
@@ -15,10 +15,10 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 class Resolved:
-    """A config file, read once, and its model at full size, without content.
+    """A config with its full-size model on the meta device.
 
     Attributes:
-        cfg: the config.
+        cfg: the config, including inherited settings.
     """
 
     def __init__(self, path: Path):
@@ -27,11 +27,11 @@ class Resolved:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The model on the meta device: names and shapes of its parameters."""
+        """The model on the meta device, with names and shapes but no values of parameters."""
         init_default_scope(self.cfg.default_scope)
         settings = deepcopy(self.cfg.model)
         if settings.type == 'ImageClassifier':
-            settings.train_cfg = None  # how images are mixed, of which mmpretrain prints a line
+            settings.train_cfg = None  # avoids a message of mmpretrain about Mixup
         with torch.device('meta'):
             return MODELS.build(settings)
 
@@ -46,7 +46,7 @@ class Resolved:
         return {name: of[id(p)] for name, p in self.model.named_parameters() if id(p) in of}
 
     def value(self, path: str) -> object:
-        """Return a value by its keys, as in 'optim_wrapper.optimizer.lr'; None if it is not set."""
+        """Return the value of a key path such as 'optim_wrapper.optimizer.lr'; None if not set."""
         found = self.cfg
         for key in path.split('.'):
             found = found[int(key)] if key.isdecimal() else found.get(key)
@@ -55,12 +55,14 @@ class Resolved:
         return tuple(found) if isinstance(found, (list, tuple)) else found
 
     def step(self, key: str, split: str = 'train') -> ConfigDict:
-        """Return the first step of a pipeline whose type or one of whose keys is `key`."""
+        """Return the first pipeline step that has the type `key` or an argument `key`."""
         pipeline = self.cfg[f'{split}_dataloader'].dataset.pipeline
         for step in pipeline:
             if step.type == key or key in step:
                 return step
-        raise KeyError(f"{self.cfg.filename}: no step of the {split} pipeline is or has '{key}'")
+        raise KeyError(
+            f"{self.cfg.filename}: no step of the {split} pipeline has the type or argument '{key}'"
+        )
 
     def spared(self) -> tuple[str, ...]:
         """Return the kinds of parameters without weight decay."""

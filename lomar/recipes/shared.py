@@ -1,4 +1,4 @@
-"""Accessors and reasons that several recipes share."""
+"""Accessors and reasons used by several recipes."""
 
 from mmengine.registry import TRANSFORMS, init_default_scope
 from torch import nn
@@ -7,17 +7,17 @@ from lomar.models.vit import ARCHS
 from lomar.recipes.resolved import Resolved
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-AMP = 'bfloat16 where the GPU has it, which needs no loss scaling; fp16 elsewhere'
-WARM_START = "mmengine's LinearLR has to begin above 0"
+AMP = 'bf16 without loss scaling if the GPU supports it, otherwise fp16'
+WARM_START = "mmengine's LinearLR must start above 0"
 
 
 def at(path: str):
-    """Return a function that reads a key of the config."""
+    """Return a function that reads a key path of the config."""
     return lambda r: r.value(path)
 
 
 def step(name: str, key: str, split: str = 'train'):
-    """Return a function that reads a key of a pipeline's step; a sequence as a tuple."""
+    """Return a function that reads an argument of a pipeline step; sequences become tuples."""
 
     def read(r: Resolved) -> object:
         value = r.step(name, split)[key]
@@ -27,7 +27,7 @@ def step(name: str, key: str, split: str = 'train'):
 
 
 def has_step(name: str):
-    """Return a function that tells whether the training pipeline has a step."""
+    """Return a function that returns whether the training pipeline has a step."""
     return lambda r: any(one.type == name for one in r.cfg.train_dataloader.dataset.pipeline)
 
 
@@ -53,7 +53,7 @@ def schedule(r: Resolved) -> tuple[str, ...]:
 
 
 def crop(name: str):
-    """Return a function that reads an attribute of the random resized crop as it is built."""
+    """Return a function that reads an attribute of the built random resized crop."""
 
     def read(r: Resolved) -> object:
         init_default_scope(r.cfg.default_scope)

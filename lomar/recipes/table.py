@@ -1,4 +1,4 @@
-"""Compare resolved configs with official values, and write the comparison as Markdown."""
+"""Comparison of configs with official values, and its Markdown table."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,23 +9,23 @@ from lomar.recipes.resolved import Resolved
 
 
 class RecipeError(ValueError):
-    """A difference without a reason, or a reason without a difference; names every one."""
+    """Settings that differ without a reason, or are equal but have a reason; names all of them."""
 
 
 class PerSize(dict):
-    """Values by the label of a config, such as PerSize(B=0.1, L=0.4, H=0.5)."""
+    """Values per config label, such as PerSize(B=0.1, L=0.4, H=0.5)."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting, its official value, and why the value here differs, if it does.
+    """A setting, its official value, and the reason for a difference.
 
     Attributes:
-        ours: reads the value from a config or measures it on what the config builds.
+        ours: reads the value from a config, or measures it on the built model or transform.
         official: one value, or a `PerSize`.
-        source: file of the official code that gives the value.
-        reason: why the values differ; empty where they are equal.
-        tolerance: largest relative difference of measured values that counts as equal.
+        source: file of the official code with the value.
+        reason: reason for a difference; empty if the values are equal.
+        tolerance: relative difference up to which values count as equal.
     """
 
     name: str
@@ -38,9 +38,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A table: configs by label, and their settings.
+    """A table of settings.
 
     Attributes:
+        configs: config files by label, such as B, L and H.
         origin: repositories and commits of the official code.
     """
 
@@ -52,7 +53,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Row:
-    """A compared setting: values by label of the config."""
+    """A compared setting, with values by config label."""
 
     setting: Setting
     ours: dict[str, object]
@@ -64,10 +65,10 @@ def compare(recipe: Recipe, folder: Path) -> list[Row]:
     """Return a row for each setting of a recipe.
 
     Args:
-        folder: `mmconfigs`, to which the paths of the configs are relative.
+        folder: folder of the config files, `mmconfigs`.
 
     Raises:
-        RecipeError: settings that differ without a reason, or have a reason and are equal.
+        RecipeError: settings differ without a reason, or are equal but have a reason.
     """
     resolved = {label: Resolved(folder / name) for label, name in recipe.configs.items()}
     rows, wrong = [], []
@@ -79,7 +80,7 @@ def compare(recipe: Recipe, folder: Path) -> list[Row]:
         rows.append(Row(setting, ours, official, same))
         if same == bool(setting.reason):
             found = f'{show(setting, ours)} here, {show(setting, official)} in {setting.source}'
-            fault = 'equal, and has a reason' if same else 'different, without a reason'
+            fault = 'equal, but has a reason' if same else 'different, but has no reason'
             wrong.append(f'  {recipe.title}, {setting.name}: {fault} ({found})')
     if wrong:
         raise RecipeError('\n'.join(['settings of lomar/recipes/:', *wrong]))
@@ -87,7 +88,7 @@ def compare(recipe: Recipe, folder: Path) -> list[Row]:
 
 
 def is_same(ours: object, official: object, tolerance: float) -> bool:
-    """Whether two values are equal; numbers up to a relative tolerance."""
+    """Return whether two values are equal, with a relative tolerance for numbers."""
     if isinstance(ours, (list, tuple)) and isinstance(official, (list, tuple)):
         pairs = zip(ours, official, strict=False)
         return len(ours) == len(official) and all(is_same(a, b, tolerance) for a, b in pairs)
@@ -96,7 +97,7 @@ def is_same(ours: object, official: object, tolerance: float) -> bool:
 
 
 def to_markdown(comparisons: Sequence[tuple[Recipe, list[Row]]]) -> str:
-    """Return one table for each recipe, with the number of settings that are equal."""
+    """Return one table per recipe, with the number of equal settings."""
     parts = []
     for recipe, rows in comparisons:
         names = ', '.join(f'`{Path(name).stem}`' for name in recipe.configs.values())
@@ -107,7 +108,7 @@ def to_markdown(comparisons: Sequence[tuple[Recipe, list[Row]]]) -> str:
             f'{equal} of {len(rows)} settings are equal.',
             '\n'.join(
                 [
-                    '| Setting | Here | Official | Source | Equal, or why not |',
+                    '| Setting | Here | Official | Source | Equal, or reason for the difference |',
                     '|---|---|---|---|---|',
                     *map(_line, rows),
                 ]
@@ -123,8 +124,8 @@ def _line(row: Row) -> str:
 
 
 def show(setting: Setting, values: dict[str, object]) -> str:
-    """Return the values of a setting for people: once where all labels have the same."""
-    # Of measured values only what chance does not change.
+    """Return the values of a setting as text; one value if all labels have the same."""
+    # Measured values vary randomly, so fewer digits are shown.
     digits = 6 if setting.tolerance < 1e-6 else 2
     texts = {label: _text(value, digits) for label, value in values.items()}
     if len(set(texts.values())) == 1:
