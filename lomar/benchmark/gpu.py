@@ -48,7 +48,7 @@ def work(toy: bool) -> Work:
 
 
 def _toy() -> Work:
-    """Return one slice of each kind for seconds on one CPU core.
+    """Return one slice of each kind, each of a few seconds on one CPU core.
 
     Images of 528 px are large enough for attention in parts.
     """

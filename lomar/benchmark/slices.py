@@ -71,7 +71,7 @@ class Record:
 
 
 def same(one: dict, other: dict) -> bool:
-    """Return whether two results have the same device, code, versions and size."""
+    """Return whether two results have the same device, code, versions and value of `toy`."""
     return all(one.get(key) == other.get(key) for key in IDENTITY)
 
 

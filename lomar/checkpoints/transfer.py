@@ -145,7 +145,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
-    """Resize a weight to its place: absolute positions and the patch embedding."""
+    """Resize absolute positions or the patch embedding to the shape of the parameter `place`."""
     if name == 'pos_embed':
         side = math.isqrt(value.shape[1])
         prefix = int(side**2 != value.shape[1])

@@ -1,4 +1,4 @@
-"""mmengine's Runner with a short start-up log; accumulation counts when learning rates scale."""
+"""mmengine's Runner with a start-up log and learning-rate scaling that counts accumulation."""
 
 import platform
 import re

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def full_precision(images: Tensor) -> AbstractContextManager:
-    """Return a context that disables autocast on the device of `images`, if not meta."""
+    """Return a context without autocast on the device of `images`; a null context on meta."""
     return nullcontext() if images.is_meta else torch.autocast(images.device.type, enabled=False)
 
 

@@ -32,7 +32,7 @@ class PatchFormat:
 
 
 class Normalisation(nn.Module):
-    """Normalization by mean and standard deviation, buffers that are not saved in checkpoints.
+    """Normalization of images; mean and standard deviation are buffers outside of checkpoints.
 
     Args:
         mean, std: one number per channel, or one number for all channels.

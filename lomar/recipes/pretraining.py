@@ -68,7 +68,7 @@ def _masked(r) -> int:
 
 
 VIT = 'vision_transformer_irpe.py'
-XAVIER = (2 / (768 + 3 * 768)) ** 0.5  # of the qkv matrix
+XAVIER = (2 / (768 + 3 * 768)) ** 0.5  # standard deviation for the qkv matrix
 LOMAR = Recipe(
     'Pretraining with LoMaR',
     {'B': 'lomar_pretrain.py'},

@@ -9,7 +9,7 @@ from lomar.recipes.resolved import Resolved
 
 
 class RecipeError(ValueError):
-    """Settings that differ without a reason, or are equal but have a reason; names all of them."""
+    """Error that lists settings that differ without a reason, or are equal but have a reason."""
 
 
 class PerSize(dict):
