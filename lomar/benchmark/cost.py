@@ -1,4 +1,4 @@
-"""What it costs to train a config: an estimate from its FLOPs and the speed of a GPU."""
+"""Estimate of the cost of training a config, from its FLOPs and the speed of a GPU."""
 
 import math
 from collections.abc import Sequence

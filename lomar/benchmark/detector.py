@@ -27,12 +27,12 @@ CROP = 'resize, crop: boxes and masks'
 PARTS = dict(  # names in the table that differ from the names of the transforms
     LoadInstances='LoadAnnotations', LargeScaleJitter=CROP, RandomResize=CROP, RandomCrop=CROP
 )
-NEAR = 400  # of an image's proposals, as a trained RPN has them; enough for all positive samples
-Rounds = dict[str, list[dict[str, float]]]  # who -> a dict a round: part -> seconds
+NEAR = 400  # proposals per image near objects, as from a trained RPN; enough for all positives
+Rounds = dict[str, list[dict[str, float]]]  # who -> one dict per round: part -> seconds
 
 
 def watch_step(model, stopwatch: Stopwatch) -> None:
-    """Watch the parts of a training step; what is in none of them is where it was called from."""
+    """Time the parts of a training step; other time counts for the caller of the parts."""
     rpn, roi = model.rpn_head, model.roi_head
     for name, owner, methods in (
         ('images and masks to a batch', model.data_preprocessor, ['forward']),
@@ -59,7 +59,7 @@ def watch_step(model, stopwatch: Stopwatch) -> None:
 
 
 def training_step(model, data: dict, generator: torch.Generator) -> torch.Tensor:
-    """Loss of mmdet's two-stage training, with proposals near the objects among the RPN's."""
+    """Return the loss of mmdet's two-stage training; some RPN proposals are moved near objects."""
     data = model.data_preprocessor(data, True)
     samples = data['data_samples']
     maps = model.extract_feat(data['inputs'])
@@ -102,7 +102,7 @@ def time_pipeline(cfg: Config, samples: list[dict], repeats: int) -> Rounds:
 
 
 def time_steps(cfg: Config, samples: list[dict], batch: int, repeats: int) -> tuple[Rounds, dict]:
-    """Seconds a training step of each part, backward included; and the counts of the batch."""
+    """Return seconds per training step of each part, and counts of the batch."""
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -127,7 +127,7 @@ def time_steps(cfg: Config, samples: list[dict], batch: int, repeats: int) -> tu
 
 
 def time_evaluation(cfg: Config, annotations: Path, images: int, repeats: int) -> Rounds:
-    """Seconds an image of pasting masks, encoding them, and COCO's evaluation of all images."""
+    """Return seconds per image of mask pasting, mask encoding and COCO evaluation."""
     coco = json.loads(annotations.read_text())
     coco['images'] = coco['images'][:images]
     truth = COCO()
@@ -169,14 +169,14 @@ def benchmark_detector(
     """Time pipeline, training step and evaluation of a Mask R-CNN in one thread, in turns.
 
     Args:
-        cfg: a config of mmconfigs/; its backbone is replaced by one of two blocks of 192 channels.
-        images: that go through the pipeline in a round.
-        repeats: rounds of the pipeline and of the evaluation.
-        steps: training steps of two images with each one's masks.
-        evaluated: images of the evaluation.
+        cfg: a config of mmconfigs/; a backbone of two blocks with 192 channels replaces its own.
+        images: number of images per round of the pipeline.
+        repeats: number of rounds of the pipeline and of the evaluation.
+        steps: number of training steps of two images for each of the two data pipelines.
+        evaluated: number of images in the evaluation.
 
     Returns:
-        `pipeline` and `evaluation` in ms an image and `step` in ms a step: part -> who ->
+        `pipeline` and `evaluation` in ms per image, `step` in ms per step: part -> who ->
         `median`, `least`, `most`; and what was `measured`.
     """
     torch.set_num_threads(1)
@@ -203,7 +203,7 @@ def benchmark_detector(
 
 
 def to_markdown(result: dict) -> str:
-    """The three tables: medians in ms, with the range."""
+    """Return the three tables, with medians and ranges in ms."""
     lines = []
     for title, key in (
         ('pipeline, ms an image', 'pipeline'),
@@ -288,7 +288,7 @@ def _paste(head, found: dict, cfg: Config, watches: dict[str, Stopwatch]) -> np.
 
 
 def _pycocotools(masks: np.ndarray) -> list[dict]:
-    """One mask after the other, as mmdet does it."""
+    """Encode one mask after the other, as mmdet does."""
     codes = [rle.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
     return [{**code, 'counts': code['counts'].decode()} for code in codes]
 

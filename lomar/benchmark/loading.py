@@ -1,4 +1,4 @@
-"""Images per second of one core from JPEG files to a training batch, several ways at once."""
+"""Timing of several ways to load JPEG files into a training batch on one core."""
 
 import random
 import statistics
@@ -207,7 +207,7 @@ def _failure(load: Load, paths: list[str]) -> str | None:
 
 
 def file_list(folder: Path) -> list[str]:
-    """Paths of the JPEG files of a folder."""
+    """Return the paths of the JPEG files in a folder."""
     return sorted(str(path) for path in folder.glob('*.jpg'))
 
 
@@ -221,7 +221,7 @@ def _summaries(speeds: dict[str, list[float]]) -> dict[str, dict]:
 
 
 def quartiles(speeds: list[float]) -> dict:
-    """Median, first and third quartile of images per second."""
+    """Return median, first and third quartile of images per second."""
     low, middle, high = statistics.quantiles(speeds, n=4)
     return {
         'images_per_second': round(middle, 1),

@@ -48,7 +48,7 @@ class Setting:
 
 @dataclass
 class Steps:
-    """A contender with a batch on the device, ready to take steps."""
+    """Training steps or inference of a contender with a fixed batch on the device."""
 
     contender: Contender
     setting: Setting
@@ -64,12 +64,12 @@ class Steps:
         return torch.autocast(self.images.device.type, DTYPES[dtype], enabled=dtype != 'float32')
 
     def forward(self) -> torch.Tensor:
-        """Loss of the batch."""
+        """Return the loss of the batch."""
         with self.autocast():
             return self.contender.loss(self.images)
 
     def step(self) -> None:
-        """One training step, or inference."""
+        """Run one training step, or inference."""
         if self.setting.inference:
             with torch.inference_mode(), self.autocast():
                 self.contender.encode(self.images)
@@ -79,10 +79,10 @@ class Steps:
             self.optimizer.step()
 
     def shrink(self, limit: float) -> int:
-        """Halve the batch until a step fits into `limit` bytes; bytes kept for the way back.
+        """Halve the batch until a step fits into `limit` bytes; return its saved activation bytes.
 
         Raises:
-            DoesNotFit: a single image does not.
+            DoesNotFit: a single image does not fit.
         """
         while True:
             try:

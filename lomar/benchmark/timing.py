@@ -1,4 +1,4 @@
-"""Timing contenders in turns, so that what disturbs the machine disturbs all of them alike."""
+"""Timing of contenders in turns, so that other load on the machine affects all of them alike."""
 
 import statistics
 import time
@@ -14,12 +14,12 @@ PRODUCTS = ('aten::mm', 'aten::addmm', 'aten::bmm', 'aten::baddbmm', 'aten::_add
 
 
 class DoesNotFit(MemoryError):
-    """A step needs more memory than it may take."""
+    """Error of a step that needs more memory than allowed."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, least and most of repeated figures."""
+    """Median, minimum and maximum of repeated measurements."""
 
     median: float
     least: float
@@ -27,19 +27,19 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> 'Spread':
-        """Spread of at least one value."""
+        """Return the spread of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 class Stopwatch:
-    """Seconds of a thread inside watched functions, without those inside others within them."""
+    """Timer of functions in thread CPU seconds, without the time of nested timed functions."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
         self.within = [0.0]
 
     def timed(self, function: Callable, name: str) -> Callable:
-        """The function, watched; several may share a name."""
+        """Return the function with timing; several functions may share a name."""
 
         def watched(*args, **kwargs):
             self.within.append(0.0)
@@ -55,13 +55,13 @@ class Stopwatch:
         return watched
 
     def read(self) -> dict[str, float]:
-        """Seconds by name since the last time."""
+        """Return seconds by name since the last call."""
         seconds, self.seconds = self.seconds, {}
         return seconds
 
 
 def synchronise() -> None:
-    """Wait until the GPU, if there is one, has done what it was told to."""
+    """Synchronize with the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -69,9 +69,9 @@ def synchronise() -> None:
 def interleave(
     steps: dict[str, Callable[[], object]], repeats: int, warmup: int, title: str = ''
 ) -> dict[str, Spread]:
-    """Seconds of each step, over `repeats` rounds after `warmup` rounds.
+    """Return seconds of each step, over `repeats` rounds after `warmup` rounds.
 
-    In every round each step runs once, and each round begins with another one.
+    In every round each step runs once. Each round starts with another step.
     """
     seconds = {name: [] for name in steps}
     names = list(steps)
@@ -88,10 +88,10 @@ def interleave(
 
 
 def saved_bytes(forward: Callable[[], object], parameters, limit: float) -> int:
-    """Bytes that a forward pass keeps for the backward pass, parameters not counted.
+    """Return the bytes of activation memory saved for the backward pass, without parameters.
 
     Raises:
-        DoesNotFit: as soon as they are more than `limit`, before the memory is gone.
+        DoesNotFit: the bytes exceed `limit`; raised in the forward pass, before memory runs out.
     """
     own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
     kept: dict[int, int] = {}
@@ -102,11 +102,11 @@ def saved_bytes(forward: Callable[[], object], parameters, limit: float) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
             if sum(kept.values()) > limit:
                 raise DoesNotFit(f'more than {limit / 2**30:.1f} GiB of activations')
-        return tensor.detach()  # with its history it would hold itself, and stay for good
+        return tensor.detach()  # with its history it would form a reference cycle
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         result = forward()
-    del result  # only now are the pointers free for others
+    del result  # until here, no pointer may be reused
     return sum(kept.values())
 
 
@@ -122,7 +122,7 @@ def free_memory() -> int:
 
 
 def share_of_products(step: Callable[[], object]) -> float | None:
-    """Share of a step's time on a CPU inside matrix products, 0 to 1; None on a GPU."""
+    """Return the fraction of a step's CPU time in matrix products, 0 to 1; None with a GPU."""
     if torch.cuda.is_available():
         return None
     with profile(activities=[ProfilerActivity.CPU]) as recorded:

@@ -28,7 +28,7 @@ class LazyMasks(BitmapMasks):
 
     @property
     def masks(self) -> np.ndarray:
-        """Bitmaps (N, height, width); what waits is carried out."""
+        """Return bitmaps (N, height, width), after evaluation of pending transforms."""
         if self._waiting:
             whole = np.zeros((len(self), self.height, self.width), self._source.dtype)
             inside = self._source.take(self._rows, axis=1).take(self._columns, axis=2)
@@ -49,7 +49,7 @@ class LazyMasks(BitmapMasks):
         return self._made(source, self._rows, self._columns, self.height, self.width)
 
     def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest'):
-        """Scale as far as `scale` allows, keeping the ratio of the sides."""
+        """Scale to the largest size within `scale`, keeping the aspect ratio."""
         width, height = rescale_size((self.width, self.height), scale)
         return self.resize((height, width), interpolation)
 
@@ -66,7 +66,7 @@ class LazyMasks(BitmapMasks):
         return made
 
     def flip(self, flip_direction: str = 'horizontal') -> 'LazyMasks':
-        """Mirror left and right ('horizontal'), up and down ('vertical'), or both ('diagonal')."""
+        """Flip horizontally, vertically, or in both directions ('diagonal')."""
         assert flip_direction in ('horizontal', 'vertical', 'diagonal')
         rows, columns = self._places()
         if flip_direction != 'horizontal':
@@ -76,7 +76,7 @@ class LazyMasks(BitmapMasks):
         return self._made(self._source, rows, columns, self.height, self.width)
 
     def crop(self, bbox: np.ndarray) -> 'LazyMasks':
-        """Cut out the box [x1, y1, x2, y2] of integers, clipped to the image."""
+        """Crop to the integer box [x1, y1, x2, y2], clipped to the image."""
         x1, x2 = np.clip(bbox[0::2], 0, self.width)
         y1, y2 = np.clip(bbox[1::2], 0, self.height)
         rows, columns = self._places()
@@ -86,13 +86,13 @@ class LazyMasks(BitmapMasks):
         return self._made(source, rows - top, columns - left, len(rows), len(columns))
 
     def pad(self, out_shape: tuple[int, int], pad_val: int = 0) -> BitmapMasks:
-        """Grow to (height, width) at the bottom and on the right."""
+        """Pad to (height, width) at the bottom and on the right."""
         if pad_val or out_shape[0] < self.height or out_shape[1] < self.width:
             return super().pad(out_shape, pad_val)
         return self._made(self._source, self._rows, self._columns, *out_shape)
 
     def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
-        """Boxes around the pixels, zeros where there are none."""
+        """Return boxes around the pixels of each mask; zeros for empty masks."""
         rows, columns = _used(self._rows), _used(self._columns)
         left, right = _ends(self._source[:, rows].any(axis=1)[:, self._columns])
         top, bottom = _ends(self._source[:, :, columns].any(axis=2)[:, self._rows])
@@ -108,7 +108,7 @@ class LazyMasks(BitmapMasks):
         interpolation: str = 'bilinear',
         binarize: bool = True,
     ) -> BitmapMasks:
-        """Targets of `out_shape`, one for each box (P, 4), of the instances `inds` (P,)."""
+        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,)."""
         if not len(self) or not len(bboxes):
             return super().crop_and_resize(bboxes, out_shape, inds, device, interpolation, binarize)
         bboxes = torch.as_tensor(bboxes)
@@ -136,7 +136,7 @@ class LazyMasks(BitmapMasks):
         return made
 
     def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of all rows and columns; padding, which has none, is carried out before."""
+        """Return indices of all rows and columns; pending padding is evaluated before."""
         if (len(self._rows), len(self._columns)) != (self.height, self.width):
             _ = self.masks
         return self._rows, self._columns
@@ -166,19 +166,19 @@ def _encode(mask: np.ndarray) -> dict:
 
 
 def _nearest(source: int, target: int) -> np.ndarray:
-    """Which of `source` pixels each of `target` is, in OpenCV's nearest interpolation."""
+    """Return the source index of each target pixel in OpenCV's nearest interpolation."""
     places = np.arange(source, dtype=np.float32)[None]
     return imresize(places, (target, 1), interpolation='nearest')[0].astype(np.int64)
 
 
 def _used(places: np.ndarray) -> np.ndarray | slice:
-    """The indices that occur, as a slice, which copies nothing, if there is no gap."""
+    """Return the distinct indices; as a slice, which avoids a copy, if they have no gap."""
     used = np.unique(places)
     return slice(used[0], used[-1] + 1) if used[-1] - used[0] < len(used) else used
 
 
 def _ends(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and one past the last True of each row (N, L), 0 and 0 in a row without."""
+    """Return the first and one past the last True of each row (N, L); zeros if a row has none."""
     last = seen.shape[1] - seen[:, ::-1].argmax(axis=1)
     return seen.argmax(axis=1), np.where(seen.any(axis=1), last, 0)
 

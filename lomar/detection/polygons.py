@@ -40,7 +40,7 @@ class Polygons(PolygonMasks):
 
     @property
     def masks(self) -> list[list[np.ndarray]]:
-        """Return rings as in the argument; an empty instance has one point at the origin."""
+        """Return rings per instance; an empty instance has one ring of zeros."""
         masks = [[] for _ in range(len(self))]
         for owner, ring in zip(self._owners, self._rings(), strict=True):
             masks[owner].append(ring.ravel())

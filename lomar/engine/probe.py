@@ -1,4 +1,4 @@
-"""How far frozen features tell classes apart: nearest neighbours and a linear classifier."""
+"""Evaluation of frozen features with nearest neighbours and a linear classifier."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ PART = 1024  # rows compared with all others at a time
 def knn_predict(
     train: Tensor, labels: Tensor, test: Tensor, k: int = 20, temperature: float = 0.07
 ) -> Tensor:
-    """Classify by the nearest neighbours in cosine similarity.
+    """Return labels predicted from the nearest neighbours by cosine similarity.
 
     The k nearest neighbours vote with weights exp(similarity / temperature), as in DINO
     (arXiv 2104.14294).
@@ -40,15 +40,16 @@ def knn_predict(
 def linear_logits(
     train: Tensor, labels: Tensor, test: Tensor, l2: float = 1e-3, steps: int = 300
 ) -> Tensor:
-    """Logits of a linear classifier that is fitted to standardised features, without randomness.
+    """Return logits of a linear classifier that is fitted to standardised features.
 
-    Minimises mean cross entropy + l2 / 2 * |weights|^2 from zero by L-BFGS over all rows.
+    L-BFGS on all rows minimizes mean cross entropy + l2 / 2 * |weights|^2, starting from zero
+    weights. The fit is deterministic.
 
     Args:
         train: features (N, D).
         labels: (N,) int64 from 0.
         test: features (M, D).
-        steps: most iterations of L-BFGS.
+        steps: maximum number of L-BFGS iterations.
 
     Returns:
         (M, classes).
@@ -75,5 +76,5 @@ def linear_logits(
 
 
 def top1(predicted: Tensor, labels: Tensor) -> float:
-    """Share of right predictions in percent."""
+    """Return top-1 accuracy in percent."""
     return (predicted == labels).double().mean().item() * 100

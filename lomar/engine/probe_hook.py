@@ -1,4 +1,4 @@
-"""Watching a pretraining by what its features are worth."""
+"""Hook that evaluates frozen features with kNN and a linear probe during pretraining."""
 
 import random
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ class ProbeHook(Hook):
         self.val_share, self.seed, self.max_memory = val_share, seed, max_memory
 
     def before_train(self, runner) -> None:
-        """Read the images, so that what is wrong shows before the first step."""
+        """Read the images, so that errors occur before the first step."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise ValueError(
                 'ProbeHook.interval counts epochs, and train_cfg counts iterations; allowed: '
@@ -153,7 +153,7 @@ class ProbeHook(Hook):
 
 
 def check_backbone(model: nn.Module) -> None:
-    """Raise a ValueError unless `encode` can take a model."""
+    """Raise a ValueError if `encode` does not support the model."""
     backbone = getattr(model, 'backbone', None)
     if not (isinstance(backbone, RPEViT) or _is_mae(backbone)) or backbone.out_type != 'raw':
         raise ValueError(
@@ -165,13 +165,13 @@ def check_backbone(model: nn.Module) -> None:
 
 @torch.no_grad()
 def encode(model: nn.Module, images: Tensor) -> Tensor:
-    """Mean patch tokens (B, D) of R, G, B images (B, 3, H, W) uint8."""
+    """Return mean patch tokens (B, D) of R, G, B images (B, 3, H, W) uint8."""
     preprocessor, backbone = model.data_preprocessor, model.backbone
     if getattr(preprocessor, '_channel_conversion', False):
-        images = images.flip(1)  # it is made for B, G, R, and swaps the channels
+        images = images.flip(1)  # the preprocessor expects B, G, R and swaps the channels
     inputs = preprocessor(dict(inputs=images, data_samples=None))['inputs']
     if _is_mae(backbone):
-        # None encodes whole images; False, which is documented as the same, masks.
+        # mask=None encodes whole images; mask=False masks patches, contrary to its documentation.
         return backbone(inputs, mask=None)[-1][:, 1:].mean(dim=1)
     return backbone(inputs)[0][:, int(backbone.with_cls_token) :].mean(dim=1)
 
@@ -186,7 +186,7 @@ def _is_mae(backbone: nn.Module) -> bool:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
-    """A model in evaluation mode; its modes and all random generators are put back afterwards."""
+    """Yield the model in evaluation mode; restore its modes and random generators afterwards."""
     modes = {module: module.training for module in model.modules()}
     python, numpy = random.getstate(), np.random.get_state()
     device = next(model.parameters()).device

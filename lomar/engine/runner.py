@@ -1,4 +1,4 @@
-"""mmengine's Runner with a start-up log and learning-rate scaling that counts accumulation."""
+"""mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
 
 import platform
 import re
@@ -122,14 +122,14 @@ class Runner(MMEngineRunner):
             super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
-        """mmengine's; of a sharded model with state dicts that hold whole tensors."""
+        """Build mmengine's wrapper; for a sharded model, its state dicts hold whole tensors."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if is_sharded(self.model):
             shard_state(wrapper.optimizer)
         return wrapper
 
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """mmengine's, in the main process; all others have to send their parts."""
+        """Save in the main process as mmengine does; the others send their shards."""
         if is_sharded(self.model) and not is_main_process():
             self.model.state_dict()
             if save_optimizer:
@@ -137,14 +137,14 @@ class Runner(MMEngineRunner):
         super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
-        """Load weights to go on from (`resume`), to test, or to start another task from.
+        """Load weights for resuming, for testing, or as initialization of another task.
 
-        A model that is to be tested or resumed has to be in the file to the last weight. A model
-        that is to be trained takes the backbone from it, whatever project the file is from.
+        For testing and resuming, the file must have all weights of the model. For training, the
+        backbone is loaded from the file, which may come from another project.
 
         Raises:
-            TransferError: weights do not fit. `transfer=dict(allow=[...])` in the config
-                names patterns that may be left over.
+            TransferError: weights do not fit. `transfer=dict(allow=[...])` in the config lists
+                patterns of names that may be missing or unexpected.
         """
         if self._resume or self._train_loop is None:
             return super().load_checkpoint(filename, map_location, strict=True)
@@ -172,10 +172,10 @@ class Runner(MMEngineRunner):
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Newest `epoch_N.pth` or `iter_N.pth` in a folder, None if there is none.
+    """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
 
-    The folder is looked at, not mmengine's `last_checkpoint`, which tells where the folder
-    was when the run began and may be cut off by a kill. Checkpoints are written atomically.
+    mmengine's `last_checkpoint` file is not used: it holds the folder's path at the start of the
+    run, and a kill may truncate it. Checkpoints are written atomically.
     """
     found = [
         path

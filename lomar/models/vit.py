@@ -1,4 +1,4 @@
-"""The one backbone: a plain vision transformer with relative or absolute positions."""
+"""Plain vision transformers with relative or absolute positions: `RPEViT` and `LoMaRViT`."""
 
 import math
 from collections.abc import Sequence
@@ -160,7 +160,7 @@ class RPEViT(LearnedPositions, BaseModule):
         return [0 if block in global_blocks else window_size for block in range(self.depth)]
 
     def _freeze(self, stages: int) -> None:
-        """Stop the gradients of the embedding (1) and of the first blocks (2 ...)."""
+        """Freeze the embedding (1) and the first blocks (2 ...)."""
         _check_least(frozen_stages=(stages, 0))
         if stages > self.depth + 2:
             raise ValueError(

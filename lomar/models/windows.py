@@ -279,11 +279,11 @@ def cut_patches(images: Tensor, windows: Tensor, size: int, patch_size: int) -> 
 
 
 def map_sizes(function: Callable, images: Images, *per_image: Tensor):
-    """`function(images, *per_image)`, of images of each size in turn where they are a list.
+    """Return `function(images, *per_image)`; for a list, apply it to the images of each size.
 
     Args:
-        function: takes (B, C, H, W) and what belongs to these images, answers with a tensor
-            (B, ...) or a tuple of them.
+        function: takes images (B, C, H, W) and their entries of `per_image`, and returns a tensor
+            (B, ...) or a tuple of tensors.
     """
     if isinstance(images, Tensor):
         return function(images, *per_image)

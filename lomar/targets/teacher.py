@@ -20,7 +20,7 @@ HEADS = ('head', 'head_dist', 'fc', 'fc_norm', 'classifier', 'attn_pool', 'neck'
 
 @TARGETS.register_module()
 class TeacherTarget(Target):
-    """What a frozen teacher, shown the whole image, says about each patch.
+    """Target that is the feature of a frozen teacher for each patch of the whole image.
 
     Images are resized so that the teacher's map has the student's grid.
 
@@ -74,14 +74,14 @@ class TeacherTarget(Target):
         image = torch.arange(len(images), device=images.device)[:, None]
         features = self.features(images)[image, :, rows, columns].float()
         # Layer norm without parameters, as data2vec (arXiv 2202.03555) and MaskDistill
-        # (arXiv 2210.10615) normalise what their teachers say.
+        # (arXiv 2210.10615) normalize teacher features.
         return F.layer_norm(features, (self.dim,)) if self.normalise else features
 
     def features(self, images: Tensor) -> Tensor:
-        """The teacher's map of whole images (B, C, H, W), on the student's grid: (B, D, h, w).
+        """Return the teacher's map (B, D, h, w) of images (B, C, H, W) on the student's grid.
 
         Raises:
-            ValueError: the teacher does not take the images, or its map has another grid.
+            ValueError: the teacher does not support the images, or its map has another grid.
         """
         grid = tuple(side // self.patches.size for side in images.shape[-2:])
         size = tuple(side * self.stride for side in grid)

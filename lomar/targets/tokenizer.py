@@ -1,4 +1,4 @@
-"""What a tokenizer is, and a small one of our own that looks at each patch alone."""
+"""Interface of tokenizers, and a small tokenizer of single patches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ FLOOR = 0.1
 
 
 class Tokenizer(nn.Module, ABC):
-    """From patches of images to the numbers of words in a vocabulary.
+    """Base class of tokenizers, which map image patches to token ids of a vocabulary.
 
     Attributes:
-        origin: where its weights come from, for people to read.
-        vocabulary: how many words there are.
+        origin: source of the weights, for messages.
+        vocabulary: number of tokens.
     """
 
     origin: str
@@ -46,19 +46,19 @@ class Tokenizer(nn.Module, ABC):
         """Tokens (B, N) int64 of patches at places (B, N) of normalised images (B, C, H, W)."""
 
     def picture(self, tokens: Tensor, patches: Tensor) -> Tensor | None:
-        """Patches (..., P*P*C) that tokens (...) stand for; None where it is no picture.
+        """Return patches (..., P*P*C) decoded from tokens (...); None without a decoder.
 
         Args:
-            patches: the true ones, (..., P*P*C), for what a token leaves open.
+            patches: true patches (..., P*P*C), for values that a token does not encode.
         """
         return None
 
 
 class PatchTokenizer(Tokenizer):
-    """Nearest entry of a codebook to what a small network makes of one patch.
+    """Tokenizer that encodes one patch by a small network and selects the nearest codebook entry.
 
-    A decoder, there for training and for pictures, turns an entry back into the pixels of a patch,
-    normalised by the patch's mean and deviation as those of `PixelTarget` are.
+    For training and for pictures, a decoder maps an entry to the pixels of a patch. These are
+    normalized by the patch's mean and deviation, as in `PixelTarget`.
 
     Args:
         patch_size: P, in pixels.
@@ -118,10 +118,10 @@ class PatchTokenizer(Tokenizer):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: dict) -> 'PatchTokenizer':
-        """Rebuild what `checkpoint` gave.
+        """Return a tokenizer from the output of `checkpoint`.
 
         Raises:
-            ValueError: it is something else, or a part is missing.
+            ValueError: the checkpoint has another type or is incomplete.
         """
         if checkpoint.get('type') != cls.__name__:
             raise ValueError(f'it is no file of tools/train_tokenizer.py ({cls.origin})')
@@ -134,7 +134,7 @@ class PatchTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, patches: PatchFormat, checkpoint: dict | None, **settings) -> 'PatchTokenizer':
-        """As `Tokenizer.build`; settings given beside a file must be those in the file."""
+        """Build as `Tokenizer.build`; explicit settings must equal those in the file."""
         if unknown := set(settings) - set(signature(cls).parameters):
             raise ValueError(
                 f'{KEY}.tokenizer has {sorted(unknown)}; a PatchTokenizer allows: '

@@ -1,4 +1,4 @@
-"""Discrete tokens as what masked patches are reconstructed as (BEiT, arXiv 2106.08254)."""
+"""Discrete tokens as targets of masked patches (BEiT, arXiv 2106.08254)."""
 
 from abc import abstractmethod
 
@@ -30,15 +30,15 @@ SEED = 0  # of random weights: the same ones in every process and after --resume
 
 
 class WholeImageTokenizer(Tokenizer):
-    """One of mmpretrain's tokenizers, which look at whole images.
+    """Base class of mmpretrain's tokenizers, which process whole images.
 
-    Images are resized so that there is a token for each patch, and get the normalisation that the
-    tokenizer was trained with, which is of 8-bit pixels.
+    Images are resized to one token per patch and normalized as in the tokenizer's training, with
+    mean and deviation of 8-bit pixels.
 
     Attributes:
-        mean, std: that normalisation; the same for all channels.
-        stride: pixels along the side of a token.
-        channels: of the images that it takes.
+        mean, std: this normalization, equal for all channels.
+        stride: side of a token in pixels.
+        channels: number of channels of its input images.
     """
 
     mean: float
@@ -134,7 +134,7 @@ class VQKDTokenizer(WholeImageTokenizer):
 
     @classmethod
     def make(cls, encoder_config: dict | None = None, **settings) -> nn.Module:
-        """mmpretrain's `VQKD`, with a codebook that does not wait for a first batch."""
+        """Return mmpretrain's `VQKD` without k-means initialization of the codebook."""
         encoder = {**VQKD_ENCODER, **(encoder_config or {})}
         settings = {'quantize_kmeans_init': False, **settings}
         return MODELS.build(dict(type='mmpretrain.VQKD', encoder_config=encoder, **settings))
