@@ -185,6 +185,16 @@ def test_types_that_are_refused(monkeypatch, dtype, words):
         amp.mixed_dtype(dtype)
 
 
+@pytest.mark.parametrize('fp16', ['fp8', 'float16'])
+def test_types_of_loops_are_refused_before_the_first_step(monkeypatch, fp16):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(
+        engine.runner.MMEngineRunner, 'build_val_loop', lambda *_: SimpleNamespace(fp16=fp16)
+    )
+    with pytest.raises(ValueError, match=f"fp16 of val_cfg or test_cfg is '{fp16}'.*allowed"):
+        engine.Runner.__new__(engine.Runner).build_val_loop(dict())
+
+
 @pytest.mark.parametrize('loop', ['val', 'test'])
 @pytest.mark.parametrize('fp16', [False, True, 'bfloat16'])
 def test_loops_run_in_the_type_of_training(monkeypatch, loop, fp16):
