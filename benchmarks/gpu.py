@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     add('--slice', help=argparse.SUPPRESS)  # what the processes are started with
     add('--out', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.minutes <= 0:
+    if not args.minutes > 0:  # nor NaN
         parser.error(f'--minutes is {args.minutes}; allowed: more than 0')
     if args.device == 'cpu' and not args.toy:
         parser.error('--device is cpu; allowed: with --toy, everything else is for a GPU')
