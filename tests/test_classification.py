@@ -206,6 +206,15 @@ def test_rates_of_layers_over_the_schedule(name, depth):
             scheduler.step()
 
 
+@pytest.mark.parametrize('vectors', [5, dict(allways_adapt=False), dict(lr=1.0)])
+def test_options_that_the_optimizer_would_ignore(vectors):
+    optimizer = dict(type='Lars', lr=1.0, always_adapt=True)
+    wrapper = dict(optimizer=optimizer, constructor='LayerGroups')
+    wrapper['paramwise_cfg'] = dict(vectors=vectors)
+    with pytest.raises(ValueError, match=r'vectors is .*; allowed for .* Lars: .*always_adapt'):
+        build_optim_wrapper(torch.nn.Linear(2, 2), wrapper)
+
+
 def test_the_lowest_rate_does_not_follow_the_batch(folders, tmp_path):
     """`--auto-scale-lr` scales the rate, not the 1e-6 at the end of MAE's recipe."""
     data = ['--train-images', str(folders), '--val-images', str(folders)]
