@@ -176,10 +176,10 @@ def test_batches_of_an_infinite_sampler_are_complete(photographs, tmp_path):
     )
     arguments = ('--train-images', photographs, '--work-dir', tmp_path)
     cfg = config(*arguments, '--cfg-options', *TOY, *options)
-    cfg.train_cfg = dict(type='ReplayIterLoop', max_iters=2)
+    cfg.train_cfg, cfg.param_scheduler = dict(type='ReplayIterLoop', max_iters=2), None
     runner = Runner.from_cfg(cfg)
-    loader = runner.build_train_loop(cfg.train_cfg).dataloader
-    assert loader.drop_last and len(next(iter(loader))['inputs']) == 9
+    runner.train()
+    assert runner.train_dataloader.drop_last and runner.iter == 2
 
 
 @pytest.mark.slow
