@@ -94,6 +94,12 @@ DATA = (
         'detectron2/data/detection_utils.py',
     ),
     Setting(
+        'crops without objects trained on',
+        lambda r: not r.step('FilterAnnotations').get('keep_empty', True),
+        True,
+        'detectron2/data/dataset_mapper.py',
+    ),
+    Setting(
         'images without objects left out',
         lambda r: r.cfg.train_dataloader.dataset.filter_cfg.filter_empty_gt,
         True,
