@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     add('--slice', help=argparse.SUPPRESS)  # set for the process of a slice
     add('--out', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.minutes <= 0:
+    if not args.minutes > 0:  # nor NaN
         parser.error(f'--minutes is {args.minutes}; allowed: more than 0')
     if args.device == 'cpu' and not args.toy:
         parser.error('--device is cpu, which is allowed only with --toy; use cuda or add --toy')

@@ -199,5 +199,5 @@ class Encoder:
             scale = max(size[0] / sides[0], size[1] / sides[1])
             covering = [max(s, round(side * scale)) for s, side in zip(size, sides, strict=True)]
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
-            image = torch.from_numpy(pixels).permute(2, 0, 1)
+            image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))

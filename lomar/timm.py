@@ -100,7 +100,8 @@ class VisionTransformer(vit.VisionTransformer):
                 )
             self._set_grid(tuple(x.shape[1:3]))
         # Older releases of timm forget the cls token where there are no absolute positions.
-        x = x.flatten(1, -2)
+        # In mixed precision the residual stream is float32, as in `RPEViT.encode`.
+        x = x.flatten(1, -2).to(self.patch_embed.proj.weight.dtype)
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         return self.pos_drop(x)

@@ -23,6 +23,7 @@ from mmengine.registry import (
     TRANSFORMS,
     init_default_scope,
 )
+from mmpretrain.structures import DataSample
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import nn
@@ -206,6 +207,15 @@ def test_rates_of_layers_over_the_schedule(name, depth):
             scheduler.step()
 
 
+@pytest.mark.parametrize('vectors', [5, dict(allways_adapt=False), dict(lr=1.0)])
+def test_options_that_the_optimizer_would_ignore(vectors):
+    optimizer = dict(type='Lars', lr=1.0, always_adapt=True)
+    wrapper = dict(optimizer=optimizer, constructor='LayerGroups')
+    wrapper['paramwise_cfg'] = dict(vectors=vectors)
+    with pytest.raises(ValueError, match=r'vectors is .*; allowed for .* Lars: .*always_adapt'):
+        build_optim_wrapper(torch.nn.Linear(2, 2), wrapper)
+
+
 def test_the_lowest_rate_does_not_follow_the_batch(folders, tmp_path):
     """`--auto-scale-lr` scales the rate, not the 1e-6 at the end of MAE's recipe."""
     data = ['--train-images', str(folders), '--val-images', str(folders)]
@@ -259,8 +269,6 @@ def test_a_step_equals_plain_pytorch():
     images, labels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), [0, 2, 1, 1]
     samples = [dict(inputs=image) for image in images]
     for sample, label in zip(samples, labels, strict=True):
-        from mmpretrain.structures import DataSample
-
         sample['data_samples'] = DataSample().set_gt_label(label)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     loss = model.train_step(default_collate(samples), wrapper)['loss']
@@ -296,6 +304,20 @@ def test_randaugment_at_its_largest_magnitude():
     assert not np.asarray(posterize(Image.fromarray(image))).any()
     posterize.magnitude = 5
     assert np.asarray(posterize(Image.fromarray(image))).max() == 192  # two bits
+
+
+def test_recipe_with_mixing_on_ones_own_classes(folders):
+    config = ROOT / 'mmconfigs/classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k.py'
+    line = [str(config), '--train-images', str(folders), '--val-images', str(folders)]
+    cfg = train_config(train_parser().parse_args([*line, '--cfg-options', 'load_from=None']))
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone.update(arch=dict(embed_dim=4, depth=1, num_heads=1), img_size=32)
+    cfg.model.head.in_channels = 4
+    model = MODELS.build(cfg.model)
+    samples = [DataSample().set_gt_label(label) for label in (0, 1, 2, 1)]
+    data = dict(inputs=torch.zeros(4, 3, 32, 32, dtype=torch.uint8), data_samples=samples)
+    mixed = model.data_preprocessor(data, training=True)
+    assert model(**mixed, mode='loss')['loss'].isfinite()
 
 
 def test_folders_and_lists(folders, tmp_path):

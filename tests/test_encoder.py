@@ -146,6 +146,15 @@ def test_images_are_resized_by_pillow(encoder):
     assert torch.equal(encoder([picture], size=(32, 48)).pooled, encoder([small]).pooled)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_images_on_a_gpu_of_which_one_is_resized(encoder):
+    images = [pixels(side, side, number=1)[0].cuda() for side in (64, 32)]
+    together = encoder(images, size=64)
+    expected = encoder([image.cpu() for image in images], size=64)
+    torch.testing.assert_close(together.pooled, expected.pooled)
+
+
 def test_sizes_mix_and_keep_their_order(encoder):
     images = [pixels(side, 64, seed=side, number=1)[0] for side in (64, 32, 40, 64, 32)]
     alone = [encoder([image]) for image in images]

@@ -64,6 +64,14 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path):
     assert 'Traceback' in record.find('crash', MACHINE)['tail']
 
 
+@pytest.mark.parametrize('minutes', ['0', '-1', 'nan'])
+def test_minutes_that_are_refused(minutes):
+    command = [sys.executable, ROOT / 'benchmarks/gpu.py', '--toy', '--device', 'cpu']
+    command += ['--only', 'tests', '--minutes', minutes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2 and 'allowed: more than 0' in done.stderr
+
+
 def test_what_is_done_is_skipped_and_failures_only_run_again_when_asked(tmp_path):
     record = Record(tmp_path / 'record.json')
     go(record, 'crash', 'good')

@@ -191,6 +191,22 @@ def sample_of(tmp_path, masks, height, width, rng):
     return dict(img_path=path, img_id=0, height=height, width=width, instances=instances)
 
 
+def test_crops_without_objects_are_trained_on(tmp_path):
+    """As in detectron2; each of them was replaced by another image."""
+    cfg = Config.fromfile(TOY)
+    init_default_scope(cfg.default_scope)
+    steps = [
+        dict(step, ratio_range=(2, 2)) if 'ratio_range' in step else step
+        for step in cfg.train_dataloader.dataset.pipeline
+    ]
+    pipeline, corner = Compose(steps), [[np.array([0, 0, 16, 0, 16, 16, 0, 16], float)]]
+    sample = partial(sample_of, tmp_path, corner, 64, 64, np.random.default_rng(0))
+    np.random.seed(0)
+    found = [pipeline(sample())['data_samples'].gt_instances for _ in range(20)]
+    assert {len(instances) for instances in found} == {0, 1}
+    assert all(len(one.masks) == len(one.bboxes) == len(one.labels) for one in found)
+
+
 @pytest.mark.parametrize('side', [8, 32])
 def test_targets_after_the_training_pipeline(side, tmp_path):
     """Small objects at ratio 0.32: with bitmaps 1 - IoU to detectron2's targets was 0.6 and 0.3."""

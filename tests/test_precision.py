@@ -3,12 +3,14 @@
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from conftest import ROOT, TINY_ARCH, tiny_lomar
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import LOOPS, MODELS, OPTIM_WRAPPERS, init_default_scope
 
+import lomar.timm  # noqa: F401  (registers)
 from lomar import engine
 from lomar.compat import amp
 from lomar.models import RPEViT
@@ -60,6 +62,17 @@ def test_residual_stream_of_windows_is_float32(with_cls_token, dtype):
     with torch.autocast('cpu', dtype):
         model.loss(torch.randn(2, 3, 64, 64))
     assert types == [(torch.float32, torch.float32)] * 3
+
+
+@pytest.mark.parametrize('dtype', HALF)
+@pytest.mark.parametrize('class_token', [True, False])
+def test_residual_stream_of_timms_models_is_float32(class_token, dtype):
+    options = dict(img_size=64, depth=2, embed_dim=64, num_heads=1, class_token=class_token)
+    model = timm.create_model('lomar_vit_small_patch16_224', **options)
+    types = seen_types(model)
+    with torch.autocast('cpu', dtype):
+        model(torch.zeros(1, 3, 64, 64))
+    assert set(types) == {(torch.float32, torch.float32)} and len(types) == 2
 
 
 def test_a_model_in_half_precision_stays_in_it():
@@ -183,6 +196,16 @@ def test_types_that_are_refused(monkeypatch, dtype, words):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match=f"optim_wrapper.dtype is '{dtype}'.*{words}"):
         amp.mixed_dtype(dtype)
+
+
+@pytest.mark.parametrize('fp16', ['fp8', 'float16'])
+def test_types_of_loops_are_refused_before_the_first_step(monkeypatch, fp16):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(
+        engine.runner.MMEngineRunner, 'build_val_loop', lambda *_: SimpleNamespace(fp16=fp16)
+    )
+    with pytest.raises(ValueError, match=f"fp16 of val_cfg or test_cfg is '{fp16}'.*allowed"):
+        engine.Runner.__new__(engine.Runner).build_val_loop(dict())
 
 
 @pytest.mark.parametrize('loop', ['val', 'test'])

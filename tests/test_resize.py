@@ -13,7 +13,7 @@ from mmengine.registry import TRANSFORMS, init_default_scope
 from PIL import Image
 
 from lomar.datasets.resize import resize_pixels
-from lomar.detection import Polygons
+from lomar.detection import LargeScaleJitter, Polygons
 
 METHODS = dict(bilinear=Image.BILINEAR, bicubic=Image.BICUBIC)
 SIZES = ((6, 5), (23, 70), (97, 120), (60, 50))  # of 60 x 50: smaller, both, larger, the same
@@ -58,6 +58,35 @@ def test_mirrored_pixels_and_what_is_refused():
         TRANSFORMS.build(dict(type='AntialiasedResize', scale=(9, 9), interpolation='area'))
     thin = TRANSFORMS.build(dict(type='AntialiasedResize', scale=(20, 20), keep_ratio=True))
     assert thin(dict(img=noise(1000, 3, 3)))['img'].shape == (20, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('scale', 64),
+        ('scale', (64, 0)),
+        ('ratio_range', (0, 0)),
+        ('ratio_range', (-1, 2)),
+        ('ratio_range', 'ab'),
+        ('ratio_range', (0.1, 1, 2)),
+        ('crop_size', 64),
+        ('crop_size', (64, -1)),
+    ],
+)
+def test_jitter_names_the_setting_that_it_refuses(name, value):
+    settings = dict(scale=(64, 64), ratio_range=(0.1, 2), crop_size=(64, 64))
+    with pytest.raises(ValueError, match=rf'Jitter\.{name} is .*; allowed: two numbers above 0'):
+        LargeScaleJitter(**settings | {name: value})
+
+
+def test_mirrored_image_of_one_column():
+    # As large as its target: nothing is resized, and the mirrored image is a view.
+    init_default_scope('mmdet')
+    step = dict(type='LargeScaleJitter', scale=(64, 64), ratio_range=(1, 1), crop_size=(64, 64))
+    pipeline = [dict(type='RandomFlip', prob=1.0), step, dict(type='PackDetInputs', meta_keys=())]
+    image = noise(64, 1, 3)
+    packed = Compose(pipeline)(dict(img=image, img_shape=(64, 1)))
+    np.testing.assert_array_equal(packed['inputs'].permute(1, 2, 0), image)
 
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])

@@ -169,6 +169,19 @@ def test_fewer_images_than_a_batch_are_refused_before_the_first_step(photographs
     assert '8 images, 1 steps an epoch' in text and re.search(r'Epoch\(train\) .*\[1/1\]', text)
 
 
+def test_batches_of_an_infinite_sampler_are_complete(photographs, tmp_path):
+    options = (
+        'train_dataloader.batch_size=9',
+        'train_dataloader.sampler.type=InfiniteReplaySampler',
+    )
+    arguments = ('--train-images', photographs, '--work-dir', tmp_path)
+    cfg = config(*arguments, '--cfg-options', *TOY, *options)
+    cfg.train_cfg, cfg.param_scheduler = dict(type='ReplayIterLoop', max_iters=2), None
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.train_dataloader.drop_last and runner.iter == 2
+
+
 @pytest.mark.slow
 def test_fewer_images_than_a_batch_of_each_process(photographs, tmp_path):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29643'}

@@ -61,6 +61,21 @@ def test_absolute_positions_and_patches_are_resized(mae):
     assert 'resized       2  pos_embed (1, 65, 48) -> (1, 64, 48)' in str(report)
 
 
+@pytest.mark.parametrize('size', [(64, 128), (48, 64)])  # 129 and 49 positions, cls token included
+def test_absolute_positions_of_a_grid_that_is_not_square(size):
+    model = randomised(RPEViT(TINY_ARCH, size, 8, position='absolute'))
+    same = RPEViT(TINY_ARCH, size, 8, position='absolute')
+    assert not transfer_backbone(model.state_dict(), same).resized
+    assert torch.equal(same.pos_embed, model.pos_embed)
+    if size == (48, 64):
+        return  # without a cls token 49 positions are those of 7 x 7
+    detector = detector_backbone('absolute', pretrain_img_size=size)
+    transfer_backbone(model.state_dict(), detector)
+    assert torch.equal(detector.pos_embed, model.pos_embed[:, 1:])
+    with pytest.raises(TransferError, match=r'not of a square grid.*: set backbone\.pretrain_img'):
+        transfer_backbone(model.state_dict(), detector_backbone('absolute'))
+
+
 def test_what_does_not_fit_is_refused(mae, official):
     _, weights, _ = official('official_pretrain_tiny.npz')
     with pytest.raises(TransferError, match=r"trained with absolute positions: use .*'absolute'"):

@@ -283,6 +283,14 @@ def test_wrong_settings_name_the_key():
         SimpleFeaturePyramid(48, scales=[1, 2])
 
 
+@pytest.mark.parametrize('name', ['img_size', 'pretrain_img_size'])
+@pytest.mark.parametrize('size', ['64', 64.0, True, (64,), (64, 64, 64), ('64', '64')])
+def test_sizes_that_are_refused(name, size):
+    message = rf'backbone\.{name} is .*; allowed: an integer, or \(height, width\)'
+    with pytest.raises(ValueError, match=message):
+        backbone('absolute', **{name: size})
+
+
 def test_feature_pyramid():
     neck = SimpleFeaturePyramid(48, 16)
     maps = neck((torch.randn(2, 48, 6, 10),))

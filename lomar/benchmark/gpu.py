@@ -14,6 +14,7 @@ import torch
 
 import lomar
 from lomar.benchmark.slices import Slice, code_digest
+from lomar.compat.amp import mixed_dtype
 from lomar.engine.record import provenance
 from lomar.models.vit import ARCHS
 
@@ -90,9 +91,7 @@ def describe_machine(toy: bool) -> dict:
 
 def precision() -> str:
     """Return the dtype of autocast: bfloat16 if the GPU has bf16 instructions, else float16."""
-    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return 'float16'
-    return 'bfloat16'
+    return 'float16' if mixed_dtype() == torch.float16 else 'bfloat16'
 
 
 def time_steps(

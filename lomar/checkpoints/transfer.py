@@ -147,18 +147,26 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
     """Resize absolute positions or the patch embedding to the shape of the parameter `place`."""
     if name == 'pos_embed':
-        side = math.isqrt(value.shape[1])
-        prefix = int(side**2 != value.shape[1])
-        if prefix > int(backbone.with_cls_token):
-            value, prefix = value[:, 1:], 0
-        grid = backbone.position_grid(place.shape[1])
-        return resize_positions(value, grid, (side, side), prefix)
+        return _fit_positions(value, place, backbone)
     if name == PATCHES:
         if value.shape[2:] != place.shape[2:]:
             value = resample_patch_embed(value, list(place.shape[2:]))
         if value.shape[1] == COLOURS:
             value = adapt_input_conv(place.shape[1], value)
     return value
+
+
+def _fit_positions(table: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
+    """Resize absolute positions of a square grid; take those of another grid if it is the same."""
+    count, length, with_cls_token = table.shape[1], place.shape[1], int(backbone.with_cls_token)
+    side = math.isqrt(count)
+    prefix = int(side**2 != count)
+    if side**2 + prefix != count or prefix < with_cls_token:
+        extra = count - length
+        return table[:, extra:] if extra in (0, 1 - with_cls_token) else table
+    if prefix > with_cls_token:
+        table, prefix = table[:, 1:], 0
+    return resize_positions(table, backbone.position_grid(length), (side, side), prefix)
 
 
 def _channel_change(name: str, value: Tensor, place: Tensor) -> str:
@@ -173,6 +181,11 @@ def _explain(report: Report, lost: list[str]) -> str:
         hint = (
             "\nThe weights were trained with absolute positions: use backbone.position='absolute' "
             "or 'absolute+decomposed'."
+        )
+    elif any(name.startswith('pos_embed ') for name in report.unexpected):
+        hint = (
+            '\nThe absolute positions are not of a square grid, and only those are resized: set '
+            'backbone.pretrain_img_size to the (height, width) of the pretraining.'
         )
     elif any('lookup_table' in name for name in report.unexpected):
         hint = "\nThe weights were trained with iRPE: use backbone.position='irpe'."

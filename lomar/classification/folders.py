@@ -100,7 +100,8 @@ def use_folders(
         if loader and classes:
             loader.dataset.metainfo = dict(classes=list(classes))
     if classes:
-        cfg.model.head.num_classes = len(classes)
+        # Mixup and CutMix make targets of as many numbers as the preprocessor has classes.
+        cfg.model.head.num_classes = cfg.model.data_preprocessor.num_classes = len(classes)
 
 
 def check_folders(cfg: Config, splits: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ def device_type() -> str:
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-def mixed_dtype(dtype: str | None = None) -> torch.dtype | None:
+def mixed_dtype(dtype: str | None = None, key: str = 'optim_wrapper.dtype') -> torch.dtype | None:
     """Return the dtype of mixed precision on this machine, or None for float32.
 
     The dtype is bf16 if the GPU or CPU has bf16 instructions, otherwise fp16 on a GPU and None on a
@@ -28,17 +28,18 @@ def mixed_dtype(dtype: str | None = None) -> torch.dtype | None:
 
     Args:
         dtype: 'bfloat16' or 'float16' to override the choice.
+        key: config key of `dtype`, for error messages.
 
     Raises:
         ValueError: `dtype` has another value, or is 'float16' on a CPU.
     """
     if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"optim_wrapper.dtype is '{dtype}'; allowed: {', '.join(DTYPES)}")
+        raise ValueError(f"{key} is '{dtype}'; allowed: {', '.join(DTYPES)}")
     if torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return DTYPES[dtype or ('bfloat16' if native else 'float16')]
     if dtype == 'float16':
-        raise ValueError("optim_wrapper.dtype is 'float16', which needs a GPU; allowed: bfloat16")
+        raise ValueError(f"{key} is 'float16', which needs a GPU; allowed: bfloat16")
     if dtype == 'bfloat16' or torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return None
@@ -79,7 +80,8 @@ def loop_autocast(enabled: bool | str) -> AbstractContextManager:
     Args:
         enabled: `fp16` of `val_cfg` or `test_cfg`: whether to use mixed precision, or its dtype.
     """
-    dtype = mixed_dtype(enabled if isinstance(enabled, str) else None) if enabled else None
+    chosen = enabled if isinstance(enabled, str) else None
+    dtype = mixed_dtype(chosen, 'fp16 of val_cfg or test_cfg') if enabled else None
     return torch.autocast(device_type(), dtype, enabled=dtype is not None)
 
 

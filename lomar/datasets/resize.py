@@ -33,7 +33,8 @@ def resize_pixels(
     whole = 0, 0, pixels.shape[1], pixels.shape[0]
     box = whole if box is None else box
     if tuple(box) == whole and pixels.shape[:2] == tuple(size):
-        return pixels
+        # NumPy calls a mirrored image of one column contiguous, which PyTorch does not take.
+        return pixels if min(pixels.strides) >= 0 else pixels.copy()
     method, sides = FILTERS[interpolation], (size[1], size[0])
     if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
         return np.array(Image.fromarray(pixels).resize(sides, method, box))

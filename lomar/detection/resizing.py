@@ -1,5 +1,8 @@
 """Antialiased resize and large-scale jitter of detection images, with Pillow as in detectron2."""
 
+from collections.abc import Sequence
+from numbers import Real
+
 import numpy as np
 from mmcv.image import rescale_size
 from mmdet.datasets.transforms import RandomCrop, Resize
@@ -70,6 +73,9 @@ class LargeScaleJitter(RandomCrop):
         crop_size: (width, height) of the crop in pixels; smaller images are not padded.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
         kwargs: other arguments of mmdet's `RandomCrop`.
+
+    Raises:
+        ValueError: a size or a ratio range is not two positive numbers.
     """
 
     def __init__(
@@ -80,6 +86,12 @@ class LargeScaleJitter(RandomCrop):
         interpolation: str = 'bilinear',
         **kwargs,
     ):
+        settings = dict(scale=scale, ratio_range=ratio_range, crop_size=crop_size)
+        for name, pair in settings.items():
+            if not _is_positive_pair(pair):
+                raise ValueError(
+                    f'LargeScaleJitter.{name} is {pair!r}; allowed: two numbers above 0'
+                )
         super().__init__(crop_size, **kwargs)
         self.scale, self.ratio_range = scale, ratio_range
         self.resize = AntialiasedResize(scale, keep_ratio=True, interpolation=interpolation)
@@ -110,3 +122,10 @@ class LargeScaleJitter(RandomCrop):
     def _rand_offset(self, margin: tuple[int, int]) -> tuple[int, int]:
         self.offset = super()._rand_offset(margin)
         return self.offset
+
+
+def _is_positive_pair(pair: object) -> bool:
+    """Whether `pair` is a sequence of two numbers above 0."""
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        return False
+    return all(isinstance(number, Real) and number > 0 for number in pair)

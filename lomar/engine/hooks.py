@@ -78,6 +78,7 @@ class ModelSummaryHook(Hook):
             if any(True for _ in part.parameters())
         )
         batch, gpus = loader.batch_sampler.batch_size, get_world_size()
+        epochs = runner.max_iters / max(len(loader), 1)  # 0: a batch is more than an epoch
         accumulation = runner.optim_wrapper._accumulative_counts
         optimizer = runner.optim_wrapper.optimizer
         group = max(optimizer.param_groups, key=lambda group: group['lr'])
@@ -96,7 +97,7 @@ class ModelSummaryHook(Hook):
             f'data       {len(loader.dataset)} images, {len(loader)} steps an epoch',
             f'batch      {gpus} process(es) x {batch} x accumulation {accumulation} = '
             f'{gpus * batch * accumulation}',
-            f'schedule   {runner.max_iters / len(loader):.4g} epochs = {runner.max_iters} steps',
+            f'schedule   {epochs:.4g} epochs = {runner.max_iters} steps',
             # Without a schedule there is no initial rate.
             f'optimizer  {type(optimizer).__name__}, lr {group.get("initial_lr", group["lr"]):.3g} '
             f'({type(runner.optim_wrapper).__name__})',

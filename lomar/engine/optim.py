@@ -1,6 +1,7 @@
 """Parameter groups with weight decay and learning rate per layer."""
 
 from fnmatch import fnmatch
+from inspect import signature
 
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
@@ -40,6 +41,20 @@ class LayerGroups(DefaultOptimWrapperConstructor):
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg has the keys {sorted(unknown)}; LayerGroups allows: '
                 f'{", ".join(DEFAULTS)}'
+            )
+        if self.paramwise_cfg['vectors']:
+            self._check_vectors(self.paramwise_cfg['vectors'])
+
+    def _check_vectors(self, options: dict) -> None:
+        """Raise a ValueError for options that the optimizer of a group would ignore."""
+        kind = self.optimizer_cfg['type']
+        optimizer = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        known = signature(optimizer).parameters if optimizer else ()
+        allowed = [name for name in known if name not in ('params', 'lr', 'weight_decay')]
+        if not isinstance(options, dict) or set(options) - set(allowed):
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg.vectors is {options}; allowed for the optimizer '
+                f'{kind}: a dict of {", ".join(allowed)}'
             )
 
     def add_params(self, params: list, module: nn.Module, **kwargs) -> None:

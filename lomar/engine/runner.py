@@ -7,6 +7,7 @@ from pathlib import Path
 import mmcv
 import mmengine
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
@@ -18,7 +19,9 @@ from torch import nn
 
 from lomar.checkpoints import transfer_backbone
 from lomar.checkpoints.transfer import backbone_weights
+from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
+from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
 
 MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many images
@@ -46,9 +49,9 @@ class Runner(MMEngineRunner):
             ValueError: `env_cfg.main_process_minutes` is not positive.
         """
         minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
-        if not minutes > 0:
+        if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
             raise ValueError(
-                f'env_cfg.main_process_minutes is {minutes}; allowed: more than 0 (minutes '
+                f'env_cfg.main_process_minutes is {minutes!r}; allowed: more than 0 (minutes '
                 'for which processes wait for a probe or an evaluation in the main process)'
             )
         super().setup_env(env_cfg)
@@ -85,8 +88,10 @@ class Runner(MMEngineRunner):
         """
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
-        share, batch = len(loader.sampler), loader.batch_sampler.batch_size
-        if loader.batch_sampler.drop_last and share < batch:
+        if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
+            return loop  # its batches continue across epochs, so that all are complete
+        share, batch = len(loader.sampler), loader.batch_size
+        if loader.drop_last and share < batch:
             raise ValueError(
                 f'train_dataloader.batch_size is {batch}, and of {len(loader.dataset)} training '
                 f'images each of {self.world_size} process(es) has {share}: no batch is complete, '
@@ -94,6 +99,16 @@ class Runner(MMEngineRunner):
                 f'train_dataloader.batch_size={share} or less ({share} x {self.world_size} '
                 f'process(es) = {share * self.world_size} images per step)'
             )
+        return loop
+
+    def build_val_loop(self, loop) -> BaseLoop:
+        """Build mmengine's loop.
+
+        Raises:
+            ValueError: `val_cfg.fp16` is not a dtype of mixed precision.
+        """
+        loop = super().build_val_loop(loop)
+        loop_autocast(getattr(loop, 'fp16', False))
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:

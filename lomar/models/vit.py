@@ -98,9 +98,9 @@ class RPEViT(LearnedPositions, BaseModule):
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_type, self.with_cls_token = out_type, with_cls_token
-        self.img_size = _as_size(img_size)
+        self.img_size = _as_size('img_size', img_size)
         self.pretrain_img_size = _as_size(
-            img_size if pretrain_img_size is None else pretrain_img_size
+            'pretrain_img_size', img_size if pretrain_img_size is None else pretrain_img_size
         )
         grid = self.grid(self.img_size, 'backbone.img_size')
         learned = self.grid(self.pretrain_img_size, 'backbone.pretrain_img_size')
@@ -298,8 +298,15 @@ class LoMaRViT(RPEViT):
         return x[:, int(self.with_cls_token) :].unflatten(0, (batch, number))
 
 
-def _as_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _as_size(name: str, size: int | tuple[int, int]) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, int) else size
+    if (
+        not isinstance(pair, Sequence)
+        or len(pair) != 2
+        or any(type(side) is not int for side in pair)
+    ):
+        raise ValueError(f'backbone.{name} is {size!r}; allowed: an integer, or (height, width)')
+    return tuple(pair)
 
 
 def _resolve_arch(arch: str | dict) -> dict:

@@ -98,6 +98,12 @@ DATA = (
         'detectron2/data/detection_utils.py',
     ),
     Setting(
+        'crops without objects are trained on',
+        lambda r: not r.step('FilterAnnotations').get('keep_empty', True),
+        True,
+        'detectron2/data/dataset_mapper.py',
+    ),
+    Setting(
         'images without objects are filtered',
         lambda r: r.cfg.train_dataloader.dataset.filter_cfg.filter_empty_gt,
         True,

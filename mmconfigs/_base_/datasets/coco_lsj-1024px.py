@@ -20,7 +20,8 @@ train_dataloader = dict(
                 recompute_bbox=True,
                 allow_negative_crop=True,
             ),
-            dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
+            # A crop without objects is trained on, too; mmdet's: another image takes its place.
+            dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
             dict(type='PackDetInputs'),
         ],
     ),
