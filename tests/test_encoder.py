@@ -102,9 +102,7 @@ def test_mae_of_mmpretrain(save):
     source = MODELS.build(dict(type='MAEViT', arch=arch, img_size=64, patch_size=8))
     randomised(source).eval()
     path = save(dict(state_dict={f'backbone.{k}': v for k, v in source.state_dict().items()}))
-    with pytest.raises(
-        ValueError, match=r'no standard model has width 48 and depth 3 .*: give'
-    ):
+    with pytest.raises(ValueError, match=r'no standard model has width 48 and depth 3 .*: give'):
         lomar.Encoder(path)
     features = lomar.Encoder(path, num_heads=3, **UNIT)(pixels())
     with torch.no_grad():
