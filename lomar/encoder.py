@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop
 
-from lomar.checkpoints import load_file, transfer_backbone
+from lomar.checkpoints import load_file, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import backbone_settings
 from lomar.checkpoints.transfer import backbone_weights
 from lomar.datasets.loading import read_rgb, to_rgb
@@ -48,10 +48,11 @@ class Encoder:
     Args:
         path: checkpoint or .safetensors file.
         device: where to compute; None = a GPU if there is one.
-        num_heads: needed where neither the weights nor a standard width tell it.
+        num_heads: needed where neither the weights nor a standard width and depth tell it.
         rpe: options of `lomar.models.rpe.build_rpe`, where method or ratio differ from LoMaR's.
         mean, std: a number for each channel, in the units of the pixels. None = ImageNet's, for
             images of 8-bit RGB; where they are given, images may be of any numbers.
+        weights: 'plain', or 'ema' for the moving average that a file holds beside them.
 
     Attributes:
         backbone: the `RPEViT`.
@@ -72,10 +73,11 @@ class Encoder:
         rpe: dict | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        weights: str = 'plain',
     ):
         content = load_file(path)
-        weights = backbone_weights(content.get('state_dict', content.get('model', content)))
         try:
+            weights = backbone_weights(unwrap(content, weights))
             backbone = RPEViT(**backbone_settings(weights, num_heads, rpe), out_type='featmap')
             self.report = transfer_backbone(weights, backbone)
         except ValueError as error:

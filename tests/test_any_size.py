@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lomar.models.lomar import as_tuple
 from lomar.models.windows import build_samplers, map_sizes, sample_blocks, sample_masked
 
 SIZES = [(32, 64), (64, 64), (32, 64), (96, 40)]  # pixels; patches of 8, windows of 3 x 3
@@ -24,7 +24,14 @@ def mixed(sizes=SIZES):
 
 
 def draw(model, images):
-    return model.sample(images, torch.Generator().manual_seed(2))
+    return model.draw(images, torch.Generator().manual_seed(2))
+
+
+def losses(model, images, drawn):
+    """Loss per window size; the prediction, too."""
+    for sampler, (windows, masked) in zip(model.samplers, drawn, strict=True):
+        prediction = model.predict(images, windows, masked, sampler.size)
+        yield prediction, model.window_loss(images, prediction, windows, masked, sampler.size)
 
 
 @pytest.mark.parametrize('windows', [{}, SEVERAL])
@@ -32,29 +39,29 @@ def test_mixed_sizes_are_as_each_image_alone(windows):
     model, images = randomised(tiny_lomar(windows=windows)).double(), mixed()
     images = [image.double() for image in images]
     drawn = draw(model, images)
-    prediction = model.predict(images, *drawn)
-    losses = []
-    for i, image in enumerate(images):
-        own = [tuple(each[i : i + 1] for each in as_tuple(part)) for part in drawn]
-        alone = model.predict(image[None], *own)
-        for one, among in zip(alone, as_tuple(prediction), strict=True):
-            torch.testing.assert_close(one[0], among[i])  # float64: 1e-7
-        losses.append(model.window_loss(image[None], alone, *own))
-    together = model.window_loss(images, prediction, *drawn)
-    # Every image has the same number of masked patches.
-    torch.testing.assert_close(together, torch.stack(losses).mean())
+    together = list(losses(model, images, drawn))
+    alone = [
+        list(losses(model, image[None], [(w[i, None], m[i, None]) for w, m in drawn]))
+        for i, image in enumerate(images)
+    ]
+    for size, (prediction, loss) in enumerate(together):
+        for i, own in enumerate(alone):
+            torch.testing.assert_close(own[size][0][0], prediction[i])  # float64: 1e-7
+        # Every image has the same number of masked patches.
+        torch.testing.assert_close(loss, torch.stack([own[size][1] for own in alone]).mean())
     torch.manual_seed(5)
     loss = model(images, mode='loss')['loss']
     torch.manual_seed(5)
-    drawn = model.sample(images)
-    torch.testing.assert_close(
-        loss, model.window_loss(images, model.predict(images, *drawn), *drawn)
-    )
+    drawn = model.draw(images)
+    counts = torch.tensor([masked.sum() for _, masked in drawn])
+    each = torch.stack([one for _, one in losses(model, images, drawn)])
+    torch.testing.assert_close(loss, (each * counts).sum() / counts.sum())
 
 
 def test_windows_lie_in_the_image_they_are_of():
     model = tiny_lomar(windows=dict(number=2))
-    for (height, width), corners in zip(SIZES, draw(model, mixed())[0], strict=True):
+    ((windows, _),) = draw(model, mixed())
+    for (height, width), corners in zip(SIZES, windows, strict=True):
         assert (corners >= 0).all()
         assert (corners <= torch.tensor([height // 8 - 3, width // 8 - 3])).all()
 
@@ -70,18 +77,23 @@ def test_a_wide_image():
     image = torch.rand(1, 3, 512, 2048, generator=torch.Generator().manual_seed(0))
     loss = model(image, mode='loss')['loss']
     assert loss.isfinite()
-    rows, columns = draw(model, image)[0].unbind(-1)
+    rows, columns = model.sample(image, torch.Generator().manual_seed(2))[0].unbind(-1)
     assert rows.max() <= 64 - 3 and 64 < columns.max() <= 256 - 3
 
 
 def test_several_window_sizes():
     model = randomised(tiny_lomar(windows=SEVERAL))
-    windows, masked = draw(model, torch.rand(5, 3, 64, 64))
+    images = torch.rand(5, 3, 64, 64)
+    windows, masked = zip(*draw(model, images), strict=True)
     assert [each.shape for each in windows] == [(5, 2, 2), (5, 1, 2)]
     assert [each.shape for each in masked] == [(5, 2, 9), (5, 1, 16)]
     assert [each.sum(-1).unique().item() for each in masked] == [7, 8]
-    with pytest.raises(ValueError, match='several sizes'):
-        model.cut(torch.rand(5, 3, 64, 64), windows[0])
+    for method in (model.cut, model.predict, partial(model.window_loss, images)):
+        arguments = (images, windows[0], masked[0])[: 2 if method == model.cut else 3]
+        with pytest.raises(ValueError, match=r'several window sizes \(3, 4\); pass size='):
+            method(*arguments)
+    with pytest.raises(ValueError, match=r'several window sizes \(3, 4\); call draw'):
+        model.sample(images)
 
 
 def test_one_entry_is_one_size():

@@ -9,13 +9,15 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from conftest import tiny_lomar
+from conftest import TINY_ARCH, tiny_lomar
 from mmengine.logging import MessageHub
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 from safetensors.torch import save_file
 
-from lomar.checkpoints import from_official, load_file
+from lomar.checkpoints import from_official, load_file, transfer_backbone, unwrap
+from lomar.checkpoints.transfer import backbone_weights
+from lomar.models import RPEViT
 
 
 class Trap:
@@ -113,3 +115,72 @@ def test_from_official(official):
         from_official(weights, 'classifier')
     with pytest.raises(ValueError, match='allowed: pretrain, backbone, classifier'):
         from_official(weights, 'encoder')
+
+
+def vit(fill=0.0):
+    state = RPEViT(TINY_ARCH, 64, 8).state_dict()
+    return {name: torch.full_like(value, fill) for name, value in state.items()}
+
+
+def under(prefix, weights):
+    return {prefix + name: value for name, value in weights.items()}
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda w: w,
+        lambda w: dict(state_dict=w, meta=dict(epoch=1)),
+        lambda w: dict(model=w, args=argparse.Namespace(lr=1)),
+        lambda w: dict(module=w),
+        lambda w: dict(model=dict(state_dict=w)),
+        lambda w: dict(state_dict_ema=w),
+        lambda w: dict(state_dict=under('module.', w)),
+        lambda w: dict(state_dict=under('model.', w) | {'loss.scale': torch.zeros(1)}),
+        lambda w: dict(state_dict=under('module.model.', w)),
+        lambda w: dict(state_dict=under('_orig_mod.', w)),
+        lambda w: dict(state_dict=under('module._orig_mod.backbone.', w)),
+        lambda w: dict(state_dict=under('backbone.', w) | {'neck.weight': torch.zeros(1)}),
+        lambda w: dict(state_dict=under('encoder.', w)),
+        lambda w: {n.replace('blocks.1.', 'blocks.1._orig_mod.'): v for n, v in w.items()},
+    ],
+)
+def test_weights_are_found_whatever_wraps_them(wrap):
+    weights = vit(0.5)
+    found = backbone_weights(unwrap(wrap(weights)))
+    assert weights.keys() <= found.keys()
+    backbone = RPEViT(TINY_ARCH, 64, 8, final_norm=True)
+    transfer_backbone(unwrap(wrap(weights)), backbone, allow=['loss.scale'])
+    assert all((value == 0.5).all() for value in backbone.state_dict().values())
+
+
+def test_a_moving_average_is_a_choice(monkeypatch):
+    content, lines = dict(state_dict=vit(0.0), state_dict_ema=vit(1.0)), []
+    monkeypatch.setattr(sys.modules[unwrap.__module__], 'print_log', lambda m, **_: lines.append(m))
+    assert not unwrap(content)['norm.weight'].any()
+    assert len(lines) == 1 and "weights='ema'" in lines[0]
+    assert unwrap(content, 'ema')['norm.weight'].all()
+    with pytest.raises(ValueError, match=r"weights is 'ema', but there is none of state_dict_ema"):
+        unwrap(dict(state_dict=vit()), 'ema')
+    with pytest.raises(ValueError, match=r"weights is 'best'; allowed: plain, ema"):
+        unwrap(content, 'best')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({}, 'holds no state dict; allowed: one as a whole, or under "state_dict", "model"'),
+        (dict(teacher=vit(), student=vit()), 'holds no tensors under teacher, student; allowed'),
+        (dict(state_dict=dict(a=1)), 'holds no tensors under a; allowed'),
+    ],
+)
+def test_content_without_weights_is_refused(content, message):
+    with pytest.raises(ValueError, match=message):
+        unwrap(content)
+
+
+@pytest.mark.parametrize('prefixes', [['student.'], ['teacher.backbone.', 'student.backbone.']])
+def test_weights_of_another_place_are_refused_by_name(prefixes):
+    weights = {name: value for prefix in prefixes for name, value in under(prefix, vit()).items()}
+    with pytest.raises(ValueError, match=f'are under {", ".join(sorted(prefixes))}; allowed'):
+        backbone_weights(weights)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import lomar
 from lomar.checkpoints import TransferError, from_official
+from lomar.checkpoints.architecture import read_architecture
 from lomar.datasets import UnreadableImage
 from lomar.models import RPEViT
 
@@ -101,7 +102,7 @@ def test_mae_of_mmpretrain(save):
     source = MODELS.build(dict(type='MAEViT', arch=arch, img_size=64, patch_size=8))
     randomised(source).eval()
     path = save(dict(state_dict={f'backbone.{k}': v for k, v in source.state_dict().items()}))
-    with pytest.raises(ValueError, match=r'48 is the width of no standard model .*give num_heads'):
+    with pytest.raises(ValueError, match=r'no standard model has width 48 and depth 3 .*: give'):
         lomar.Encoder(path)
     features = lomar.Encoder(path, num_heads=3, **UNIT)(pixels())
     with torch.no_grad():
@@ -116,6 +117,29 @@ def test_timm_whose_widths_tell_the_heads(save):
     with torch.no_grad():
         expected = source.forward_features(images.float())[:, 1:].mean(dim=1)
     torch.testing.assert_close(encoder(images).pooled, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_standard_width_of_another_depth_does_not_tell_the_heads(save):
+    """192 is the width of a ViT-tiny with 3 heads; this model has 2, and its shapes are equal."""
+    arch = dict(embed_dim=192, depth=2, num_heads=2)
+    source = randomised(RPEViT(arch, 32, 16, position='absolute')).eval()
+    path = save(source.state_dict())
+    with pytest.raises(ValueError, match=r'no standard model has width 192 and depth 2 .*: give'):
+        lomar.Encoder(path)
+    assert read_architecture(source.state_dict(), True, None).num_heads is None
+    maps = lomar.Encoder(path, num_heads=2, **UNIT)(pixels(32, 32)).pooled
+    with torch.no_grad():
+        expected = source(pixels(32, 32).float())[0][:, 1:].mean(dim=1)
+    torch.testing.assert_close(maps, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_positions_of_a_grid_that_is_not_square_are_refused(save):
+    arch = dict(embed_dim=48, depth=2, num_heads=3)
+    weights = RPEViT(arch, (32, 64), 8, position='absolute').state_dict()
+    with pytest.raises(ValueError, match='pos_embed has 32 places, which is no square grid'):
+        lomar.Encoder(save(weights), num_heads=3)
+    with pytest.raises(ValueError, match='pos_embed has 32 places, which is no square grid'):
+        read_architecture(weights, True, 3)
 
 
 def test_any_kind_of_image_gives_the_same(encoder, tmp_path):

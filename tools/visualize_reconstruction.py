@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from tqdm import tqdm
 
-from lomar.checkpoints import from_official, load_file
+from lomar.checkpoints import from_official, load_file, unwrap
 from lomar.datasets import list_images
 from lomar.models import LoMaR
 from lomar.visualization import read_batch, read_native, reconstruct, sheet
@@ -39,8 +39,7 @@ def load_model(config: str, checkpoint: str, number: int | None) -> LoMaR:
     if number:
         cfg.model.windows.number = number
     model = MODELS.build(cfg.model)
-    content = load_file(checkpoint)
-    weights = content.get('state_dict', content.get('model', content))
+    weights = unwrap(load_file(checkpoint))
     if 'encoder_pred.weight' in weights:
         weights = from_official(weights, 'pretrain')
     model.load_state_dict(weights)

@@ -110,8 +110,7 @@ def read_architecture(
         head_dim = _common(weights, r'\.rpe_k\.lookup_table_weight$', 1) or embed_dim
         num_heads = 1 if embed_dim % head_dim else embed_dim // head_dim
     elif num_heads is None:
-        known = {(a['embed_dim'], a['depth']): a['num_heads'] for a in ARCHS.values()}
-        num_heads = known.get((embed_dim, depth))
+        num_heads = standard_heads(embed_dim, depth)
     elif num_heads < 1 or embed_dim % num_heads:
         raise ValueError(f'--num-heads is {num_heads}; allowed: divisors of the width {embed_dim}')
     cls_token = complete or 'cls_token' in weights
@@ -142,11 +141,24 @@ def _norm(weights: dict[str, Tensor], complete: bool) -> str:
     return 'norm' if complete or any(name.startswith('norm.') for name in weights) else ''
 
 
+def standard_heads(embed_dim: int, depth: int) -> int | None:
+    """Return the heads of the named architecture of this width and depth, None if there is none."""
+    named = {(arch['embed_dim'], arch['depth']): arch['num_heads'] for arch in ARCHS.values()}
+    return named.get((embed_dim, depth))
+
+
 def _grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
-    """Grid of a position table, which is square in every project known here."""
+    """Return the grid of a position table, which is square in every project known here.
+
+    Raises:
+        ValueError: the table is not of a square grid.
+    """
     if pos_embed is None or pos_embed.ndim != 3:
         return 14, 14
-    side = max(math.isqrt(pos_embed.shape[1] - cls_token), 1)
+    places = pos_embed.shape[1] - cls_token
+    side = math.isqrt(max(places, 0))
+    if side**2 != places or not side:
+        raise ValueError(f'pos_embed has {places} places, which is no square grid')
     return side, side
 
 
@@ -184,10 +196,11 @@ def backbone_settings(
         )
     embed_dim, in_channels, patch_size, _ = weights['patch_embed.proj.weight'].shape
     tables = {name: t for name, t in weights.items() if 'blocks.0.attn.rpe_' in name}
+    depth = 1 + max(int(name.split('.')[1]) for name in weights if name.startswith('blocks.'))
     arch = dict(
         embed_dim=embed_dim,
-        depth=1 + max(int(name.split('.')[1]) for name in weights if name.startswith('blocks.')),
-        num_heads=num_heads or _num_heads(tables, embed_dim),
+        depth=depth,
+        num_heads=num_heads or _num_heads(tables, embed_dim, depth),
         mlp_ratio=weights['blocks.0.mlp.fc1.weight'].shape[0] / embed_dim,
     )
     settings = dict(
@@ -202,26 +215,24 @@ def backbone_settings(
         return dict(**settings, position='irpe', rpe=_rpe(tables, rpe or {}))
     if 'pos_embed' not in weights:
         raise ValueError('the weights have no positions, neither relative nor absolute')
-    length = weights['pos_embed'].shape[1] - settings['with_cls_token']
-    side = round(length**0.5)
-    if side**2 != length:
-        raise ValueError(f'pos_embed has {length} places, which is no square grid')
+    side, _ = _grid(weights['pos_embed'], settings['with_cls_token'])
     return {**settings, 'position': 'absolute', 'img_size': side * patch_size}
 
 
-def _num_heads(tables: dict[str, Tensor], embed_dim: int) -> int:
+def _num_heads(tables: dict[str, Tensor], embed_dim: int, depth: int) -> int:
     for name, table in tables.items():
         if name.endswith('lookup_table_weight'):  # (heads or 1, D / heads, buckets), of v turned
             return embed_dim // table.shape[2 if '.rpe_v.' in name else 1]
         if len(table) > 1:  # of the bias: (heads or 1, buckets)
             return len(table)
-    standard = {arch['embed_dim']: arch['num_heads'] for arch in ARCHS.values()}
-    if embed_dim not in standard:
+    heads = standard_heads(embed_dim, depth)
+    if heads is None:
+        known = ', '.join(f'{arch["embed_dim"]} x {arch["depth"]}' for arch in ARCHS.values())
         raise ValueError(
-            f'the weights do not tell the number of heads, and {embed_dim} is the width of no '
-            f'standard model ({", ".join(map(str, standard))}): give num_heads'
+            'the shapes of the weights are the same for any number of heads, and no standard model '
+            f'has width {embed_dim} and depth {depth} (standard: {known}): give num_heads'
         )
-    return standard[embed_dim]
+    return heads
 
 
 def _rpe(tables: dict[str, Tensor], given: dict) -> dict:

@@ -15,6 +15,7 @@ from torch import Tensor
 from lomar.checkpoints import names
 from lomar.checkpoints.architecture import Architecture, read_architecture
 from lomar.checkpoints.files import load_file
+from lomar.checkpoints.unwrap import strip_wrappers, unwrap
 from lomar.checkpoints.verify import largest_difference
 
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
@@ -70,7 +71,7 @@ def convert(
         ValueError: weights that are not the source's, do not make up a model, or do not serve the
             target; the message names every one of them.
     """
-    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    weights = strip_wrappers(weights)
     _check_source(weights, source)
     becomes, read = {}, {}
     for name in weights:
@@ -108,7 +109,7 @@ def convert_file(
     if out.exists() and out.samefile(path):
         raise ValueError(f'{out} is the source itself; name another file')
     try:
-        conversion = convert(_weights(content), source, target, num_heads)
+        conversion = convert(unwrap(content), source, target, num_heads)
     except ValueError as error:
         raise ValueError(f'{path} (--from {source} --to {target}): {error}') from error
     arguments = content.get('args')
@@ -116,21 +117,6 @@ def convert_file(
         conversion.arguments = vars(arguments)
     _save(conversion.weights, out, target)
     return conversion
-
-
-def _weights(content: dict) -> dict[str, Tensor]:
-    """The state dict in a checkpoint of any of the projects."""
-    for key in ('state_dict', 'model'):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise ValueError(
-            'holds no state dict; allowed: one as a whole, or as "state_dict", "model"'
-        )
-    wrong = [name for name, value in content.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise ValueError(f'holds no tensors under {", ".join(map(str, wrong[:6]))}')
-    return content
 
 
 def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:

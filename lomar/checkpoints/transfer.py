@@ -10,6 +10,7 @@ from timm.layers import resample_patch_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
+from lomar.checkpoints.unwrap import strip_wrappers
 from lomar.models.positions import LearnedPositions, resize_positions
 
 # mmpretrain's names of a vision transformer, in order; timm's are the original MAE's and LoMaR's.
@@ -33,6 +34,8 @@ LEFT_OUT = (
     'head.*',
 )
 PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P)
+SIGN = 'patch_embed.'  # of which every vision transformer has one
+PREFIXES = {'backbone', 'encoder', 'model', 'module'}
 COLOURS = 3  # the only number of channels that timm's rule starts from
 # New in a detector, and zero at the start, so that they change nothing until they are trained.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
@@ -69,23 +72,38 @@ class Report:
 
 
 def backbone_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the backbone by timm's names, whatever model and project they come from.
+    """Return the weights of the backbone by timm's names, whatever model they come from.
 
     Understood are this package's models, the original LoMaR and MAE code, timm, and mmpretrain.
+
+    Raises:
+        ValueError: the weights of a transformer are under an unknown prefix, or under several.
     """
-    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
-    if any(name.startswith('backbone.') for name in weights):
-        weights = {
-            name.removeprefix('backbone.'): value
-            for name, value in weights.items()
-            if name.startswith('backbone.')
-        }
+    weights = strip_wrappers(state_dict)
+    prefix = _prefix(weights)
     renamed = {}
     for name, value in weights.items():
+        if not name.startswith(prefix):
+            continue
+        name = name.removeprefix(prefix)
         for pattern, replacement in FROM_MMPRETRAIN:
             name = re.sub(pattern, replacement, name)
         renamed[name] = value
     return renamed
+
+
+def _prefix(weights: dict[str, Tensor]) -> str:
+    """Return what the names of the backbone's weights begin with."""
+    found = {name[: name.index(SIGN)] for name in weights if SIGN in name} or {''}
+    if '' in found:
+        return ''
+    (prefix, *others) = sorted(found)
+    if others or not set(prefix.split('.')[:-1]) <= PREFIXES:
+        raise ValueError(
+            f'weights of a transformer are under {", ".join(sorted(found))}; allowed: no prefix or '
+            f'one of {", ".join(sorted(PREFIXES))}; save the weights of one model without a prefix'
+        )
+    return prefix
 
 
 def transfer_backbone(

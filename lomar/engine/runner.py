@@ -17,7 +17,7 @@ from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import transfer_backbone
+from lomar.checkpoints import transfer_backbone, unwrap
 from lomar.checkpoints.transfer import backbone_weights
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
@@ -129,8 +129,12 @@ class Runner(MMEngineRunner):
         name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
-            weights = content.get('state_dict', content.get('model', content))
-            backbone.adopt_positions(backbone_weights(weights).get('pos_embed'))
+            weights = backbone_weights(unwrap(content, self._transfer.get('weights', 'plain')))
+            backbone.adopt_positions(weights.get('pos_embed'))
+
+    @property
+    def _transfer(self) -> dict:
+        return self.cfg.get('transfer') or {}
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # `wrap_model` initialized a sharded model
@@ -159,18 +163,19 @@ class Runner(MMEngineRunner):
 
         Raises:
             TransferError: weights do not fit. `transfer=dict(allow=[...])` in the config lists
-                patterns of names that may be missing or unexpected.
+                patterns of names that may be missing or unexpected; `weights='ema'` in it takes
+                the moving average that is beside plain weights.
         """
         if self._resume or self._train_loop is None:
             return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
-        weights = content.get('state_dict', content.get('model', content))
+        weights = unwrap(content, self._transfer.get('weights', 'plain'))
         model = self.model.module if is_model_wrapper(self.model) else self.model
         if weights.keys() == model.state_dict().keys():
             model.load_state_dict(weights)
             self.logger.info(f'All weights of the model loaded from {filename}')
         else:
-            allow = self.cfg.get('transfer', {}).get('allow', ())
+            allow = self._transfer.get('allow', ())
             report = transfer_backbone(weights, model.backbone, allow)
             self.logger.info(f'Backbone loaded from {filename}:\n{report}')
         self._has_loaded = True

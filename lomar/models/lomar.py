@@ -1,6 +1,7 @@
-"""Local Masked Reconstruction (arXiv 2206.00790): the algorithm."""
+"""Local Masked Reconstruction (arXiv 2206.00790): the algorithm.
 
-import math
+B images, W windows per image, K x K patches per window, M of them masked, D channels of a token.
+"""
 
 import torch
 from mmengine.model import BaseModel
@@ -18,15 +19,13 @@ from lomar.models.windows import (
     patch_coordinates,
 )
 
-Tensors = Tensor | tuple[Tensor, ...]  # one for each window size, where there are several
-
 
 @MODELS.register_module()
 class LoMaR(BaseModel):
     """Reconstruct the masked patches of a few small windows with a plain encoder and a linear head.
 
-    Images are (B, C, H, W), or a list of (C, H, W) where sizes differ. With several window sizes,
-    windows, masks and predictions are tuples with one entry for each size.
+    Images are (B, C, H, W), or a list of (C, H, W) where sizes differ. Methods take windows of one
+    size; with several window sizes, `draw` returns a pair of windows and masks per size.
 
     Args:
         backbone: config of a `LoMaRViT`.
@@ -70,41 +69,47 @@ class LoMaR(BaseModel):
         raise ValueError(f"mode is '{mode}'; LoMaR allows: loss, tensor")
 
     def loss(self, images: Images) -> dict[str, Tensor]:
-        """Reconstruction loss on freshly drawn windows."""
-        windows, masked = self.sample(images)
+        """Return the mean loss of the masked patches of freshly drawn windows (section 3)."""
         predictions, places = [], []
-        for sampler, corners, hides in zip(
-            self.samplers, as_tuple(windows), as_tuple(masked), strict=True
-        ):
-            hidden = masked_indices(hides, sampler.num_masked)
-            latent = self.backbone.encode_windows(self.cut(images, corners, sampler.size), hides)
-            latent = latent.take_along_dim(hidden[..., None], dim=2)
-            predictions.append(self.head(latent).flatten(1, 2))
-            coordinates = torch.stack(patch_coordinates(corners, sampler.size))
-            places.append(coordinates.take_along_dim(hidden[None], dim=-1).flatten(2))
-        # One call for all sizes: a target may have to look at whole images.
+        for sampler, (windows, masked) in zip(self.samplers, self.draw(images), strict=True):
+            index = masked_indices(masked, sampler.num_masked)  # (B, W, M)
+            tokens = self._encode(images, windows, masked, sampler.size)  # (B, W, K*K, D)
+            masked_tokens = tokens.take_along_dim(index[..., None], dim=2)
+            predictions.append(self.head(masked_tokens).flatten(1, 2))  # (B, W*M, dim)
+            grid = torch.stack(patch_coordinates(windows, sampler.size))  # (2, B, W, K*K)
+            places.append(grid.take_along_dim(index[None], dim=-1).flatten(2))
+        # One call for all window sizes: a target may have to encode whole images.
         target = map_sizes(self.head.target, images, *torch.cat(places, dim=2))
-        targets = target.split([place.shape[2] for place in places], dim=1)
-        losses = map(self.head.target.patch_loss, predictions, targets)
-        return {'loss': torch.cat(list(losses), dim=1).mean()}
+        loss = self.head.target.patch_loss(torch.cat(predictions, dim=1), target)
+        return {'loss': loss.mean()}
 
-    def sample(
+    def draw(
         self, images: Images, generator: torch.Generator | None = None
-    ) -> tuple[Tensors, Tensors]:
-        """Draw windows and masks.
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Draw windows and masks of every window size.
 
         Args:
             generator: source of randomness; its device may differ from the images'.
 
         Returns:
-            windows (B, W, 2) int64, grid row and column of the top-left patch;
+            Per window size: windows (B, W, 2) int64, grid row and column of the top-left patch;
             masked (B, W, K*K) bool, True = reconstruct.
 
         Raises:
             ValueError: images that the model cannot take, or too small for the windows.
         """
-        drawn = [self._draw(sampler, images, generator) for sampler in self.samplers]
-        return drawn[0] if len(drawn) == 1 else tuple(zip(*drawn, strict=True))
+        return [self._draw(sampler, images, generator) for sampler in self.samplers]
+
+    def sample(
+        self, images: Images, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw windows and masks of the only window size; arguments and result as in `draw`.
+
+        Raises:
+            ValueError: as `draw`, or the model has several window sizes.
+        """
+        self._size(None, 'call draw(images)')
+        return self.draw(images, generator)[0]
 
     def _draw(
         self, sampler: WindowSampler, images: Images, generator: torch.Generator | None
@@ -118,48 +123,45 @@ class LoMaR(BaseModel):
         return map_sizes(draw, images)
 
     def cut(self, images: Images, windows: Tensor, size: int | None = None) -> Tensor:
-        """Patches of windows (B, W, 2): (B, W, K*K, P*P*C).
+        """Cut the patches of windows (B, W, 2) out of images: (B, W, K*K, P*P*C).
 
         Args:
-            size: K; None for that of the only kind of window.
+            size: K; None = that of the only window size.
         """
-        size, patch_size = size or self._only().size, self.backbone.patch_size
+        size, patch_size = self._size(size), self.backbone.patch_size
 
-        def cut(batch: Tensor, corners: Tensor) -> Tensor:
+        def cut(batch: Tensor, windows: Tensor) -> Tensor:
             self.backbone.check_images(batch)
-            return cut_patches(batch, corners, size, patch_size)
+            return cut_patches(batch, windows, size, patch_size)
 
         return map_sizes(cut, images, windows)
 
-    def predict(self, images: Images, windows: Tensors, masked: Tensors) -> Tensors:
+    def predict(
+        self, images: Images, windows: Tensor, masked: Tensor, size: int | None = None
+    ) -> Tensor:
         """Predict every patch of the windows, masked or not: (B, W, K*K, dim of the target)."""
-        if isinstance(windows, tuple):
-            return tuple(self.predict(images, *each) for each in zip(windows, masked, strict=True))
-        patches = self.cut(images, windows, math.isqrt(masked.shape[-1]))
-        return self.head(self.backbone.encode_windows(patches, masked))
+        return self.head(self._encode(images, windows, masked, size))
 
     def window_loss(
-        self, images: Images, pred: Tensors, windows: Tensors, masked: Tensors
+        self,
+        images: Images,
+        pred: Tensor,
+        windows: Tensor,
+        masked: Tensor,
+        size: int | None = None,
     ) -> Tensor:
-        """Return the mean loss over masked patches of a prediction (B, W, K*K, dim of the target).
+        """Return the mean loss of the masked patches of `pred` (B, W, K*K, dim of the target)."""
+        places = (place.flatten(1) for place in patch_coordinates(windows, self._size(size)))
+        target = map_sizes(self.head.target, images, *places)
+        loss = self.head.target.patch_loss(pred.flatten(1, 2), target)
+        return loss[masked.flatten(1)].mean()
 
-        Indexing with a mask synchronizes with the GPU; `loss` does not synchronize.
-        """
-        losses = []
-        for one in zip(*map(as_tuple, (pred, windows, masked)), strict=True):
-            prediction, corners, hides = one
-            places = patch_coordinates(corners, math.isqrt(hides.shape[-1]))
-            target = map_sizes(self.head.target, images, *(place.flatten(1) for place in places))
-            loss = self.head.target.patch_loss(prediction.flatten(1, 2), target)
-            losses.append(loss[hides.flatten(1)])
-        return torch.cat(losses).mean()
+    def _encode(self, images: Images, windows: Tensor, masked: Tensor, size: int | None) -> Tensor:
+        return self.backbone.encode_windows(self.cut(images, windows, size), masked)
 
-    def _only(self) -> WindowSampler:
-        if len(self.samplers) > 1:
-            raise ValueError('windows have several sizes: say which')
-        return self.samplers[0]
-
-
-def as_tuple(tensors: Tensors) -> tuple[Tensor, ...]:
-    """One entry for each window size."""
-    return tensors if isinstance(tensors, tuple) else (tensors,)
+    def _size(self, size: int | None, advice: str = 'pass size=') -> int:
+        """Return a given window size, or the only one of the model."""
+        if size is None and len(self.samplers) > 1:
+            sizes = ', '.join(str(sampler.size) for sampler in self.samplers)
+            raise ValueError(f'the model has several window sizes ({sizes}); {advice}')
+        return self.samplers[0].size if size is None else size

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lomar.checkpoints import load_file, transfer_backbone
+from lomar.checkpoints import load_file, transfer_backbone, unwrap
 from lomar.models.targets import TARGETS, Normalisation, PatchFormat, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
@@ -157,10 +157,9 @@ def _load(network: nn.Module, path: str | None) -> None:
         )
     if not Path(path).expanduser().is_file():
         raise ValueError(f"head.target.weights: {path} does not exist; allowed: a file, 'random'")
-    weights = load_file(path)
-    for key in ('state_dict', 'model'):
-        weights = weights[key] if isinstance(weights.get(key), dict) else weights
+    content = load_file(path)
     try:
+        weights = unwrap(content)
         if isinstance(network, RPEViT):
             transfer_backbone(weights, network)
         else:
@@ -170,7 +169,7 @@ def _load(network: nn.Module, path: str | None) -> None:
 
 
 def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
-    for prefix in ('module.', 'backbone.', 'timm_model.'):
+    for prefix in ('backbone.', 'timm_model.'):
         inside = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         weights = inside or weights
     weights = {k: v for k, v in weights.items() if k in network.state_dict() or not _is_head(k)}

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
-from lomar.checkpoints import load_file
+from lomar.checkpoints import load_file, unwrap
 from lomar.models.precision import full_precision
 from lomar.models.targets import TARGETS, Normalisation, PatchFormat, Target
 from lomar.targets.frozen import Frozen
@@ -74,7 +74,7 @@ class WholeImageTokenizer(Tokenizer):
                 f'{patches.channels}; allowed: the same (a PatchTokenizer takes any number)'
             )
         if checkpoint is not None:
-            _load(tokenizer.network, checkpoint.get('state_dict', checkpoint))
+            _load(tokenizer.network, unwrap(checkpoint))
         return tokenizer
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

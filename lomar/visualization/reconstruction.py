@@ -13,7 +13,7 @@ from lomar.datasets.channels import fit_pixels
 from lomar.datasets.loading import read_rgb
 from lomar.datasets.pixels import read_pixels
 from lomar.engine.probe_hook import undisturbed
-from lomar.models.lomar import LoMaR, as_tuple
+from lomar.models.lomar import LoMaR
 from lomar.models.windows import paste_patches
 
 COLOURS = ('#ff3b30', '#34c759', '#0a84ff', '#ffcc00', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
@@ -97,22 +97,24 @@ def _row(
     model: LoMaR, image: Tensor, generator: torch.Generator, plain: bool, predict: bool
 ) -> Row:
     """Pictures of one normalised image (1, C, H, W)."""
-    windows, masked = model.sample(image, generator)
-    predictions = model.predict(image, windows, masked) if predict else None
     patch_size, boxes = model.backbone.patch_size, []
-    hidden, prediction, composite = image, torch.zeros_like(image), image
-    for index, (corners, hides) in enumerate(zip(as_tuple(windows), as_tuple(masked), strict=True)):
-        size = model.samplers[index].size
-        true, hides = model.cut(image, corners, size), hides[..., None]
-        boxes.append(torch.cat([corners[0].flip(-1), corners[0].flip(-1) + size], dim=-1))
-        hidden = paste_patches(hidden, true * ~hides, corners, patch_size)
-        pixels = predict and model.head.target.pixels(as_tuple(predictions)[index], true)
-        if pixels is None or pixels is False:
+    visible, prediction, composite = image, torch.zeros_like(image), image
+    drawn = model.draw(image, generator)
+    for sampler, (windows, masked) in zip(model.samplers, drawn, strict=True):
+        size, corners = sampler.size, windows[0].flip(-1)
+        true, mask = model.cut(image, windows, size), masked[..., None]
+        boxes.append(torch.cat([corners, corners + size], dim=-1))
+        visible = paste_patches(visible, true * ~mask, windows, patch_size)
+        pixels = None
+        if predict:
+            predicted = model.predict(image, windows, masked, size)
+            pixels = model.head.target.pixels(predicted, true)
+        if pixels is None:
             predict = False
             continue
-        prediction = paste_patches(prediction, pixels * hides, corners, patch_size)
-        composite = paste_patches(composite, pixels.where(hides, true), corners, patch_size)
-    pictures = {'input': image, 'windows and masks': hidden}
+        prediction = paste_patches(prediction, pixels * mask, windows, patch_size)
+        composite = paste_patches(composite, pixels.where(mask, true), windows, patch_size)
+    pictures = {'input': image, 'windows and masks': visible}
     if predict:
         pictures |= {'prediction': prediction, 'composite': composite}
     shown = {title: _visible(pixels, model, plain) for title, pixels in pictures.items()}
