@@ -4,6 +4,7 @@ mmengine assigns a CUDA device to every process. While the main process computes
 processes of mmengine wait in an NCCL collective, which times out after 10 minutes.
 """
 
+import atexit
 from datetime import timedelta
 
 import mmengine.dist.utils as mmengine_dist
@@ -45,9 +46,17 @@ class MainProcess:
 
     def allow(self, minutes: float) -> None:
         """Set the timeout; all processes call this once, after their initialization."""
+        if self.group is None:  # threads of a group that are alive at exit abort the process
+            atexit.register(self.close)
         self.minutes = minutes
         limit = timedelta(minutes=minutes)
         self.group = distributed.new_group(backend='gloo', timeout=limit)
+
+    def close(self) -> None:
+        """End the process group, if PyTorch has not ended it already."""
+        if self.group is not None and distributed.is_initialized():
+            distributed.destroy_process_group(self.group)
+        self.group = None
 
     def wait(self, what: str) -> None:
         """Return when all processes have called this method.

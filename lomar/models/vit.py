@@ -133,8 +133,10 @@ class RPEViT(LearnedPositions, BaseModule):
         self.with_cp = with_cp
         self._freeze(frozen_stages)
         if compiled is not False:
+            # Grids are constants of a graph: with dynamic shapes, the tables of iRPE are not.
+            options = dict(dynamic=False) | ({} if compiled is True else compiled)
             for block in self.blocks:
-                block.compile(**({} if compiled is True else compiled))
+                block.compile(**options)
 
     @staticmethod
     def _positions(position: str, rpe: dict | None, grid: tuple[int, int]) -> dict:
