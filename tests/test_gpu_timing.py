@@ -109,7 +109,9 @@ def test_layers_compile_as_a_whole(task, name, monkeypatch):
     torch.compiler.reset()
     for layer in contender.layers:
         layer.compile(fullgraph=True, dynamic=False, backend='eager')
-    contender.loss(torch.randn(1, 3, 128, 128)).backward()
+    loss = contender.loss(torch.randn(1, 3, 128, 128))
+    loss.backward()
+    assert loss.isfinite()
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])

@@ -80,20 +80,10 @@ class RPEViT(LearnedPositions, BaseModule):
     ):
         super().__init__(init_cfg)
         _check_choice('out_type', out_type, OUT_TYPES)
-        _check_choice('position', position, POSITIONS)
         _check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
-        if position == 'irpe' and pretrain_img_size is not None:
-            raise ValueError(
-                f'backbone.pretrain_img_size is {pretrain_img_size}, but iRPE needs no size; '
-                "allowed with backbone.position='absolute' or 'absolute+decomposed'"
-            )
-        if position == 'absolute+decomposed' and with_cls_token:
-            raise ValueError(
-                "backbone.position is 'absolute+decomposed', which has no offset for a cls token; "
-                'allowed with backbone.with_cls_token=False'
-            )
+        _check_position(position, with_cls_token, pretrain_img_size)
         settings = _resolve_arch(arch)
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
@@ -133,10 +123,7 @@ class RPEViT(LearnedPositions, BaseModule):
         self.with_cp = with_cp
         self._freeze(frozen_stages)
         if compiled is not False:
-            # Grids are constants of a graph: with dynamic shapes, the tables of iRPE are not.
-            options = dict(dynamic=False) | ({} if compiled is True else compiled)
-            for block in self.blocks:
-                block.compile(**options)
+            self._compile({} if compiled is True else compiled)
 
     @staticmethod
     def _positions(position: str, rpe: dict | None, grid: tuple[int, int]) -> dict:
@@ -160,6 +147,13 @@ class RPEViT(LearnedPositions, BaseModule):
                 'and only with backbone.window_size'
             )
         return [0 if block in global_blocks else window_size for block in range(self.depth)]
+
+    def _compile(self, options: dict) -> None:
+        """Compile each block with the options of `torch.compile`."""
+        # Grids are constants of a graph: with dynamic shapes, the tables of iRPE are not.
+        options = dict(dynamic=False) | options
+        for block in self.blocks:
+            block.compile(**options)
 
     def _freeze(self, stages: int) -> None:
         """Freeze the embedding (1) and the first blocks (2 ...)."""
@@ -327,6 +321,22 @@ def _resolve_arch(arch: str | dict) -> dict:
             f'backbone.arch.num_heads={arch["num_heads"]}'
         )
     return arch
+
+
+def _check_position(
+    position: str, with_cls_token: bool, pretrain_img_size: int | tuple[int, int] | None
+) -> None:
+    _check_choice('position', position, POSITIONS)
+    if position == 'irpe' and pretrain_img_size is not None:
+        raise ValueError(
+            f'backbone.pretrain_img_size is {pretrain_img_size}, but iRPE needs no size; '
+            "allowed with backbone.position='absolute' or 'absolute+decomposed'"
+        )
+    if position == 'absolute+decomposed' and with_cls_token:
+        raise ValueError(
+            "backbone.position is 'absolute+decomposed', which has no offset for a cls token; "
+            'allowed with backbone.with_cls_token=False'
+        )
 
 
 def _check_least(**settings: tuple[int, int]) -> None:
