@@ -30,7 +30,7 @@ from lomar.benchmark.slices import (  # noqa: E402
     run_slices,
     same,
 )
-from lomar.datasets.resizing import whole, write_json  # noqa: E402
+from lomar.utils import atomic_write, write_json  # noqa: E402
 
 GOALS = ROOT / 'benchmarks/gpu_goals.yaml'
 MACHINE = Slice('machine', 0, 300)
@@ -156,8 +156,7 @@ def show(record: Record, machine: dict, path: Path | None) -> None:
     text = re.sub(r'\n{3,}', '\n\n', '\n'.join(lines))
     say(text)
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as part:
+        with atomic_write(path) as part:
             part.write_text(text + '\n', encoding='utf-8')
 
 

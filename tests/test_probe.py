@@ -25,8 +25,9 @@ from lomar.datasets import labelled, loading
 from lomar.datasets.labelled import split_folder
 from lomar.engine import Runner
 from lomar.engine.probe import knn_predict, linear_logits
-from lomar.engine.probe_hook import encode, undisturbed
+from lomar.engine.probe_hook import encode
 from lomar.models import RPEViT
+from lomar.utils import undisturbed
 
 COLOURS = dict(blue=(30, 60, 200), green=(40, 180, 60), red=(200, 40, 30))
 

@@ -3,10 +3,8 @@
 
 import argparse
 import itertools
-import json
 import shlex
 import sys
-from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
@@ -16,6 +14,7 @@ from lomar.benchmark.contenders import CONTENDERS
 from lomar.benchmark.steps import DTYPES, Setting, measure
 from lomar.benchmark.timing import matrix_rate
 from lomar.engine.record import provenance
+from lomar.utils import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,7 +65,7 @@ def main() -> None:
     if args.json:
         command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
         record = dict(command=command, **provenance(), matrix_rates=rates, rows=rows)
-        Path(args.json).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+        write_json(args.json, record)
     if args.plot:
         report.plot(rows, args.plot)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from lomar.benchmark.detector import benchmark_detector, to_markdown
-from lomar.datasets.resizing import write_json
 from lomar.engine.record import provenance
+from lomar.utils import write_json
 
 CONFIG = 'mmconfigs/detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
 

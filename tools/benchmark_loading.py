@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lomar.benchmark.loading import benchmark_loading
 from lomar.benchmark.regions import benchmark_raster, benchmark_regions
-from lomar.datasets.resizing import write_json
 from lomar.engine.record import provenance
+from lomar.utils import write_json
 
 
 def main() -> None:

@@ -2,11 +2,10 @@
 """Mean and deviation of each channel of a folder of images, as the lines that a config needs."""
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 from lomar.datasets.statistics import Statistics, channel_statistics
+from lomar.utils import write_json
 
 
 def main() -> None:
@@ -18,7 +17,7 @@ def main() -> None:
     try:
         found = channel_statistics(args.images, args.samples, progress=True)
         if args.json:
-            Path(args.json).write_text(json.dumps(found.record(), indent=1) + '\n', 'utf-8')
+            write_json(args.json, found.record())
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f'tools/channel_statistics.py: {error}')
     show(found)

@@ -6,7 +6,6 @@ there already is not run again, so an interrupted comparison goes on with the sa
 """
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import torch
 from lomar import comparison
 from lomar.comparison.jobs import TOOLS
 from lomar.comparison.protocol import write_labels
+from lomar.utils import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(f'tools/compare.py: {error}')
     command = f'python tools/compare.py{" --smoke" if args.smoke else ""}'
     record = comparison.collect(work, protocol, command, args.slots, threads)
-    Path(args.out).write_text(json.dumps(record, indent=1) + '\n')
+    write_json(args.out, record)
     print(comparison.to_markdown(record))
     print(f'\n{Path(args.out).resolve()}\n{comparison.plot(record, args.plot).resolve()}')
 

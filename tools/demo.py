@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from lomar.datasets import list_images
+from lomar.utils import write_json
 from lomar.visualization.curves import read_scalars
 
 TOOLS = Path(__file__).resolve().parent
@@ -114,7 +115,7 @@ def main() -> None:
     picture = max((work / 'pretrain/reconstructions').glob('*.png'))
     minutes = (time.time() - start) / 60
     record = {'loss': loss, 'minutes': minutes, 'metrics': metrics}
-    (work / 'demo.json').write_text(json.dumps(record) + '\n')
+    write_json(work / 'demo.json', record)
     print(
         f'\nDone in {minutes:.1f} minutes. Loss of the pretraining {loss:.3f}; predicting the mean '
         'of each patch would give 1.0.\n'

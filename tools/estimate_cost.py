@@ -2,14 +2,13 @@
 """Estimate what it costs to train configs: FLOPs, and hours from them and a speed."""
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from lomar.benchmark import cost
 from lomar.engine import merge_options
+from lomar.utils import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,7 +53,7 @@ def main() -> None:
             costs.append(cost.estimate(name, cfg, speed, args.gpus, args.images))
         if args.json:
             record = [one.record() for one in costs]
-            Path(args.json).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+            write_json(args.json, record)
     except (OSError, ValueError) as error:
         sys.exit(f'tools/estimate_cost.py: {error}')
     print(cost.to_markdown(costs) if args.markdown else '\n\n'.join(map(cost.to_text, costs)))

@@ -1,6 +1,5 @@
 """Images, objects and detections about as many and as large as COCO's, of random content."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lomar.benchmark.loading import make_images
+from lomar.utils import write_json
 
 WIDTH, HEIGHT = 640, 480
 OBJECTS = (10, 40)  # an image
@@ -29,7 +29,7 @@ def make_scenes(folder: Path, images: int, classes: int, seed: int = 0) -> Path:
             objects.append({**one, **_shape(rng)})
     categories = [dict(id=number + 1, name=f'class {number}') for number in range(classes)]
     path = folder / 'annotations.json'
-    path.write_text(json.dumps(dict(images=entries, annotations=objects, categories=categories)))
+    write_json(path, dict(images=entries, annotations=objects, categories=categories), indent=None)
     return path
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lomar.datasets.resizing import write_json
+from lomar.utils import write_json
 
 # Results that differ in any of these keys are never combined or shown in one table.
 IDENTITY = ('device', 'code', 'versions', 'toy')

@@ -1,6 +1,5 @@
 """Accuracy: top-1, top-5, by class, and which classes are taken for which."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,8 @@ from matplotlib.figure import Figure
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmpretrain.evaluation.metrics import Accuracy, ConfusionMatrix
+
+from lomar.utils import write_json
 
 
 @METRICS.register_module()
@@ -60,7 +61,7 @@ class ClassAccuracy(BaseMetric):
             classes=list(names),
             confusion=matrix.tolist(),  # row: the true class, column: the predicted one
         )
-        (out / 'accuracy.json').write_text(json.dumps(record) + '\n')
+        write_json(out / 'accuracy.json', record, indent=None)
         figure = Figure(figsize=(6, 5), layout='constrained')
         axes = figure.subplots()
         share = matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)

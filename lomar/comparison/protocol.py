@@ -9,6 +9,7 @@ import numpy as np
 
 from lomar.comparison.jobs import Job
 from lomar.datasets.shapes import main_objects
+from lomar.utils import write_json
 from lomar.visualization.curves import read_scalars
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmconfigs/shapes'
@@ -211,6 +212,6 @@ def write_labels(work: Path, protocol: Protocol) -> None:
                 annotations=[one for one in coco['annotations'] if one['image_id'] in kept],
             )
             file = labelled_file(work, labels, seed)
-            file.write_text(json.dumps(part))
+            write_json(file, part, indent=None)
             lines = [f'../shapes/train/{name}\t{main}\n' for name, main in main_objects(part)]
             file.with_suffix('.txt').write_text(''.join(lines))

@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from lomar.datasets.crops import Crop, read_resized
 from lomar.datasets.images import list_images
 from lomar.datasets.loading import UnreadableImage
+from lomar.utils import atomic_write, write_json
 
 SUMMARY = 'resized.json'
 JPEG = ('.jpg', '.jpeg')
@@ -62,20 +62,6 @@ def resize_images(
     return summary
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` at the end: a file is there whole or not at all."""
-    part = path.with_name(f'.{path.name}.part')
-    yield part
-    part.replace(path)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON, whole or not at all."""
-    with whole(path) as part:
-        part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-
-
 def _check(source: Path, out: Path, settings: dict) -> None:
     if not source.is_dir():
         raise FileNotFoundError(f'{source} is no folder.')
@@ -114,7 +100,7 @@ def _resize(
     if pixels.shape[:2] == (height, width):
         _link(Path(path).resolve(), same)
         return 'kept', None
-    with whole(as_jpeg) as part:
+    with atomic_write(as_jpeg) as part:
         Image.fromarray(pixels).save(part, 'JPEG', quality=quality)
     return 'resized', None
 
@@ -128,5 +114,5 @@ def _link(path: Path, to: Path) -> None:
     try:
         os.link(path, to)
     except OSError:  # another disk, or one without links
-        with whole(to) as part:
+        with atomic_write(to) as part:
             shutil.copy2(path, part)

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lomar.datasets.drawing import CATEGORIES, RECIPE, render
+from lomar.utils import write_json
 
 SPLITS = ('train', 'val')
 FOLDERS = (*SPLITS, 'annotations')
@@ -152,7 +153,7 @@ def _write(out: Path, info: dict, workers: int) -> None:
             bar.update(len(drawn))
     for split, found in zip(SPLITS, objects, strict=True):
         coco = _coco(info, found)
-        _annotation_file(out, split).write_text(json.dumps(coco, separators=(',', ':')))
+        write_json(_annotation_file(out, split), coco, indent=None)
         lines = [f'../{split}/{name}\t{category}\n' for name, category in main_objects(coco)]
         _annotation_file(out, split).with_suffix('.txt').write_text(''.join(lines))
 

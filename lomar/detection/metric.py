@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ except ImportError:
 
 from lomar.detection.coco import normalised_coco, read_coco
 from lomar.detection.masks import encode
+from lomar.utils import write_json
 
 # Places in COCOeval.stats.
 STATS = dict(AP=0, AP50=1, AP75=2, APs=3, APm=4, APl=5)
@@ -79,8 +79,7 @@ class CocoAP(BaseMetric):
         for kind in self.kinds:
             detections = _detections(results, kind, categories)
             if self.out:
-                Path(self.out).mkdir(parents=True, exist_ok=True)
-                (Path(self.out) / f'{kind}.json').write_text(json.dumps(detections))
+                write_json(Path(self.out) / f'{kind}.json', detections, indent=None)
             self.summary[kind] = average_precision(truth, detections, kind, categories)
             for name, value in self.summary[kind].items():
                 if isinstance(value, float):

@@ -7,15 +7,10 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size, master_only
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from lomar.datasets.sampler import seed_everything
-
-
-def unwrapped(runner) -> torch.nn.Module:
-    """The runner's model without a distributed wrapper."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+from lomar.utils import unwrapped
 
 
 @HOOKS.register_module()
@@ -70,7 +65,7 @@ class ModelSummaryHook(Hook):
     @staticmethod
     def lines(runner) -> list[str]:
         """The summary's lines."""
-        model, loader = unwrapped(runner), runner.train_dataloader
+        model, loader = unwrapped(runner.model), runner.train_dataloader
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         parts = ', '.join(
             f'{name} {sum(p.numel() for p in part.parameters()) / 1e6:.2f} M'

@@ -1,11 +1,7 @@
 """Hook that evaluates frozen features with kNN and a linear probe during pretraining."""
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import perf_counter
 
-import numpy as np
 import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
@@ -16,9 +12,9 @@ from torch import Tensor, nn
 from lomar.compat.dist import main_process
 from lomar.datasets.labelled import FixedSizeImages, split_folder
 from lomar.engine.distributed import SHARDED, is_sharded
-from lomar.engine.hooks import unwrapped
 from lomar.engine.probe import knn_predict, linear_logits, top1
 from lomar.models.vit import RPEViT
+from lomar.utils import undisturbed, unwrapped
 
 
 @HOOKS.register_module()
@@ -101,7 +97,7 @@ class ProbeHook(Hook):
     def _read(self, runner, classes: int, train: list, val: list) -> None:
         start = perf_counter()
         paths, labels = zip(*train, *val, strict=True)
-        model = unwrapped(runner)
+        model = unwrapped(runner.model)
         check_backbone(model)
         size = model.backbone.img_size
         with undisturbed(model):  # whatever it refuses it refuses now
@@ -124,7 +120,7 @@ class ProbeHook(Hook):
     @master_only
     def _probe(self, runner) -> None:
         start = perf_counter()
-        with undisturbed(unwrapped(runner)) as model:
+        with undisturbed(unwrapped(runner.model)) as model:
             scores = self.scores(model)
         seconds = perf_counter() - start
         runner.logger.info(
@@ -182,20 +178,3 @@ def _is_mae(backbone: nn.Module) -> bool:
     from mmpretrain.models import MAEViT  # slow to import, and there if this is one
 
     return isinstance(backbone, MAEViT)
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the model in evaluation mode; restore its modes and random generators afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    python, numpy = random.getstate(), np.random.get_state()
-    device = next(model.parameters()).device
-    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-        try:
-            model.eval()
-            yield model
-        finally:
-            for module, training in modes.items():
-                module.training = training
-            random.setstate(python)
-            np.random.set_state(numpy)

@@ -1,7 +1,6 @@
 """What was run, with what, and what came out of it."""
 
 import hashlib
-import json
 import platform
 import subprocess
 from datetime import datetime, timezone
@@ -9,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from lomar.utils import write_json
 
 PACKAGES = (
     'torch',
@@ -45,8 +46,7 @@ def write_metrics(runner, config: str, checkpoint: str) -> Path:
         metrics=runner.test_evaluator.metrics[0].summary,
     )
     path = Path(runner.work_dir) / 'metrics.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + '\n')
+    write_json(path, record)
     return path
 
 

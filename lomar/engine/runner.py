@@ -10,7 +10,6 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
@@ -23,6 +22,7 @@ from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
+from lomar.utils import unwrapped
 
 MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many images
 
@@ -170,7 +170,7 @@ class Runner(MMEngineRunner):
             return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         weights = unwrap(content, self._transfer.get('weights', 'plain'))
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         if weights.keys() == model.state_dict().keys():
             model.load_state_dict(weights)
             self.logger.info(f'All weights of the model loaded from {filename}')

@@ -12,6 +12,7 @@ from lomar.models.precision import full_precision
 from lomar.models.targets import TARGETS, Normalisation, PatchFormat, Target
 from lomar.targets.frozen import Frozen
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
+from lomar.utils import undisturbed_rng
 
 FILES = 'https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt'
 VQKD_ENCODER = dict(  # of mmpretrain's BEiT v2 configs
@@ -179,7 +180,7 @@ class TokenTarget(Target):
                 f"{KEY}.weights is not set; allowed: a file, or 'random' for an untrained "
                 f'tokenizer. {origin}'
             )
-        with torch.random.fork_rng(devices=[]):
+        with undisturbed_rng():
             torch.manual_seed(SEED)
             try:
                 # On the meta device, where only shapes count, there is nothing to fill.

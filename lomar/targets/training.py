@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable, list_images
-from lomar.datasets.resizing import whole, write_json
 from lomar.models.windows import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
+from lomar.utils import atomic_write, undisturbed_rng, write_json
 
 DECAY = 0.9  # of the moving averages that the codebook is made of
 DEAD = 0.03  # of an even share: entries that are used less get a patch of the batch instead
@@ -238,7 +238,7 @@ def train_tokenizer(
     say(settings.summary(number))
     crops = Crops(settings, number)
     patches = crops.patches()
-    with torch.random.fork_rng(devices=[]):
+    with undisturbed_rng():
         first = [next(patches) for _ in range(STATISTICS)]
         pixels = torch.cat(first).unflatten(-1, (-1, 3)).flatten(0, 1).double()
         torch.manual_seed(settings.seed)
@@ -254,7 +254,7 @@ def train_tokenizer(
         fit(tokenizer, patches, settings.steps, settings.lr, settings.seed)
         quality = measure(tokenizer, patches)
     out = Path(settings.out)
-    with whole(out) as part:
+    with atomic_write(out) as part:
         torch.save(tokenizer.checkpoint(), part)
     asked = {name: value for name, value in asdict(settings).items() if name != 'overwrite'}
     write_json(out.with_suffix('.json'), {**asked, **asdict(quality)})

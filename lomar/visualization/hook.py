@@ -13,8 +13,7 @@ from torch import Tensor
 
 from lomar.datasets import UnreadableImage, list_images
 from lomar.datasets.sampler import seed_everything
-from lomar.engine.hooks import unwrapped
-from lomar.engine.probe_hook import undisturbed
+from lomar.utils import undisturbed, unwrapped
 from lomar.visualization.reconstruction import reconstruct, sheet
 
 MAX_CELL = 512  # pixels of a picture's side; larger ones are shrunk
@@ -46,7 +45,7 @@ class ReconstructionHook(Hook):
         """Read the images, so that a wrong path shows before the first step."""
         dataset = runner.train_dataloader.dataset
         root = self.images or dataset.data_root
-        with undisturbed(unwrapped(runner)):  # the training's seed is none of a picture's business
+        with undisturbed(unwrapped(runner.model)):  # keep the training's RNG state
             self.batch = self._load(root, dataset.pipeline)
 
     def _load(self, root: str, pipeline: Callable) -> list[Tensor]:
@@ -68,7 +67,7 @@ class ReconstructionHook(Hook):
         """Draw at the interval."""
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             # In all processes: a sharded model cannot run in one alone.
-            rows = reconstruct(unwrapped(runner), self.batch, seed=0)
+            rows = reconstruct(unwrapped(runner.model), self.batch, seed=0)
             self._save(runner, sheet(rows, MAX_CELL))
 
     @master_only

@@ -1,0 +1,72 @@
+"""Shared helpers: atomic writes, JSON, unwrapped models, unchanged random state."""
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that replaces `path` when the block succeeds.
+
+    The temporary file is flushed to disk before it is renamed, and removed after an error.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.part')  # one name: what a killed process left is replaced
+    try:
+        yield part
+        with open(part, 'rb') as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
+    """Write JSON atomically; without `indent`, in one compact line."""
+    separators = (',', ':') if indent is None else None
+    with atomic_write(path) as part:
+        text = json.dumps(content, indent=indent, separators=separators)
+        part.write_text(text + '\n', encoding='utf-8')
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model without a distributed wrapper."""
+    from mmengine.model import is_model_wrapper
+
+    return model.module if is_model_wrapper(model) else model
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the model in evaluation mode; restore its modes and random generators afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    with undisturbed_rng(device):
+        try:
+            model.eval()
+            yield model
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+@contextmanager
+def undisturbed_rng(device: torch.device | str = 'cpu') -> Iterator[None]:
+    """Restore the global random generators of Python, NumPy and PyTorch afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([device] if torch.device(device).type == 'cuda' else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
