@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lomar.models.windows import build_samplers, map_sizes, sample_blocks, sample_masked
+from lomar.models.patches import map_sizes
+from lomar.models.windows import build_samplers, sample_blocks, sample_masked
 
 SIZES = [(32, 64), (64, 64), (32, 64), (96, 40)]  # pixels; patches of 8, windows of 3 x 3
 SEVERAL = dict(size=[3, 4], number=[2, 1], mask_ratio=[0.8, 0.5])

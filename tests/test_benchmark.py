@@ -14,7 +14,7 @@ from lomar.benchmark.contenders import CONTENDERS, build
 from lomar.benchmark.plain import make_plain
 from lomar.benchmark.steps import Setting, measure
 from lomar.models import RPEViT
-from lomar.models.vit import ARCHS
+from lomar.models.architectures import ARCHS
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from lomar.benchmark import gpu, loading, steps, timing
 from lomar.benchmark.contenders import CONTENDERS, build
 from lomar.engine import record as provenance
 from lomar.models import rpe
-from lomar.models.vit import ARCHS
+from lomar.models.architectures import ARCHS
 
 
 def test_memory_that_pytorch_keeps_is_free(monkeypatch):

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 
 from lomar.models import RPEViT, rpe
 from lomar.models.attention import Attention
-from lomar.models.windows import paste_patches, patches_at
+from lomar.models.patches import paste_patches, patches_at
 
 
 def images(batch=3, size=(64, 64), channels=3):

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from lomar.benchmark.flops import count
 from lomar.datasets.shapes import render
+from lomar.models.patches import patch_coordinates
 from lomar.models.targets import TARGETS, PatchFormat
-from lomar.models.windows import patch_coordinates
 from lomar.visualization.reconstruction import reconstruct
 
 RPEVIT = dict(type='RPEViT', arch=TINY_ARCH, img_size=64, patch_size=8, out_type='featmap')

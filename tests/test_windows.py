@@ -5,14 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomar.models.windows import (
-    WindowSampler,
-    cut_patches,
-    masked_indices,
-    paste_patches,
-    patch_coordinates,
-    sample_windows,
-)
+from lomar.models.patches import cut_patches, paste_patches, patch_coordinates
+from lomar.models.windows import WindowSampler, masked_indices, sample_windows
 
 
 @st.composite

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lomar.benchmark.plain import make_plain
 from lomar.models import RPEViT
-from lomar.models.vit import ARCHS
+from lomar.models.architectures import ARCHS
 from lomar.models.windows import masked_indices, sample_masked
 
 PATCH = 16

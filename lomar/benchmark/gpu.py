@@ -16,7 +16,7 @@ import lomar
 from lomar.benchmark.slices import Slice, code_digest
 from lomar.compat.amp import mixed_dtype
 from lomar.engine.record import provenance
-from lomar.models.vit import ARCHS
+from lomar.models.architectures import ARCHS
 
 ROOT = Path(__file__).resolve().parents[2]
 PRETRAIN = ['lomar', 'mae', 'mae-eager']

@@ -8,16 +8,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from lomar.models.patches import Images, cut_patches, map_sizes, patch_coordinates
 from lomar.models.targets import PatchFormat
-from lomar.models.windows import (
-    Images,
-    WindowSampler,
-    build_samplers,
-    cut_patches,
-    map_sizes,
-    masked_indices,
-    patch_coordinates,
-)
+from lomar.models.windows import WindowSampler, build_samplers, masked_indices
 
 
 @MODELS.register_module()

@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
-from lomar.models.windows import patches_at
+from lomar.models.patches import patches_at
 
 TARGETS = Registry('target', locations=['lomar.models.targets', 'lomar.targets'])
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from lomar.models.patches import patches_at
 from lomar.models.precision import full_precision
 from lomar.models.targets import Normalisation, PatchFormat
-from lomar.models.windows import patches_at
 
 KEY = 'head.target'
 # Relative to a channel's standard deviation over all images. Limits the noise of flat patches.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable, list_images
-from lomar.models.windows import patch_view
+from lomar.models.patches import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
 from lomar.utils import atomic_write, undisturbed_rng, write_json
 

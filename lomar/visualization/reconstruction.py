@@ -13,7 +13,7 @@ from lomar.datasets.channels import fit_pixels
 from lomar.datasets.loading import read_rgb
 from lomar.datasets.pixels import read_pixels
 from lomar.models.lomar import LoMaR
-from lomar.models.windows import paste_patches
+from lomar.models.patches import paste_patches
 from lomar.utils import undisturbed
 
 COLOURS = ('#ff3b30', '#34c759', '#0a84ff', '#ffcc00', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
