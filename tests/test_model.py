@@ -142,7 +142,7 @@ def test_norm_pix_round_trip():
     place = torch.zeros(1, 5, dtype=torch.int64), torch.arange(5)[None]
     patches, wanted = patches_at(image, *place, 8), target(image, *place)
     torch.testing.assert_close(wanted.var(-1), torch.ones(1, 5), atol=1e-5, rtol=0)  # unbiased
-    torch.testing.assert_close(target.pixels(wanted, patches), patches)
+    torch.testing.assert_close(target.to_pixels(wanted, patches), patches)
     # A flat patch does not divide by 0.
     assert target(torch.full_like(image, 2.0), *place).abs().max() == 0
 

@@ -19,13 +19,13 @@ from lomar.benchmark.regions import benchmark_raster, benchmark_regions
 from lomar.datasets import UnreadableImage, crops
 from lomar.datasets.regions import LoadCropRegions, LoadNative, LoadRegions, draw_places
 from lomar.datasets.sampler import Draw
-from lomar.models.preprocessor import WindowDataPreprocessor
+from lomar.models.inputs import PretrainDataPreprocessor
 
 
 def lomar(channels=3, **windows):
     """A tiny LoMaR that takes what is loaded."""
     model = tiny_lomar(dict(in_channels=channels), windows)
-    model.data_preprocessor = WindowDataPreprocessor([100.0] * channels, [60.0] * channels)
+    model.data_preprocessor = PretrainDataPreprocessor([100.0] * channels, [60.0] * channels)
     return randomised(model)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from lomar.benchmark.flops import count
 from lomar.datasets.shapes import render
 from lomar.models.patches import patch_coordinates
-from lomar.models.targets import TARGETS, PatchFormat
+from lomar.models.targets import TARGETS, InputFormat
 from lomar.visualization.reconstruction import reconstruct
 
 RPEVIT = dict(type='RPEViT', arch=TINY_ARCH, img_size=64, patch_size=8, out_type='featmap')
@@ -37,8 +37,8 @@ def build(images, size=8, **target):
     """A target for images (B, C, H, W) normalised by a mean of 100 and a deviation of 50."""
     init_default_scope('mmpretrain')
     number = [100.0] * images.shape[1], [50.0] * images.shape[1]
-    patches = PatchFormat(size, images.shape[1], *number, img_size=tuple(images.shape[2:]))
-    return TARGETS.build(dict(target, patches=patches))
+    inputs = InputFormat(size, images.shape[1], *number, img_size=tuple(images.shape[2:]))
+    return TARGETS.build(dict(target, inputs=inputs))
 
 
 def teacher_of(images=None, **settings):

@@ -20,10 +20,10 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from lomar.checkpoints import load_file
 from lomar.datasets.drawing import render
-from lomar.models.targets import TARGETS, PatchFormat
+from lomar.models.targets import TARGETS, InputFormat
 from lomar.targets import PatchTokenizer
 from lomar.targets import tokens as module
-from lomar.targets.training import Settings, train_tokenizer
+from lomar.targets.tokenizer_training import Settings, train_tokenizer
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 DALLE = dict(type='DALL-E', n_hid=8, n_blk_per_group=1, vocab_size=64)
@@ -34,8 +34,8 @@ TOKENIZER = 'tools/train_tokenizer.py'
 
 
 def target(tokenizer, patch_size=16, channels=3, weights='random'):
-    patches = PatchFormat(patch_size, channels, MEAN[:channels], STD[:channels])
-    kind = dict(type='TokenTarget', tokenizer=tokenizer, weights=weights, patches=patches)
+    inputs = InputFormat(patch_size, channels, MEAN[:channels], STD[:channels])
+    kind = dict(type='TokenTarget', tokenizer=tokenizer, weights=weights, inputs=inputs)
     return TARGETS.build(kind)
 
 
@@ -198,7 +198,7 @@ def test_a_model_does_not_hold_the_tokenizer(tokenizer):
         torch.manual_seed(seed)
         told = dict(type='TokenTarget', tokenizer=tokenizer, weights='random')
         model = tiny_lomar()
-        head = dict(type='WindowHead', embed_dim=48, patches=PatchFormat(8, 3), target=told)
+        head = dict(type='WindowHead', embed_dim=48, inputs=InputFormat(8, 3), target=told)
         state = torch.get_rng_state()
         model.head = MODELS.build(head)
         return model.train(), state
@@ -254,11 +254,11 @@ def test_the_tokenizer_learns(trained, shapes):
     logits = torch.nn.functional.one_hot(model(images, *places), 64).float()
     patches = images.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 4, 5, 1).flatten(3)
     patches = patches.flatten(1, 2)
-    wrong = (model.pixels(logits, patches) - patches).square().mean()
+    wrong = (model.to_pixels(logits, patches) - patches).square().mean()
     spread = patches.var(dim=-1, correction=0).mean()
     assert wrong < 0.6 * spread, 'the pictures of tokens look like their patches'
-    untrained.format = model.patches
-    noise = untrained.picture(untrained(images, *places), patches)
+    untrained.inputs = model.inputs
+    noise = untrained.to_pixels(untrained(images, *places), patches)
     assert (noise - patches).square().mean() > 0.9 * spread
 
 
@@ -338,8 +338,8 @@ def test_lomar_learns_tokens(toy, shapes):
 def test_images_of_several_sizes(tokenizer):
     model = tiny_lomar().eval()
     told = dict(type='TokenTarget', tokenizer=tokenizer, weights='random')
-    patches = PatchFormat(8, 3, MEAN, STD)
-    model.head = MODELS.build(dict(type='WindowHead', embed_dim=48, patches=patches, target=told))
+    inputs = InputFormat(8, 3, MEAN, STD)
+    model.head = MODELS.build(dict(type='WindowHead', embed_dim=48, inputs=inputs, target=told))
     sizes = [(64, 64), (48, 80), (64, 64), (40, 32)]
     images = [pictures(1, 3, *size)[1][0] + shift for shift, size in enumerate(sizes)]
     windows, masked = model.sample(images, torch.Generator().manual_seed(0))

@@ -108,7 +108,7 @@ def _row(
         pixels = None
         if predict:
             predicted = model.predict(image, windows, masked, size)
-            pixels = model.head.target.pixels(predicted, true)
+            pixels = model.head.target.to_pixels(predicted, true)
         if pixels is None:
             predict = False
             continue

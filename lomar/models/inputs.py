@@ -1,4 +1,4 @@
-"""From what the loader delivers to what the model takes."""
+"""Data preprocessor of pretraining: uint8 or float images from the loader to model inputs."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 
-@MODELS.register_module()
-class WindowDataPreprocessor(BaseDataPreprocessor):
-    """Normalise images of any number of channels, sizes and number format, on the device.
+@MODELS.register_module(name=['PretrainDataPreprocessor', 'WindowDataPreprocessor'])
+class PretrainDataPreprocessor(BaseDataPreprocessor):
+    """Normalize images of any number of channels, size and dtype on the device.
 
-    A sample is one image (C, H, W), or several regions of it (R, C, H, W), each of which is then
-    an image of its own.
+    A sample is one image (C, H, W), or several regions of one image (R, C, H, W). Each region
+    becomes an image of the batch. The earlier name `WindowDataPreprocessor` still works.
 
     Args:
-        mean, std: a number for each channel, of pixels as they are in the file.
+        mean, std: one number per channel, in the unit of the pixel values in the file.
 
     Raises:
         ValueError: a different number of means and deviations, or a deviation that is not positive.
@@ -29,7 +29,7 @@ class WindowDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Images as one batch (B, C, H, W), or as a list where their sizes differ."""
+        """Return images as a batch (B, C, H, W), or as a list if their sizes differ."""
         data = self.cast_data(data)
         samples = data['inputs']
         if isinstance(samples, Tensor):
