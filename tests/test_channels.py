@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 
 import lomar
 from lomar.checkpoints import TransferError, transfer_backbone
+from lomar.datasets.channel_statistics import channel_statistics
 from lomar.datasets.resize import resize_pixels
-from lomar.datasets.statistics import channel_statistics
 from lomar.models import RPEViT
 from lomar.visualization import ReconstructionHook, reconstruct
 

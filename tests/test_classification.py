@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from lomar.checkpoints import load_file
 from lomar.classification import LabelledImages, read_labelled
-from lomar.datasets.loading import UnreadableImage
+from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.shapes import make_shapes
 from lomar.engine import Runner, train_config, train_parser
 

@@ -9,7 +9,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, init_default_scope
 from PIL import Image
 
 from lomar.datasets import UnreadableImage, list_images, read_rgb
-from lomar.datasets.sampler import Draw
+from lomar.datasets.replay import Draw
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 PIPELINE = [

@@ -19,7 +19,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from lomar.datasets.sampler import InfiniteReplaySampler
+from lomar.datasets.replay import InfiniteReplaySampler
 from lomar.datasets.shapes import make_shapes
 from lomar.detection import CocoAP
 

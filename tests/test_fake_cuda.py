@@ -19,7 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from lomar.compat.amp import BFloat16OptimWrapper
-from lomar.datasets.sampler import seed_everything
+from lomar.datasets.replay import seed_everything
 from lomar.engine.hooks import StepSeedHook, ThroughputHook, UnreadableImagesHook
 from lomar.engine.probe import knn_predict
 from lomar.engine.probe_hook import encode

@@ -14,8 +14,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from lomar.datasets import UnreadableImage, crops, read_rgb
-from lomar.datasets.resizing import resize_images
+from lomar.datasets import UnreadableImage, random_resized_crop, read_rgb
+from lomar.datasets.resize_folder import resize_images
 
 RANGE = (0.2, 1.0)
 PACK = dict(type='PackInputs')
@@ -34,7 +34,7 @@ def pipelines(scale):
 def decoder(request, monkeypatch):
     """One decoder after the other, the first where it is installed."""
     if request.param == 'torchvision':
-        monkeypatch.setattr(crops, 'simplejpeg', None)
+        monkeypatch.setattr(random_resized_crop, 'simplejpeg', None)
     else:
         pytest.importorskip('simplejpeg')
 
@@ -77,7 +77,7 @@ def test_same_crop_flip_and_pixels(tmp_path, decoder, mode, save):
     # The decoders agree to the bit. The two resizers hold their weights with different precision,
     # so each of their passes, along and across, may round to the other side.
     assert largest <= 2 and 0 < mean < 0.05
-    assert crops._plain_size((tmp_path / 'a.jpg').read_bytes()) == (500, 375)
+    assert random_resized_crop._plain_size((tmp_path / 'a.jpg').read_bytes()) == (500, 375)
 
 
 def test_hard_edges_differ_by_the_order_of_passes(tmp_path):
@@ -106,7 +106,7 @@ def test_large_files_are_decoded_smaller(tmp_path, size, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     photograph(*size).save(tmp_path / 'a.jpg', exif=exif, quality=92)
-    jpeg = crops._Jpeg.open(tmp_path / 'a.jpg')
+    jpeg = random_resized_crop._Jpeg.open(tmp_path / 'a.jpg')
     odd = orientation > 1 and size[0] % 2
     assert jpeg._reduction((0, 0, 600, 600), (64, 64)) == (1 if odd else 4)
     largest, mean = difference(tmp_path / 'a.jpg', 64, range(6))

@@ -21,8 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lomar.checkpoints import transfer_backbone
-from lomar.datasets import labelled, loading
-from lomar.datasets.labelled import split_folder
+from lomar.datasets import class_folders, image_io
+from lomar.datasets.class_folders import split_folder
 from lomar.engine import Runner
 from lomar.engine.probe import knn_predict, linear_logits
 from lomar.engine.probe_hook import encode
@@ -136,7 +136,7 @@ class Noisy:
 def test_training_does_not_notice(colours, tmp_path, monkeypatch):
     noisy, read = Noisy(monkeypatch), []
     monkeypatch.setattr(
-        labelled, 'read_rgb', lambda path: read.append(path) or loading.read_rgb(path)
+        class_folders, 'read_rgb', lambda path: read.append(path) or image_io.read_rgb(path)
     )
     probe = dict(interval=2, k=5, batch_size=16)
     without = Runner.from_cfg(config(colours, tmp_path / 'without', None))

@@ -16,9 +16,9 @@ from PIL import Image
 from test_loading import photograph
 
 from lomar.benchmark.regions import benchmark_raster, benchmark_regions
-from lomar.datasets import UnreadableImage, crops
-from lomar.datasets.regions import LoadCropRegions, LoadNative, LoadRegions, draw_places
-from lomar.datasets.sampler import Draw
+from lomar.datasets import UnreadableImage, random_resized_crop
+from lomar.datasets.replay import Draw
+from lomar.datasets.window_loading import LoadCropRegions, LoadNative, LoadRegions, draw_places
 from lomar.models.inputs import PretrainDataPreprocessor
 
 
@@ -67,7 +67,7 @@ def test_regions_are_those_of_the_resized_crop(
     tmp_path, monkeypatch, decoder, scale, size, file, options, bounds
 ):
     if decoder == 'torchvision':
-        monkeypatch.setattr(crops, 'simplejpeg', None)
+        monkeypatch.setattr(random_resized_crop, 'simplejpeg', None)
     exif = Image.Exif()
     exif[0x0112] = options.get('orientation', 1)
     photograph(*size).save(tmp_path / file, exif=exif)

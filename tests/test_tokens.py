@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from lomar.checkpoints import load_file
-from lomar.datasets.drawing import render
+from lomar.datasets.shape_drawing import render
 from lomar.models.targets import TARGETS, InputFormat
 from lomar.targets import PatchTokenizer
 from lomar.targets import tokens as module

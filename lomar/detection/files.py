@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from lomar.datasets.sampler import Draw, seed_everything
+from lomar.datasets.replay import Draw, seed_everything
 from lomar.detection.checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, read_coco
 

@@ -9,9 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from lomar.datasets.channels import fit_pixels
-from lomar.datasets.loading import read_rgb
-from lomar.datasets.pixels import read_pixels
+from lomar.datasets.image_io import read_pixels, read_rgb
+from lomar.datasets.load_image import fit_pixels
 from lomar.models.lomar import LoMaR
 from lomar.models.patches import paste_patches
 from lomar.utils import undisturbed

@@ -7,10 +7,9 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from lomar.datasets.channels import check_channels
-from lomar.datasets.crops import Crop, LoadRandomResizedCrop, read_resized
-from lomar.datasets.loading import UnreadableImage
-from lomar.datasets.pixels import open_pixels
+from lomar.datasets.image_io import UnreadableImage, open_pixels
+from lomar.datasets.load_image import check_channels
+from lomar.datasets.random_resized_crop import Crop, LoadRandomResizedCrop, read_resized
 
 
 def draw_places(rows: int, columns: int, number: int) -> list[tuple[int, int]]:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lomar.datasets.images import list_images
-from lomar.datasets.loading import UnreadableImage
-from lomar.datasets.pixels import PixelFile, open_pixels
+from lomar.datasets.image_io import PixelFile, UnreadableImage, open_pixels
+from lomar.datasets.unlabelled import list_images
 
 Array = np.ndarray
 BLOCK = 512  # side, in pixels, of what is read at a time; tiles of most files fit into it

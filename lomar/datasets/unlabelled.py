@@ -8,8 +8,8 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from lomar.datasets.loading import SUFFIXES, UnreadableImage
-from lomar.datasets.sampler import Draw, seed_everything
+from lomar.datasets.image_io import SUFFIXES, UnreadableImage
+from lomar.datasets.replay import Draw, seed_everything
 
 MAX_TRIES = 10
 

@@ -1,4 +1,4 @@
-"""Images of any number of channels, 8-bit, 16-bit or float, and parts of them."""
+"""Image files as RGB, or with any number of channels, 8-bit, 16-bit or float, and parts of them."""
 
 import os
 import warnings
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lomar.datasets.loading import UnreadableImage, read_rgb
-
+SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp', '.npy'))
+NOT_RGB = ' (arrays and TIFF files of many channels are for LoadChannels, see docs/channels.md)'
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders
 KEPT = ('uint8', 'uint16')  # all other real numbers become float32
@@ -19,6 +19,65 @@ KEPT = ('uint8', 'uint16')  # all other real numbers become float32
 # decoded tiles, by default 5 % of the memory, is there once in every worker process.
 GDAL = dict(GDAL_DISABLE_READDIR_ON_OPEN='EMPTY_DIR', GDAL_PAM_ENABLED='NO', GDAL_CACHEMAX=64)
 INSTALL = 'pip install lomar-openmmlab[rasters]'
+
+
+class UnreadableImage(OSError):
+    """A file that is missing, damaged or no image."""
+
+    def __init__(self, path: str | Path, reason: object):
+        super().__init__(f'{path}: {reason}')
+        self.path, self.reason = str(path), str(reason)
+
+
+def read_rgb(path: str | Path) -> Image.Image:
+    """Decode an image file as `to_rgb` says.
+
+    Raises:
+        UnreadableImage: with the decoder's reason.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return to_rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of damaged files raise all sorts
+        foreign = Path(path).suffix.lower() in ('.npy', '.tif', '.tiff')
+        hint = NOT_RGB if foreign and isinstance(error, UnidentifiedImageError) else ''
+        raise UnreadableImage(path, f'{type(error).__name__}: {error}{hint}') from error
+
+
+def is_readable(path: str | Path) -> bool:
+    """Whether `read_rgb` can read a file."""
+    try:
+        read_rgb(path)
+    except UnreadableImage:
+        return False
+    return True
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to 8-bit RGB, upright.
+
+    Grey, palette and CMYK images are converted, 16-bit grey is scaled to 8, transparency is laid
+    over white, and the EXIF orientation is applied.
+
+    Raises:
+        ValueError: pixels are float.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == 'RGB':
+        return image
+    if image.mode == 'F':
+        raise ValueError('pixels are float; their range is unknown')
+    if image.mode.startswith('I'):  # Pillow would clip at 255
+        pixels = np.asarray(image, dtype=np.int64).clip(0, 65535) // 257
+        return Image.fromarray(pixels.astype(np.uint8)).convert('RGB')
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, 'white')
+        return Image.alpha_composite(white, image).convert('RGB')
+    return image.convert('RGB')
 
 
 class PixelFile(Protocol):

@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from lomar.datasets.crops import Crop, read_resized
-from lomar.datasets.images import list_images
-from lomar.datasets.loading import UnreadableImage
+from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.random_resized_crop import Crop, read_resized
+from lomar.datasets.unlabelled import list_images
 from lomar.utils import atomic_write, write_json
 
 SUMMARY = 'resized.json'

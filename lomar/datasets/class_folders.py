@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import make_dataset
 
-from lomar.datasets.loading import SUFFIXES, read_rgb
+from lomar.datasets.image_io import SUFFIXES, read_rgb
 
 Sample = tuple[str, int]  # path, label
 READERS = 4  # threads; decoding and resizing do not hold Python's lock

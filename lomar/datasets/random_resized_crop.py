@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from lomar.datasets.loading import read_rgb, to_rgb
+from lomar.datasets.image_io import read_rgb, to_rgb
 
 try:
     import simplejpeg

@@ -6,9 +6,23 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from lomar.datasets.crops import LoadRandomResizedCrop
-from lomar.datasets.pixels import PixelFile, open_pixels
+from lomar.datasets.image_io import PixelFile, open_pixels, read_rgb
+from lomar.datasets.random_resized_crop import LoadRandomResizedCrop
 from lomar.datasets.resize import resize_pixels
+
+
+@TRANSFORMS.register_module()
+class LoadRGB(BaseTransform):
+    """Read `img_path` into `img`, (H, W, 3) uint8 in the order R, G, B.
+
+    mmcv's own loader returns B, G, R and cannot read CMYK or palette images with transparency.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add `img`, `img_shape` and `ori_shape` (height, width)."""
+        results['img'] = np.array(read_rgb(results['img_path']))
+        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        return results
 
 
 @TRANSFORMS.register_module()
