@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from lomar.datasets.replay import Draw, seed_everything
-from lomar.detection.checks import Report, check_coco, stop_on_errors
+from lomar.detection.annotation_checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, read_coco
 
 SPLITS = ('train', 'val', 'test')
