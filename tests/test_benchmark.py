@@ -9,10 +9,10 @@ import torch
 from conftest import ROOT, TINY_ARCH, randomised, tiny_lomar
 from mmengine.registry import MODELS
 
-from lomar.benchmark import report, timing
-from lomar.benchmark.contenders import CONTENDERS, build
-from lomar.benchmark.plain import make_plain
-from lomar.benchmark.steps import Setting, measure
+from benchmarks.speed import report, timing
+from benchmarks.speed.contenders import CONTENDERS, build
+from benchmarks.speed.plain import make_plain
+from benchmarks.speed.steps import Setting, measure
 from lomar.models import RPEViT
 from lomar.models.architectures import ARCHS
 
@@ -123,7 +123,7 @@ def test_every_contender(inference, small, tmp_path):
 def test_the_command(tmp_path):
     out = tmp_path / 'record.json'
     words = '--models lomar mae --archs tiny --sizes 128 144 --repeats 1 --threads 1 --json'
-    command = [sys.executable, 'tools/benchmark.py', *words.split(), str(out)]
+    command = [sys.executable, '-m', 'benchmarks.speed', *words.split(), str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert 'Matrix rate, float32' in done.stdout and '| lomar | 1 |' in done.stdout
     record = json.loads(out.read_text())
@@ -150,10 +150,10 @@ def test_wrong_flags(words, message):
 
 
 def test_the_committed_record():
-    record = json.loads((ROOT / 'benchmarks/speed_cpu.json').read_text())
+    record = json.loads((ROOT / 'benchmarks/speed/speed_cpu.json').read_text())
     text = (ROOT / 'docs/speed.md').read_text(encoding='utf-8')
     assert report.to_markdown(record['rows'], record['matrix_rates']) in text
-    for row in json.loads((ROOT / 'benchmarks/speed_cpu_sizes.json').read_text())['rows']:
+    for row in json.loads((ROOT / 'benchmarks/speed/speed_cpu_sizes.json').read_text())['rows']:
         least, most = row['images_per_second_range']
         line = f'| {row["size"]} | {row["images_per_second"]:.3g} | {least:.3g} to {most:.3g} |'
         assert line in text

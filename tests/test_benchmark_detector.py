@@ -8,9 +8,9 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from lomar.benchmark.detector import benchmark_detector, to_markdown
-from lomar.benchmark.scenes import HEIGHT, WIDTH, make_scenes, moved
-from lomar.benchmark.timing import Stopwatch
+from benchmarks.detector.parts import benchmark_detector, to_markdown
+from benchmarks.detector.scenes import HEIGHT, WIDTH, make_scenes, moved
+from benchmarks.speed.timing import Stopwatch
 
 CONFIG = ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-scratch_shapes.py'
 

@@ -8,9 +8,9 @@ import time
 import pytest
 from conftest import ROOT
 
-from lomar import comparison
-from lomar.comparison import protocol as runs
-from lomar.comparison.report import FIGURES, summary
+from benchmarks import comparison
+from benchmarks.comparison import protocol as runs
+from benchmarks.comparison.report import FIGURES, summary
 
 
 @pytest.fixture
@@ -113,7 +113,8 @@ def test_the_command(tmp_path):
     outputs = ('--out', tmp_path / 'record.json', '--plot', tmp_path / 'plot.png')
     command = ('--smoke', '--work-dir', tmp_path / 'work', *outputs)
     done = subprocess.run(
-        [sys.executable, ROOT / 'tools/compare.py', *command],
+        [sys.executable, '-m', 'benchmarks.comparison', *command],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -131,7 +132,7 @@ def test_the_command(tmp_path):
 
 
 def test_the_committed_record():
-    record = json.loads((ROOT / 'benchmarks/shapes_transfer.json').read_text())
+    record = json.loads((ROOT / 'benchmarks/comparison/shapes_transfer.json').read_text())
     lists = {key: tuple(v) if isinstance(v, list) else v for key, v in record['protocol'].items()}
     assert comparison.Protocol(**lists) == comparison.Protocol()
     keys = ('task', 'contender', 'seconds', 'labels', 'seed')

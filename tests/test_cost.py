@@ -13,8 +13,8 @@ from conftest import ROOT
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
-from lomar.benchmark import cost
-from lomar.benchmark.flops import ImageFlops, count, flops_of, regions_of_file
+from lomar.cost import hours as cost
+from lomar.cost.flops import ImageFlops, count, flops_of, regions_of_file
 from lomar.models import RPEViT
 
 TOOL = ROOT / 'tools' / 'estimate_cost.py'

@@ -13,8 +13,10 @@ import pytest
 import torch
 from conftest import ROOT
 
-from lomar.benchmark import goals, gpu, loading
-from lomar.benchmark.slices import Record, Slice, code_digest, last_line, run_slices
+from benchmarks.gpu import goals
+from benchmarks.gpu import work as gpu
+from benchmarks.gpu.slices import Record, Slice, code_digest, last_line, run_slices
+from benchmarks.loading import ways as loading
 
 MACHINE = dict(device='a GPU', code='abc', versions=dict(torch='2'), toy=False, commit='1')
 SCRIPTS = dict(
@@ -66,7 +68,7 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path):
 
 @pytest.mark.parametrize('minutes', ['0', '-1', 'nan'])
 def test_minutes_that_are_refused(minutes):
-    command = [sys.executable, ROOT / 'benchmarks/gpu.py', '--toy', '--device', 'cpu']
+    command = [sys.executable, '-m', 'benchmarks.gpu', '--toy', '--device', 'cpu']
     command += ['--only', 'tests', '--minutes', minutes]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2 and 'allowed: more than 0' in done.stderr
@@ -128,6 +130,7 @@ def test_the_digest_tells_a_change_that_is_not_committed(tmp_path):
     assert code_digest(tmp_path) == first
     (tmp_path / 'a.py').write_text('2')
     assert code_digest(tmp_path) != first
+    assert code_digest(tmp_path, tmp_path) != code_digest(tmp_path)
 
 
 def test_a_broken_record_is_named(tmp_path):
@@ -202,7 +205,7 @@ def rows_of(table):
 
 
 def test_every_goal_finds_its_figures():
-    asked = goals.read_goals(ROOT / 'benchmarks/gpu_goals.yaml')
+    asked = goals.read_goals(ROOT / 'benchmarks/gpu/goals.yaml')
     results = full_record()
     rows = rows_of(goals.to_markdown(results, asked))
     assert len(rows) == len(asked)
@@ -228,8 +231,8 @@ def test_every_goal_finds_its_figures():
 
 
 def test_the_goals_state_their_source():
-    text = (ROOT / 'benchmarks/gpu_goals.yaml').read_text()
-    asked = goals.read_goals(ROOT / 'benchmarks/gpu_goals.yaml')
+    text = (ROOT / 'benchmarks/gpu/goals.yaml').read_text()
+    asked = goals.read_goals(ROOT / 'benchmarks/gpu/goals.yaml')
     assert all(goal['source'] for goal in asked) and '/work' not in text
     assert len({goal['what'] for goal in asked}) == len(asked)
 
@@ -246,7 +249,7 @@ def test_wrong_goals(tmp_path):
 
 def run(*words, **env):
     return subprocess.run(
-        [sys.executable, 'benchmarks/gpu.py', *words],
+        [sys.executable, '-m', 'benchmarks.gpu', *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -259,7 +262,7 @@ def test_a_missing_device_is_refused_in_one_line(tmp_path):
     done = run('--json', str(tmp_path / 'record.json'), CUDA_VISIBLE_DEVICES='')
     assert done.returncode == 1 and not done.stdout and not (tmp_path / 'record.json').exists()
     reason = '--device is cuda, but no GPU was found; without a GPU use --toy --device cpu'
-    assert done.stderr == f'benchmarks/gpu.py: {reason}\n'
+    assert done.stderr == f'python -m benchmarks.gpu: {reason}\n'
 
 
 @pytest.fixture(scope='module')
@@ -276,7 +279,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_table(tmp_path, without
     only = ['--only', 'loading', 'tests', 'pretrain-128-compiled', 'detect-528']
     words = ['--toy', '--device', 'cpu', *only, '--json', str(path), '--table', str(table)]
     first = subprocess.Popen(
-        [sys.executable, 'benchmarks/gpu.py', *words],
+        [sys.executable, '-m', 'benchmarks.gpu', *words],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         env={**os.environ, **without_pytest},

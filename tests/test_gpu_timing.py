@@ -5,8 +5,10 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lomar.benchmark import gpu, loading, steps, timing
-from lomar.benchmark.contenders import CONTENDERS, build
+from benchmarks.gpu import work as gpu
+from benchmarks.loading import ways as loading
+from benchmarks.speed import steps, timing
+from benchmarks.speed.contenders import CONTENDERS, build
 from lomar.engine import record as provenance
 from lomar.models import rpe
 from lomar.models.architectures import ARCHS

@@ -8,12 +8,11 @@ from conftest import ROOT
 
 import lomar.classification
 import lomar.detection  # noqa: F401  (both register)
-from lomar.recipes import RECIPES, RecipeError, compare
-from lomar.recipes.pretraining import LOMAR
-from lomar.recipes.table import show
+from tests.recipes import RECIPES, RecipeError, compare
+from tests.recipes.pretraining import LOMAR
+from tests.recipes.table import show
 
 CONFIGS = ROOT / 'mmconfigs'
-TOOL = ROOT / 'tools/recipes.py'
 
 
 @pytest.fixture
@@ -30,10 +29,10 @@ def recipe():
 def test_the_page_is_what_the_command_writes(monkeypatch, tmp_path):
     """Every setting is compared; a difference without a reason stops the command."""
     out = tmp_path / 'recipes.md'
-    monkeypatch.setattr('sys.argv', [str(TOOL), '--out', str(out)])
-    runpy.run_path(str(TOOL), run_name='__main__')
+    monkeypatch.setattr('sys.argv', ['tests.recipes', '--out', str(out)])
+    runpy.run_module('tests.recipes', run_name='__main__')
     assert out.read_text() == (ROOT / 'docs/recipes.md').read_text(), (
-        'run python tools/recipes.py --out docs/recipes.md'
+        'run python -m tests.recipes --out docs/recipes.md'
     )
 
 

@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 from test_loading import photograph
 
-from lomar.benchmark.regions import benchmark_raster, benchmark_regions
+from benchmarks.loading.regions import benchmark_raster, benchmark_regions
 from lomar.datasets import UnreadableImage, random_resized_crop
 from lomar.datasets.replay import Draw
 from lomar.datasets.window_loading import LoadCropRegions, LoadNative, LoadRegions, draw_places

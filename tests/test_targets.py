@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from skimage.feature import hog
 from torch.nn import functional as F
 
-from lomar.benchmark.flops import count
+from lomar.cost.flops import count
 from lomar.datasets.shapes import render
 from lomar.models.patches import patch_coordinates
 from lomar.models.targets import TARGETS, InputFormat
