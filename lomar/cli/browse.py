@@ -44,7 +44,7 @@ def _samples(cfg, args: argparse.Namespace):
     from mmengine.registry import DATASETS, MODELS, init_default_scope
     from tqdm import tqdm
 
-    from lomar.datasets.sampler import Draw
+    from lomar.datasets.replay import Draw
     from lomar.engine import check_data
     from lomar.visualization import reconstruct, sheet
 

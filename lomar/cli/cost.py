@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the estimate of each config."""
-    from lomar.benchmark import cost
+    from lomar.cost import hours as cost
     from lomar.engine import read_config
     from lomar.utils import write_json
 

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Resize and print counts."""
-    from lomar.datasets.resizing import SUMMARY, resize_images
+    from lomar.datasets.resize_folder import SUMMARY, resize_images
 
     done = resize_images(args.source, args.out, args.short_side, args.quality, args.workers)
     for path, reason in done['unreadable'].items():

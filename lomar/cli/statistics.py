@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a table and the lines for the config; a ValueError for a constant channel."""
-    from lomar.datasets.statistics import channel_statistics
+    from lomar.datasets.channel_statistics import channel_statistics
     from lomar.utils import write_json
 
     found = channel_statistics(args.images, args.num_images, progress=not args.quiet)

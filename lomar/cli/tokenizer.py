@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-# Defaults of lomar.targets.training.Settings, whose import takes torch, and what they mean.
+# Defaults and meaning of the Settings in lomar.targets, whose import takes torch.
 SETTINGS = {
     'patch_size': (16, 'patch side in pixels, that of the model to pretrain'),
     'vocabulary': (1024, 'number of different tokens'),
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, write the tokenizer, print how well it reconstructs."""
     from functools import partial
 
-    from lomar.targets.training import Settings, train_tokenizer
+    from lomar.targets.tokenizer_training import Settings, train_tokenizer
 
     names = ('images', 'out', *SETTINGS, 'overwrite')
     settings = Settings(**{name: getattr(args, name) for name in names})
