@@ -19,7 +19,7 @@ from lomar.models.vit import ARCHS
 
 
 def test_the_package_needs_nothing_of_the_checkout():
-    outside = re.compile(r'^ *(from|import) (benchmarks|tests|tools)\b|parents\[[2-9]', re.MULTILINE)
+    outside = re.compile(r'^ *(from|import) (benchmarks|tests|tools)\b|parents\[[2-9]', re.M)
     found = [path for path in (ROOT / 'lomar').rglob('*.py') if outside.search(path.read_text())]
     assert not found
 
