@@ -16,7 +16,7 @@ import lomar
 from benchmarks.gpu.slices import Slice, code_digest
 from lomar.compat.amp import mixed_dtype
 from lomar.engine.record import provenance
-from lomar.models.vit import ARCHS
+from lomar.models.architectures import ARCHS
 
 ROOT = Path(__file__).resolve().parents[2]
 PRETRAIN = ['lomar', 'mae', 'mae-eager']
@@ -59,7 +59,7 @@ def _toy() -> Work:
     return {
         Slice('loading', *limits): partial(load_files, **files, short_sides=()),
         Slice('loading-regions', *limits): partial(load_regions, sizes=(128,), **files),
-        Slice('tests', *limits): partial(run_tests, [str(ROOT / 'tests/test_mmcv_ops.py')]),
+        Slice('tests', *limits): partial(run_tests, [str(ROOT / 'tests/compat/test_mmcv_ops.py')]),
         Slice('pretrain-128', *limits): pretrain,
         Slice('pretrain-128-compiled', *limits): partial(pretrain, compiled=True),
         Slice('detect-528', *limits): partial(

@@ -21,7 +21,7 @@ from benchmarks.loading.ways import (
     time_ways,
 )
 from lomar.datasets import LoadRegions
-from lomar.datasets.pixels import read_pixels
+from lomar.datasets.image_io import read_pixels
 
 WINDOW, NUMBER, PATCH = 112, 4, 16  # LoMaR's windows, in pixels
 BLOCK = 256  # side of a raster's tiles

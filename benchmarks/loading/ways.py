@@ -19,8 +19,8 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, decode_jpeg, read_file
 from torchvision.transforms import v2
 
-from lomar.datasets import crops
-from lomar.datasets.resizing import resize_images
+from lomar.datasets import random_resized_crop
+from lomar.datasets.resize_folder import resize_images
 
 SIZE = 224
 RANGE = (0.2, 1.0)  # share of the image that a crop has
@@ -90,9 +90,9 @@ def contenders() -> dict[str, Load]:
         BASELINE: pipeline_load(dict(type='LoadImageFromFile'), pillow, flip),
         'LoadRGB + pillow': pipeline_load(dict(type='LoadRGB'), pillow, flip),
         'torchvision v2': _torchvision(),
-        'ours, torchvision': mock.patch.object(crops, 'simplejpeg', None)(ours),
+        'ours, torchvision': mock.patch.object(random_resized_crop, 'simplejpeg', None)(ours),
     }
-    if crops.simplejpeg is not None:
+    if random_resized_crop.simplejpeg is not None:
         ways['ours, simplejpeg'] = ours
     if torch.cuda.is_available():
         ways[GPU] = _gpu()
@@ -180,7 +180,7 @@ def benchmark_loading(
         source.mkdir()
         size = make_images(source, images, width, height, quality)
         ways = {name: (load, file_list(source)) for name, load in contenders().items()}
-        ours = 'ours, torchvision' if crops.simplejpeg is None else 'ours, simplejpeg'
+        ours = 'ours, torchvision' if random_resized_crop.simplejpeg is None else 'ours, simplejpeg'
         for side in short_sides:
             smaller = Path(scratch, str(side))
             resize_images(source, smaller, side, workers=1)

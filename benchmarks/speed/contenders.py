@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from benchmarks.speed.plain import PlainLoMaR, make_plain
 from lomar.models import RPEViT
+from lomar.models.architectures import ARCHS
 from lomar.models.lomar import LoMaR
-from lomar.models.vit import ARCHS
 from lomar.models.windows import masked_indices, sample_masked
 
 PATCH = 16

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lomar.models.attention import Attention
 from lomar.models.lomar import LoMaR
-from lomar.models.windows import patch_coordinates
+from lomar.models.patches import patch_coordinates
 
 
 def plain_attention(self: Attention, x: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -26,7 +26,7 @@ class Setting:
 
     Args:
         task: 'pretrain' or 'detect'.
-        arch: a name in `lomar.models.vit.ARCHS`.
+        arch: a name in `lomar.models.architectures.ARCHS`.
         size: side of the square images in pixels.
         dtype: 'float32', or 'bfloat16' or 'float16' for autocast without loss scaling.
         inference: whether to extract features of whole images instead of training.

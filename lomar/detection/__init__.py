@@ -3,16 +3,16 @@
 Importing it takes seconds, which pretraining is spared.
 """
 
-from lomar.detection.checks import Report, check_coco, stop_on_errors
+from lomar.detection.annotation_checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
-from lomar.detection.files import CocoFiles, check_config, use_files
+from lomar.detection.coco_ap import CocoAP
+from lomar.detection.dataset import CocoFiles, check_config, use_files
 from lomar.detection.heads import Float32MaskHead, Float32RPNHead
+from lomar.detection.inputs import ChannelsDetDataPreprocessor
 from lomar.detection.instances import LoadInstances, MixedMasks
 from lomar.detection.masks import LazyMasks, encode
-from lomar.detection.metric import CocoAP
 from lomar.detection.polygons import Polygons
-from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
-from lomar.detection.resizing import AntialiasedResize, LargeScaleJitter
+from lomar.detection.scale_jitter import AntialiasedResize, LargeScaleJitter
 from lomar.detection.tta import BoxTTAModel
 
 __all__ = [

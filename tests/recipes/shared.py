@@ -3,7 +3,7 @@
 from mmengine.registry import TRANSFORMS, init_default_scope
 from torch import nn
 
-from lomar.models.vit import ARCHS
+from lomar.models.architectures import ARCHS
 from tests.recipes.resolved import Resolved
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
