@@ -6,6 +6,7 @@ import sys
 
 from lomar.checkpoints.convert import convert_file
 from lomar.checkpoints.names import SOURCES, TARGETS
+from lomar.checkpoints.unwrap import KEYS
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,7 +18,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-heads',
         type=int,
-        help='of an encoder with absolute positions and an unusual size, to verify it',
+        help='number of heads of an encoder with absolute positions and an unusual size',
+    )
+    parser.add_argument(
+        '--weights',
+        choices=KEYS,
+        default='plain',
+        help='plain weights, or the moving average beside them (default: plain)',
     )
     return parser.parse_args()
 
@@ -26,7 +33,7 @@ def main() -> None:
     args = parse_args()
     try:
         conversion = convert_file(
-            args.checkpoint, args.out, args.source, args.target, args.num_heads
+            args.checkpoint, args.out, args.source, args.target, args.num_heads, args.weights
         )
     except (OSError, ValueError) as error:
         sys.exit(f'tools/convert_checkpoint.py: {error}')

@@ -39,10 +39,7 @@ def load_model(config: str, checkpoint: str, number: int | None) -> LoMaR:
     if number:
         cfg.model.windows.number = number
     model = MODELS.build(cfg.model)
-    weights = unwrap(load_file(checkpoint))
-    if 'encoder_pred.weight' in weights:
-        weights = from_official(weights, 'pretrain')
-    model.load_state_dict(weights)
+    model.load_state_dict(from_official(unwrap(load_file(checkpoint)), 'pretrain'))
     return model.to('cuda' if torch.cuda.is_available() else 'cpu')
 
 
