@@ -97,7 +97,7 @@ class Encoder:
             raise ValueError(
                 f'{path}: the weights take {backbone.in_channels} channels, and mean and std have '
                 f'{found[0]} and {found[1]} numbers; allowed: one for each channel '
-                '(tools/channel_statistics.py computes them)'
+                '(`lomar statistics` computes them)'
             )
         self.mean, self.std = (torch.tensor(v, device=self.device) for v in (mean, std))
 

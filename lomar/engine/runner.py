@@ -2,6 +2,7 @@
 
 import platform
 import re
+from logging import WARNING, FileHandler
 from pathlib import Path
 
 import mmcv
@@ -10,6 +11,7 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
@@ -29,7 +31,23 @@ MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many imag
 
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(MMEngineRunner):
-    """Runner that `tools/train.py` uses for every task."""
+    """Runner that `lomar train` and `lomar test` use for every task."""
+
+    _first_iter = 0
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether this run, not an earlier one that it resumes, has made a step."""
+        return self.iter > self._first_iter
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""
+        logger = super().build_logger(*args, **kwargs)
+        if self.cfg.get('quiet'):
+            for handler in logger.handlers:
+                if not isinstance(handler, FileHandler):
+                    handler.setLevel(max(handler.level, WARNING))
+        return logger
 
     def _log_env(self, env_cfg: dict) -> None:
         """Log versions and device in one line; the whole config is saved in the work dir."""
@@ -162,11 +180,19 @@ class Runner(MMEngineRunner):
         backbone is loaded from the file, which may come from another project.
 
         Raises:
-            TransferError: weights do not fit. `transfer=dict(allow=[...])` in the config lists
-                patterns of names that may be missing or unexpected; `weights='ema'` in it takes
-                the moving average that is beside plain weights.
-            ValueError: the file holds no state dict.
+            ValueError: weights for testing or resuming do not fit, or the file has no state dict.
+            TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
+                config lists patterns of names that may be missing or unexpected; `weights='ema'`
+                in it takes the moving average that is beside plain weights.
         """
+        try:
+            return self._load_checkpoint(filename, map_location)
+        except RuntimeError as error:
+            if not str(error).startswith('Error(s) in loading state_dict'):
+                raise
+            raise ValueError(f'{filename} does not fit the model: {error}') from error
+
+    def _load_checkpoint(self, filename: str, map_location):
         if self._resume:
             return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
@@ -192,6 +218,7 @@ class Runner(MMEngineRunner):
                 self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
                 self._resume = False
         super().load_or_resume()
+        self._first_iter = self.iter
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

@@ -3,19 +3,18 @@
 import argparse
 import os
 import re
-import runpy
-import sys
 
 import pytest
 import timm
 import torch
-from conftest import ROOT, TINY_ARCH, randomised, tiny_lomar
+from conftest import TINY_ARCH, randomised, tiny_lomar
 from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
 from lomar.checkpoints import from_official, load_file, names
 from lomar.checkpoints.convert import convert, convert_file
+from lomar.cli import main
 from lomar.models import RPEViT
 
 SIZES = dict(img_size=64, patch_size=8)
@@ -229,12 +228,7 @@ def test_what_does_not_serve_is_refused(weights, tmp_path):
         convert_file(tmp_path / 'b.pth', tmp_path / 'c.pth', 'official', 'timm')
 
 
-def run_tool(monkeypatch, *args):
-    monkeypatch.setattr(sys, 'argv', ['convert_checkpoint.py', *map(str, args)])
-    runpy.run_path(str(ROOT / 'tools/convert_checkpoint.py'), run_name='__main__')
-
-
-def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, monkeypatch, capsys):
+def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, capsys):
     class Trap:
         def __reduce__(self):
             return os.system, (f'touch {tmp_path / "trace"}',)
@@ -245,8 +239,8 @@ def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, monkeyp
         model=weights('official pretraining'), args=arguments, optimizer=dict(state={}), epoch=399
     )
     torch.save(content, path)
-    command = (path, out, '--from', 'official', '--to', 'timm')
-    run_tool(monkeypatch, *command)
+    command = ['convert', str(path), str(out), '--from', 'official', '--to', 'timm']
+    assert main(command) == 0
     printed = capsys.readouterr().out
     assert "arguments of the training run: mask_ratio=0.8, model='mae_vit_base_patch16'" in printed
     assert re.search(r'1 x  pos_embed +\(the original code never adds it\)', printed)
@@ -261,6 +255,6 @@ def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, monkeyp
     out.unlink()
     arguments.resume = Trap()
     torch.save(content, path)
-    with pytest.raises(SystemExit, match=r'checkpoint-399\.pth was refused.*could run code'):
-        run_tool(monkeypatch, *command)
+    assert main(command) == 1
+    assert re.search(r'checkpoint-399\.pth was refused.*could run code', capsys.readouterr().err)
     assert not out.exists() and not (tmp_path / 'trace').exists()
