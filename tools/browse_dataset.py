@@ -9,7 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from tqdm import tqdm
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401
 from lomar.datasets.replay import Draw
 from lomar.engine.launch import check_data, merge_options
 from lomar.visualization import reconstruct, sheet

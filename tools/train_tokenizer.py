@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401
 from lomar.targets.tokenizer_training import Settings, train_tokenizer
 
 HELP = {

@@ -1,0 +1,6 @@
+from .files import load_file as load_file
+from .official import from_official as from_official
+from .transfer import Report as Report
+from .transfer import TransferError as TransferError
+from .transfer import transfer_backbone as transfer_backbone
+from .unwrap import unwrap as unwrap

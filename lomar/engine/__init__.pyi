@@ -1,0 +1,16 @@
+from .distributed import BFloat16DataParallel as BFloat16DataParallel
+from .flags import test_parser as test_parser
+from .flags import train_parser as train_parser
+from .hooks import ModelSummaryHook as ModelSummaryHook
+from .hooks import SafeCheckpointHook as SafeCheckpointHook
+from .hooks import StepSeedHook as StepSeedHook
+from .hooks import ThroughputHook as ThroughputHook
+from .hooks import UnreadableImagesHook as UnreadableImagesHook
+from .launch import merge_options as merge_options
+from .launch import test_config as test_config
+from .launch import train_config as train_config
+from .loops import ReplayIterLoop as ReplayIterLoop
+from .optim import LayerGroups as LayerGroups
+from .probe_hook import ProbeHook as ProbeHook
+from .record import write_metrics as write_metrics
+from .runner import Runner as Runner
