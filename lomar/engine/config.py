@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.datasets import check_images
 from lomar.engine.config_files import find_config
 from lomar.engine.runner import latest_checkpoint
