@@ -20,11 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='attention heads, for an encoder with absolute positions and an unusual size',
     )
+    add('--weights', choices=('plain', 'ema'), default='plain', help='weights of the checkpoint')
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert, compare both models on one input, print the table of names."""
     from lomar.checkpoints.convert import convert_file
 
-    conversion = convert_file(args.checkpoint, args.out, args.source, args.target, args.num_heads)
+    conversion = convert_file(
+        args.checkpoint, args.out, args.source, args.target, args.num_heads, args.weights
+    )
     print(f'{args.checkpoint} ({args.source}) -> {args.out} ({args.target})\n{conversion}')

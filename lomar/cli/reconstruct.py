@@ -53,9 +53,7 @@ def load_model(args: argparse.Namespace):
     if args.num_windows:
         cfg.model.windows.number = args.num_windows
     model = MODELS.build(cfg.model)
-    weights = unwrap(load_file(args.checkpoint))
-    if 'encoder_pred.weight' in weights:
-        weights = from_official(weights, 'pretrain')
+    weights = from_official(unwrap(load_file(args.checkpoint)), 'pretrain')
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.datasets import check_images
 from lomar.engine.config_files import find_config
 from lomar.engine.option_keys import check_option_keys

@@ -18,8 +18,8 @@ from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import transfer_backbone, unwrap
-from lomar.checkpoints.transfer import backbone_weights
+from lomar.checkpoints import rename, transfer_backbone, unwrap
+from lomar.checkpoints.files import naming
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
@@ -147,7 +147,7 @@ class Runner(MMEngineRunner):
         name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
-            weights = backbone_weights(unwrap(content, self._transfer.get('weights', 'plain')))
+            weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
 
     @property
@@ -180,26 +180,33 @@ class Runner(MMEngineRunner):
         backbone is loaded from the file, which may come from another project.
 
         Raises:
-            ValueError: weights for testing or resuming do not fit.
+            ValueError: weights for testing or resuming do not fit, or the file has no state dict.
             TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
         """
-        if self._resume or self._train_loop is None:
-            try:
-                return super().load_checkpoint(filename, map_location, strict=True)
-            except RuntimeError as error:
-                raise ValueError(f'{filename} does not fit the model: {error}') from error
+        try:
+            return self._load_checkpoint(filename, map_location)
+        except RuntimeError as error:
+            if not str(error).startswith('Error(s) in loading state_dict'):
+                raise
+            raise ValueError(f'{filename} does not fit the model: {error}') from error
+
+    def _load_checkpoint(self, filename: str, map_location):
+        if self._resume:
+            return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
-        weights = unwrap(content, self._transfer.get('weights', 'plain'))
         model = unwrapped(self.model)
-        if weights.keys() == model.state_dict().keys():
-            model.load_state_dict(weights)
-            self.logger.info(f'All weights of the model loaded from {filename}')
-        else:
-            allow = self._transfer.get('allow', ())
-            report = transfer_backbone(weights, model.backbone, allow)
-            self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+        with naming(filename):
+            weights = unwrap(content, self._transfer.get('weights', 'plain'))
+            if self._train_loop is None or weights.keys() == model.state_dict().keys():
+                model.load_state_dict(weights)
+                self.logger.info(f'All weights of the model loaded from {filename}')
+            else:
+                report = transfer_backbone(weights, model.backbone, self._transfer.get('allow', ()))
+                self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+        # mmengine's EMAHook starts its average from these weights.
+        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
         return content
 

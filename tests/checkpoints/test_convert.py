@@ -112,7 +112,7 @@ def test_source_and_target_give_the_same_output(weights, kind, targets):
 
 def test_a_wrong_name_map_does_not_pass(weights, monkeypatch):
     swapped = ((r'\.norm1\.', '.norm0.'), (r'\.norm2\.', '.norm1.'), (r'\.norm0\.', '.norm2.'))
-    monkeypatch.setitem(names._WRITE, 'timm', swapped)
+    monkeypatch.setitem(names._FROM_TIMM, 'timm', swapped)
     with pytest.raises(ValueError, match='source and target do not agree: logits'):
         convert(weights('official classifier'), 'official', 'timm')
 
@@ -156,7 +156,7 @@ def test_half_precision_stays(weights):
 def test_detectron2(weights, tmp_path):
     before = weights('mae pretraining')
     torch.save(before, tmp_path / 'mae.pth')
-    conversion = convert_file(tmp_path / 'mae.pth', tmp_path / 'd2.pth', 'mae', 'detectron2')
+    conversion = convert_file(tmp_path / 'mae.pth', tmp_path / 'd2.pth', 'mae', 'detectron2', 3)
     after = load_file(tmp_path / 'd2.pth')['model']
     parts = ('patch_embed.', 'blocks.', 'pos_embed')
     assert {name.removeprefix('backbone.net.') for name in after} == {
@@ -169,11 +169,15 @@ def test_detectron2(weights, tmp_path):
             convert(weights(kind), kind.split()[0], 'detectron2')
 
 
-def test_unknown_number_of_heads_is_said(weights):
-    assert 'not verified: the weights do not tell the number of heads' in str(
-        convert(weights('mae pretraining'), 'mae', 'timm')
-    )
-    with pytest.raises(ValueError, match=r'--num-heads is 5; allowed: divisors of the width 48'):
+def test_an_unknown_number_of_heads_is_asked_for(weights):
+    for target in ('timm', 'detectron2'):
+        with pytest.raises(
+            ValueError, match=r'width 48 and depth 3 .*: give num_heads .*--num-heads'
+        ):
+            convert(weights('mae pretraining'), 'mae', target)
+    with pytest.raises(
+        ValueError, match=r'\(--num-heads\) is 5; allowed: divisors of the width 48'
+    ):
         convert(weights('mae pretraining'), 'mae', 'timm', num_heads=5)
 
 
@@ -204,7 +208,7 @@ def test_what_does_not_serve_is_refused(weights, tmp_path):
     with pytest.raises(ValueError, match=r'--to lomar needs a LoMaR pretraining model.*10 classes'):
         convert(classes, 'official', 'lomar')
     with pytest.raises(ValueError, match=r'--to lomar needs .*absolute positions'):
-        convert(weights('mae pretraining'), 'mae', 'lomar')
+        convert(weights('mae pretraining'), 'mae', 'lomar', num_heads=3)
     with pytest.raises(ValueError, match=r'--to classifier needs a classification head'):
         convert(pretraining, 'official', 'classifier')
     with pytest.raises(ValueError, match=r"not those of 'mae' .*; try --from official"):

@@ -233,8 +233,6 @@ def test_mask_rcnn_of_4_channels(tmp_path, dtype):
 
 
 def test_detection_preprocessor_refuses():
-    import lomar.detection  # noqa: F401  (registers)
-
     def build(**given):
         settings = dict(type='ChannelsDetDataPreprocessor', mean=[0.0] * 4, std=[1.0] * 4)
         return MODELS.build(settings | given)
