@@ -1,5 +1,6 @@
-"""Images to learn from: files people have, and the embedded dataset."""
+"""Read image files, load them in training pipelines, and make the embedded dataset."""
 
+from lomar.datasets import renamed_loaders  # noqa: F401  (registers)
 from lomar.datasets.image_io import (
     UnreadableImage,
     is_readable,
@@ -7,21 +8,18 @@ from lomar.datasets.image_io import (
     read_pixels,
     read_rgb,
 )
-from lomar.datasets.load_image import LoadChannels, LoadRandomResizedCropChannels, LoadRGB
+from lomar.datasets.load_image import LoadImage, use_channels
 from lomar.datasets.random_resized_crop import LoadRandomResizedCrop
 from lomar.datasets.replay import InfiniteReplaySampler, ReplaySampler
 from lomar.datasets.unlabelled import UnlabelledImages, check_images, list_images
-from lomar.datasets.window_loading import LoadCropRegions, LoadNative, LoadRegions
+from lomar.datasets.window_loading import LoadNative, LoadWindows
 
 __all__ = [
     'InfiniteReplaySampler',
-    'LoadChannels',
-    'LoadCropRegions',
+    'LoadImage',
     'LoadNative',
-    'LoadRGB',
     'LoadRandomResizedCrop',
-    'LoadRandomResizedCropChannels',
-    'LoadRegions',
+    'LoadWindows',
     'ReplaySampler',
     'UnlabelledImages',
     'UnreadableImage',
@@ -31,4 +29,5 @@ __all__ = [
     'open_pixels',
     'read_pixels',
     'read_rgb',
+    'use_channels',
 ]
