@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from tqdm import tqdm
 
 import lomar  # noqa: F401  (registers)
+from lomar.datasets import use_channels
 from lomar.datasets.replay import Draw
 from lomar.engine.launch import check_data, merge_options
 from lomar.visualization import reconstruct, sheet
@@ -38,6 +39,7 @@ def read_config(args: argparse.Namespace) -> Config:
     """The config with the flags applied; a ValueError unless it is about LoMaR."""
     cfg = Config.fromfile(args.config)
     merge_options(cfg, args.cfg_options or {})
+    use_channels(cfg)
     if cfg.model.type != 'LoMaR':
         raise ValueError(f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR')
     if args.train_images:

@@ -3,6 +3,7 @@
 Importing it takes seconds, which pretraining is spared.
 """
 
+from lomar.detection import inferencer  # noqa: F401  (patches mmdet)
 from lomar.detection.annotation_checks import Report, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.coco_ap import CocoAP
