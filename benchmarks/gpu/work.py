@@ -59,7 +59,7 @@ def _toy() -> Work:
     return {
         Slice('loading', *limits): partial(load_files, **files, short_sides=()),
         Slice('loading-regions', *limits): partial(load_regions, sizes=(128,), **files),
-        Slice('tests', *limits): partial(run_tests, [str(ROOT / 'tests/test_mmcv_ops.py')]),
+        Slice('tests', *limits): partial(run_tests, [str(ROOT / 'tests/compat/test_mmcv_ops.py')]),
         Slice('pretrain-128', *limits): pretrain,
         Slice('pretrain-128-compiled', *limits): partial(pretrain, compiled=True),
         Slice('detect-528', *limits): partial(

@@ -8,9 +8,10 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.speed.plain import make_plain
+from benchmarks.speed.plain import PlainLoMaR, make_plain
 from lomar.models import RPEViT
 from lomar.models.architectures import ARCHS
+from lomar.models.lomar import LoMaR
 from lomar.models.windows import masked_indices, sample_masked
 
 PATCH = 16
@@ -68,14 +69,11 @@ class FullTokenModel(RPEViT):
         return (self.pred(latent) - target).abs().take_along_dim(hidden, dim=1).mean()
 
 
-def _lomar(arch: str, size: int, kind: str) -> Contender:
-    model = MODELS.build(
-        dict(
-            type=kind,
-            backbone=dict(type='LoMaRViT', arch=arch, img_size=size, patch_size=PATCH),
-            windows=dict(size=7, number=4),
-            head=dict(type='WindowPixelHead'),
-        )
+def _lomar(arch: str, size: int, kind: type[LoMaR]) -> Contender:
+    model = kind(
+        backbone=dict(type='LoMaRViT', arch=arch, img_size=size, patch_size=PATCH),
+        windows=dict(size=7, number=4),
+        head=dict(type='WindowPixelHead'),
     )
     return Contender(
         model, lambda x: model.loss(x)['loss'], model.backbone, list(model.backbone.blocks)
@@ -151,8 +149,8 @@ def _detector(
 
 CONTENDERS = {
     'pretrain': {
-        'lomar': lambda arch, size: _lomar(arch, size, 'LoMaR'),
-        'lomar-plain': lambda arch, size: _lomar(arch, size, 'PlainLoMaR'),
+        'lomar': lambda arch, size: _lomar(arch, size, LoMaR),
+        'lomar-plain': lambda arch, size: _lomar(arch, size, PlainLoMaR),
         'mae': lambda arch, size: _mae(arch, size, fused=True),
         'mae-eager': lambda arch, size: _mae(arch, size, fused=False),
         'simmim': lambda arch, size: _full_tokens(arch, size, None, 0.6),

@@ -3,7 +3,6 @@
 from types import MethodType
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from lomar.models.attention import Attention
@@ -34,7 +33,6 @@ def make_plain(backbone: nn.Module) -> nn.Module:
     return backbone
 
 
-@MODELS.register_module()
 class PlainLoMaR(LoMaR):
     """`LoMaR` as the released code goes about it: tokens and pixels of whole images are repeated
     for every window and gathered, and all patches of a window are predicted."""

@@ -4,10 +4,11 @@ Importing it takes seconds, which pretraining is spared.
 """
 
 from lomar.detection import inferencer  # noqa: F401  (patches mmdet)
-from lomar.detection.annotation_checks import Report, check_coco, stop_on_errors
+from lomar.detection.annotation_checks import AnnotationReport, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.coco_ap import CocoAP
-from lomar.detection.dataset import CocoFiles, check_config, use_files
+from lomar.detection.config_files import check_config, use_files
+from lomar.detection.dataset import CocoFiles
 from lomar.detection.heads import Float32MaskHead, Float32RPNHead
 from lomar.detection.inputs import ChannelsDetDataPreprocessor
 from lomar.detection.instances import LoadInstances, MixedMasks
@@ -17,6 +18,7 @@ from lomar.detection.scale_jitter import AntialiasedResize, LargeScaleJitter
 from lomar.detection.tta import BoxTTAModel
 
 __all__ = [
+    'AnnotationReport',
     'AntialiasedResize',
     'BoxTTAModel',
     'ChannelsDetDataPreprocessor',
@@ -29,7 +31,6 @@ __all__ = [
     'LoadInstances',
     'MixedMasks',
     'Polygons',
-    'Report',
     'check_coco',
     'check_config',
     'class_names',

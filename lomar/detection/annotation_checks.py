@@ -48,7 +48,7 @@ class Findings:
 
 
 @dataclass
-class Report:
+class AnnotationReport:
     """What `check_coco` found, and what there is to train on.
 
     `categories` has the name of each category id, in the order of the labels; `images` an entry
@@ -74,7 +74,7 @@ class Report:
 
 def check_coco(
     ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None = None
-) -> Report:
+) -> AnnotationReport:
     """Look at every entry of an annotation file, and whether its images are there.
 
     Args:
@@ -88,7 +88,7 @@ def check_coco(
     coco = read_coco(ann_file)
     if not os.path.isdir(image_folder):
         raise FileNotFoundError(f'{ann_file}: its images: {image_folder} is no folder.\n{LAYOUT}')
-    report = Report(str(ann_file), str(image_folder), len(coco['annotations']))
+    report = AnnotationReport(str(ann_file), str(image_folder), len(coco['annotations']))
     _check_categories(report, coco, classes)
     _check_images(report, coco['images'])
     _check_annotations(report, coco, masks)
@@ -96,14 +96,14 @@ def check_coco(
     return report
 
 
-def stop_on_errors(reports: Iterable[Report]) -> None:
+def stop_on_errors(reports: Iterable[AnnotationReport]) -> None:
     """Raise one ValueError with all errors of all reports, if there is one."""
     lines = [line for report in reports for line in report.errors.lines()]
     if lines:
         raise ValueError('\n'.join(('The annotations cannot be trained on:', *lines)))
 
 
-def _entries(report: Report, name: str, entries: list) -> Iterator[tuple[str, dict]]:
+def _entries(report: AnnotationReport, name: str, entries: list) -> Iterator[tuple[str, dict]]:
     """Yield how to call an entry, and the entry, if it has an id of its own."""
     first: dict = {}
     for index, entry in enumerate(entries):
@@ -120,7 +120,7 @@ def _entries(report: Report, name: str, entries: list) -> Iterator[tuple[str, di
         yield where, entry
 
 
-def _check_categories(report: Report, coco: dict, wanted: Sequence[str] | None) -> None:
+def _check_categories(report: AnnotationReport, coco: dict, wanted: Sequence[str] | None) -> None:
     known: dict[str, str] = {}
     for where, category in _entries(report, 'categories', coco['categories']):
         name = category['name']
@@ -153,7 +153,7 @@ def _check_categories(report: Report, coco: dict, wanted: Sequence[str] | None) 
         report.notes.add('categories', 'ids have gaps; labels are their order: ', gaps)
 
 
-def _check_images(report: Report, entries: list) -> None:
+def _check_images(report: AnnotationReport, entries: list) -> None:
     @cache  # one listing is faster than asking for thousands of files
     def names_in(folder: str) -> frozenset:
         return frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
@@ -181,7 +181,7 @@ def _check_images(report: Report, entries: list) -> None:
         _check_size(report, path, *files[path])
 
 
-def _check_size(report: Report, path: str, where: str, sides: tuple[int, int]) -> None:
+def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[int, int]) -> None:
     """Compare the json's (width, height) with the upright image's, on which boxes are drawn."""
     try:
         real, turned = _upright_size(path)
@@ -208,7 +208,7 @@ def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
             return (file.width, file.height), False
 
 
-def _check_annotations(report: Report, coco: dict, masks: bool) -> None:
+def _check_annotations(report: AnnotationReport, coco: dict, masks: bool) -> None:
     everything = {category['id'] for category in coco['categories']}
     for where, annotation in _entries(report, 'annotations', coco['annotations']):
         image_id, category_id = annotation.get('image_id'), annotation.get('category_id')
@@ -232,7 +232,7 @@ def _check_annotations(report: Report, coco: dict, masks: bool) -> None:
             report.notes.add(f'images, id {image_id}', 'has no objects', f', {image["file_name"]}')
 
 
-def _take(report: Report, where: str, annotation: dict, masks: bool) -> None:
+def _take(report: AnnotationReport, where: str, annotation: dict, masks: bool) -> None:
     try:
         cleaned, reason = clean(annotation, report.images[annotation['image_id']], masks)
     except WrongEntry as wrong:
@@ -250,7 +250,7 @@ def _take(report: Report, where: str, annotation: dict, masks: bool) -> None:
         report.notes.add(where, 'loses polygons without three points or a pixel')
 
 
-def _check_corners(report: Report) -> None:
+def _check_corners(report: AnnotationReport) -> None:
     """Tell boxes [x, y, x2, y2], on which training would run and learn nothing."""
     fits, beyond, number = 0, 0, 0
     for image_id, objects in report.objects.items():

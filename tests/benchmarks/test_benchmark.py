@@ -1,6 +1,7 @@
 """The benchmark: its plain models are the same models, and its bookkeeping is right."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,10 +12,20 @@ from mmengine.registry import MODELS
 
 from benchmarks.speed import report, timing
 from benchmarks.speed.contenders import CONTENDERS, build
-from benchmarks.speed.plain import make_plain
+from benchmarks.speed.plain import PlainLoMaR, make_plain
 from benchmarks.speed.steps import Setting, measure
 from lomar.models import RPEViT
 from lomar.models.architectures import ARCHS
+
+
+def test_the_package_needs_nothing_of_the_checkout():
+    outside = re.compile(r'^ *(from|import) (benchmarks|tests|tools)\b|parents\[[2-9]', re.M)
+    found = [path for path in (ROOT / 'lomar').rglob('*.py') if outside.search(path.read_text())]
+    assert not found
+
+
+def test_rivals_are_not_registered_for_users():
+    assert MODELS.get('PlainLoMaR') is None and MODELS.get('FullTokenModel') is None
 
 
 @pytest.fixture
@@ -32,13 +43,11 @@ def gradients(loss, model):
 @pytest.mark.parametrize('size', [(64, 64), (40, 72)])
 def test_plain_lomar_is_lomar(size):
     model = randomised(tiny_lomar()).double()
-    config = dict(
-        type='PlainLoMaR',
+    plain = PlainLoMaR(
         backbone=dict(type='LoMaRViT', arch=TINY_ARCH, img_size=64, patch_size=8),
         windows=dict(size=3, number=2),
         head=dict(type='WindowPixelHead'),
-    )
-    plain = MODELS.build(config).double()
+    ).double()
     plain.load_state_dict(model.state_dict())
     images = torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(0)).double()
     results = []

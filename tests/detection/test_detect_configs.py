@@ -80,7 +80,7 @@ def test_name_and_content_agree(name):
 
 def test_only_weights_and_positions_differ():
     """LoMaR, MAE and scratch: the same detector, data and schedule."""
-    for schedule in ('100e', '50e', '25e', '12e'):
+    for schedule in ('100e', '50e', '25e', '12e', '100e_1xb2_24gb', '100e_8xb2_24gb'):
         configs = [
             load(f'detect/mask-rcnn_vitdet-b_{init}_lsj-{schedule}_coco.py').to_dict()
             for init in ('lomar', 'mae', 'scratch')

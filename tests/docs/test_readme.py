@@ -24,7 +24,8 @@ def test_the_python_examples_run(tmp_path, monkeypatch):
 
 
 def test_links_and_files_exist():
-    for document in (ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')):
+    pages = ROOT / 'README.md', ROOT / 'benchmarks/README.md', *(ROOT / 'docs').glob('*.md')
+    for document in pages:
         text = document.read_text()
         for target in re.findall(r'\]\(([^)#:]+)\)', text):
             assert (document.parent / target).exists(), (document.name, target)

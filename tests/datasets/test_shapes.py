@@ -6,11 +6,11 @@ import runpy
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -18,7 +18,7 @@ from lomar.datasets import shapes
 
 TRAIN, VAL, SIZE, SEED = 60, 8, 64, 5
 NAMES = shapes.CATEGORIES['shape+texture']
-TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'make_shapes.py'
+TOOL = ROOT / 'tools' / 'make_shapes.py'
 
 
 def files(root):
