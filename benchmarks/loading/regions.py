@@ -20,7 +20,7 @@ from benchmarks.loading.ways import (
     spectrum,
     time_ways,
 )
-from lomar.datasets import LoadRegions
+from lomar.datasets import LoadWindows
 from lomar.datasets.image_io import read_pixels
 
 WINDOW, NUMBER, PATCH = 112, 4, 16  # LoMaR's windows, in pixels
@@ -49,7 +49,7 @@ def benchmark_regions(
         crop = dict(type='LoadRandomResizedCrop', scale=scale, crop_ratio_range=RANGE)
         windows = dict(size=WINDOW, number=NUMBER, patch_size=PATCH)
         loads['whole', scale] = pipeline_load(crop)
-        loads['regions', scale] = pipeline_load({**crop, **windows, 'type': 'LoadCropRegions'})
+        loads['regions', scale] = pipeline_load({**crop, **windows, 'type': 'LoadWindows'})
         shapes['whole', scale] = 3, scale, scale
         shapes['regions', scale] = NUMBER, 3, WINDOW, WINDOW
     with tempfile.TemporaryDirectory() as scratch:
@@ -82,7 +82,7 @@ def benchmark_raster(side: int, repeats: int = 3) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, 'raster.tif')
         _write_raster(path, side)
-        load = LoadRegions(3, WINDOW, NUMBER)
+        load = LoadWindows(WINDOW, NUMBER)
         ways = dict(
             regions=lambda: load.transform(dict(img_path=str(path))),
             whole=lambda: read_pixels(path),

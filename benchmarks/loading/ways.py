@@ -88,7 +88,7 @@ def contenders() -> dict[str, Load]:
     ours = pipeline_load(dict(crop, type='LoadRandomResizedCrop'))
     ways = {
         BASELINE: pipeline_load(dict(type='LoadImageFromFile'), pillow, flip),
-        'LoadRGB + pillow': pipeline_load(dict(type='LoadRGB'), pillow, flip),
+        'LoadImage + pillow': pipeline_load(dict(type='LoadImage'), pillow, flip),
         'torchvision v2': _torchvision(),
         'ours, torchvision': mock.patch.object(random_resized_crop, 'simplejpeg', None)(ours),
     }

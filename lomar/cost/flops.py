@@ -128,5 +128,5 @@ def _regions(extractor: nn.Module, number: int) -> Tensor:
     return torch.empty(number, extractor.out_channels, *size, requires_grad=True)
 
 
-REGIONS = ('LoadRegions', 'LoadCropRegions')
+REGIONS = ('LoadWindows', 'LoadRegions', 'LoadCropRegions')
 OUTPUTS = dict(ImageClassifier=_logits, FasterRCNN=_detector, MaskRCNN=_detector)

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
-from lomar.datasets import check_images
+from lomar.datasets import check_images, use_channels
 from lomar.engine.config_files import find_config
 from lomar.engine.runner import latest_checkpoint
 
@@ -30,6 +30,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     """
     cfg = Config.fromfile(find_config(name))
     merge_options(cfg, options or {})
+    use_channels(cfg)
     return cfg
 
 
