@@ -19,6 +19,7 @@ setup(
         'timm>=1.0.15,<2',
         'numpy',
         'pillow>=10',
+        'msgspec>=0.18',
         'pycocotools>=2.0.8',
         'safetensors',
         'matplotlib',

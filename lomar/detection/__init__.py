@@ -3,7 +3,8 @@
 Importing it takes seconds, which pretraining is spared.
 """
 
-from lomar.detection.annotation_checks import AnnotationReport, check_coco, stop_on_errors
+from lomar.detection.annotation_checks import check_coco
+from lomar.detection.annotation_report import AnnotationReport, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
 from lomar.detection.coco_ap import CocoAP
 from lomar.detection.config_files import check_config, use_files
