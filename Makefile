@@ -33,10 +33,10 @@ $(STAMP): setup.py constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python tools/demo.py --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
+	$(BIN)/python -m lomar demo --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
 
 compare: $(STAMP)
-	$(BIN)/python tools/compare.py
+	$(BIN)/python -m benchmarks.comparison
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -46,7 +46,7 @@ test: $(STAMP)
 GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
 gpu: export PYTHONPATH := $(GIVEN_PYTHONPATH)
 gpu:
-	$(GPU_PYTHON) benchmarks/gpu.py --minutes $(or $(MINUTES),9)
+	$(GPU_PYTHON) -m benchmarks.gpu --minutes $(or $(MINUTES),9)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

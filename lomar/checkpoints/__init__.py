@@ -1,7 +1,7 @@
-"""Reading and renaming checkpoints."""
+"""Opening, unwrapping, renaming, transfer and conversion of checkpoints."""
 
 from lomar.checkpoints.files import load_file
-from lomar.checkpoints.official import from_official
+from lomar.checkpoints.names import from_official, rename
 from lomar.checkpoints.transfer import Report, TransferError, transfer_backbone
 from lomar.checkpoints.unwrap import unwrap
 
@@ -10,6 +10,7 @@ __all__ = [
     'TransferError',
     'from_official',
     'load_file',
+    'rename',
     'transfer_backbone',
     'unwrap',
 ]

@@ -6,7 +6,7 @@ from functools import cache
 
 from PIL import Image, UnidentifiedImageError
 
-from lomar.datasets.pixels import open_pixels
+from lomar.datasets.image_io import open_pixels
 from lomar.detection.annotation_report import AnnotationReport
 from lomar.detection.coco import (
     LAYOUT,

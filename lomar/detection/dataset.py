@@ -6,7 +6,7 @@ from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from lomar.datasets.sampler import Draw, seed_everything
+from lomar.datasets.replay import Draw, seed_everything
 from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import (
     AnnotationReport,

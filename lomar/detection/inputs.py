@@ -6,7 +6,7 @@ import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmengine.registry import MODELS
 
-from lomar.models.preprocessor import check_normalisation
+from lomar.models.inputs import check_normalisation
 
 
 @MODELS.register_module()

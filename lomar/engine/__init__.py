@@ -1,7 +1,15 @@
-"""Training: runner, hooks, parameter groups and the command line."""
+"""Training: runner, hooks, parameter groups, and the config of a run."""
 
+from lomar.engine.config import (
+    check_data,
+    merge_options,
+    print_config,
+    read_config,
+    test_config,
+    train_config,
+)
 from lomar.engine.distributed import BFloat16DataParallel
-from lomar.engine.flags import test_parser, train_parser
+from lomar.engine.dry_run import dry_run
 from lomar.engine.hooks import (
     ModelSummaryHook,
     SafeCheckpointHook,
@@ -9,7 +17,6 @@ from lomar.engine.hooks import (
     ThroughputHook,
     UnreadableImagesHook,
 )
-from lomar.engine.launch import merge_options, test_config, train_config
 from lomar.engine.loops import ReplayIterLoop
 from lomar.engine.optim import LayerGroups
 from lomar.engine.probe_hook import ProbeHook
@@ -27,10 +34,12 @@ __all__ = [
     'StepSeedHook',
     'ThroughputHook',
     'UnreadableImagesHook',
+    'check_data',
+    'dry_run',
     'merge_options',
+    'print_config',
+    'read_config',
     'test_config',
-    'test_parser',
     'train_config',
-    'train_parser',
     'write_metrics',
 ]

@@ -1,0 +1,175 @@
+"""Ways to train with less memory or more processes, against one process with the whole batch."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+
+from lomar.checkpoints.files import load_file
+
+STEPS = 3
+ALONE = dict(OMP_NUM_THREADS='1', PYTHON=sys.executable)
+# SGD, because AdamW turns the noise of gradients that are zero on paper into steps of full length.
+CONFIG = """
+_base_ = '{root}/mmconfigs/shapes/{base}.py'
+model = dict(backbone=dict(arch=dict(embed_dim=32, depth=2, num_heads=2)), {model})
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='SGD', lr=0.05, momentum=0.9, weight_decay=0.05)
+)
+param_scheduler = []
+"""
+CONFIGS = dict(
+    classify=dict(
+        base='vit-tiny_scratch_1xb32-coslr-16e_shapes', model='head=dict(in_channels=32)'
+    ),
+    pretrain=dict(base='lomar_vit-tiny-p4_1xb32-coslr-8e_shapes', model=''),
+)
+
+
+@pytest.fixture(scope='module')
+def train(tmp_path_factory):
+    """Train for epochs of a few steps of 16 images in all; options go to --cfg-options.
+
+    Returns the checkpoint's path; asked for the same again, the same.
+    """
+    folder = tmp_path_factory.mktemp('scale')
+    for name, parts in CONFIGS.items():
+        (folder / f'{name}.py').write_text(CONFIG.format(root=ROOT, **parts))
+    make = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(folder / 'shapes')]
+    subprocess.run([*make, '--train', str(16 * STEPS), '--val', '8'], check=True)
+    trained = {}
+
+    def train(*options, task='classify', batch=16, processes=1, epochs=1, resume=None):
+        key = (*options, task, batch, processes, epochs, resume)
+        if key not in trained:
+            work = folder / str(len(trained))
+            config = folder / f'{task}.py'
+            start = [sys.executable, '-m', 'lomar', 'train', str(config)]
+            if processes > 1:
+                start = [str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)]
+            data = []
+            for split in ('train', 'val'):
+                place = (
+                    f'shapes/annotations/{split}.txt' if task == 'classify' else f'shapes/{split}'
+                )
+                data += [f'--{split}-images', str(folder / place)]
+            data += ['--resume', str(resume)] if resume else []
+            always = [f'train_cfg.max_epochs={epochs}', f'train_dataloader.batch_size={batch}']
+            subprocess.run(
+                [*start, *data, '--work-dir', str(work), '--cfg-options', *always, *options],
+                env={**os.environ, **ALONE, 'PORT': '29641'},
+                check=True,
+            )
+            trained[key] = work / f'epoch_{epochs}.pth'
+        return trained[key]
+
+    return train
+
+
+def weights(checkpoint):
+    return load_file(checkpoint)['state_dict']
+
+
+def distance(one, other, start):
+    """Length of the difference of checkpoints over that of the way from another one."""
+    one, other, initial = map(weights, (one, other, start))
+    assert one.keys() == other.keys()
+    apart = sum((one[name] - other[name]).square().sum() for name in one)
+    way = sum((one[name] - initial[name]).square().sum() for name in one)
+    return (apart / way).sqrt().item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('options', 'run', 'tolerance'),
+    [
+        # Sums in another order: 24 bits, some thousand additions.
+        (['optim_wrapper.accumulative_counts=2'], dict(batch=8), 1e-4),
+        (['model.backbone.with_cp=True'], {}, 1e-6),
+        ([], dict(batch=8, processes=2), 1e-4),
+        # Eight bits, 4e-3, of each gradient.
+        (
+            ['model_wrapper_cfg.type=BFloat16DataParallel'],
+            dict(batch=8, processes=2),
+            1e-2,
+        ),
+        (['model_wrapper_cfg.type=FullySharded'], dict(batch=8, processes=2), 1e-4),
+    ],
+    ids=['accumulation', 'checkpointing', 'two processes', 'bf16 gradients', 'sharded'],
+)
+def test_equal_weights_after_a_few_steps(options, run, tolerance, train):
+    initial = train('optim_wrapper.optimizer.lr=0')
+    assert distance(train(*options, **run), train(), initial) < tolerance
+
+
+@pytest.mark.slow
+def test_gradients_are_compressed(train):
+    compressed, plain = (
+        weights(train(*options, batch=8, processes=2))
+        for options in (['model_wrapper_cfg.type=BFloat16DataParallel'], [])
+    )
+    assert any(not torch.equal(compressed[name], plain[name]) for name in plain)
+
+
+@pytest.mark.slow
+def test_sharded_checkpoints_are_like_any_other(train):
+    """A run begun by one process is continued sharded, and the other way round."""
+    whole = train(epochs=2)
+    sharded = ['model_wrapper_cfg.type=FullySharded']
+    first = train(*sharded, batch=8, processes=2)
+    assert distance(train(epochs=2, resume=first), whole, first) < 1e-4
+    continued = train(*sharded, batch=8, processes=2, epochs=2, resume=train())
+    assert distance(continued, whole, first) < 1e-4
+    # Momentum is there to the last parameter.
+    one, other = (load_file(path)['optimizer'] for path in (continued, whole))
+    assert one['state'].keys() == other['state'].keys()
+    for index, state in other['state'].items():
+        assert one['state'][index]['momentum_buffer'].shape == state['momentum_buffer'].shape
+
+
+@pytest.mark.slow
+def test_sharded_pretraining_draws_its_pictures(train):
+    """Of two sharded processes as of two others: the same weights, and the same picture."""
+    initial = train('optim_wrapper.optimizer.lr=0', task='pretrain')
+    options = dict(task='pretrain', batch=8, processes=2)
+    sharded, plain = train('model_wrapper_cfg.type=FullySharded', **options), train(**options)
+    assert distance(sharded, plain, initial) < 1e-4
+    pictures = []
+    for checkpoint in (sharded, plain):
+        (path,) = (checkpoint.parent / 'reconstructions').iterdir()
+        pictures.append(np.asarray(Image.open(path), dtype=int))
+    assert pictures[0].std() > 10
+    assert abs(pictures[0] - pictures[1]).max() <= 2  # rounded from weights that differ by 1e-4
+
+
+@pytest.mark.slow
+def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
+    """Its table of positions is larger than the config's, which no wrapper may find out later."""
+    shapes = tmp_path / 'shapes'
+    make = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(shapes)]
+    subprocess.run([*make, '--train', '16', '--val', '8'], check=True)
+    data = ['--no-validate', '--work-dir', str(tmp_path)]
+    for split in ('train', 'val'):
+        data += [f'--{split}-ann', str(shapes / f'annotations/{split}.json')]
+        data += [f'--{split}-images', str(shapes / split)]
+    sizes = ['model.backbone.img_size=96', 'model.data_preprocessor.pad_size_divisor=96']
+    sizes += ['model.backbone.arch.embed_dim=16', 'model.neck.in_channels=16']
+    options = ['--cfg-options', 'load_from=None', 'train_dataloader.batch_size=4', *sizes]
+    config = str(ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-mae_shapes.py')
+    environment = {**os.environ, **ALONE, 'PORT': '29647'}
+
+    def run(*command):
+        subprocess.run(list(map(str, command)), env=environment, check=True)
+
+    earlier = ['model.backbone.pretrain_img_size=None', 'train_cfg.max_epochs=1']
+    run(sys.executable, '-m', 'lomar', 'train', config, *data, *options, *earlier)
+    later = ['train_cfg.max_epochs=2']
+    run(ROOT / 'tools/dist_train.sh', config, 2, *data, '--resume', *options, *later)
+    before, after = (weights(tmp_path / f'epoch_{n}.pth')['backbone.pos_embed'] for n in (1, 2))
+    assert before.shape == after.shape == (1, (96 // 4) ** 2, 16)
+    assert not before.equal(after)
