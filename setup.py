@@ -21,6 +21,7 @@ setup(
         'lazy_loader>=0.6',  # first release that tells names from modules of the same name
         'numpy',
         'pillow>=10',
+        'msgspec>=0.18',
         'pycocotools>=2.0.8',
         'safetensors',
         'matplotlib',

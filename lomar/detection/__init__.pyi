@@ -1,6 +1,6 @@
-from .annotation_checks import AnnotationReport as AnnotationReport
 from .annotation_checks import check_coco as check_coco
-from .annotation_checks import stop_on_errors as stop_on_errors
+from .annotation_report import AnnotationReport as AnnotationReport
+from .annotation_report import stop_on_errors as stop_on_errors
 from .coco import class_names as class_names
 from .coco import normalised_coco as normalised_coco
 from .coco import read_coco as read_coco

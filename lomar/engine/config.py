@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
-from lomar.datasets import check_images
+from lomar.datasets import check_images, use_channels
 from lomar.engine.config_files import find_config
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.runner import latest_checkpoint
@@ -30,6 +30,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     """
     cfg = Config.fromfile(find_config(name))
     merge_options(cfg, options or {})
+    use_channels(cfg)
     return cfg
 
 
