@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable, list_images
 from lomar.models.patches import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
-from lomar.utils import atomic_write, undisturbed_rng, write_json
+from lomar.utils import atomic_write, check_device, undisturbed_rng, write_json
 
 DECAY = 0.9  # of the moving averages that the codebook is made of
 DEAD = 0.03  # of an even share: entries that are used less get a patch of the batch instead
@@ -89,10 +89,7 @@ class Settings:
             )
         if not 0 < self.lr <= 1:
             raise ValueError(f'--lr is {self.lr}; allowed: above 0, 1 at most')
-        try:
-            torch.empty(0, device=self.device)
-        except (AssertionError, RuntimeError) as error:
-            raise ValueError(f'--device {self.device} is not there: {error}') from error
+        check_device(self.device)
         self._check_out()
         paths = list_images(self.images)
         if not any(map(is_readable, paths)):
