@@ -228,8 +228,8 @@ def train_tokenizer(
         how good it is on crops drawn after the last step; unreadable images (path: reason).
 
     Raises:
-        FileNotFoundError, OSError, ValueError: as `Settings.check`.
-        RuntimeError: too many images cannot be read.
+        FileNotFoundError, ValueError: as `Settings.check`.
+        OSError: too many images cannot be read.
     """
     number = settings.check()
     say(settings.summary(number))
@@ -292,7 +292,7 @@ class Crops:
             self.unreadable.update(sample.get('unreadable', {}))
         if len(self.unreadable) > MAX_UNREADABLE * self.number:
             names = '\n'.join(f'  {path}: {why}' for path, why in self.unreadable.items())
-            raise RuntimeError(
+            raise OSError(
                 f'{len(self.unreadable)} of {self.number} images are unreadable, more than the '
                 f'share of {MAX_UNREADABLE}; repair or remove them:\n{names}'
             )

@@ -315,7 +315,7 @@ def test_damaged_images_and_a_file_that_is_there(shapes, tmp_path):
         settings.check()
     for number in range(3):
         (tmp_path / f'bad{number}.jpg').write_bytes(b'no image')
-    with pytest.raises(RuntimeError, match='of 44 images are unreadable, more than the share'):
+    with pytest.raises(OSError, match='of 44 images are unreadable, more than the share'):
         train_tokenizer(Settings(str(tmp_path), str(tmp_path / 'b.pth'), **small))
 
 
