@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.comparison.jobs import Job
 from lomar.datasets.shapes import main_objects
 from lomar.utils import write_json
-from lomar.visualization.curves import read_scalars
+from lomar.visualization.loss_curve import read_scalars
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmconfigs/shapes'
 METHODS = ('lomar', 'mae')

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.comparison import protocol as runs
 from benchmarks.comparison.protocol import CONTENDERS, METHODS, Protocol
-from lomar.engine.record import provenance
-from lomar.visualization.curves import read_scalars
+from lomar.engine.provenance import provenance
+from lomar.visualization.loss_curve import read_scalars
 
 NAMES = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}
 FIGURES = dict(

@@ -11,7 +11,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from lomar.checkpoints.names import PATCHES, rename, unused
-from lomar.models.positions import LearnedPositions, resize_positions
+from lomar.models.absolute_positions import LearnedPositions, resize_positions
 
 # What a backbone for another task has no use for: parts of the pretraining and of other tasks.
 LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')

@@ -31,5 +31,5 @@ def apply() -> None:
     # mmcv-lite warns that it lacks compiled operators whether or not anything asks for them.
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
-    for name in ('amp', 'dist', 'fileio', 'initialization', 'log', 'mmcv_ext'):
+    for name in ('amp', 'dist', 'fileio', 'init_log', 'log', 'mmcv_ops'):
         import_module(f'lomar.compat.{name}').apply()

@@ -11,11 +11,11 @@ from .dataset import CocoFiles as CocoFiles
 from .heads import Float32MaskHead as Float32MaskHead
 from .heads import Float32RPNHead as Float32RPNHead
 from .inputs import ChannelsDetDataPreprocessor as ChannelsDetDataPreprocessor
-from .instances import LoadInstances as LoadInstances
-from .instances import MixedMasks as MixedMasks
-from .masks import LazyMasks as LazyMasks
-from .masks import encode as encode
-from .polygons import Polygons as Polygons
+from .lazy_masks import LazyMasks as LazyMasks
+from .lazy_masks import encode as encode
+from .load_instances import LoadInstances as LoadInstances
+from .load_instances import MixedMasks as MixedMasks
+from .polygon_masks import Polygons as Polygons
 from .scale_jitter import AntialiasedResize as AntialiasedResize
 from .scale_jitter import LargeScaleJitter as LargeScaleJitter
 from .tta import BoxTTAModel as BoxTTAModel

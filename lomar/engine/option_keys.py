@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lomar.engine.arguments import Keys, arguments
-from lomar.engine.optim import DEFAULTS
+from lomar.engine.param_groups import DEFAULTS
 from lomar.models.rpe import build_rpe
 from lomar.models.windows import build_samplers
 
