@@ -77,7 +77,7 @@ class UnlabelledImages(BaseDataset):
         """Load and augment a sample.
 
         Raises:
-            RuntimeError: many images in a row cannot be read.
+            OSError: many images in a row cannot be read.
             UnreadableImage: one cannot be read, in `test_mode`.
         """
         if not self._fully_initialized:
@@ -98,6 +98,4 @@ class UnlabelledImages(BaseDataset):
                 sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
             return sample
         names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
-        raise RuntimeError(
-            f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}'
-        )
+        raise OSError(f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}')
