@@ -116,7 +116,7 @@ def _official(weights: Weights, encoder: Architecture, what: str) -> Callable[[T
 def _timm(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
     """Return timm's model, which is also the encoder of the original MAE."""
     settings = encoder.backbone
-    model = (LoMaRVisionTransformer if encoder.irpe else VisionTransformer)(
+    model = (LoMaRVisionTransformer if settings['rpe'] else VisionTransformer)(
         **settings['arch'],
         img_size=settings['img_size'],
         patch_size=settings['patch_size'],

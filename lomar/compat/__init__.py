@@ -29,5 +29,5 @@ def apply() -> None:
         )
     # mmcv-lite warns that it lacks compiled operators whether or not anything asks for them.
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
-    for name in ('amp', 'dist', 'fileio', 'initialization', 'log', 'mmcv_ext', 'packages'):
+    for name in ('amp', 'dist', 'fileio', 'init_log', 'log', 'mmcv_ops', 'packages'):
         import_module(f'lomar.compat.{name}').apply()

@@ -93,11 +93,11 @@ def _resize(
     if same.exists() or as_jpeg.exists():
         return 'already_there', None
     try:
-        pixels, (width, height) = read_resized(path, partial(_whole, short_side))
+        pixels, whole = read_resized(path, partial(_whole, short_side))
     except UnreadableImage as error:
         return 'unreadable', error.reason
     same.parent.mkdir(parents=True, exist_ok=True)
-    if pixels.shape[:2] == (height, width):
+    if pixels.shape[:2] == whole:
         _link(Path(path).resolve(), same)
         return 'kept', None
     with atomic_write(as_jpeg) as part:

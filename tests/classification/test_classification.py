@@ -350,7 +350,7 @@ def test_folders_and_lists(folders, tmp_path):
 def test_a_broken_image_is_replaced_in_training_and_named_in_testing(folders):
     broken = next(folders.rglob('*.jpg'))
     broken.write_bytes(b'no image')
-    pipeline = [dict(type='LoadRGB'), dict(type='PackInputs')]
+    pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
     init_default_scope('mmpretrain')
     for test_mode in (False, True):
         dataset = LabelledImages(str(folders), pipeline, test_mode=test_mode)

@@ -13,7 +13,7 @@ from lomar.datasets.replay import Draw
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 PIPELINE = [
-    dict(type='LoadRGB'),
+    dict(type='LoadImage'),
     dict(type='RandomResizedCrop', scale=32, backend='pillow', interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackInputs'),

@@ -223,7 +223,7 @@ def test_a_flag_wins_over_options_which_win_over_the_file(photographs, tmp_path)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert not cfg.train_dataloader.persistent_workers and not cfg.train_dataloader.pin_memory
     assert config(*images).train_dataloader.persistent_workers
-    with pytest.raises(ValueError, match=r"there is no 'modle' in the config; allowed: .*model"):
+    with pytest.raises(ValueError, match=r"nothing reads 'modle' in the config; nearest: model$"):
         config(*images, '--cfg-options', 'modle.windows.size=5')
 
 

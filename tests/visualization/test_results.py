@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from lomar.cli import main
-from lomar.visualization import results
+from lomar.visualization import results_table as results
 
 PUBLISHED = results.PUBLISHED
 COCO = 'data/coco/annotations/instances_val2017.json'
