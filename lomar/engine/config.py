@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from lomar.datasets import check_images
 from lomar.engine.config_files import find_config
+from lomar.engine.distributed import start_processes
 from lomar.engine.runner import latest_checkpoint
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -180,6 +181,8 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
+        if not args.print_config:
+            start_processes(cfg)  # the main process alone reads the files
         use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
     elif train_ann or args.val_ann:
         raise ValueError('--train-ann and --val-ann belong to detection configs')
