@@ -31,7 +31,7 @@ def main() -> None:
 def show(found: Statistics) -> None:
     """Print a table, the lines for the config, and what to look after."""
     kinds = ', '.join(f'{count} {dtype}' for dtype, count in found.dtypes.items())
-    print(f'{found.channels} channels; images: {kinds}; {found.pixels} pixels')
+    print(f'{found.channels} channels; images: {kinds}; {found.count} pixels')
     print('channel         mean          std          min          max')
     for channel, row in enumerate(zip(found.mean, found.std, found.low, found.high, strict=True)):
         print(f'{channel:>7}', *(f'{value:>12.6g}' for value in row))
