@@ -164,7 +164,7 @@ def _num_heads(
             raise ValueError(
                 'the shapes of the weights are the same for any number of heads, and no standard '
                 f'model has width {embed_dim} and depth {depth} (standard: {known}): give '
-                'num_heads (tools/convert_checkpoint.py: --num-heads)'
+                'num_heads (lomar convert --num-heads)'
             )
         heads = ARCHS[named]['num_heads']
         print_log(
