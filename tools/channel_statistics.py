@@ -38,6 +38,8 @@ def show(found: Statistics) -> None:
     mean, std = (', '.join(f'{value:.6g}' for value in each) for each in (found.mean, found.std))
     print(f'\ndata_preprocessor=dict(mean=[{mean}], std=[{std}])')
     print(f'in_channels={found.channels}\n')
+    if found.channels == 3 and set(found.dtypes) != {'uint8'}:
+        print('convert=False  (in all loaders; else files are converted to 8-bit RGB)\n')
     if len(found.dtypes) > 1:
         print('warning: the images are of several types; do they have one scale?')
     for path, reason in found.unreadable.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
@@ -52,11 +53,12 @@ class LoadImage(BaseTransform):
     def transform(self, results: dict | str | np.ndarray) -> dict:
         """Add `img`, `img_shape` and `ori_shape` (height, width)."""
         if not isinstance(results, dict):
-            results = dict(img_path=results) if isinstance(results, str) else dict(img=results)
+            results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
         given = results.get('img')
-        pixels = self._read(results['img_path']) if given is None else self._check(given)
+        pixels = self._read(results['img_path']) if given is None else np.atleast_3d(given)
+        check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
-            pixels = np.ascontiguousarray(pixels[..., ::-1])
+            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
         whole = pixels.shape[:2]
         if self.short_side:
             ratio = self.short_side / min(whole)
@@ -70,11 +72,6 @@ class LoadImage(BaseTransform):
             return np.array(read_rgb(path))
         with open_pixels(path, self.channels) as file:
             return file.read(0, 0, file.height, file.width)
-
-    def _check(self, array: np.ndarray) -> np.ndarray:
-        array = array if array.ndim == 3 else array[..., None]
-        check_channels('an array', array.shape, self.channels)
-        return array
 
 
 def converts(channels: int, convert: bool | None) -> bool:
