@@ -33,7 +33,7 @@ $(STAMP): setup.py constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python tools/demo.py --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
+	$(BIN)/python -m lomar demo --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
 
 compare: $(STAMP)
 	$(BIN)/python -m benchmarks.comparison

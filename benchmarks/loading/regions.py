@@ -1,4 +1,4 @@
-"""What it gains to load the windows of an image instead of all of it."""
+"""Timing of loading only the windows of an image, compared with the whole image."""
 
 import math
 import statistics
@@ -35,11 +35,11 @@ def benchmark_regions(
     repeats: int = 11,
     quality: int = 90,
 ) -> dict:
-    """Time a crop of `scale` pixels, and four windows of it, from JPEG files of one size.
+    """Time loading of crops of `scale` pixels, and of four windows of each, from JPEG files.
 
     Returns:
-        {'files', 'scales'}; a scale has 'whole' and 'regions', each with the median and quartiles
-        of images a second on one core and the bytes of an image in a batch, and 'times_whole', the
+        {'files', 'scales'}; each scale has 'whole' and 'regions', with the median and quartiles of
+        images per second on one core and the bytes per image in a batch, and 'times_whole', the
         median of the ratio in the same round.
     """
     torch.set_num_threads(1)
@@ -72,11 +72,11 @@ def _row(scale: int, speeds: dict, shapes: dict) -> dict:
 
 
 def benchmark_raster(side: int, repeats: int = 3) -> dict:
-    """Time to read four windows of a tiled, compressed TIFF of `side` x `side`, and all of it.
+    """Time reading of four windows of a tiled, compressed TIFF file, and of the whole file.
 
     Returns:
-        {'side', 'tile', 'bytes', 'regions', 'whole'}; both ways have the median, least and
-        most milliseconds of the thread.
+        {'side', 'tile', 'bytes', 'regions', 'whole'}; 'regions' and 'whole' have the median and
+        range of thread CPU time in milliseconds.
     """
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -107,7 +107,7 @@ def benchmark_raster(side: int, repeats: int = 3) -> dict:
 
 
 def _write_raster(path: Path, side: int) -> None:
-    """A field of noise over and over, in rows of tiles, so that it is never in memory."""
+    """Write a repeated field of noise row by row of tiles; the raster need not fit into memory."""
     import rasterio  # an extra
     from rasterio.windows import Window
 

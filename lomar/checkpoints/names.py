@@ -1,49 +1,52 @@
-"""Names of a vision transformer's weights in the projects that this package exchanges them with.
+"""Names of weights: those of every known project to timm's, and timm's to those of a target.
 
-In between stand timm's names, and for LoMaR's pretraining `mask_token` and `head.pred.*`.
+timm's names are also those of the original LoMaR and MAE. LoMaR's pretraining model adds
+`mask_token` and `head.pred.*`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from lomar.checkpoints.transfer import FROM_MMPRETRAIN
+from torch import Tensor
 
-SOURCES = ('official', 'mae', 'mmpretrain', 'timm', 'lomar')
-TARGETS = ('lomar', 'backbone', 'classifier', 'timm', 'detectron2')
+from lomar.checkpoints.unwrap import strip_wrappers
 
-_READ = {
-    'official': ((r'^encoder_pred\.', 'head.pred.'),),
-    'mae': (),
-    'mmpretrain': (
-        (r'^backbone\.', ''),
-        *FROM_MMPRETRAIN,
-        (r'^head\.(fc|layers\.head)\.', 'head.'),
-    ),
-    'timm': (),
-    'lomar': ((r'^backbone\.', ''), (r'^head\.fc\.', 'head.')),
-}
-_WRITE = {
+PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P), in every vision transformer
+PREFIXES = ('backbone', 'encoder', 'model', 'module', 'timm_model')
+# Every project's names, in order; what follows a prefix.
+_TO_TIMM = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),  # mmpretrain
+    (r'^layers\.(\d+)\.ln(\d)\.', r'blocks.\1.norm\2.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
+    (r'^layers\.(\d+)\.', r'blocks.\1.'),
+    (r'^ln1\.', 'norm.'),
+    (r'^ln2\.', 'fc_norm.'),
+    (r'^head\.(fc|layers\.head)\.', 'head.'),  # its classifiers
+    (r'^encoder_pred\.', 'head.pred.'),  # the original LoMaR
+)
+_FROM_TIMM = {
     'lomar': ((r'^(?!head\.)', 'backbone.'),),
     'backbone': (),
     'classifier': ((r'^(?!head\.)', 'backbone.'), (r'^head\.', 'head.fc.')),
     'timm': (),
     'detectron2': ((r'^', 'backbone.net.'),),
 }
-# What tells a project's names, and what they never hold.
+TARGETS = tuple(_FROM_TIMM)
+# Names without prefix that a project's files have, and those that they never have.
 _SIGNS = {
-    'official': (r'^blocks\.\d+\.attn\.rpe_', r'^backbone\.'),
-    'mae': (r'^blocks\.\d+\.attn\.qkv', r'\.rpe_|^backbone\.'),
-    'mmpretrain': (r'^(backbone\.)?layers\.\d+\.ln1', r'^(backbone\.)?blocks\.'),
-    'timm': (r'^blocks\.\d+\.attn\.qkv', r'^backbone\.'),
-    'lomar': (r'^(backbone\.)?blocks\.\d+\.attn\.qkv', r'^encoder_pred\.'),
+    'official': (r'^blocks\.\d+\.attn\.rpe_', r'^head\.(fc|pred)\.'),
+    'mae': (r'^blocks\.\d+\.attn\.qkv', r'\.rpe_|^head\.(fc|pred)\.'),
+    'mmpretrain': (r'^layers\.\d+\.ln1', r'^blocks\.'),
+    'timm': (
+        r'^blocks\.\d+\.attn\.qkv',
+        r'^(mask_token|decoder_|encoder_pred\.|head\.(fc|pred)\.)',
+    ),
+    'lomar': (r'^blocks\.\d+\.attn\.qkv', r'^(decoder_|encoder_pred\.)'),
 }
+SOURCES = tuple(_SIGNS)
 _PRETRAINING = (r'^(mask_token$|head\.pred\.)', 'only for pretraining')
 _CLASSES = (r'^head\.(weight|bias)$', 'classification head')
-_UNREAD = {
-    'official': ((r'^pos_embed$', 'the original code never adds it'),),
-    'mae': ((r'^(mask_token$|decoder_)', 'decoder of the pretraining'),),
-    'mmpretrain': ((r'^neck\.', 'decoder of the pretraining'),),
-}
 _UNWRITTEN = {
     'backbone': (_PRETRAINING, _CLASSES),
     'classifier': (_PRETRAINING,),
@@ -52,42 +55,121 @@ _UNWRITTEN = {
 }
 
 
-def sources_of(names: Iterable[str]) -> list[str]:
-    """Sources whose names these may be."""
-    names = list(names)
-    return [
-        source
-        for source, (needed, never) in _SIGNS.items()
+def rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the backbone by timm's names, whatever model they come from.
+
+    Understood are this package's models, the original LoMaR and MAE code, timm, and mmpretrain.
+
+    Raises:
+        ValueError: the weights of a transformer are under an unknown prefix, or under several; or
+            two weights have the same name.
+    """
+    stripped, renamed = strip_wrappers(weights), {}
+    prefix = _prefix(stripped.values())
+    for own, new in timm_names(weights).items():
+        if stripped[own].startswith(prefix):
+            if new in renamed:
+                raise ValueError(f"{own} is a second weight with timm's name {new}; allowed: one")
+            renamed[new] = weights[own]
+    return renamed
+
+
+def timm_names(names: Iterable[str]) -> dict[str, str]:
+    """Return timm's name of each weight of a model: those of the backbone and those beside it."""
+    return {own: _replaced(name, _TO_TIMM) for own, name in without_prefix(names).items()}
+
+
+def without_prefix(names: Iterable[str]) -> dict[str, str]:
+    """Return each name of a model's weights without the prefixes of wrappers and backbone."""
+    stripped, pattern = strip_wrappers(names), ''
+    for part in reversed(_prefix(stripped.values()).split('.')[:-1]):
+        pattern = rf'({part}\.{pattern})?'  # a head may be under the first parts of the prefix
+    return {own: re.sub(rf'^{pattern}', '', name) for own, name in stripped.items()}
+
+
+def target_names(names: Iterable[str], target: str) -> dict[str, str]:
+    """Return the target's name of each weight of a model, or in brackets why it is left out."""
+    by_timm = timm_names(names)
+    reasons = unused(by_timm.values())
+    rules = _UNWRITTEN.get(target, ())
+    renamed = {}
+    for own, name in by_timm.items():
+        reason = reasons.get(name) or _reason(name, rules)
+        renamed[own] = f'({reason})' if reason else _replaced(name, _FROM_TIMM[target])
+    return renamed
+
+
+def unused(names: Collection[str]) -> dict[str, str]:
+    """Return why weights belong to no encoder and no head: reasons by timm's names."""
+    rules = [(r'^(decoder_|neck\.)', 'decoder of the pretraining')]
+    if any(name.startswith('decoder_') for name in names):
+        rules.append((r'^mask_token$', 'decoder of the pretraining'))
+    if any('lookup_table' in name for name in names):
+        rules.append((r'^pos_embed$', 'the original code never adds it'))
+    return {name: reason for name in names if (reason := _reason(name, rules))}
+
+
+def check_source(names: Collection[str], source: str) -> None:
+    """Raise a ValueError unless names without prefix may be those of the source."""
+    possible = [
+        other
+        for other, (needed, never) in _SIGNS.items()
         if any(re.search(needed, name) for name in names)
         and not any(re.search(never, name) for name in names)
     ]
+    if source not in possible:
+        found = ', '.join(list(names)[:3])
+        hint = f'try --from {" or ".join(possible)}' if possible else 'no known source has them'
+        raise ValueError(f"the names are not those of '{source}' (found: {found}, ...); {hint}")
 
 
-def read_name(source: str, name: str) -> str:
-    """A source's name in timm's terms."""
-    return _renamed(name, _READ[source])
+def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tensor]:
+    """Rename the weights of an original LoMaR model; those of this package keep their names.
+
+    Args:
+        state_dict: weights of the pretraining or of the fine-tuning model (a file's 'model').
+        target: 'pretrain' for `LoMaR`, 'backbone' for `RPEViT`, 'classifier' for mmpretrain's
+            `ImageClassifier` with an `RPEViT`.
+
+    Raises:
+        ValueError: unknown target, or weights of a model that does not serve it.
+    """
+    needed = dict(pretrain='encoder_pred.weight', backbone='', classifier='head.weight')
+    if target not in needed:
+        raise ValueError(f"target is '{target}'; allowed: {', '.join(needed)}")
+    if (
+        needed[target]
+        and _replaced(needed[target], _TO_TIMM) not in timm_names(state_dict).values()
+    ):
+        raise ValueError(
+            f"target='{target}' needs '{needed[target]}', which is not in the state dict"
+        )
+    renamed = target_names(state_dict, 'lomar' if target == 'pretrain' else target)
+    return {new: state_dict[own] for own, new in renamed.items() if not new.startswith('(')}
 
 
-def write_name(target: str, name: str) -> str:
-    """A name in timm's terms as the target calls it."""
-    return _renamed(name, _WRITE[target])
+def _prefix(names: Collection[str]) -> str:
+    """Return what the names of the backbone's weights begin with."""
+    found = {m[1] for m in map(re.compile(r'((?:[^.]+\.)*?)patch_embed\.').match, names) if m}
+    if not found:  # another network than a vision transformer
+        starts = [re.match(r'(backbone\.)?(timm_model\.)?', name)[0] for name in names]
+        return max(starts, key=len, default='')
+    if '' in found:
+        return ''
+    (prefix, *others) = sorted(found)
+    if others or not set(prefix.split('.')[:-1]) <= set(PREFIXES):
+        raise ValueError(
+            f'weights of a transformer are under {", ".join(sorted(found))}; allowed: no prefix or '
+            f'one of {", ".join(PREFIXES)}; save the weights of one model without a prefix'
+        )
+    return prefix
 
 
-def why_unread(source: str, name: str) -> str | None:
-    """Why a weight of the source, by its own name, is left out; None if it is not."""
-    return _reason(name, _UNREAD.get(source, ()))
-
-
-def why_unwritten(target: str, name: str) -> str | None:
-    """Why a weight, by timm's name, is not for the target; None if it is."""
-    return _reason(name, _UNWRITTEN.get(target, ()))
-
-
-def _renamed(name: str, rules: tuple) -> str:
+def _replaced(name: str, rules: tuple) -> str:
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def _reason(name: str, rules: tuple) -> str | None:
+def _reason(name: str, rules: Iterable[tuple[str, str]]) -> str | None:
     return next((reason for pattern, reason in rules if re.search(pattern, name)), None)

@@ -10,35 +10,25 @@ from timm.layers import resample_patch_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from lomar.checkpoints.unwrap import strip_wrappers
-from lomar.models.positions import LearnedPositions, resize_positions
+from lomar.checkpoints.names import PATCHES, rename, unused
+from lomar.models.absolute_positions import LearnedPositions, resize_positions
 
-# mmpretrain's names of a vision transformer, in order; timm's are the original MAE's and LoMaR's.
-FROM_MMPRETRAIN = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^layers\.(\d+)\.ln(\d)\.', r'blocks.\1.norm\2.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
-    (r'^layers\.(\d+)\.', r'blocks.\1.'),
-    (r'^ln1\.', 'norm.'),
-    (r'^ln2\.', 'fc_norm.'),
-)
 # What a backbone for another task has no use for: parts of the pretraining and of other tasks.
-LEFT_OUT = (
-    'mask_token',
-    'cls_token',
-    'norm.*',
-    'fc_norm.*',
-    'decoder*',
-    'encoder_pred.*',
-    'head.*',
-)
-PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P)
-SIGN = 'patch_embed.'  # of which every vision transformer has one
-PREFIXES = {'backbone', 'encoder', 'model', 'module'}
+LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')
 COLOURS = 3  # the only number of channels that timm's rule starts from
 # New in a detector, and zero at the start, so that they change nothing until they are trained.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
+# What helps, by patterns of unexpected weights.
+HINTS = {
+    '^pos_embed$': 'The weights were trained with absolute positions: use '
+    "backbone.position='absolute' or 'absolute+decomposed'.\n",
+    '^pos_embed ': 'The absolute positions are not of a square grid, and only those are resized: '
+    'set backbone.pretrain_img_size to the (height, width) of the pretraining.\n',
+    'lookup_table': "The weights were trained with iRPE: use backbone.position='irpe'.\n",
+    f'^{PATCHES}': "The patch embedding is of other channels. timm's rule adapts 3 channels to any "
+    'number, and no other number: use the backbone.in_channels of the weights, or pretrain with '
+    'those of the images.\n',
+}
 
 
 class TransferError(ValueError):
@@ -71,41 +61,6 @@ class Report:
         return '\n'.join(lines)
 
 
-def backbone_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the backbone by timm's names, whatever model they come from.
-
-    Understood are this package's models, the original LoMaR and MAE code, timm, and mmpretrain.
-
-    Raises:
-        ValueError: the weights of a transformer are under an unknown prefix, or under several.
-    """
-    weights = strip_wrappers(state_dict)
-    prefix = _prefix(weights)
-    renamed = {}
-    for name, value in weights.items():
-        if not name.startswith(prefix):
-            continue
-        name = name.removeprefix(prefix)
-        for pattern, replacement in FROM_MMPRETRAIN:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
-
-
-def _prefix(weights: dict[str, Tensor]) -> str:
-    """Return what the names of the backbone's weights begin with."""
-    found = {name[: name.index(SIGN)] for name in weights if SIGN in name} or {''}
-    if '' in found:
-        return ''
-    (prefix, *others) = sorted(found)
-    if others or not set(prefix.split('.')[:-1]) <= PREFIXES:
-        raise ValueError(
-            f'weights of a transformer are under {", ".join(sorted(found))}; allowed: no prefix or '
-            f'one of {", ".join(sorted(PREFIXES))}; save the weights of one model without a prefix'
-        )
-    return prefix
-
-
 def transfer_backbone(
     state_dict: dict[str, Tensor], backbone: nn.Module, allow: Sequence[str] = ()
 ) -> Report:
@@ -122,25 +77,19 @@ def transfer_backbone(
     Raises:
         TransferError: a weight of the backbone was not loaded, or a loaded weight is unexpected.
     """
-    weights, report = backbone_weights(state_dict), Report()
+    weights, report = rename(state_dict), Report()
     if isinstance(backbone, LearnedPositions):
         backbone.adopt_positions(weights.get('pos_embed'))
-    own = backbone.state_dict()
-    if 'pos_embed' in weights and any('lookup_table' in name for name in weights):
-        # LoMaR's original files carry a table that no LoMaR model ever added.
-        del weights['pos_embed']
-        report.left_out.append('pos_embed')
+    own, never = backbone.state_dict(), unused(weights)
     loaded = {}
     for name, value in weights.items():
-        place = own.get(name)
+        place = None if name in never else own.get(name)
         if place is None:
-            known = _matches(name, (*LEFT_OUT, *allow))
+            known = name in never or _matches(name, (*LEFT_OUT, *allow))
             (report.left_out if known else report.unexpected).append(name)
             continue
-        fitted, shapes = (
-            _fit(name, value, place, backbone),
-            f'{tuple(value.shape)} -> {tuple(place.shape)}',
-        )
+        fitted = _fit(name, value, place, backbone)
+        shapes = f'{tuple(value.shape)} -> {tuple(place.shape)}'
         if fitted.shape != place.shape:
             known = _matches(name, allow)
             (report.left_out if known else report.unexpected).append(f'{name} {shapes}')
@@ -194,28 +143,11 @@ def _channel_change(name: str, value: Tensor, place: Tensor) -> str:
 
 
 def _explain(report: Report, lost: list[str]) -> str:
-    hint = ''
-    if 'pos_embed' in report.unexpected:
-        hint = (
-            "\nThe weights were trained with absolute positions: use backbone.position='absolute' "
-            "or 'absolute+decomposed'."
-        )
-    elif any(name.startswith('pos_embed ') for name in report.unexpected):
-        hint = (
-            '\nThe absolute positions are not of a square grid, and only those are resized: set '
-            'backbone.pretrain_img_size to the (height, width) of the pretraining.'
-        )
-    elif any('lookup_table' in name for name in report.unexpected):
-        hint = "\nThe weights were trained with iRPE: use backbone.position='irpe'."
-    elif any(name.startswith(PATCHES) for name in report.unexpected):
-        hint = (
-            f"\nThe patch embedding is of other channels. timm's rule adapts {COLOURS} channels to "
-            'any number, and no other number: use the backbone.in_channels of the weights, or '
-            'pretrain with those of the images.'
-        )
+    signs = (sign for sign in HINTS if any(re.search(sign, name) for name in report.unexpected))
+    hint = HINTS.get(next(signs, ''), '')
     return (
         f'the pretrained weights do not fit the backbone: {len(lost)} of its weights did not load, '
-        f'{len(report.unexpected)} have no place in it.\n{report}{hint}\n'
+        f'{len(report.unexpected)} have no place in it.\n{report}\n{hint}'
         'Name another file, or the patterns that may be left over in transfer=dict(allow=[...]).'
     )
 

@@ -18,8 +18,8 @@ Allowed is any folder with JPEG, PNG, WebP, TIFF, BMP or .npy images in it, at a
     data/imagenet/train/n01440764/n01440764_10026.JPEG     (labels are not used)
 or a text file with one image path per line, relative to the text file's folder or absolute.
 Name your own with --train-images DIR, or make the embedded dataset (a minute):
-    python tools/make_shapes.py --out data/shapes
-    python tools/train.py mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py"""
+    lomar shapes --out data/shapes
+    lomar train shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes"""
 
 
 def find_images(root: str | Path) -> Iterator[str]:
@@ -77,7 +77,7 @@ class UnlabelledImages(BaseDataset):
         """Return a sample, augmented with the seed of `index` if that is a `Draw`.
 
         Raises:
-            RuntimeError: `MAX_TRIES` images in a row cannot be read.
+            OSError: `MAX_TRIES` images in a row cannot be read.
             UnreadableImage: an image cannot be read, in `test_mode`.
         """
         if not self._fully_initialized:
@@ -98,6 +98,4 @@ class UnlabelledImages(BaseDataset):
                 sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
             return sample
         names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
-        raise RuntimeError(
-            f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}'
-        )
+        raise OSError(f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}')

@@ -111,7 +111,7 @@ def test_statistics(tmp_path):
     assert list(found.unreadable) == [str(tmp_path / 'broken.tif')]
     drawn = channel_statistics(tmp_path, samples=2)
     assert drawn.dtypes.total() + len(drawn.unreadable) == 2
-    command = ['tools/channel_statistics.py', tmp_path, '--json', tmp_path / 'a.json']
+    command = ['-m', 'lomar', 'statistics', tmp_path, '--json', tmp_path / 'a.json']
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and 'channels [2] (from 0) have one value' in done.stderr
     assert 'unreadable, left out' in done.stdout and 'in_channels=3\n\nconvert=False' in done.stdout
@@ -235,8 +235,6 @@ def test_mask_rcnn_of_4_channels(tmp_path, dtype):
 
 
 def test_detection_preprocessor_refuses():
-    import lomar.detection  # noqa: F401  (registers)
-
     def build(**given):
         settings = dict(type='ChannelsDetDataPreprocessor', mean=[0.0] * 4, std=[1.0] * 4)
         return MODELS.build(settings | given)

@@ -309,7 +309,7 @@ def test_training(tmp_path, name):
     make_files(tmp_path / 'images', name)
     config = tmp_path / 'toy.py'
     config.write_text(CONFIG.format(root=ROOT, name=name))
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
+    command = [sys.executable, '-m', 'lomar', 'train', str(config)]
     options = ['--train-images', str(tmp_path / 'images'), '--work-dir', str(tmp_path / 'work')]
     hook = 'custom_hooks.3.max_share=0.2'
     done = subprocess.run(

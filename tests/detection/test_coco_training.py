@@ -2,13 +2,11 @@
 
 import math
 import re
-import runpy
 import subprocess
 import sys
 from copy import deepcopy
 
 import pytest
-from conftest import ROOT
 from mmengine.config import Config
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -26,6 +24,7 @@ from test_coco import (
     write,
 )
 
+from lomar.cli import main
 from lomar.detection import (
     check_coco,
     check_config,
@@ -146,14 +145,9 @@ def test_boxes_only_need_no_segmentation(tmp_path):
         one.pop('area')
         one['segmentation'] = segmentation
     path = write(tmp_path, coco)
-    report = check_coco(path, str(tmp_path), masks=False)
-    assert not report.errors.lines()
-    assert [one['area'] for objects in report.objects.values() for one in objects] == [
-        64,
-        100,
-        36,
-        144,
-    ]
+    assert not check_coco(path, str(tmp_path), masks=False).errors.lines()
+    evaluated = normalised_coco(read_coco(path), masks=False)['annotations']
+    assert [one['area'] for one in evaluated] == [64, 100, 36, 144]
     found = dataset(path, tmp_path, masks=False)[0]['data_samples'].gt_instances
     assert found.bboxes.tensor.tolist() == [[2, 5, 10, 13], [20, 5, 30, 15]]
 
@@ -264,13 +258,12 @@ def test_a_users_files_take_the_place_of_a_configs(tmp_path, tmp_path_factory, m
     assert testing.model.roi_head.bbox_head.num_classes == 4
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
-    tool, path = str(ROOT / 'tools/check_dataset.py'), tmp_path / 'config.py'
+def test_the_command(tmp_path, capsys):
+    path = tmp_path / 'config.py'
     write(tmp_path, valid())
     write(tmp_path, valid(), 'val.json')
     config(tmp_path).dump(path)
-    monkeypatch.setattr(sys, 'argv', [tool, str(path)])
-    runpy.run_path(tool, run_name='__main__')
+    assert main(['check', str(path)]) == 0
     text = capsys.readouterr().out
     for row in (r'\s+train\s+val', r'images\s+3\s+3', r'annotations\s+4\s+4', r'ring\s+1\s+1'):
         assert re.search(f'^{row}$', text, re.MULTILINE), text
@@ -278,7 +271,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
     bad = write(tmp_path, changed(second(image_id=99)), 'bad.json')
     done = subprocess.run(
-        [sys.executable, tool, str(path), '--train-ann', bad],
+        [sys.executable, '-m', 'lomar', 'check', str(path), '--train-ann', bad],
         capture_output=True,
         text=True,
         check=False,

@@ -38,15 +38,16 @@ TOY = [
 ]
 
 
-def command(tool, *arguments):
-    program = [sys.executable] if tool.endswith('.py') else ['bash']
-    return [*program, str(ROOT / 'tools' / tool), *map(str, arguments)]
+def command(name, *arguments):
+    lomar = [sys.executable, '-m', 'lomar', name]
+    program = [str(ROOT / 'tools' / name)] if name.endswith('.sh') else lomar
+    return [*program, *map(str, arguments)]
 
 
-def run(tool, *arguments, code=0, env=None):
-    environment = {**os.environ, 'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
+def run(name, *arguments, code=0, env=None):
+    environment = {**os.environ, 'PYTHON': sys.executable}
     done = subprocess.run(
-        command(tool, *arguments),
+        command(name, *arguments),
         capture_output=True,
         text=True,
         check=False,
@@ -80,7 +81,7 @@ def data(shapes, train=True):
 def trained(shapes):
     """A checkpoint of the toy detector after one epoch."""
     work = shapes.parent / 'work'
-    text = run('train.py', CONFIG, *data(shapes), '--work-dir', work, '--cfg-options', *TOY)
+    text = run('train', CONFIG, *data(shapes), '--work-dir', work, '--cfg-options', *TOY)
     assert 'coco/bbox_mAP' in text and 'coco/segm_mAP' in text
     return work / 'epoch_1.pth'
 
@@ -88,9 +89,7 @@ def trained(shapes):
 @pytest.mark.slow
 def test_metrics_equal_pycocotools(shapes, trained, tmp_path):
     options = ('--work-dir', tmp_path, '--out', tmp_path / 'out', '--show-dir', tmp_path / 'shown')
-    text = run(
-        'test.py', CONFIG, trained, *data(shapes, train=False), *options, '--cfg-options', *TOY
-    )
+    text = run('test', CONFIG, trained, *data(shapes, train=False), *options, '--cfg-options', *TOY)
     assert 'Average Precision' in text
     record = json.loads((tmp_path / 'metrics.json').read_text())
     assert record['images'] == 6 and len(record['checkpoint_sha256']) == 64
@@ -109,7 +108,7 @@ def test_metrics_equal_pycocotools(shapes, trained, tmp_path):
         (tmp_path / 'shown').rglob('*.png')
     )
     assert len(pictures) == 6 and Image.open(pictures[0]).width >= 96
-    run('test.py', CONFIG, trained, *data(shapes, False), '--work-dir', tmp_path / 'tta', '--tta',
+    run('test', CONFIG, trained, *data(shapes, False), '--work-dir', tmp_path / 'tta', '--tta',
         '--cfg-options', *TOY)  # fmt: skip
     assert list(json.loads((tmp_path / 'tta/metrics.json').read_text())['metrics']) == ['bbox']
 
@@ -155,7 +154,7 @@ def test_ap_of_known_detections(shapes):
 @pytest.mark.slow
 def test_two_processes_measure_what_one_does(shapes, trained, tmp_path):
     records = []
-    for name, start in (('one', ('test.py', CONFIG, trained)),
+    for name, start in (('one', ('test', CONFIG, trained)),
                         ('two', ('dist_test.sh', CONFIG, trained, 2))):  # fmt: skip
         options = ('--work-dir', tmp_path / name, '--cfg-options', *TOY)
         run(
@@ -181,7 +180,7 @@ def test_a_killed_rank_ends_the_others(shapes, tmp_path):
             **os.environ,
             'PORT': '29618',
             'OMP_NUM_THREADS': '1',
-            'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
+            'PYTHON': sys.executable,
         },
     )
     try:
@@ -220,7 +219,7 @@ def test_pretrained_weights_are_reported_and_wrong_ones_refused(shapes, tmp_path
     )
     weights = tmp_path / 'lomar.pth'
     torch.save(dict(state_dict=lomar_model.state_dict()), weights)
-    start = ('train.py', CONFIG, *data(shapes), '--work-dir', tmp_path / 'work', '--no-validate')
+    start = ('train', CONFIG, *data(shapes), '--work-dir', tmp_path / 'work', '--no-validate')
     text = run(*start, '--cfg-options', *TOY, f'load_from={weights}')
     assert re.search(r'matched +28\n +resized +0\n +missing +0\n', text)
     torch.save(dict(state_dict={'conv1.weight': torch.ones(1)}), weights)
@@ -241,10 +240,11 @@ def test_the_infinite_sampler_begins_anywhere():
 
 
 def test_flags_put_a_users_data_into_a_config(shapes):
-    from lomar.engine import train_config, train_parser
+    from lomar.cli import parse_args
+    from lomar.engine import train_config
 
-    arguments = [str(CONFIG), *map(str, data(shapes)), '--cfg-options', 'work_dir=x']
-    cfg = train_config(train_parser().parse_args(arguments))
+    arguments = ['train', str(CONFIG), *map(str, data(shapes)), '--cfg-options', 'work_dir=x']
+    cfg = train_config(parse_args(arguments))
     assert isinstance(cfg, Config)
     assert (
         cfg.model.roi_head.bbox_head.num_classes == cfg.model.roi_head.mask_head.num_classes == 12

@@ -184,7 +184,7 @@ def train_in_two_processes(cfg, tmp_path):
             **os.environ,
             'PORT': '29619',
             'OMP_NUM_THREADS': '1',
-            'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
+            'PYTHON': sys.executable,
             'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
         },
     )

@@ -13,6 +13,7 @@ from PIL import Image
 from lomar.checkpoints.files import load_file
 
 STEPS = 3
+ALONE = dict(OMP_NUM_THREADS='1', PYTHON=sys.executable)
 # SGD, because AdamW turns the noise of gradients that are zero on paper into steps of full length.
 CONFIG = """
 _base_ = '{root}/mmconfigs/shapes/{base}.py'
@@ -39,7 +40,7 @@ def train(tmp_path_factory):
     folder = tmp_path_factory.mktemp('scale')
     for name, parts in CONFIGS.items():
         (folder / f'{name}.py').write_text(CONFIG.format(root=ROOT, **parts))
-    make = [sys.executable, str(ROOT / 'tools/make_shapes.py'), '--out', str(folder / 'shapes')]
+    make = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(folder / 'shapes')]
     subprocess.run([*make, '--train', str(16 * STEPS), '--val', '8'], check=True)
     trained = {}
 
@@ -48,7 +49,7 @@ def train(tmp_path_factory):
         if key not in trained:
             work = folder / str(len(trained))
             config = folder / f'{task}.py'
-            start = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
+            start = [sys.executable, '-m', 'lomar', 'train', str(config)]
             if processes > 1:
                 start = [str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)]
             data = []
@@ -59,10 +60,9 @@ def train(tmp_path_factory):
                 data += [f'--{split}-images', str(folder / place)]
             data += ['--resume', str(resume)] if resume else []
             always = [f'train_cfg.max_epochs={epochs}', f'train_dataloader.batch_size={batch}']
-            path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
             subprocess.run(
                 [*start, *data, '--work-dir', str(work), '--cfg-options', *always, *options],
-                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29641', 'PATH': path},
+                env={**os.environ, **ALONE, 'PORT': '29641'},
                 check=True,
             )
             trained[key] = work / f'epoch_{epochs}.pth'
@@ -151,7 +151,7 @@ def test_sharded_pretraining_draws_its_pictures(train):
 def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     """Its table of positions is larger than the config's, which no wrapper may find out later."""
     shapes = tmp_path / 'shapes'
-    make = [sys.executable, str(ROOT / 'tools/make_shapes.py'), '--out', str(shapes)]
+    make = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(shapes)]
     subprocess.run([*make, '--train', '16', '--val', '8'], check=True)
     data = ['--no-validate', '--work-dir', str(tmp_path)]
     for split in ('train', 'val'):
@@ -161,14 +161,13 @@ def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     sizes += ['model.backbone.arch.embed_dim=16', 'model.neck.in_channels=16']
     options = ['--cfg-options', 'load_from=None', 'train_dataloader.batch_size=4', *sizes]
     config = str(ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-mae_shapes.py')
-    path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29647', 'PATH': path}
+    environment = {**os.environ, **ALONE, 'PORT': '29647'}
 
     def run(*command):
         subprocess.run(list(map(str, command)), env=environment, check=True)
 
     earlier = ['model.backbone.pretrain_img_size=None', 'train_cfg.max_epochs=1']
-    run(sys.executable, ROOT / 'tools/train.py', config, *data, *options, *earlier)
+    run(sys.executable, '-m', 'lomar', 'train', config, *data, *options, *earlier)
     later = ['train_cfg.max_epochs=2']
     run(ROOT / 'tools/dist_train.sh', config, 2, *data, '--resume', *options, *later)
     before, after = (weights(tmp_path / f'epoch_{n}.pth')['backbone.pos_embed'] for n in (1, 2))

@@ -30,7 +30,6 @@ DALLE = dict(type='DALL-E', n_hid=8, n_blk_per_group=1, vocab_size=64)
 ARCH = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=48)
 VQKD = dict(type='VQKD', encoder_config=dict(arch=ARCH, img_size=64), num_embed=64, embed_dims=8)
 CONFIGS = {'DALL-E': 'beit/beit', 'VQKD': 'beitv2/beitv2'}
-TOKENIZER = 'tools/train_tokenizer.py'
 
 
 def target(tokenizer, patch_size=16, channels=3, weights='random'):
@@ -73,8 +72,20 @@ def trained(shapes, tmp_path_factory):
     """A tokenizer's file as the command makes it, and what the command says."""
     out = tmp_path_factory.mktemp('tokenizer') / 'tokenizer.pth'
     flags = '--patch-size 4 --size 64 --vocabulary 64 --hidden 64 --steps 150 --batch-size 4'
-    command = [sys.executable, ROOT / TOKENIZER, '--images', shapes, '--out', out, *flags.split()]
-    done = subprocess.run([*command, '--workers', '0'], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        '-m',
+        'lomar',
+        'tokenizer',
+        '--images',
+        shapes,
+        '--out',
+        out,
+        *flags.split(),
+    ]
+    done = subprocess.run(
+        [*command, *flags.split(), '--workers', '0'], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
 
@@ -150,7 +161,7 @@ def test_weights_come_from_the_file_and_all_of_them(tokenizer, tmp_path):
         (DALLE, None, r"head.target.weights is not set; .*'random'.*dalle_encoder.pth"),
         (DALLE, 'no.pth', r'head.target.weights is no.pth: .*not exist.*dalle_encoder.pth'),
         (VQKD, 'no.pth', r'head.target.weights is no.pth: .*not exist.*vqkd_encoder.pth'),
-        (dict(type='PatchTokenizer'), 'no.pth', r'no.pth.*train_tokenizer.py --images DIR --out'),
+        (dict(type='PatchTokenizer'), 'no.pth', r'no.pth.*lomar tokenizer --images DIR --out'),
         (dict(DALLE, init_cfg=dict(type='Pretrained')), 'random', 'tokenizer has init_cfg'),
         (dict(DALLE, input_channels=4), 'random', 'takes 4 channels, the images have 3'),
         (dict(type='VQGAN'), 'random', "type is 'VQGAN'; allowed: DALL-E, VQKD, PatchTokenizer"),
@@ -173,7 +184,7 @@ def test_our_file_must_fit(trained, tmp_path):
     with pytest.raises(ValueError, match=r'vocabulary=64, .* vocabulary=128'):
         target(dict(kind, vocabulary=128), 4, weights=path)
     torch.save({'state_dict': {}}, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match=r'other.pth: it is no file of tools/train_tokenizer.py'):
+    with pytest.raises(ValueError, match=r'other.pth: it is no file of `lomar tokenizer`'):
         target(kind, 4, weights=str(tmp_path / 'other.pth'))
     content = load_file(path)
     del content['state_dict']['codebook']
@@ -304,7 +315,7 @@ def test_damaged_images_and_a_file_that_is_there(shapes, tmp_path):
         settings.check()
     for number in range(3):
         (tmp_path / f'bad{number}.jpg').write_bytes(b'no image')
-    with pytest.raises(RuntimeError, match='of 44 images are unreadable, more than the share'):
+    with pytest.raises(OSError, match='of 44 images are unreadable, more than the share'):
         train_tokenizer(Settings(str(tmp_path), str(tmp_path / 'b.pth'), **small))
 
 

@@ -1,0 +1,139 @@
+"""Loading of instance masks: polygons are kept as polygons, RLE masks become bitmaps."""
+
+import numpy as np
+import torch
+from mmdet.datasets.transforms import LoadAnnotations
+from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
+from mmdet.structures.mask import BaseInstanceMasks, BitmapMasks
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+from lomar.detection.lazy_masks import LazyMasks
+from lomar.detection.polygon_masks import Polygons
+
+
+class MixedMasks(BitmapMasks):
+    """Masks of one image, some as polygons and some as bitmaps.
+
+    Flips, resizes, crops and targets are computed for each kind separately. All other operations
+    are mmdet's and use the pixels of all masks.
+
+    Args:
+        polygons, bitmaps: the masks of each kind, in the order of the instances.
+        is_bitmap: (N,) bool, whether the mask of an instance is a bitmap.
+    """
+
+    def __init__(self, polygons: Polygons, bitmaps: LazyMasks, is_bitmap: np.ndarray):
+        self.polygons, self.bitmaps = polygons, bitmaps
+        self.is_bitmap = np.asarray(is_bitmap, bool)
+        self.height, self.width = polygons.height, polygons.width
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Return all masks as bitmaps (N, height, width)."""
+        return self._joined(self.polygons.to_ndarray(), self.bitmaps.to_ndarray())
+
+    def __len__(self) -> int:
+        return len(self.is_bitmap)
+
+    def __getitem__(self, index: int | slice | list[int] | np.ndarray) -> 'MixedMasks':
+        chosen = np.arange(len(self))[index].reshape(-1)
+        kinds = self.is_bitmap[chosen]
+        places = self._places()[chosen]
+        return MixedMasks(self.polygons[places[~kinds]], self.bitmaps[places[kinds]], kinds)
+
+    def rescale(self, *args, **kwargs) -> 'MixedMasks':
+        """Scale to the largest size within `scale`, keeping the aspect ratio."""
+        return self._each('rescale', *args, **kwargs)
+
+    def resize(self, *args, **kwargs) -> 'MixedMasks':
+        """Scale to (height, width)."""
+        return self._each('resize', *args, **kwargs)
+
+    def flip(self, *args, **kwargs) -> 'MixedMasks':
+        """Flip the masks."""
+        return self._each('flip', *args, **kwargs)
+
+    def crop(self, *args, **kwargs) -> 'MixedMasks':
+        """Crop the masks to a box."""
+        return self._each('crop', *args, **kwargs)
+
+    def pad(self, *args, **kwargs) -> 'MixedMasks':
+        """Pad the masks at the bottom and on the right."""
+        return self._each('pad', *args, **kwargs)
+
+    def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
+        """Return float boxes around polygons and boxes around bitmaps; zeros for empty masks."""
+        kinds = self.polygons, self.bitmaps
+        boxes = self._joined(*(masks.get_bboxes('hbox').tensor.numpy() for masks in kinds))
+        return HorizontalBoxes(boxes).convert_to(dst_type)
+
+    def crop_and_resize(
+        self,
+        bboxes: np.ndarray | Tensor,
+        out_shape: tuple[int, int],
+        inds: np.ndarray | Tensor,
+        device: str | torch.device = 'cpu',
+        interpolation: str = 'bilinear',
+        binarize: bool = True,
+    ) -> BitmapMasks:
+        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,)."""
+        bboxes, inds = torch.as_tensor(bboxes).cpu().numpy(), torch.as_tensor(inds).cpu().numpy()
+        kinds, places = self.is_bitmap[inds], self._places()[inds]
+        targets = np.zeros((len(inds), *out_shape), bool if binarize else np.float32)
+        for masks, of_kind in ((self.polygons, ~kinds), (self.bitmaps, kinds)):
+            if of_kind.any():
+                targets[of_kind] = masks.crop_and_resize(
+                    bboxes[of_kind], out_shape, places[of_kind], device, interpolation, binarize
+                ).masks
+        return BitmapMasks(targets, *out_shape)
+
+    def _each(self, method: str, *args, **kwargs) -> 'MixedMasks':
+        polygons, bitmaps = (
+            getattr(masks, method)(*args, **kwargs) for masks in (self.polygons, self.bitmaps)
+        )
+        return MixedMasks(polygons, bitmaps, self.is_bitmap)
+
+    def _places(self) -> np.ndarray:
+        """Return the index of each instance among the masks of its kind (N,)."""
+        return np.where(self.is_bitmap, self.is_bitmap.cumsum(), (~self.is_bitmap).cumsum()) - 1
+
+    def _joined(self, polygons: np.ndarray, bitmaps: np.ndarray) -> np.ndarray:
+        """Return the values of both kinds in the order of the instances."""
+        joined = np.zeros((len(self), *bitmaps.shape[1:]), bitmaps.dtype)
+        joined[~self.is_bitmap], joined[self.is_bitmap] = polygons, bitmaps
+        return joined
+
+
+@TRANSFORMS.register_module()
+class LoadInstances(LoadAnnotations):
+    """mmdet's LoadAnnotations that keeps polygons as polygons and decodes RLE masks to bitmaps.
+
+    `gt_masks` are `Polygons`, `LazyMasks`, or `MixedMasks` for an image with both kinds.
+
+    Args:
+        settings: arguments of mmdet's LoadAnnotations, except `poly2mask`.
+
+    Raises:
+        ValueError: `poly2mask` is given.
+    """
+
+    def __init__(self, **settings):
+        if 'poly2mask' in settings:
+            raise ValueError(
+                f'LoadInstances.poly2mask is {settings["poly2mask"]}; allowed: none, as polygons '
+                'are never converted; use LoadAnnotations for bitmaps'
+            )
+        super().__init__(**settings)
+
+    def _load_masks(self, results: dict) -> None:
+        results['gt_masks'] = self._made(self._process_masks(results), *results['ori_shape'])
+
+    def _made(self, found: list, height: int, width: int) -> BaseInstanceMasks:
+        is_bitmap = np.array([isinstance(one, dict) for one in found], bool)
+        polygons = Polygons([one for one in found if isinstance(one, list)], height, width)
+        if not is_bitmap.any():
+            return polygons
+        bitmaps = [self._poly2mask(one, height, width) for one in found if isinstance(one, dict)]
+        bitmaps = LazyMasks(bitmaps, height, width)
+        return bitmaps if is_bitmap.all() else MixedMasks(polygons, bitmaps, is_bitmap)

@@ -1,0 +1,228 @@
+"""The config of a run: its file, then --cfg-options, then flags; each wins over those before."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
+from lomar.datasets import check_images, use_channels
+from lomar.engine.config_files import find_config
+from lomar.engine.distributed import start_processes
+from lomar.engine.option_keys import check_option_keys
+from lomar.engine.runner import latest_checkpoint
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def read_config(name: str | Path, options: dict | None = None) -> Config:
+    """Return the config of a file or a packaged name, changed by `--cfg-options`.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        ValueError: nothing reads the key of an option.
+    """
+    cfg = Config.fromfile(find_config(name))
+    merge_options(cfg, options or {})
+    use_channels(cfg)
+    return cfg
+
+
+def train_config(args: argparse.Namespace) -> Config:
+    """Return the config for the flags of `lomar train`.
+
+    Data and checkpoints are checked, unless the config is only to be printed.
+
+    Raises:
+        ValueError: a flag, a key or an annotation file that does not fit.
+        FileNotFoundError: data or a checkpoint are missing.
+    """
+    cfg = _read(args)
+    if args.resume:
+        _resume(cfg, args.resume)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if args.auto_scale_lr:
+        _enable_auto_scale(cfg)
+    if args.tensorboard:
+        cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    _set_data(cfg, args)
+    if not args.print_config:
+        check_data(cfg, ('train', 'val'))
+        _check_checkpoint(
+            cfg,
+            'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
+            'begin at random',
+        )
+    return cfg
+
+
+def test_config(args: argparse.Namespace) -> Config:
+    """Return the config for the flags of `lomar test`, as `train_config` does for training."""
+    cfg = _read(args)
+    if not cfg.get('test_evaluator'):
+        raise ValueError(
+            f'{args.config}: the config has no test_evaluator, so there is nothing to test'
+        )
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.amp:  # in the dtype of the training
+        cfg.test_cfg.fp16 = (cfg.get('optim_wrapper') or {}).get('dtype') or True
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.custom_hooks = []  # only for training
+    if args.out:
+        cfg.test_evaluator.out = args.out
+    if not _detects(cfg) and (args.show or args.show_dir or args.tta):
+        raise ValueError('--show, --show-dir and --tta belong to detection configs')
+    if args.show or args.show_dir:
+        show_dir = args.show_dir and str(Path(args.show_dir).resolve())
+        cfg.default_hooks.visualization.update(
+            draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=show_dir
+        )
+    _set_data(cfg, args)
+    if not args.print_config:
+        _check_checkpoint(cfg, 'name the checkpoint to test after the config')
+        check_data(cfg, ('test',))
+    if args.tta:
+        _augment_tests(cfg)
+    return cfg
+
+
+def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Namespace) -> None:
+    """Print the config that `read` returns for the flags, and nothing else, to stdout."""
+    with contextlib.redirect_stdout(sys.stderr):
+        text = read(args).pretty_text
+    print(text)
+
+
+def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
+    """Look at the data of `splits` before anything is built.
+
+    Raises:
+        FileNotFoundError: says what layout is allowed and how to make the embedded dataset.
+        ValueError: annotations that cannot be trained on; names every fault.
+    """
+    if _detects(cfg):
+        from lomar.detection import check_config, stop_on_errors  # imports mmdet
+
+        stop_on_errors(check_config(cfg, splits).values())
+    elif _classifies(cfg):
+        from lomar.classification import check_folders  # imports mmpretrain
+
+        check_folders(cfg, splits)
+    elif cfg.train_dataloader.dataset.type == 'UnlabelledImages':
+        check_images(cfg.train_dataloader.dataset.data_root)
+
+
+def merge_options(cfg: Config, options: dict) -> None:
+    """Apply `--cfg-options`; a ValueError if nothing reads one of the keys."""
+    for note in check_option_keys(cfg, options):
+        print_log(note)
+    for option in options:  # mmengine merges nothing into None
+        node = cfg._cfg_dict
+        for key in option.split('.')[:-1]:
+            if isinstance(node, list):
+                node = node[int(key)]
+            else:
+                node[key] = ConfigDict() if node.get(key) is None else node[key]
+                node = node[key]
+    cfg.merge_from_dict(options)
+
+
+def _resume(cfg: Config, checkpoint: str) -> None:
+    """Go on from a checkpoint; with 'auto', from the newest, or begin as without the flag."""
+    if checkpoint == 'auto':
+        checkpoint = latest_checkpoint(cfg.work_dir)
+    if checkpoint is None:
+        begin = cfg.get('load_from') or 'random weights'
+        print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')
+    else:
+        cfg.resume, cfg.load_from = True, checkpoint
+
+
+def _check_checkpoint(cfg: Config, advice: str) -> None:
+    name = cfg.get('load_from')
+    if name and '://' not in name and not Path(name).expanduser().is_file():
+        raise FileNotFoundError(f'load_from: {name} does not exist; {advice}')
+
+
+def _read(args: argparse.Namespace) -> Config:
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options)
+    if args.quiet:
+        cfg.quiet = True  # read by the runner
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.launcher = args.launcher
+    for name in LOADERS:
+        if cfg.get(name):
+            # Both are refused, or warned about, where they make no sense.
+            loader = cfg[name]
+            loader.pin_memory = torch.cuda.is_available() and not args.no_pin_memory
+            loader.persistent_workers = loader.num_workers > 0 and not args.no_persistent_workers
+    return cfg
+
+
+def _enable_auto_scale(cfg: Config) -> None:
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError(
+            '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the effective batch '
+            'for which its learning rate is meant; add auto_scale_lr=dict(base_batch_size=...)'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def _set_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the data that flags name into the config."""
+    train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
+    if _detects(cfg):
+        from lomar.detection import use_files  # imports mmdet
+
+        if not args.print_config:
+            start_processes(cfg)  # the main process alone reads the files
+        use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
+    elif train_ann or args.val_ann:
+        raise ValueError('--train-ann and --val-ann belong to detection configs')
+    elif _classifies(cfg):
+        from lomar.classification import use_folders  # imports mmpretrain
+
+        use_folders(cfg, train_images, args.val_images, getattr(args, 'checkpoint', None))
+    else:
+        if train_images:
+            cfg.train_dataloader.dataset.data_root = train_images
+        for hook in cfg.get('custom_hooks', ()):
+            if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
+                hook.images = args.val_images  # None: the training images
+
+
+def _detects(cfg: Config) -> bool:
+    return cfg.default_scope == 'mmdet'
+
+
+def _classifies(cfg: Config) -> bool:
+    return cfg.model.type == 'ImageClassifier'
+
+
+def _augment_tests(cfg: Config) -> None:
+    """Test every image as it is and flipped, and merge the boxes."""
+    *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
+    pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
+    cfg.test_dataloader.dataset.pipeline = [
+        *steps,
+        dict(type='TestTimeAug', transforms=[flips, [pack]]),
+    ]
+    cfg.test_evaluator.metric = 'bbox'
+    cfg.model = dict(
+        type='BoxTTAModel',
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        module=cfg.model,
+    )

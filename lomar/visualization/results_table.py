@@ -1,0 +1,299 @@
+"""Published results beside measured ones: rows, and tables and bars of rows."""
+
+import csv
+import io
+import json
+import re
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+PUBLISHED = Path(__file__).with_name('published.yaml')
+METRICS = {'detection': ['box_ap', 'mask_ap'], 'imagenet': ['top1']}
+DATASETS = {'detection': 'COCO val2017', 'imagenet': 'ImageNet-1K val'}
+REQUIRED = {
+    'detection': 'method model detector recipe framework epochs input box_ap mask_ap source',
+    'imagenet': 'method model recipe epochs input top1 source',
+    'delta': 'method over task model input delta source',
+}
+FURTHER = ['train_s_im', 'infer_s_im', 'train_s_iter', 'memory', 'parameters_m']
+DELTAS = ['box_ap', 'mask_ap', 'top1', 'segmentation', 'speed']
+# A difference says something only where all of these are known and equal.
+COMPARABLE = {
+    'detection': ['detector', 'recipe', 'model', 'epochs', 'input'],
+    'imagenet': ['recipe', 'model', 'input'],
+}
+SHOWN = [
+    *('origin', 'method', 'over', 'task', 'model', 'detector', 'recipe', 'framework'),
+    *('pretrain_epochs', 'epochs', 'input', 'box_ap', 'box_ap_gap', 'mask_ap', 'mask_ap_gap'),
+    *('top1', 'top1_gap', 'segmentation', 'speed', 'notes', 'source'),
+]
+COLUMNS = ['table', 'dataset', 'kind', *SHOWN, 'hardware', *FURTHER]
+COLOURS = {'measured': 'tab:orange', 'published, same recipe': 'tab:blue', 'published': 'lightblue'}
+
+# Words in the names of configs.
+METHODS = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}
+DETECTORS = {'mask-rcnn': 'Mask R-CNN', 'faster-rcnn': 'Faster R-CNN'}
+SIZES = {'base': 'b', 'large': 'l', 'huge': 'h', 'small': 's', 'tiny': 't'}
+
+
+def _check(valid: object, message: str) -> None:
+    if not valid:
+        raise ValueError(message)
+
+
+def _check_type(value: object, kind: type, what: str) -> None:
+    _check(isinstance(value, kind), f'{what} must be of type {kind.__name__}')
+
+
+def _check_percent(value: object, what: str) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    valid = value is None or (number and 0 <= value <= 100)
+    _check(valid, f'{what} must be a number in 0..100 or null, got {value!r}')
+
+
+def _check_entry(entry: object, where: str) -> None:
+    known = isinstance(entry, dict) and entry.get('kind') in REQUIRED
+    _check(known, f'{where}: kind must be one of {", ".join(REQUIRED)}')
+    required = {'kind', *REQUIRED[entry['kind']].split()}
+    _check(required <= entry.keys(), f'{where}: {sorted(required - entry.keys())} missing')
+    unknown = entry.keys() - required - {'pretrain_epochs', 'hardware', 'notes', 'curve', *FURTHER}
+    _check(not unknown, f'{where}: {sorted(unknown, key=str)} unknown')
+    _check(isinstance(entry['source'], str) and entry['source'], f'{where}: source must be a text')
+    for metric in METRICS.get(entry['kind'], []):
+        _check_percent(entry[metric], f'{where}: {metric}')
+    delta = entry.get('delta', {})
+    _check_type(delta, dict, f'{where}: delta')
+    _check(delta.keys() <= set(DELTAS), f'{where}: delta may hold {", ".join(DELTAS)}')
+
+
+def read_published(path: str | Path) -> list[dict]:
+    """Entries of a file of published numbers, AP and accuracy in percent.
+
+    Raises:
+        ValueError: an entry lacks a key, has an unknown one or a figure that is no percentage, or
+            equals another but for its figures and notes; the message names file, entry and key.
+    """
+    entries = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    _check_type(entries, list, f'{path}: the content')
+    figures = {*DELTAS, *FURTHER, 'delta', 'curve', 'notes'}
+    seen = {}
+    for number, entry in enumerate(entries, 1):
+        where = f'{path}: entry {number}'
+        _check_entry(entry, where)
+        identity = str(sorted((key, entry[key]) for key in entry.keys() - figures))
+        first = seen.setdefault(identity, number)
+        _check(first == number, f'{where}: the same as entry {first} but for figures and notes')
+    return entries
+
+
+def _check_metrics(content: object, where: str) -> None:
+    _check_type(content, dict, f'{where}: the content')
+    for key in ('config', 'checkpoint', 'checkpoint_sha256', 'date', 'dataset'):
+        _check_type(content.get(key), str, f'{where}: {key}')
+    for key, kind in dict(versions=dict, images=int, metrics=dict).items():
+        _check_type(content.get(key), kind, f'{where}: {key}')
+    metrics = content['metrics']
+    shapes = ({'accuracy'}, {'bbox'}, {'bbox', 'segm'})  # a detector without masks has no segm
+    _check(set(metrics) in shapes, f'{where}: metrics must hold bbox, bbox and segm, or accuracy')
+    for name, group in metrics.items():
+        what = f'{where}: metrics.{name}'
+        keys = 'top1 top5' if name == 'accuracy' else 'AP AP50 AP75 APs APm APl per_class'
+        _check_type(group, dict, what)
+        for key in keys.split():
+            _check(key in group, f'{what}.{key} missing')
+            values = group[key] if key == 'per_class' else {'': group[key]}
+            _check_type(values, dict, f'{what}.{key}')
+            for label, value in values.items():
+                _check_percent(value, f'{what}.{key} {label}'.rstrip())
+
+
+def read_metrics(path: str | Path) -> dict:
+    """Content of a metrics.json of `lomar test`, AP and accuracy in percent, and its `file`.
+
+    Raises:
+        ValueError: the file is no JSON or has another shape; the message names file and key.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path}: no JSON: {error}') from error
+    _check_metrics(content, str(path))
+    return {**content, 'file': str(path)}
+
+
+def _dataset(kind: str, path: Path, images: int) -> str:
+    """Name of the public validation set, or size and path of anything else, a part of it too."""
+    if kind == 'detection':
+        public = path.name == 'instances_val2017.json' and images == 5000
+    else:
+        folders = {part.lower() for part in path.parts}
+        public = bool(folders & {'imagenet', 'imagenet-1k', 'ilsvrc2012'}) and images == 50000
+    return DATASETS[kind] if public else f'{images} images of {path.as_posix()}'
+
+
+def _measured_row(run: dict) -> dict:
+    """A run in the words of a published entry; what the name of its config leaves open is None."""
+    name = Path(run['config']).stem
+    words = re.split('[_-]', name)
+    size = re.search(r'vit(?:det)?-([a-z]+)', name)
+    epochs = re.search(r'[-_](\d+)e(?![a-z0-9])', name)
+    side = re.search(r'-(\d+)px', name)
+    usual = 1024 if 'lsj' in name and 'coco' in name else 224 if 'in1k' in name else None
+    metrics = run['metrics']
+    kind = 'imagenet' if 'accuracy' in metrics else 'detection'
+    recipe = 'ViTDet' if 'vitdet' in name else None
+    if kind == 'imagenet':
+        recipe = 'linear probing' if 'linear' in name else 'fine-tuning'
+    return dict(
+        kind=kind,
+        dataset=_dataset(kind, Path(run['dataset']), run['images']),
+        origin='measured',
+        method=next((METHODS[word] for word in words if word in METHODS), None),
+        model=f'ViT-{SIZES.get(size[1], size[1]).upper()}' if size else None,
+        detector=DETECTORS.get(name.split('_')[0]),
+        recipe=recipe,
+        framework='this package',
+        epochs=int(epochs[1]) if epochs else None,
+        input=int(side[1]) if side else usual,
+        box_ap=metrics.get('bbox', {}).get('AP'),
+        mask_ap=metrics.get('segm', {}).get('AP'),
+        top1=metrics.get('accuracy', {}).get('top1'),
+        notes=f'{run["checkpoint"]} ({run["checkpoint_sha256"][:8]}), {run["date"]}',
+        source=run['file'],
+    )
+
+
+def _beside(row: dict, published: list[dict]) -> list[dict]:
+    """Published rows of a run's kind, those of its own recipe first and with their gaps."""
+    entries = [entry for entry in published if entry['kind'] == row['kind']]
+    entries = [entry for entry in entries if entry['model'] == row['model']] or [
+        entry for entry in entries if entry.get('detector', 'Mask R-CNN') == 'Mask R-CNN'
+    ]
+    near, far = [], []
+    for entry in entries:
+        if any(row[key] is None or row[key] != entry[key] for key in COMPARABLE[row['kind']]):
+            far.append(entry)
+            continue
+        both = [key for key in METRICS[row['kind']] if None not in (row[key], entry[key])]
+        near.append({**entry, **{f'{key}_gap': round(row[key] - entry[key], 2) for key in both}})
+    return near + far
+
+
+def comparison(published: list[dict], measured: list[dict], kind: str | None = None) -> list[dict]:
+    """Rows of a table for each measured run, or of all that is published where nothing is measured.
+
+    Beside a run stand the published rows of its model size, else all of Mask R-CNN; those of its
+    own recipe have gaps, measured - published. Runs on any other dataset are in tables of their
+    own. What a run is follows from the name of its config. `kind` leaves one kind of METRICS.
+    """
+    entries = [
+        {'dataset': DATASETS.get(e['kind']), 'origin': 'published', **e, **e.get('delta', {})}
+        for e in published
+        if kind in (None, e['kind'], e.get('task'))
+    ]
+    if not measured:
+        titles = {name: f'Published: {dataset}' for name, dataset in DATASETS.items()}
+        titles['delta'] = 'Published differences: points, and ratios of speed'
+        entries.sort(key=lambda entry: list(titles).index(entry['kind']))
+        return [{'table': titles[entry['kind']], **entry} for entry in entries]
+    runs = [row for row in map(_measured_row, measured) if kind in (None, row['kind'])]
+    beside, apart = [], []
+    for row in runs:
+        public = DATASETS[row['kind']]
+        if row['dataset'] == public:
+            title = f'{row["source"]}: {public}'
+            beside += [{'table': title, **one} for one in (row, *_beside(row, entries))]
+        else:
+            title = f'{row["dataset"]}: not {public}, so no published number stands here'
+            apart.append({'table': title, **row})
+    return beside + sorted(apart, key=lambda row: row['table'])
+
+
+def _cell(column: str, value: object) -> str:
+    if value is None:
+        return '-'
+    if column.endswith('_gap'):
+        return f'{value + 0.0:+.2f}'  # + 0.0 takes the sign from -0.0
+    return str(round(value, 2) if isinstance(value, float) else value).replace('|', '\\|')
+
+
+def _heading(column: str) -> str:
+    return 'gap' if column.endswith('_gap') else column.replace('_ap', ' AP').replace('_', ' ')
+
+
+def to_markdown(rows: list[dict]) -> str:
+    """Rows as Markdown tables under their titles, without columns that would be empty."""
+    lines = []
+    for title, group in groupby(rows, key=lambda row: row['table']):
+        table = list(group)
+        used = [key for key in SHOWN if any(row.get(key) is not None for row in table)]
+        body = [[_cell(key, row.get(key)) for key in used] for row in table]
+        cells = [map(_heading, used), ['---'] * len(used), *body]
+        lines += [f'### {title}', '', *(f'| {" | ".join(line)} |' for line in cells), '']
+    return '\n'.join(lines)
+
+
+def to_csv(rows: list[dict]) -> str:
+    """Rows as CSV with a header and every figure but the curves; what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction='ignore', lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _look(row: dict) -> str:
+    near = any(key.endswith('_gap') for key in row)
+    return f'{row["origin"]}, same recipe' if near else row['origin']
+
+
+def _label(row: dict) -> str:
+    words = [row.get(key) for key in ('method', 'model', 'detector', 'recipe', 'framework')]
+    units = {'input': 'px', 'epochs': 'epochs', 'pretrain_epochs': 'of pretraining'}
+    words += [f'{row[key]} {unit}' for key, unit in units.items() if row.get(key)]
+    return f'{", ".join(dict.fromkeys(filter(None, words)))}\n{row["source"]}'
+
+
+def _draw(axes: Axes, metric: str, rows: list[dict]) -> None:
+    values = [row[metric] for row in rows]
+    colours = [COLOURS[_look(row)] for row in rows]
+    bars = axes.barh(range(len(rows)), [value or 0 for value in values], 0.7, color=colours)
+    axes.bar_label(bars, ['' if v is None else _cell('', v) for v in values], padding=3, fontsize=8)
+    axes.set_yticks(range(len(rows)), map(_label, rows), fontsize=7)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 1.15 * max(value or 1 for value in values)))
+    axes.set_title(f'{_heading(metric)} (%)', fontsize=9)
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def plot(rows: list[dict], out: str | Path) -> Path:
+    """Draw AP and accuracy of rows as bars into an image file, every dataset apart.
+
+    Raises:
+        ValueError: no row holds AP or accuracy.
+    """
+    groups = {}
+    for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
+        figures = [row[metric] for metric in METRICS.get(row['kind'], [])]
+        if any(figure is not None for figure in figures):
+            group = groups.setdefault((row['kind'], row['dataset']), {})
+            group.setdefault((_label(row), *figures), row)  # once, however many tables it is in
+    _check(groups, 'nothing to plot: no row holds AP or accuracy')
+    heights = [1 + 0.32 * len(group) for group in groups.values()]
+    figure = Figure(figsize=(12, sum(heights)), layout='constrained')
+    grid = figure.subplots(len(groups), 2, sharey='row', squeeze=False, height_ratios=heights)
+    for panels, ((kind, dataset), group) in zip(grid, groups.items(), strict=True):
+        for axes in panels[len(METRICS[kind]) :]:
+            axes.set_axis_off()
+        for axes, metric in zip(panels, METRICS[kind], strict=False):
+            _draw(axes, metric, list(group.values()))
+        panels[0].set_title(dataset, loc='right', x=-0.03, fontsize=10)  # above the labels
+    used = [look for look in COLOURS if look in map(_look, rows)]
+    handles = [Patch(color=COLOURS[look], label=look) for look in used]
+    figure.legend(handles=handles, loc='outside upper right', ncols=3, fontsize=8)
+    figure.savefig(out, dpi=120, bbox_inches='tight')  # long names of data stick out
+    return Path(out)
