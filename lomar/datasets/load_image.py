@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.image_io import check_channels, open_pixels, read_rgb
+from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 
 COLOR_TYPES = ('rgb', 'color')
@@ -82,23 +83,35 @@ def converts(channels: int, convert: bool | None) -> bool:
 
 
 def use_channels(cfg: Config) -> None:
-    """Set `channels` of all loaders to `model.backbone.in_channels`; refuse other values."""
+    """Set `channels` of all loaders in a config to `model.backbone.in_channels`.
+
+    Raises:
+        ValueError: a loader has another value, or another color order than the data preprocessor.
+    """
     channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'
     for split in ('train', 'val', 'test'):
         for step in _loaders(cfg.get(f'{split}_dataloader')):
+            where = f'{split}_dataloader: {step["type"]}'
             if step.get('channels', channels) != channels:
                 raise ValueError(
-                    f'{split}_dataloader: {step["type"]}.channels is {step["channels"]}; allowed: '
-                    f'model.backbone.in_channels, {channels}'
+                    f'{where}.channels is {step["channels"]}; allowed: model.backbone.in_channels, '
+                    f'{channels}'
                 )
-            if channels != 3:  # mmdet's array loaders do not accept the key
+            if channels != 3 and step['type'] in LOADERS:  # not the array loaders of mmdet
                 step['channels'] = channels
+            if channels == 3 and (found := step.get('color_type', 'rgb')) != order:
+                raise ValueError(
+                    f'{where}.color_type is {found!r}; allowed: {order!r}, as '
+                    f'model.data_preprocessor has bgr_to_rgb={order == "color"}'
+                )
 
 
 def _loaders(node: object) -> Iterator[dict]:
-    """Yield the pipeline steps in a config node, at any depth, that have `channels`."""
+    """Yield the pipeline steps in a config node, at any depth, that load files."""
     if isinstance(node, dict):
-        if node.get('type') in LOADERS:
+        if node.get('type') in LOADERS or node.get('type') in RENAMED:
             yield node
         node = list(node.values())
     for child in node if isinstance(node, list | tuple) else ():
