@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.datasets import check_images, use_channels
 from lomar.engine.config_files import find_config
+from lomar.engine.distributed import start_processes
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.runner import latest_checkpoint
 
@@ -185,6 +186,8 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
+        if not args.print_config:
+            start_processes(cfg)  # the main process alone reads the files
         use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
     elif train_ann or args.val_ann:
         raise ValueError('--train-ann and --val-ann belong to detection configs')

@@ -214,9 +214,10 @@ def test_one_number_of_channels():
 
 
 def test_the_command_sets_the_channels(tmp_path, photographs):
-    from lomar.engine import train_config, train_parser
+    from lomar.cli import parse_args
+    from lomar.engine import train_config
 
     line = [str(ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py')]
     line += ['--train-images', str(photographs), '--cfg-options', 'model.backbone.in_channels=5']
-    cfg = train_config(train_parser().parse_args(line))
+    cfg = train_config(parse_args(['train', *line]))
     assert cfg.train_dataloader.dataset.pipeline[0].channels == 5

@@ -88,7 +88,7 @@ def test_demo(tmp_path):
 @pytest.mark.slow
 def test_demo_on_ones_own_images(photographs, tmp_path):
     work = tmp_path / 'work'
-    options = ('--images', photographs, '--work-dir', work, '--epochs', 1, '--train', 36)
+    options = ('--images', photographs, '--work-dir', work, '--epochs', 1, '--num-images', 36)
     assert 'reconstructions of your images' in run('demo', *options)
     drawn = (work / 'images.txt').read_text().splitlines()
     assert {drawn.count(str(path)) for path in photographs.iterdir()} == {4, 5}  # 36 of 8
@@ -128,7 +128,10 @@ def test_unreadable_images_do_not_stop_a_run_unless_they_are_many(photographs, t
     assert '1 unreadable images were replaced' in text
     (photographs / '5.jpg').write_bytes(b'')
     text = train(photographs, tmp_path / 'b', 2, 'custom_hooks.3.max_share=0.2', code=1)
-    assert re.search(r'2 of 8 images are unreadable, more than the share of 0\.2', text)
+    assert re.search(
+        r'lomar train: 2 of 8 images are unreadable, more than the share of 0\.2', text
+    )
+    assert 'Traceback' not in text
 
 
 @pytest.mark.slow
