@@ -1,11 +1,9 @@
-#!/usr/bin/env python
 """Write an annotation file of the size of COCO train2017, and a folder of its images.
 
 The content is random and depends on the seed only. Annotations are in random order of images, as in
 COCO. One JPEG file of 640 x 480 pixels stands for all images; the others are symbolic links.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lomar.utils import atomic_write
+
 WIDTH, HEIGHT = 640, 480
 CATEGORIES = 80
 CROWD_EVERY = 100  # one object of so many is a crowd with an uncompressed RLE
 POINTS = 6, 30  # least and most points of a polygon
+
+
+def image_ids(images: int) -> list[int]:
+    """Return ids with gaps, as in COCO."""
+    return (np.arange(images) * 4 + 9).tolist()
 
 
 def image_entry(number: int) -> dict:
@@ -72,7 +77,7 @@ def annotation(number: int, image: int, generator: np.random.Generator) -> dict:
 def entries(images: int, objects: int) -> Iterator[str]:
     """Yield the text of the file in parts, so that it is never in memory as a whole."""
     generator = np.random.default_rng(0)
-    ids = (np.arange(images) * 4 + 9).tolist()  # with gaps, as in COCO
+    ids = image_ids(images)
     yield '{"info": {}, "licenses": [], "images": ['
     for place, number in enumerate(ids):
         yield (', ' if place else '') + json.dumps(image_entry(number))
@@ -84,27 +89,12 @@ def entries(images: int, objects: int) -> Iterator[str]:
     yield f'], "categories": {json.dumps(categories)}}}'
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', type=Path, help='new folder for annotations.json and images/')
-    parser.add_argument(
-        '--num-images', type=int, default=118_287, help='number (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--num-objects', type=int, default=860_001, help='number (default: %(default)s)'
-    )
-    args = parser.parse_args()
-    pictures = args.folder / 'images'
+def generate(folder: Path, images: int, objects: int) -> None:
+    """Write annotations.json and images/ to a new folder."""
+    pictures, picture = folder / 'images', folder / 'image.jpg'
     pictures.mkdir(parents=True)
-    picture = args.folder / 'image.jpg'
     Image.new('RGB', (WIDTH, HEIGHT), 'grey').save(picture)
-    for place in range(args.num_images):
-        (pictures / image_entry(place * 4 + 9)['file_name']).symlink_to(picture.resolve())
-    path = args.folder / 'annotations.json'
-    with path.open('w') as file:
-        file.writelines(entries(args.num_images, args.num_objects))
-    print(f'{path}: {path.stat().st_size / 1e6:.0f} MB')
-
-
-if __name__ == '__main__':
-    main()
+    for number in image_ids(images):
+        (pictures / image_entry(number)['file_name']).symlink_to('../image.jpg')
+    with atomic_write(folder / 'annotations.json') as part, part.open('w') as file:
+        file.writelines(entries(images, objects))

@@ -105,11 +105,7 @@ def read_architecture(
 
 
 def _check_encoder(weights: dict[str, Tensor]) -> tuple[int, ...]:
-    """Return the shape of the patch embedding's weight.
-
-    Raises:
-        ValueError: the weights are of no vision transformer, or of a detector's.
-    """
+    """Return the shape of the patch embedding; a ValueError if the weights are of no encoder."""
     if PATCHES not in weights or not any(re.match(r'blocks\.\d+\.attn\.', n) for n in weights):
         raise ValueError(
             f'these are no weights of a vision transformer, which has {PATCHES} and blocks.*.attn'
@@ -142,11 +138,7 @@ def _tables(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _square_grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
-    """Return the grid of a position table, which is square in every project known here.
-
-    Raises:
-        ValueError: there is no table, or it is not of a square grid.
-    """
+    """Return the grid of a position table, which is square in every project known here."""
     if pos_embed is None or pos_embed.ndim != 3:
         raise ValueError('the weights have no positions, neither relative nor absolute (1, L, D)')
     places = pos_embed.shape[1] - cls_token
@@ -159,11 +151,7 @@ def _square_grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
 def _num_heads(
     tables: dict[str, tuple[int, ...]], embed_dim: int, depth: int, heads: int | None
 ) -> int:
-    """Return the heads: those given, those of the tables, or those of a named architecture.
-
-    Raises:
-        ValueError: nothing tells it, or it does not divide the width.
-    """
+    """Return the heads: those given, those of the tables, or those of a named architecture."""
     for name, shape in tables.items() if heads is None else ():
         if name.endswith('lookup_table_weight'):  # (heads or 1, D / heads, buckets), of v turned
             heads = embed_dim // max(shape[2 if name.startswith('rpe_v.') else 1], 1)
@@ -193,12 +181,7 @@ def _num_heads(
 
 
 def _rpe_options(tables: dict[str, tuple[int, ...]], given: dict) -> dict:
-    """Return the options of iRPE.
-
-    Raises:
-        ValueError: the tables are of decomposed positions, or their number of buckets does not
-            agree with method and ratio.
-    """
+    """Return the options of iRPE; a ValueError if the tables have other buckets."""
     name, shape = next(iter(tables.items()))
     if 'lookup_table' not in name:
         raise ValueError(f'the weights have decomposed positions ({name}); allowed: iRPE, absolute')

@@ -75,20 +75,12 @@ def rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def timm_names(names: Iterable[str]) -> dict[str, str]:
-    """Return timm's name of each weight of a model: those of the backbone and those beside it.
-
-    Raises:
-        ValueError: the weights of a transformer are under an unknown prefix, or under several.
-    """
+    """Return timm's name of each weight of a model: those of the backbone and those beside it."""
     return {own: _replaced(name, _TO_TIMM) for own, name in without_prefix(names).items()}
 
 
 def without_prefix(names: Iterable[str]) -> dict[str, str]:
-    """Return each name of a model's weights without the prefixes of wrappers and backbone.
-
-    Raises:
-        ValueError: as in `timm_names`.
-    """
+    """Return each name of a model's weights without the prefixes of wrappers and backbone."""
     stripped, pattern = strip_wrappers(names), ''
     for part in reversed(_prefix(stripped.values()).split('.')[:-1]):
         pattern = rf'({part}\.{pattern})?'  # a head may be under the first parts of the prefix
@@ -160,11 +152,8 @@ def _prefix(names: Collection[str]) -> str:
     """Return what the names of the backbone's weights begin with."""
     found = {m[1] for m in map(re.compile(r'((?:[^.]+\.)*?)patch_embed\.').match, names) if m}
     if not found:  # another network than a vision transformer
-        return max(
-            (re.match(r'(backbone\.)?(timm_model\.)?', name)[0] for name in names),
-            key=len,
-            default='',
-        )
+        starts = [re.match(r'(backbone\.)?(timm_model\.)?', name)[0] for name in names]
+        return max(starts, key=len, default='')
     if '' in found:
         return ''
     (prefix, *others) = sorted(found)

@@ -48,7 +48,9 @@ class MainProcess:
         self.group, self.minutes = None, 0.0
 
     def allow(self, minutes: float) -> None:
-        """Set the timeout; all processes call this once, after their initialization."""
+        """Set the timeout; all processes call this together, after their initialization."""
+        if self.group is not None and minutes == self.minutes:
+            return
         if self.group is None:  # threads of a group that are alive at exit abort the process
             atexit.register(self.close)
         self.minutes = minutes

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -80,9 +80,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-class PixelFile(Protocol):
+class PixelFile:
     """Open image file with its size in pixels and its `dtype`: uint8, uint16 or float32."""
 
+    path: str | Path
     height: int
     width: int
     channels: int
@@ -95,6 +96,14 @@ class PixelFile(Protocol):
             UnreadableImage: the part is damaged, or has NaN or infinite values.
             ValueError: the part is empty or not within the image.
         """
+        inside = 0 <= top < top + height <= self.height and 0 <= left < left + width <= self.width
+        if not inside:
+            raise ValueError(
+                f'a part of {height} x {width} pixels from row {top}, column {left} on; allowed: '
+                f'within the image of {self.height} x {self.width}'
+            )
+        with _reasons(self.path):
+            return _copy(self._part(top, left, height, width), self.dtype)
 
 
 @contextmanager
@@ -156,8 +165,8 @@ def _reasons(path: str | Path) -> Iterator[None]:
         raise UnreadableImage(path, f'{type(reason).__name__}: {reason}') from error
 
 
-class _ArrayFile:
-    """`PixelFile` of an array in memory or mapped into memory."""
+class _ArrayFile(PixelFile):
+    """Array in memory or mapped into memory."""
 
     def __init__(self, path: str | Path, array: np.ndarray):
         self.path = path
@@ -167,15 +176,12 @@ class _ArrayFile:
         self.dtype = _dtype_read(array.dtype)
         self.height, self.width, self.channels = self.array.shape
 
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Return a part of the image; see `PixelFile.read`."""
-        _check_part(self, top, left, height, width)
-        with _reasons(self.path):
-            return _copy(self.array[top : top + height, left : left + width], self.dtype)
+    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        return self.array[top : top + height, left : left + width]
 
 
-class _RasterFile:
-    """`PixelFile` of a TIFF file: one page of several bands, or pages of one band each."""
+class _RasterFile(PixelFile):
+    """TIFF file with one page of several bands, or with pages of one band each."""
 
     def __init__(self, path: str | Path, pages: Sequence[Any]):
         self.path, self.pages = path, pages
@@ -191,17 +197,14 @@ class _RasterFile:
         self.channels = sum(page.count for page in pages)
         self.dtype = _dtype_read(np.dtype(pages[0].dtypes[0]))
 
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Return a part of the image; see `PixelFile.read`."""
-        _check_part(self, top, left, height, width)
+    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         window = ((top, top + height), (left, left + width))
-        with _reasons(self.path):
-            bands = np.concatenate([page.read(window=window) for page in self.pages])
-            declared = [value for page in self.pages for value in page.nodatavals]
-            for band, nodata in zip(bands, declared, strict=True):
-                if nodata is not None:
-                    band[np.isnan(band) if np.isnan(nodata) else band == nodata] = 0
-            return _copy(bands.transpose(1, 2, 0), self.dtype)
+        bands = np.concatenate([page.read(window=window) for page in self.pages])
+        declared = [value for page in self.pages for value in page.nodatavals]
+        for band, nodata in zip(bands, declared, strict=True):
+            if nodata is not None:
+                band[np.isnan(band) if np.isnan(nodata) else band == nodata] = 0
+        return bands.transpose(1, 2, 0)
 
 
 def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
@@ -255,12 +258,3 @@ def _copy(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
             'TIFF file the value that it declares as nodata'
         )
     return pixels
-
-
-def _check_part(file: PixelFile, top: int, left: int, height: int, width: int) -> None:
-    inside = 0 <= top < top + height <= file.height and 0 <= left < left + width <= file.width
-    if not inside:
-        raise ValueError(
-            f'a part of {height} x {width} pixels from row {top}, column {left} on; allowed: within'
-            f' the image of {file.height} x {file.width}'
-        )

@@ -50,12 +50,7 @@ class LoadImage(BaseTransform):
         self.bgr, self.short_side = color_type == 'color', short_side
 
     def transform(self, results: dict | str | np.ndarray) -> dict:
-        """Add `img`, `img_shape` and `ori_shape` (height, width).
-
-        Raises:
-            UnreadableImage: see `read_rgb` and `open_pixels`.
-            ValueError: the image has another number of channels.
-        """
+        """Add `img`, `img_shape` and `ori_shape` (height, width)."""
         if not isinstance(results, dict):
             results = dict(img_path=results) if isinstance(results, str) else dict(img=results)
         given = results.get('img')
@@ -83,22 +78,14 @@ class LoadImage(BaseTransform):
 
 
 def converts(channels: int, convert: bool | None) -> bool:
-    """Return whether a loader converts files to 8-bit RGB.
-
-    Raises:
-        ValueError: conversion is asked for, and `channels` is not 3.
-    """
+    """Return whether a loader converts files to 8-bit RGB; its default is `channels == 3`."""
     if convert and channels != 3:
         raise ValueError(f'convert is True and channels {channels}; allowed: 3 for 8-bit RGB')
     return channels == 3 if convert is None else convert
 
 
 def use_channels(cfg: Config) -> None:
-    """Set `channels` of all loaders in a config to `model.backbone.in_channels`.
-
-    Raises:
-        ValueError: a loader has another value.
-    """
+    """Set `channels` of all loaders to `model.backbone.in_channels`; refuse other values."""
     channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
     for split in ('train', 'val', 'test'):
         for step in _loaders(cfg.get(f'{split}_dataloader')):

@@ -72,12 +72,7 @@ class LoadRandomResizedCrop(BaseTransform):
         )
 
     def transform(self, results: dict) -> dict:
-        """Add `img`, (H, W, C), and the entries that the three transforms add.
-
-        Raises:
-            UnreadableImage: see `read_rgb` and `open_pixels`.
-            ValueError: the file has another number of channels.
-        """
+        """Add `img`, (H, W, C), and the entries that the three transforms add."""
         pixels, whole = self.read(results['img_path'])
         return add_image(results, pixels, pixels.shape, whole, self.flip_prob)
 
@@ -132,7 +127,8 @@ def read_resized(
     if channels is not None:
         with open_pixels(path, channels) as file:
             crop, size = choose(file.width, file.height)
-            return _resize_parts(file.read(*crop), size, places), (file.height, file.width)
+            pixels, crop = file.read(*crop), (0, 0, *crop[2:])
+            return _resized_crop(pixels, crop, size, places=places), (file.height, file.width)
     jpeg = _Jpeg.open(path)
     image = read_rgb(path) if jpeg is None else None
     width, height = (image or jpeg).size
@@ -143,25 +139,6 @@ def read_resized(
         except (OSError, RuntimeError, SyntaxError, ValueError):  # damaged: read_rgb decides
             image = read_rgb(path)
     return _resized_crop(image, crop, size, places=places), (height, width)
-
-
-def _resize_parts(
-    pixels: np.ndarray, size: tuple[int, int], places: Sequence[Crop] | None
-) -> np.ndarray:
-    """Return `pixels` resized to `size`, or only the `places` of the result."""
-    if places is None:
-        return resize_pixels(pixels, size)
-    down, right = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
-    boxes = [
-        (left * right, top * down, (left + width) * right, (top + height) * down)
-        for top, left, height, width in places
-    ]
-    return np.stack(
-        [
-            resize_pixels(pixels, place[2:], box=box)
-            for place, box in zip(places, boxes, strict=True)
-        ]
-    )
 
 
 class _Jpeg:
@@ -247,7 +224,7 @@ def _resized_crop(
     factor: int = 1,
     places: Sequence[Crop] | None = None,
 ) -> np.ndarray:
-    """Return `read_resized` by Pillow, bicubic; `image` is reduced by `factor`, `crop` is not."""
+    """Return `read_resized` by Pillow's bicubic filter, of an image that is reduced by `factor`."""
     top, left, height, width = crop
     first, last = np.array([[left, top], [left + width, top + height]]) / factor
     zoom = (last - first) / size[::-1]
@@ -258,15 +235,12 @@ def _resized_crop(
         outer = np.stack([np.floor(box[0] - reach), np.ceil(box[1] + reach)])
         # Outside the crop, the filter may only see the pixels that the crop's edges run through.
         outer = outer.clip(np.floor(first), np.ceil(last)).astype(int)
-        part = _cut(image, *outer.ravel().tolist())
-        inner = (box - outer[0]).clip(0, part.size).ravel().tolist()
-        parts.append(np.array(part.resize((width, height), Image.BICUBIC, box=tuple(inner))))
+        inner = tuple((box - outer[0]).clip(0, outer[1] - outer[0]).ravel().tolist())
+        left, top, right, bottom = outer.ravel().tolist()
+        if isinstance(image, Image.Image):
+            part = image.crop((left, top, right, bottom))
+            parts.append(np.array(part.resize((width, height), Image.BICUBIC, inner)))
+        else:
+            part = image[top:bottom, left:right]
+            parts.append(resize_pixels(part, (height, width), box=inner))
     return parts[0] if places is None else np.stack(parts)
-
-
-def _cut(
-    image: Image.Image | np.ndarray, left: int, top: int, right: int, bottom: int
-) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image.crop((left, top, right, bottom))
-    return Image.fromarray(image[top:bottom, left:right])

@@ -27,15 +27,11 @@ def _builder(name: str) -> Callable[..., BaseTransform]:
     return build
 
 
-@cache
+@cache  # once per process
 def _log(name: str) -> None:
-    """Log, once per process, that a name is deprecated."""
     keys = ', '.join(f'{key}={value!r}' for key, value in RENAMED[name].items())
-    print_log(
-        f'{name} is deprecated and will be removed in version 0.2: use dict({keys}, ...)',
-        logger='current',
-        level=logging.WARNING,
-    )
+    line = f'{name} is deprecated and will be removed in version 0.2: use dict({keys}, ...)'
+    print_log(line, logger='current', level=logging.WARNING)
 
 
 for _name in RENAMED:

@@ -67,14 +67,10 @@ class LoadWindows(BaseTransform):
             raise ValueError(f'LoadWindows.{keys} is set without `scale`; allowed: only with it')
 
     def transform(self, results: dict) -> dict:
-        """Add `img`, (number, C, size, size), its shapes, flip and the windows' `places`.
+        """Add `img`, (number, C, size, size), its shapes, flip and `places`.
 
         `places` (number, 2) are row and column of each window's top-left pixel in the file, or in
-        the resized crop.
-
-        Raises:
-            UnreadableImage: see `open_pixels`; or the file has fewer places than windows.
-            ValueError: the file has another number of channels.
+        the resized crop. A file with fewer places than windows counts as unreadable.
         """
         load = self._native if self.crop is None else self._cropped
         windows, places, whole = load(results['img_path'])
@@ -160,11 +156,7 @@ class LoadNative(BaseTransform):
             )
 
     def transform(self, results: dict) -> dict:
-        """Add `img`, (H, W, 3) uint8 in the order R, G, B, its shapes and flip.
-
-        Raises:
-            UnreadableImage: see `read_rgb`; or the image is too small.
-        """
+        """Add `img`, (H, W, 3) uint8 in the order R, G, B, its shapes and flip."""
         path = results['img_path']
         pixels, whole = read_resized(path, lambda *size: self._choose(path, *size))
         return add_image(results, pixels, pixels.shape[:2], whole, self.flip_prob)
@@ -180,14 +172,10 @@ class LoadNative(BaseTransform):
         ratio = min(1, (self.max_side or max(width, height)) / max(width, height))
         ratio = max(ratio, self.min_side / min(width, height))
         # 1e-6: rounding errors must not cost a patch where the exact side is a whole number.
-        size = [int(side * ratio + 1e-6) // self.patch_size for side in (height, width)]
-        size = [patches * self.patch_size for patches in size]
-        crop = [
-            min(round(new / ratio), old) for new, old in zip(size, (height, width), strict=True)
-        ]
-        top, left = (
-            np.random.randint(old - new + 1) for old, new in zip((height, width), crop, strict=True)
-        )
+        whole = height, width
+        size = [int(s * ratio + 1e-6) // self.patch_size * self.patch_size for s in whole]
+        crop = [min(round(new / ratio), old) for new, old in zip(size, whole, strict=True)]
+        top, left = (np.random.randint(a - b + 1) for a, b in zip(whole, crop, strict=True))
         return (top, left, *crop), tuple(size)
 
 

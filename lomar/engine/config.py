@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.datasets import check_images, use_channels
 from lomar.engine.config_files import find_config
+from lomar.engine.distributed import start_processes
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.runner import latest_checkpoint
 
@@ -48,8 +49,6 @@ def train_config(args: argparse.Namespace) -> Config:
         _resume(cfg, args.resume)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
@@ -156,7 +155,9 @@ def _check_checkpoint(cfg: Config, advice: str) -> None:
 
 def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, args.cfg_options)
+    # Before the options are checked: mixed precision has keys of its own.
+    amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
+    cfg = read_config(args.config, {**(args.cfg_options or {}), **amp})
     if args.quiet:
         cfg.quiet = True  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
@@ -185,6 +186,8 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
+        if not args.print_config:
+            start_processes(cfg)  # the main process alone reads the files
         use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
     elif train_ann or args.val_ann:
         raise ValueError('--train-ann and --val-ann belong to detection configs')

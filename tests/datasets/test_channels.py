@@ -107,7 +107,7 @@ def test_statistics(tmp_path):
     np.testing.assert_allclose(found.mean, whole.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(found.std, whole.std(axis=0), rtol=1e-10)
     np.testing.assert_array_equal([found.low, found.high], [whole.min(axis=0), whole.max(axis=0)])
-    assert found.constant == [2] and found.pixels == len(whole)
+    assert found.constant == [2] and found.count == len(whole)
     assert list(found.unreadable) == [str(tmp_path / 'broken.tif')]
     drawn = channel_statistics(tmp_path, samples=2)
     assert drawn.dtypes.total() + len(drawn.unreadable) == 2
