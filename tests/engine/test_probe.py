@@ -335,7 +335,7 @@ def wrong(colours, what):
 @pytest.mark.parametrize(
     ('what', 'error'),
     [
-        ('a missing folder', r'colours does not exist.\nAllowed is a folder with a folder'),
+        ('a missing folder', r'colours does not exist.\nAllowed is a folder with one folder'),
         ('no classes', r'there are no class folders in .*red'),
         ('one class', r"has the single class \['green'\]"),
         ('an empty class', r'no valid file for the classes grey'),
