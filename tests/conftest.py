@@ -1,6 +1,12 @@
-"""Shared by the tests: the tiny models of the fixtures and small image folders."""
+"""Shared by the tests: the tiny models of the fixtures, small image folders, free ports."""
 
+import os
+import socket
 from pathlib import Path
+
+# Before torch is imported, and inherited by the commands: one thread per process, because tests
+# run side by side.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import numpy as np
 import pytest
@@ -27,6 +33,13 @@ def tiny_lomar(backbone=None, windows=None, head=None):
             head={'type': 'WindowPixelHead', **(head or {})},
         )
     )
+
+
+def free_port():
+    """Return a TCP port that no process listens on, as text: tests run side by side."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return str(listener.getsockname()[1])
 
 
 def randomised(module, seed=0):

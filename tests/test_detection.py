@@ -6,14 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, free_port
 from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
@@ -162,7 +161,7 @@ def test_two_processes_measure_what_one_does(shapes, trained, tmp_path):
             *start,
             *data(shapes, train=False),
             *options,
-            env=dict(PORT='29617', OMP_NUM_THREADS='1'),
+            env=dict(PORT=free_port()),
         )
         records.append(json.loads((tmp_path / name / 'metrics.json').read_text())['metrics'])
     assert records[0] == records[1]
@@ -179,8 +178,7 @@ def test_a_killed_rank_ends_the_others(shapes, tmp_path):
         start_new_session=True,
         env={
             **os.environ,
-            'PORT': '29618',
-            'OMP_NUM_THREADS': '1',
+            'PORT': free_port(),
             'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
         },
     )
@@ -195,10 +193,8 @@ def test_a_killed_rank_ends_the_others(shapes, tmp_path):
             if b'LOCAL_RANK=1' in Path(f'/proc/{pid}/environ').read_bytes()
         ]
         os.kill(ranks[0], signal.SIGKILL)
-        start = time.time()
-        process.stdout.read()
-        assert process.wait(timeout=60) != 0
-        assert time.time() - start < 60
+        process.communicate(timeout=120)  # until all that write to it have ended
+        assert process.returncode != 0
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_ARCH, randomised
+from conftest import ROOT, TINY_ARCH, free_port, randomised
 from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from PIL import Image
@@ -182,8 +182,7 @@ def train_in_two_processes(cfg, tmp_path):
         timeout=120,
         env={
             **os.environ,
-            'PORT': '29619',
-            'OMP_NUM_THREADS': '1',
+            'PORT': free_port(),
             'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
             'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
         },
@@ -246,12 +245,12 @@ def test_a_long_evaluation_has_its_own_limit(tmp_path):
     (tmp_path / 'evaluate.py').write_text(SLOW_METRIC)
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
     done = subprocess.run(
-        [*torchrun, '--master-port=29620', tmp_path / 'evaluate.py'],
+        [*torchrun, '--master-port', free_port(), tmp_path / 'evaluate.py'],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("found {'slow/count': 2}") == 2

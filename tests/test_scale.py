@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, free_port
 from PIL import Image
 
 from lomar.checkpoints.files import load_file
@@ -62,7 +62,7 @@ def train(tmp_path_factory):
             path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
             subprocess.run(
                 [*start, *data, '--work-dir', str(work), '--cfg-options', *always, *options],
-                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29641', 'PATH': path},
+                env={**os.environ, 'PORT': free_port(), 'PATH': path},
                 check=True,
             )
             trained[key] = work / f'epoch_{epochs}.pth'
@@ -162,7 +162,7 @@ def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     options = ['--cfg-options', 'load_from=None', 'train_dataloader.batch_size=4', *sizes]
     config = str(ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-mae_shapes.py')
     path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29647', 'PATH': path}
+    environment = {**os.environ, 'PORT': free_port(), 'PATH': path}
 
     def run(*command):
         subprocess.run(list(map(str, command)), env=environment, check=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, free_port
 from mmengine.config import Config
 from PIL import Image
 
@@ -184,7 +184,7 @@ def test_batches_of_an_infinite_sampler_are_complete(photographs, tmp_path):
 
 @pytest.mark.slow
 def test_fewer_images_than_a_batch_of_each_process(photographs, tmp_path):
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': '29643'}
+    environment = {**os.environ, 'PORT': free_port()}
     environment['PATH'] = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     flags = ('--train-images', photographs, '--work-dir', tmp_path, '--cfg-options', *TOY)
     command = [ROOT / 'tools/dist_train.sh', CONFIG, '2', *flags, 'train_dataloader.batch_size=5']
