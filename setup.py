@@ -45,8 +45,11 @@ setup(
         'faster': ['faster-coco-eval', 'simplejpeg'],
         'rasters': ['rasterio'],  # TIFF files of many channels, and parts of large ones
         'test': [
-            'pytest',
+            'codespell',
             'hypothesis',
+            'pre-commit',
+            'pytest',
+            'pytest-xdist',
             'rasterio',
             'ruff',
             'scikit-image',  # its HOG, to compare with
