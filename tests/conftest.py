@@ -1,7 +1,6 @@
-"""Shared by the tests: the tiny models of the fixtures, small image folders, free ports."""
+"""Shared by the tests: the tiny models of the fixtures and small image folders."""
 
 import os
-import socket
 from pathlib import Path
 
 # Before torch is imported, and inherited by the commands: one thread per process, because tests
@@ -33,13 +32,6 @@ def tiny_lomar(backbone=None, windows=None, head=None):
             head={'type': 'WindowPixelHead', **(head or {})},
         )
     )
-
-
-def free_port():
-    """Return a TCP port that no process listens on, as text: tests run side by side."""
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return str(listener.getsockname()[1])
 
 
 def randomised(module, seed=0):

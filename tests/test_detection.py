@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, free_port
+from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
+from processes import free_port, run_script
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -37,22 +38,18 @@ TOY = [
 ]
 
 
-def command(tool, *arguments):
-    program = [sys.executable] if tool.endswith('.py') else ['bash']
-    return [*program, str(ROOT / 'tools' / tool), *map(str, arguments)]
-
-
-def run(tool, *arguments, code=0, env=None):
-    environment = {**os.environ, 'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
-    done = subprocess.run(
-        command(tool, *arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**environment, **(env or {})},
-    )
-    assert (done.returncode == 0) == (code == 0), done.stdout + done.stderr
+def run(tool, *arguments, code=0):
+    done = run_script(f'tools/{tool}', *arguments)
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def start(tool, *arguments, **options):
+    """Start a shell script of tools/, which starts `torchrun`."""
+    command = ['bash', ROOT / 'tools' / tool, *arguments]
+    path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
+    environment = {**os.environ, 'PATH': path, 'PORT': free_port()}
+    return subprocess.Popen(list(map(str, command)), env=environment, **options)
 
 
 @pytest.fixture(scope='module')
@@ -153,35 +150,22 @@ def test_ap_of_known_detections(shapes):
 
 @pytest.mark.slow
 def test_two_processes_measure_what_one_does(shapes, trained, tmp_path):
-    records = []
-    for name, start in (('one', ('test.py', CONFIG, trained)),
-                        ('two', ('dist_test.sh', CONFIG, trained, 2))):  # fmt: skip
-        options = ('--work-dir', tmp_path / name, '--cfg-options', *TOY)
-        run(
-            *start,
-            *data(shapes, train=False),
-            *options,
-            env=dict(PORT=free_port()),
-        )
-        records.append(json.loads((tmp_path / name / 'metrics.json').read_text())['metrics'])
-    assert records[0] == records[1]
+    flags = {
+        name: (*data(shapes, train=False), '--work-dir', tmp_path / name, '--cfg-options', *TOY)
+        for name in ('one', 'two')
+    }
+    run('test.py', CONFIG, trained, *flags['one'])
+    assert start('dist_test.sh', CONFIG, trained, 2, *flags['two']).wait() == 0
+    one, two = (json.loads((tmp_path / name / 'metrics.json').read_text()) for name in flags)
+    assert one['metrics'] == two['metrics']
 
 
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_others(shapes, tmp_path):
     options = ('--work-dir', tmp_path / 'work', '--cfg-options', *TOY, 'train_cfg.max_epochs=500')
-    process = subprocess.Popen(
-        command('dist_train.sh', CONFIG, 2, *data(shapes), *options),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={
-            **os.environ,
-            'PORT': free_port(),
-            'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
-        },
-    )
+    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    arguments = (CONFIG, 2, *data(shapes), *options)
+    process = start('dist_train.sh', *arguments, start_new_session=True, **output)
     try:
         for line in process.stdout:
             if 'Saving checkpoint' in line or 'Epoch(train)' in line:
@@ -216,11 +200,11 @@ def test_pretrained_weights_are_reported_and_wrong_ones_refused(shapes, tmp_path
     )
     weights = tmp_path / 'lomar.pth'
     torch.save(dict(state_dict=lomar_model.state_dict()), weights)
-    start = ('train.py', CONFIG, *data(shapes), '--work-dir', tmp_path / 'work', '--no-validate')
-    text = run(*start, '--cfg-options', *TOY, f'load_from={weights}')
+    line = ('train.py', CONFIG, *data(shapes), '--work-dir', tmp_path / 'work', '--no-validate')
+    text = run(*line, '--cfg-options', *TOY, f'load_from={weights}')
     assert re.search(r'matched +28\n +resized +0\n +missing +0\n', text)
     torch.save(dict(state_dict={'conv1.weight': torch.ones(1)}), weights)
-    text = run(*start, '--cfg-options', *TOY, f'load_from={weights}', code=1)
+    text = run(*line, '--cfg-options', *TOY, f'load_from={weights}', code=1)
     assert '28 of its weights did not load' in text
 
 

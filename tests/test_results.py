@@ -5,13 +5,13 @@ import io
 import json
 import re
 import runpy
-import subprocess
 import sys
 
 import pytest
 import yaml
 from conftest import ROOT
 from PIL import Image
+from processes import run_script
 
 from lomar.visualization import results
 
@@ -245,13 +245,7 @@ def test_command(tmp_path):
     write(tmp_path / 'toy.json', dataset='data/shapes/annotations/val.json', images=200)
     files = ['run.json', 'toy.json']
     outputs = ['--markdown', '-', '--csv', 'out.csv', '--plot', 'out.png']
-    done = subprocess.run(
-        [sys.executable, TOOL, *files, *outputs],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
+    done = run_script(TOOL, *files, *outputs, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     titles = [line for line in done.stdout.splitlines() if line.startswith('#')]
     assert titles[0] == '### run.json: COCO val2017'

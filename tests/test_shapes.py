@@ -4,7 +4,6 @@ import hashlib
 import json
 import runpy
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from processes import run_script
 from pycocotools.coco import COCO
 
 from lomar.datasets import shapes
@@ -152,25 +152,8 @@ def test_bad_numbers_are_named(tmp_path, name, value):
 
 
 def test_command(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(TOOL),
-            '--out',
-            str(tmp_path / 'shapes'),
-            '--train',
-            '3',
-            '--val',
-            '1',
-            '--size',
-            '32',
-            '--workers',
-            '1',
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    counts = '--train 3 --val 1 --size 32 --workers 1'
+    done = run_script(TOOL, '--out', tmp_path / 'shapes', *counts.split())
     assert done.returncode == 0, done.stderr
     assert '4 images' in done.stdout and '4/4' in done.stderr
     assert all(name in done.stdout for name in NAMES)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, free_port
+from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
+from processes import run_ranks, run_script
 
 from lomar.checkpoints import load_file
 from lomar.engine import Runner, train_config, train_parser
@@ -30,14 +31,8 @@ TOY = [
 ]
 
 
-def command(tool, *arguments):
-    return [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-
-
 def run(tool, *arguments, code=0, cwd=None):
-    done = subprocess.run(
-        command(tool, *arguments), capture_output=True, text=True, check=False, cwd=cwd
-    )
+    done = run_script(f'tools/{tool}', *arguments, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -99,9 +94,8 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bytes(photographs, tmp_path
     train(photographs, tmp_path / 'whole', 4)
     arguments = (CONFIG, '--train-images', photographs, '--work-dir', tmp_path / 'killed')
     options = ('--cfg-options', 'train_cfg.max_epochs=4', *TOY)
-    process = subprocess.Popen(
-        command('train.py', *arguments, *options), stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    train_py = [sys.executable, ROOT / 'tools/train.py', *arguments, *options]
+    process = subprocess.Popen(train_py, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.time() + 120
     while not (tmp_path / 'killed/epoch_2.pth').exists() and time.time() < deadline:
         time.sleep(0.005)
@@ -184,13 +178,9 @@ def test_batches_of_an_infinite_sampler_are_complete(photographs, tmp_path):
 
 @pytest.mark.slow
 def test_fewer_images_than_a_batch_of_each_process(photographs, tmp_path):
-    environment = {**os.environ, 'PORT': free_port()}
-    environment['PATH'] = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
-    flags = ('--train-images', photographs, '--work-dir', tmp_path, '--cfg-options', *TOY)
-    command = [ROOT / 'tools/dist_train.sh', CONFIG, '2', *flags, 'train_dataloader.batch_size=5']
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, check=False
-    )
+    flags = ('--launcher', 'pytorch', '--train-images', photographs, '--work-dir', tmp_path)
+    options = ('--cfg-options', *TOY, 'train_dataloader.batch_size=5')
+    done = run_ranks('tools/train.py', CONFIG, *flags, *options, count=2)
     assert done.returncode and 'of 8 training images each of 2 process(es) has 4' in done.stderr
     assert 'batch_size=4 or less (4 x 2 process(es) = 8 images per step)' in done.stderr
 
