@@ -41,7 +41,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
 
 compare: $(STAMP)
-	$(BIN)/python tools/compare.py
+	$(BIN)/python -m benchmarks.comparison
 
 # Idle workers take over tests of busy ones.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -61,7 +61,7 @@ test-all: $(STAMP)
 GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
 gpu: export PYTHONPATH := $(GIVEN_PYTHONPATH)
 gpu:
-	$(GPU_PYTHON) benchmarks/gpu.py --minutes $(or $(MINUTES),9)
+	$(GPU_PYTHON) -m benchmarks.gpu --minutes $(or $(MINUTES),9)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,8 +15,7 @@ from torchvision.transforms.v2.functional import center_crop
 from lomar.checkpoints import load_file, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import backbone_settings
 from lomar.checkpoints.transfer import backbone_weights
-from lomar.datasets.loading import read_rgb, to_rgb
-from lomar.datasets.pixels import read_pixels
+from lomar.datasets.image_io import read_pixels, read_rgb, to_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 

@@ -11,8 +11,8 @@ from timm.models import (
 from timm.models import vision_transformer as vit
 from torch import Tensor, nn
 
+from lomar.models.architectures import ARCHS
 from lomar.models.attention import Attention
-from lomar.models.vit import ARCHS
 
 # What would change the tokens or the attention in ways that LoMaR's positions know nothing of.
 FIXED = dict(

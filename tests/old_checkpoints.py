@@ -4,7 +4,7 @@
 
 writes tiny training checkpoints (weights, optimizer, log) of every kind of model, and what each
 model answers to a fixed input. Run it once per released version, with that version's package;
-`tests/test_old_checkpoints.py` reads what all versions wrote.
+`tests/checkpoints/test_old_checkpoints.py` reads what all versions wrote.
 """
 
 import argparse

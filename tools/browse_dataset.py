@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from tqdm import tqdm
 
 import lomar  # noqa: F401  (registers)
-from lomar.datasets.sampler import Draw
+from lomar.datasets.replay import Draw
 from lomar.engine.launch import check_data, merge_options
 from lomar.visualization import reconstruct, sheet
 

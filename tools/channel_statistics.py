@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from lomar.datasets.statistics import Statistics, channel_statistics
+from lomar.datasets.channel_statistics import Statistics, channel_statistics
 from lomar.utils import write_json
 
 

@@ -6,7 +6,7 @@ import sys
 
 from mmengine.config import Config, DictAction
 
-from lomar.detection import Report, check_config, use_files
+from lomar.detection import AnnotationReport, check_config, use_files
 
 MAX_CLASSES = 100
 
@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(reports: dict[str, Report]) -> str:
+def table(reports: dict[str, AnnotationReport]) -> str:
     """Counts, a column a split; instances by class unless there are very many classes."""
     columns = [
         {

@@ -6,7 +6,7 @@ import sys
 
 from mmengine.config import Config, DictAction
 
-from lomar.benchmark import cost
+from lomar.cost import hours as cost
 from lomar.engine import merge_options
 from lomar.utils import write_json
 

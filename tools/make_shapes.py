@@ -5,7 +5,7 @@ import argparse
 import signal
 import sys
 
-from lomar.datasets.drawing import CATEGORIES
+from lomar.datasets.shape_drawing import CATEGORIES
 from lomar.datasets.shapes import make_shapes
 
 

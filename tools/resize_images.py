@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from lomar.datasets.resizing import SUMMARY, resize_images
+from lomar.datasets.resize_folder import SUMMARY, resize_images
 
 
 def main() -> None:

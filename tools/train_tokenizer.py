@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import lomar  # noqa: F401  (registers)
-from lomar.targets.training import Settings, train_tokenizer
+from lomar.targets.tokenizer_training import Settings, train_tokenizer
 
 HELP = {
     'images': 'folder of images at any depth, or a text file with one path a line',

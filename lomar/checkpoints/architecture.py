@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lomar.models.architectures import ARCHS
 from lomar.models.rpe import num_buckets
-from lomar.models.vit import ARCHS, RPEViT
+from lomar.models.vit import RPEViT
 
 LOMAR_RPE = dict(method='product', ratio=1.9)
 

@@ -7,8 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from lomar.checkpoints import load_file
-from lomar.datasets.images import UnlabelledImages
-from lomar.datasets.labelled import list_classes
+from lomar.datasets.class_folders import list_classes
+from lomar.datasets.unlabelled import UnlabelledImages
 
 LAYOUT = """\
 Allowed is a folder with a folder of images for each class, at any depth below it:

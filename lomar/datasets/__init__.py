@@ -1,12 +1,17 @@
 """Images to learn from: files people have, and the embedded dataset."""
 
-from lomar.datasets.channels import LoadChannels, LoadRandomResizedCropChannels
-from lomar.datasets.crops import LoadRandomResizedCrop
-from lomar.datasets.images import UnlabelledImages, check_images, list_images
-from lomar.datasets.loading import LoadRGB, UnreadableImage, is_readable, read_rgb
-from lomar.datasets.pixels import open_pixels, read_pixels
-from lomar.datasets.regions import LoadCropRegions, LoadNative, LoadRegions
-from lomar.datasets.sampler import InfiniteReplaySampler, ReplaySampler
+from lomar.datasets.image_io import (
+    UnreadableImage,
+    is_readable,
+    open_pixels,
+    read_pixels,
+    read_rgb,
+)
+from lomar.datasets.load_image import LoadChannels, LoadRandomResizedCropChannels, LoadRGB
+from lomar.datasets.random_resized_crop import LoadRandomResizedCrop
+from lomar.datasets.replay import InfiniteReplaySampler, ReplaySampler
+from lomar.datasets.unlabelled import UnlabelledImages, check_images, list_images
+from lomar.datasets.window_loading import LoadCropRegions, LoadNative, LoadRegions
 
 __all__ = [
     'InfiniteReplaySampler',

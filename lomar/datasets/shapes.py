@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lomar.datasets.drawing import CATEGORIES, RECIPE, render
+from lomar.datasets.shape_drawing import CATEGORIES, RECIPE, render
 from lomar.utils import write_json
 
 SPLITS = ('train', 'val')
@@ -58,9 +58,9 @@ def make_shapes(
     """Write the dataset: out/{train,val}/NNNNNN.jpg and out/annotations/{train,val}.{json,txt}.
 
     The json file is COCO's, the text file names the category of the main object of each image.
-    `categories` is a key of `lomar.datasets.drawing.CATEGORIES`. The same numbers (image counts,
-    side in pixels, seed) and categories give the same bytes for any number of worker processes
-    (default: one per core). A complete dataset of the same is left as it is.
+    `categories` is a key of `lomar.datasets.shape_drawing.CATEGORIES`. The same numbers (image
+    counts, side in pixels, seed) and categories give the same bytes for any number of worker
+    processes (default: one per core). A complete dataset of the same is left as it is.
     Returns {'out', 'made' (bool), 'images', 'objects' (category name: count), 'seconds'}.
     Raises ValueError for an argument out of range, or if `out` holds anything else and `overwrite`
     is off; only a dataset made by this function is ever overwritten.

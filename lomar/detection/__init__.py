@@ -3,19 +3,21 @@
 Importing it takes seconds, which pretraining is spared.
 """
 
-from lomar.detection.checks import Report, check_coco, stop_on_errors
+from lomar.detection.annotation_checks import AnnotationReport, check_coco, stop_on_errors
 from lomar.detection.coco import class_names, normalised_coco, read_coco
-from lomar.detection.files import CocoFiles, check_config, use_files
+from lomar.detection.coco_ap import CocoAP
+from lomar.detection.config_files import check_config, use_files
+from lomar.detection.dataset import CocoFiles
 from lomar.detection.heads import Float32MaskHead, Float32RPNHead
+from lomar.detection.inputs import ChannelsDetDataPreprocessor
 from lomar.detection.instances import LoadInstances, MixedMasks
 from lomar.detection.masks import LazyMasks, encode
-from lomar.detection.metric import CocoAP
 from lomar.detection.polygons import Polygons
-from lomar.detection.preprocessor import ChannelsDetDataPreprocessor
-from lomar.detection.resizing import AntialiasedResize, LargeScaleJitter
+from lomar.detection.scale_jitter import AntialiasedResize, LargeScaleJitter
 from lomar.detection.tta import BoxTTAModel
 
 __all__ = [
+    'AnnotationReport',
     'AntialiasedResize',
     'BoxTTAModel',
     'ChannelsDetDataPreprocessor',
@@ -28,7 +30,6 @@ __all__ = [
     'LoadInstances',
     'MixedMasks',
     'Polygons',
-    'Report',
     'check_coco',
     'check_config',
     'class_names',

@@ -9,7 +9,7 @@ from mmengine.dist import get_rank, get_world_size, master_only
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
-from lomar.datasets.sampler import seed_everything
+from lomar.datasets.replay import seed_everything
 from lomar.utils import unwrapped
 
 

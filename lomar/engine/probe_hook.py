@@ -10,7 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
 from lomar.compat.dist import main_process
-from lomar.datasets.labelled import FixedSizeImages, split_folder
+from lomar.datasets.class_folders import FixedSizeImages, split_folder
 from lomar.engine.distributed import SHARDED, is_sharded
 from lomar.engine.probe import knn_predict, linear_logits, top1
 from lomar.models.vit import RPEViT
@@ -32,7 +32,7 @@ class ProbeHook(Hook):
         interval: number of epochs between probes.
         k, temperature: see `lomar.engine.probe.knn_predict`.
         l2: see `lomar.engine.probe.linear_logits`.
-        val_share, seed: see `lomar.datasets.labelled.split_folder`.
+        val_share, seed: see `lomar.datasets.class_folders.split_folder`.
         batch_size: images per forward pass.
         max_memory: main memory in GB for the images as uint8. If they need more, they are read from
             the files in every probe.

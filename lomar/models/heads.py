@@ -1,10 +1,10 @@
-"""From tokens to predictions of a target."""
+"""Heads: one linear layer from tokens to predictions of a target."""
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from lomar.models.targets import PatchFormat, build_target
+from lomar.models.targets import InputFormat, build_target
 
 
 @MODELS.register_module()
@@ -13,13 +13,13 @@ class WindowHead(BaseModule):
 
     Args:
         embed_dim: width of the tokens; given by `LoMaR`.
-        patches: the model's images; given by `LoMaR`.
-        target: config of what is predicted, of the registry `lomar.models.targets.TARGETS`.
+        inputs: description of the images; given by `LoMaR`.
+        target: config of the prediction target, in the registry `lomar.models.targets.TARGETS`.
     """
 
-    def __init__(self, embed_dim: int, patches: PatchFormat, target: dict):
+    def __init__(self, embed_dim: int, inputs: InputFormat, target: dict):
         super().__init__()
-        self.target = build_target(target, patches)
+        self.target = build_target(target, inputs)
         self.pred = nn.Linear(embed_dim, self.target.dim)
         nn.init.xavier_uniform_(self.pred.weight)
         nn.init.zeros_(self.pred.bias)
@@ -31,11 +31,11 @@ class WindowHead(BaseModule):
 
 @MODELS.register_module()
 class WindowPixelHead(WindowHead):
-    """`WindowHead` for pixels, LoMaR's own.
+    """`WindowHead` with LoMaR's own target, pixels.
 
     Args:
-        norm_pix: predict pixels normalised by the mean and deviation of their patch (as MAE).
+        norm_pix: normalize pixels by the mean and standard deviation of their patch, as in MAE.
     """
 
-    def __init__(self, embed_dim: int, patches: PatchFormat, norm_pix: bool = True):
-        super().__init__(embed_dim, patches, dict(type='PixelTarget', norm_pix=norm_pix))
+    def __init__(self, embed_dim: int, inputs: InputFormat, norm_pix: bool = True):
+        super().__init__(embed_dim, inputs, dict(type='PixelTarget', norm_pix=norm_pix))

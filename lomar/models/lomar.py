@@ -8,16 +8,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from lomar.models.targets import PatchFormat
-from lomar.models.windows import (
-    Images,
-    WindowSampler,
-    build_samplers,
-    cut_patches,
-    map_sizes,
-    masked_indices,
-    patch_coordinates,
-)
+from lomar.models.patches import Images, cut_patches, map_sizes, patch_coordinates
+from lomar.models.targets import InputFormat
+from lomar.models.windows import WindowSampler, build_samplers, masked_indices
 
 
 @MODELS.register_module()
@@ -31,8 +24,8 @@ class LoMaR(BaseModel):
         backbone: config of a `LoMaRViT`.
         windows: size, number, mask_ratio, sampling, masking; the first three may be lists. See
             `lomar.models.windows.build_samplers`.
-        head: config of a `WindowHead` with its target, or of a `WindowPixelHead`; what belongs to
-            the backbone and to the images is filled in.
+        head: config of a `WindowHead` with its target, or of a `WindowPixelHead`; `embed_dim` and
+            `inputs` are filled in.
 
     Raises:
         ValueError: a setting out of range, by its config key.
@@ -52,13 +45,13 @@ class LoMaR(BaseModel):
         for sampler in self.samplers:
             sampler.check(self.backbone.grid(self.backbone.img_size))
         normalisation = {k: v for k, v in (data_preprocessor or {}).items() if k in ('mean', 'std')}
-        patches = PatchFormat(
+        inputs = InputFormat(
             self.backbone.patch_size,
             self.backbone.in_channels,
             img_size=self.backbone.img_size,
             **normalisation,
         )
-        self.head = MODELS.build({**head, 'embed_dim': self.backbone.embed_dim, 'patches': patches})
+        self.head = MODELS.build({**head, 'embed_dim': self.backbone.embed_dim, 'inputs': inputs})
 
     def forward(self, inputs: Images, data_samples: list | None = None, mode: str = 'tensor'):
         """Loss by name (`mode='loss'`) or the backbone's features of whole images ('tensor')."""
@@ -70,16 +63,16 @@ class LoMaR(BaseModel):
 
     def loss(self, images: Images) -> dict[str, Tensor]:
         """Return the mean loss of the masked patches of freshly drawn windows (section 3)."""
-        predictions, places = [], []
+        predictions, coordinates = [], []
         for sampler, (windows, masked) in zip(self.samplers, self.draw(images), strict=True):
             index = masked_indices(masked, sampler.num_masked)  # (B, W, M)
             tokens = self._encode(images, windows, masked, sampler.size)  # (B, W, K*K, D)
             masked_tokens = tokens.take_along_dim(index[..., None], dim=2)
             predictions.append(self.head(masked_tokens).flatten(1, 2))  # (B, W*M, dim)
-            grid = torch.stack(patch_coordinates(windows, sampler.size))  # (2, B, W, K*K)
-            places.append(grid.take_along_dim(index[None], dim=-1).flatten(2))
+            patches = torch.stack(patch_coordinates(windows, sampler.size))  # (2, B, W, K*K)
+            coordinates.append(patches.take_along_dim(index[None], dim=-1).flatten(2))
         # One call for all window sizes: a target may have to encode whole images.
-        target = map_sizes(self.head.target, images, *torch.cat(places, dim=2))
+        target = map_sizes(self.head.target, images, *torch.cat(coordinates, dim=2))
         loss = self.head.target.patch_loss(torch.cat(predictions, dim=1), target)
         return {'loss': loss.mean()}
 
@@ -151,8 +144,8 @@ class LoMaR(BaseModel):
         size: int | None = None,
     ) -> Tensor:
         """Return the mean loss of the masked patches of `pred` (B, W, K*K, dim of the target)."""
-        places = (place.flatten(1) for place in patch_coordinates(windows, self._size(size)))
-        target = map_sizes(self.head.target, images, *places)
+        rows, columns = patch_coordinates(windows, self._size(size))
+        target = map_sizes(self.head.target, images, rows.flatten(1), columns.flatten(1))
         loss = self.head.target.patch_loss(pred.flatten(1, 2), target)
         return loss[masked.flatten(1)].mean()
 

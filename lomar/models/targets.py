@@ -1,4 +1,4 @@
-"""What is predicted for a patch, and how a prediction is judged: what a target is, and pixels."""
+"""Prediction targets of masked patches: the interface, and pixels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
-from lomar.models.windows import patches_at
+from lomar.models.patches import patches_at
 
 TARGETS = Registry('target', locations=['lomar.models.targets', 'lomar.targets'])
 
 
 @dataclass(frozen=True)
-class PatchFormat:
-    """How images reach a model, which fills this in for its target.
+class InputFormat:
+    """Description of a model's input images, which `LoMaR` gives to its head and target.
 
     Args:
-        size: side of a patch in pixels, P.
-        channels: of the images, C.
-        mean, std: a number for each channel, or one for all: what pixels were normalised with.
-        img_size: height and width in pixels that the model is meant for; others may come.
+        patch_size: side of a patch in pixels, P.
+        in_channels: channels of the images, C.
+        mean, std: values that normalized the images; one per channel, or one for all channels.
+        img_size: typical height and width in pixels; other sizes are possible.
     """
 
-    size: int
-    channels: int
+    patch_size: int
+    in_channels: int
     mean: Sequence[float] = (0.0,)
     std: Sequence[float] = (1.0,)
     img_size: tuple[int, int] = (224, 224)
@@ -57,7 +57,7 @@ class Target(nn.Module, ABC):
     """Base class of prediction targets of masked patches.
 
     Args:
-        patches: the model's images, given by `LoMaR`.
+        inputs: description of the images, given by `LoMaR`.
 
     Attributes:
         dim: number of values that the head predicts per patch.
@@ -66,38 +66,38 @@ class Target(nn.Module, ABC):
 
     dim: int
 
-    def __init__(self, patches: PatchFormat):
+    def __init__(self, inputs: InputFormat):
         super().__init__()
-        self.patches = patches
-        self.normalisation = Normalisation(patches.mean, patches.std)
+        self.inputs = inputs
+        self.normalisation = Normalisation(inputs.mean, inputs.std)
 
     @abstractmethod
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """What to predict for patches of images.
+        """Return the target of N patches per image.
 
         Args:
-            images: (B, C, H, W), normalised.
-            rows, columns: places of the patches in the grid, (B, N) each.
+            images: (B, C, H, W), normalized.
+            rows, columns: grid coordinates of the patches, (B, N) each.
 
         Returns:
-            (B, N, ...), as `patch_loss` wants it.
+            (B, N, ...), the second argument of `patch_loss`.
         """
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Loss of every patch, in float32: (..., dim) and a target to (...); mean squared error."""
+        """Return the mean squared error per patch in float32: (..., dim), target -> (...)."""
         return (prediction.float() - target.float()).square().mean(dim=-1)
 
-    def pixels(self, prediction: Tensor, patches: Tensor) -> Tensor | None:
-        """A prediction (..., dim) as pixels (..., P*P*C) to look at; None where it is no picture.
+    def to_pixels(self, prediction: Tensor, patches: Tensor) -> Tensor | None:
+        """Return pixels (..., P*P*C) of a prediction (..., dim); None if it has no pixels.
 
         Args:
-            patches: the true ones, (..., P*P*C), for what a prediction leaves open.
+            patches: true patches (..., P*P*C), for values that a prediction does not contain.
         """
         return None
 
 
-def build_target(config: dict, patches: PatchFormat) -> Target:
-    """Build a target from its config, of whatever default scope the config is.
+def build_target(config: dict, inputs: InputFormat) -> Target:
+    """Build a target from its config, independent of the config's default scope.
 
     Raises:
         ValueError: an unknown type; names the known ones.
@@ -108,32 +108,32 @@ def build_target(config: dict, patches: PatchFormat) -> Target:
     if kind is None:
         known = ', '.join(sorted(TARGETS.module_dict))
         raise ValueError(f"head.target.type is '{name}'; allowed: {known}")
-    return kind(patches=patches, **settings)
+    return kind(inputs=inputs, **settings)
 
 
 @TARGETS.register_module()
 class PixelTarget(Target):
-    """The pixels of a patch.
+    """Pixels of a patch.
 
     Args:
-        norm_pix: normalised by the mean and deviation of their patch (as MAE).
+        norm_pix: normalize pixels by the mean and standard deviation of their patch, as in MAE.
     """
 
-    def __init__(self, patches: PatchFormat, norm_pix: bool = True):
-        super().__init__(patches)
+    def __init__(self, inputs: InputFormat, norm_pix: bool = True):
+        super().__init__(inputs)
         self.norm_pix = norm_pix
-        self.dim = patches.size**2 * patches.channels
+        self.dim = inputs.patch_size**2 * inputs.in_channels
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """As `Target.forward`, (B, N, P*P*C) in the order row, column, channel."""
-        patches = patches_at(images, rows, columns, self.patches.size).float()
+        """Return the patches' pixels (B, N, P*P*C) in the order row, column, channel."""
+        patches = patches_at(images, rows, columns, self.inputs.patch_size).float()
         if not self.norm_pix:
             return patches
         mean, deviation = self._statistics(patches)
         return (patches - mean) / deviation
 
-    def pixels(self, prediction: Tensor, patches: Tensor) -> Tensor:
-        """Undo the normalisation by the mean and deviation of the true patch."""
+    def to_pixels(self, prediction: Tensor, patches: Tensor) -> Tensor:
+        """Denormalize a prediction by the statistics of the true patch."""
         if not self.norm_pix:
             return prediction
         mean, deviation = self._statistics(patches)

@@ -11,18 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lomar.models.architectures import (
+    OUT_TYPES,
+    as_size,
+    check_choice,
+    check_least,
+    check_position,
+    resolve_arch,
+)
 from lomar.models.attention import Block
 from lomar.models.positions import LearnedPositions
-
-ARCHS = {
-    'tiny': dict(embed_dim=192, depth=12, num_heads=3),
-    'small': dict(embed_dim=384, depth=12, num_heads=6),
-    'base': dict(embed_dim=768, depth=12, num_heads=12),
-    'large': dict(embed_dim=1024, depth=24, num_heads=16),
-    'huge': dict(embed_dim=1280, depth=32, num_heads=16),
-}
-OUT_TYPES = ('avg_featmap', 'cls_token', 'featmap', 'raw')
-POSITIONS = ('irpe', 'absolute', 'absolute+decomposed')
 
 
 @MODELS.register_module()
@@ -79,17 +77,17 @@ class RPEViT(LearnedPositions, BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        _check_choice('out_type', out_type, OUT_TYPES)
-        _check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
+        check_choice('out_type', out_type, OUT_TYPES)
+        check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
-        _check_position(position, with_cls_token, pretrain_img_size)
-        settings = _resolve_arch(arch)
+        check_position(position, with_cls_token, pretrain_img_size)
+        settings = resolve_arch(arch)
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_type, self.with_cls_token = out_type, with_cls_token
-        self.img_size = _as_size('img_size', img_size)
-        self.pretrain_img_size = _as_size(
+        self.img_size = as_size('img_size', img_size)
+        self.pretrain_img_size = as_size(
             'pretrain_img_size', img_size if pretrain_img_size is None else pretrain_img_size
         )
         grid = self.grid(self.img_size, 'backbone.img_size')
@@ -134,7 +132,7 @@ class RPEViT(LearnedPositions, BaseModule):
 
     def _window_sizes(self, window_size: int, global_blocks: Sequence[int]) -> list[int]:
         """Window size of every block, 0 = global."""
-        _check_least(window_size=(window_size, 0))
+        check_least(window_size=(window_size, 0))
         if window_size and self.with_cls_token:
             raise ValueError(
                 f'backbone.window_size is {window_size}, and a cls token belongs to no window; '
@@ -157,7 +155,7 @@ class RPEViT(LearnedPositions, BaseModule):
 
     def _freeze(self, stages: int) -> None:
         """Freeze the embedding (1) and the first blocks (2 ...)."""
-        _check_least(frozen_stages=(stages, 0))
+        check_least(frozen_stages=(stages, 0))
         if stages > self.depth + 2:
             raise ValueError(
                 f'backbone.frozen_stages is {stages}; allowed: 0 to {self.depth + 2} (everything)'
@@ -276,7 +274,7 @@ class LoMaRViT(RPEViT):
         """Encode each window separately.
 
         Args:
-            patches: (B, W, K*K, P*P*C), see `lomar.models.windows.cut_patches`.
+            patches: (B, W, K*K, P*P*C), see `lomar.models.patches.cut_patches`.
             masked: (B, W, K*K) bool, True = hidden.
 
         Returns:
@@ -292,59 +290,3 @@ class LoMaRViT(RPEViT):
         side = round(length**0.5)
         x = self.encode(x, (side, side))
         return x[:, int(self.with_cls_token) :].unflatten(0, (batch, number))
-
-
-def _as_size(name: str, size: int | tuple[int, int]) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else size
-    if (
-        not isinstance(pair, Sequence)
-        or len(pair) != 2
-        or any(type(side) is not int for side in pair)
-    ):
-        raise ValueError(f'backbone.{name} is {size!r}; allowed: an integer, or (height, width)')
-    return tuple(pair)
-
-
-def _resolve_arch(arch: str | dict) -> dict:
-    """Return the settings of a named architecture, or the given dict after a check of its keys."""
-    if isinstance(arch, str):
-        _check_choice('arch', arch, tuple(ARCHS))
-        return ARCHS[arch]
-    needed, known = {'embed_dim', 'depth', 'num_heads'}, {'mlp_ratio'}
-    if not needed <= set(arch) <= needed | known:
-        raise ValueError(
-            f'backbone.arch has the keys {sorted(arch)}; allowed: {sorted(needed)} and mlp_ratio'
-        )
-    if arch['embed_dim'] % arch['num_heads']:
-        raise ValueError(
-            f'backbone.arch.embed_dim is {arch["embed_dim"]}; allowed: multiples of '
-            f'backbone.arch.num_heads={arch["num_heads"]}'
-        )
-    return arch
-
-
-def _check_position(
-    position: str, with_cls_token: bool, pretrain_img_size: int | tuple[int, int] | None
-) -> None:
-    _check_choice('position', position, POSITIONS)
-    if position == 'irpe' and pretrain_img_size is not None:
-        raise ValueError(
-            f'backbone.pretrain_img_size is {pretrain_img_size}, but iRPE needs no size; '
-            "allowed with backbone.position='absolute' or 'absolute+decomposed'"
-        )
-    if position == 'absolute+decomposed' and with_cls_token:
-        raise ValueError(
-            "backbone.position is 'absolute+decomposed', which has no offset for a cls token; "
-            'allowed with backbone.with_cls_token=False'
-        )
-
-
-def _check_least(**settings: tuple[int, int]) -> None:
-    for key, (value, least) in settings.items():
-        if value < least:
-            raise ValueError(f'backbone.{key} is {value}; allowed: {least} or more')
-
-
-def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"backbone.{key} is '{value}'; allowed: {', '.join(allowed)}")

@@ -1,20 +1,18 @@
-"""Windows and masks: sampling and index arithmetic as pure functions (LoMaR, section 3.1).
+"""Sampling of windows and masks as pure functions of a random generator (LoMaR, section 3.1).
 
-Shapes: B images, W windows an image, K patches along a window's side, P pixels along a patch's.
-A window is given by the grid row and column of its top-left patch; `masked` is True where a patch
-is to be reconstructed. Patches in a window, and pixels in a patch, are in row-major order.
+Shapes: B images, W windows per image, K x K patches per window in row-major order. A window is
+given by the grid row and column of its top-left patch; `masked` is True where a patch is to be
+reconstructed.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Generator = torch.Generator | None
-Images = Tensor | Sequence[Tensor]  # (B, C, H, W), or B of (C, H, W) where sizes differ
 
 MAX_BLOCKS = 16  # enough to cover 80 % of a window; what no block covers is masked last
 BLOCK_AREA = (0.08, 0.38)  # of the window: BEiT's 16 to 75 of 196 patches
@@ -244,79 +242,3 @@ def masked_indices(masked: Tensor, count: int) -> Tensor:
     `count` is an argument so that shapes are known without asking the device.
     """
     return masked.to(torch.uint8).topk(count, dim=-1).indices
-
-
-def patch_coordinates(windows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Grid row and grid column of every patch of every window: (B, W, 2) -> two (B, W, K*K)."""
-    offset = torch.arange(size, device=windows.device)
-    rows = (windows[..., 0, None] + offset)[..., :, None].expand(*windows.shape[:2], size, size)
-    columns = (windows[..., 1, None] + offset)[..., None, :].expand(*windows.shape[:2], size, size)
-    return rows.flatten(2), columns.flatten(2)
-
-
-def patch_view(images: Tensor, patch_size: int) -> Tensor:
-    """See images (B, C, H, W) as patches (B, H/P, W/P, P, P, C) without a copy."""
-    batch, channels, height, width = images.shape
-    patches = images.view(
-        batch, channels, height // patch_size, patch_size, width // patch_size, patch_size
-    )
-    return patches.permute(0, 2, 4, 3, 5, 1)
-
-
-def patches_at(images: Tensor, rows: Tensor, columns: Tensor, patch_size: int) -> Tensor:
-    """Cut the patches at places of the grid, two (B, ...), out of images (B, C, H, W).
-
-    Returns:
-        (B, ..., P*P*C), pixels in the order row, column, channel.
-    """
-    image = torch.arange(len(images), device=images.device).view(-1, *[1] * (rows.ndim - 1))
-    return patch_view(images.contiguous(), patch_size)[image, rows, columns].flatten(-3)
-
-
-def cut_patches(images: Tensor, windows: Tensor, size: int, patch_size: int) -> Tensor:
-    """Cut the windows' patches, and nothing else, out of images: (B, W, K*K, P*P*C)."""
-    return patches_at(images, *patch_coordinates(windows, size), patch_size)
-
-
-def map_sizes(function: Callable, images: Images, *per_image: Tensor):
-    """Return `function(images, *per_image)`; for a list, apply it to the images of each size.
-
-    Args:
-        function: takes images (B, C, H, W) and their entries of `per_image`, and returns a tensor
-            (B, ...) or a tuple of tensors.
-    """
-    if isinstance(images, Tensor):
-        return function(images, *per_image)
-    groups = defaultdict(list)
-    for index, image in enumerate(images):
-        groups[image.shape].append(index)
-    results = [
-        function(*(_pick(x, group) for x in (images, *per_image))) for group in groups.values()
-    ]
-    drawn = [index for group in groups.values() for index in group]
-    order = sorted(range(len(drawn)), key=drawn.__getitem__)
-    if isinstance(results[0], tuple):
-        return tuple(_pick(torch.cat(parts), order) for parts in zip(*results, strict=True))
-    return _pick(torch.cat(results), order)
-
-
-def _pick(items: Images, order: Sequence[int]) -> Tensor:
-    """Stack entries of a tensor or list; Python indices avoid copies to the GPU."""
-    items = items.unbind() if isinstance(items, Tensor) else items
-    return torch.stack([items[i] for i in order])
-
-
-def paste_patches(images: Tensor, patches: Tensor, windows: Tensor, patch_size: int) -> Tensor:
-    """Copy of images (B, C, H, W) with windows' patches put in their places; later windows win.
-
-    Args:
-        patches: (B, W, K*K, P*P*C), as `cut_patches` returns them.
-    """
-    images = images.clone(memory_format=torch.contiguous_format)
-    view = patch_view(images, patch_size)
-    rows, columns = patch_coordinates(windows, round(patches.shape[2] ** 0.5))
-    image = torch.arange(len(images), device=images.device)[:, None]
-    for window in range(windows.shape[1]):
-        place = image, rows[:, window], columns[:, window]
-        view[place] = patches[:, window].unflatten(-1, view.shape[3:])
-    return images

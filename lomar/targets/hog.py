@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lomar.models.targets import TARGETS, PatchFormat, Target
+from lomar.models.targets import TARGETS, InputFormat, Target
 
 CHUNK = 32  # images at a time, which bounds the memory for any batch
 EPSILON = 1e-5  # in the norm, as scikit-image's
@@ -28,17 +28,17 @@ class HOGTarget(Target):
         ValueError: a setting out of range, by its config key.
     """
 
-    def __init__(self, patches: PatchFormat, orientations: int = 9, cell: int = 8):
-        super().__init__(patches)
+    def __init__(self, inputs: InputFormat, orientations: int = 9, cell: int = 8):
+        super().__init__(inputs)
         if not 1 <= orientations <= 180:
             raise ValueError(f'head.target.orientations is {orientations}; allowed: 1 to 180')
-        if cell < 1 or patches.size % cell:
+        if cell < 1 or inputs.patch_size % cell:
             raise ValueError(
                 f'head.target.cell is {cell}; allowed: divisors of backbone.patch_size='
-                f'{patches.size}'
+                f'{inputs.patch_size}'
             )
         self.orientations, self.cell = orientations, cell
-        self.dim = patches.channels * orientations * (patches.size // cell) ** 2
+        self.dim = inputs.in_channels * orientations * (inputs.patch_size // cell) ** 2
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """As `Target.forward`, (B, N, dim) in the order channel, row, column of cell, bin."""
@@ -47,7 +47,7 @@ class HOGTarget(Target):
 
     def _cut(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Patches and one pixel around them: (B, N, C, P + 2, P + 2)."""
-        size = self.patches.size
+        size = self.inputs.patch_size
         around = torch.arange(-1, size + 1, device=images.device)
         # Reflected, the two neighbours of a pixel on the border are the same: no gradient.
         down, across = (

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lomar.checkpoints import load_file, transfer_backbone, unwrap
-from lomar.models.targets import TARGETS, Normalisation, PatchFormat, Target
+from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
 
@@ -41,7 +41,7 @@ class TeacherTarget(Target):
 
     def __init__(
         self,
-        patches: PatchFormat,
+        inputs: InputFormat,
         teacher: dict,
         weights: str | None = None,
         stride: int = 16,
@@ -50,15 +50,15 @@ class TeacherTarget(Target):
         normalise: bool = True,
         loss: str = 'smooth_l1',
     ):
-        super().__init__(patches)
+        super().__init__(inputs)
         if loss not in LOSSES:
             raise ValueError(f"head.target.loss is '{loss}'; allowed: {', '.join(LOSSES)}")
         if stride < 1:
             raise ValueError(f'head.target.stride is {stride}; allowed: 1 or more')
         self.teacher_normalisation = Normalisation(
             *(
-                _per_channel(key, given, own, patches.channels)
-                for key, given, own in (('mean', mean, patches.mean), ('std', std, patches.std))
+                _per_channel(key, given, own, inputs.in_channels)
+                for key, given, own in (('mean', mean, inputs.mean), ('std', std, inputs.std))
             )
         )
         self.stride, self.normalise, self.loss = stride, normalise, loss
@@ -67,7 +67,7 @@ class TeacherTarget(Target):
         self.name = teacher['type']
         self.teacher = Frozen(_MapOf(network))
         # At the model's size, so that what does not fit stops the run before the first step.
-        self.dim = self.features(torch.zeros(1, patches.channels, *patches.img_size)).shape[1]
+        self.dim = self.features(torch.zeros(1, inputs.in_channels, *inputs.img_size)).shape[1]
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """As `Target.forward`, (B, N, D)."""
@@ -83,7 +83,7 @@ class TeacherTarget(Target):
         Raises:
             ValueError: the teacher does not support the images, or its map has another grid.
         """
-        grid = tuple(side // self.patches.size for side in images.shape[-2:])
+        grid = tuple(side // self.inputs.patch_size for side in images.shape[-2:])
         size = tuple(side * self.stride for side in grid)
         images = self.teacher_normalisation(self.normalisation.undo(images))
         if images.shape[-2:] != size:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from lomar.models.patches import patches_at
 from lomar.models.precision import full_precision
-from lomar.models.targets import Normalisation, PatchFormat
-from lomar.models.windows import patches_at
+from lomar.models.targets import InputFormat, Normalisation
 
 KEY = 'head.target'
 # Relative to a channel's standard deviation over all images. Limits the noise of flat patches.
@@ -30,7 +30,7 @@ class Tokenizer(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, patches: PatchFormat, checkpoint: dict | None, **settings) -> 'Tokenizer':
+    def build(cls, inputs: InputFormat, checkpoint: dict | None, **settings) -> 'Tokenizer':
         """A tokenizer for a model's images.
 
         Args:
@@ -45,7 +45,7 @@ class Tokenizer(nn.Module, ABC):
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Tokens (B, N) int64 of patches at places (B, N) of normalised images (B, C, H, W)."""
 
-    def picture(self, tokens: Tensor, patches: Tensor) -> Tensor | None:
+    def to_pixels(self, tokens: Tensor, patches: Tensor) -> Tensor | None:
         """Return patches (..., P*P*C) decoded from tokens (...); None without a decoder.
 
         Args:
@@ -133,16 +133,16 @@ class PatchTokenizer(Tokenizer):
         return tokenizer
 
     @classmethod
-    def build(cls, patches: PatchFormat, checkpoint: dict | None, **settings) -> 'PatchTokenizer':
+    def build(cls, inputs: InputFormat, checkpoint: dict | None, **settings) -> 'PatchTokenizer':
         """Build as `Tokenizer.build`; explicit settings must equal those in the file."""
         if unknown := set(settings) - set(signature(cls).parameters):
             raise ValueError(
                 f'{KEY}.tokenizer has {sorted(unknown)}; a PatchTokenizer allows: '
                 f'{", ".join(signature(cls).parameters)}'
             )
-        images = dict(patch_size=patches.size, channels=patches.channels)
+        images = dict(patch_size=inputs.patch_size, channels=inputs.in_channels)
         if checkpoint is None:
-            normalisation = dict(mean=patches.mean, std=patches.std)
+            normalisation = dict(mean=inputs.mean, std=inputs.std)
             tokenizer = cls(**{**images, **normalisation, **settings})
         else:
             tokenizer = cls.from_checkpoint(checkpoint)
@@ -153,7 +153,7 @@ class PatchTokenizer(Tokenizer):
                     f'the tokenizer has {name}={found}, the model and its {KEY}.tokenizer '
                     f'{name}={value}; allowed: the same (train one to fit: {cls.origin})'
                 )
-        tokenizer.normalisation = Normalisation(patches.mean, patches.std)
+        tokenizer.normalisation = Normalisation(inputs.mean, inputs.std)
         return tokenizer
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class PatchTokenizer(Tokenizer):
         """Nearest entries of the codebook: (..., code_dim) to (...) int64."""
         return (codes @ self.codebook.T).argmax(dim=-1)
 
-    def picture(self, tokens: Tensor, patches: Tensor) -> Tensor:
+    def to_pixels(self, tokens: Tensor, patches: Tensor) -> Tensor:
         """Return decoded pixels with the true patches' mean and deviation."""
         _, mean, deviation = self.normalised(patches.float())
         x = self.decoder(self.codebook[tokens]) * deviation + mean

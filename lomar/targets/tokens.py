@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from lomar.checkpoints import load_file, unwrap
 from lomar.models.precision import full_precision
-from lomar.models.targets import TARGETS, Normalisation, PatchFormat, Target
+from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.targets.frozen import Frozen
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
 from lomar.utils import undisturbed_rng
@@ -47,10 +47,10 @@ class WholeImageTokenizer(Tokenizer):
     stride: int
     channels: int
 
-    def __init__(self, network: nn.Module, patches: PatchFormat):
+    def __init__(self, network: nn.Module, inputs: InputFormat):
         super().__init__()
-        self.network, self.format = network, patches
-        self.normalisation = Normalisation(patches.mean, patches.std)
+        self.network, self.inputs = network, inputs
+        self.normalisation = Normalisation(inputs.mean, inputs.std)
 
     @classmethod
     @abstractmethod
@@ -63,16 +63,16 @@ class WholeImageTokenizer(Tokenizer):
 
     @classmethod
     def build(
-        cls, patches: PatchFormat, checkpoint: dict | None, **settings
+        cls, inputs: InputFormat, checkpoint: dict | None, **settings
     ) -> 'WholeImageTokenizer':
         """As `Tokenizer.build`; `settings` are those of mmpretrain's class."""
         if 'init_cfg' in settings:
             raise ValueError(f'{KEY}.tokenizer has init_cfg; name a file as {KEY}.weights instead')
-        tokenizer = cls(cls.make(**settings), patches)
-        if tokenizer.channels != patches.channels:
+        tokenizer = cls(cls.make(**settings), inputs)
+        if tokenizer.channels != inputs.in_channels:
             raise ValueError(
                 f'{KEY}.tokenizer takes {tokenizer.channels} channels, the images have '
-                f'{patches.channels}; allowed: the same (a PatchTokenizer takes any number)'
+                f'{inputs.in_channels}; allowed: the same (a PatchTokenizer takes any number)'
             )
         if checkpoint is not None:
             _load(tokenizer.network, unwrap(checkpoint))
@@ -80,7 +80,7 @@ class WholeImageTokenizer(Tokenizer):
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Return tokens as `Tokenizer.forward` does, taken from the map of whole images."""
-        grid = [side // self.format.size for side in images.shape[-2:]]
+        grid = [side // self.inputs.patch_size for side in images.shape[-2:]]
         size = [side * self.stride for side in grid]
         pixels = self.normalisation.undo(images.float())
         pixels = interpolate(pixels, size, mode='bicubic', antialias=True)
@@ -96,8 +96,8 @@ class DALLETokenizer(WholeImageTokenizer):
     mean, std = -31.875, 318.75  # x / 255 * 0.8 + 0.1, DALL-E's `map_pixels`
     stride = 8
 
-    def __init__(self, network: nn.Module, patches: PatchFormat):
-        super().__init__(network, patches)
+    def __init__(self, network: nn.Module, inputs: InputFormat):
+        super().__init__(network, inputs)
         self.channels = network.input_channels
         self.vocabulary = len(network.blocks.output.conv.w)
 
@@ -122,8 +122,8 @@ class VQKDTokenizer(WholeImageTokenizer):
     origin = f'{FILES}/vqkd_encoder.pth'
     mean, std = 127.5, 127.5
 
-    def __init__(self, network: nn.Module, patches: PatchFormat):
-        super().__init__(network, patches)
+    def __init__(self, network: nn.Module, inputs: InputFormat):
+        super().__init__(network, inputs)
         projection = network.encoder.patch_embed.projection
         self.channels, self.stride = projection.in_channels, projection.stride[0]
         self.vocabulary = len(network.quantize.embedding.weight)
@@ -168,8 +168,8 @@ class TokenTarget(Target):
         ValueError: a setting out of range, or weights that are damaged or of something else.
     """
 
-    def __init__(self, patches: PatchFormat, tokenizer: dict, weights: str | None = None):
-        super().__init__(patches)
+    def __init__(self, inputs: InputFormat, tokenizer: dict, weights: str | None = None):
+        super().__init__(inputs)
         settings = dict(tokenizer)
         kind = TOKENIZERS.get(name := settings.pop('type', None))
         if kind is None:
@@ -186,7 +186,7 @@ class TokenTarget(Target):
                 # On the meta device, where only shapes count, there is nothing to fill.
                 untrained = weights == 'random' or torch.empty(0).is_meta
                 checkpoint = None if untrained else load_file(weights)
-                built = kind.build(patches, checkpoint, **settings)
+                built = kind.build(inputs, checkpoint, **settings)
             except (FileNotFoundError, ValueError) as error:
                 if weights == 'random':
                     raise
@@ -204,9 +204,9 @@ class TokenTarget(Target):
         return cross_entropy(logits, target.flatten(), reduction='none').view(target.shape)
 
     @torch.no_grad()
-    def pixels(self, prediction: Tensor, patches: Tensor) -> Tensor | None:
+    def to_pixels(self, prediction: Tensor, patches: Tensor) -> Tensor | None:
         """The likeliest token's picture, from a tokenizer that has a decoder."""
-        return self.tokenizer.network.picture(prediction.argmax(dim=-1), patches)
+        return self.tokenizer.network.to_pixels(prediction.argmax(dim=-1), patches)
 
 
 def _load(network: nn.Module, weights: dict[str, Tensor]) -> None:

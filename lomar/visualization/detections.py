@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
-from lomar.datasets.loading import read_rgb
+from lomar.datasets.image_io import read_rgb
 
 COLOURS = ('#ff3b30', '#0a84ff', '#ffcc00', '#34c759', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
 MIN_CELL = 240  # pixels; smaller images are enlarged so that one can see something

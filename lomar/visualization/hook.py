@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lomar.datasets import UnreadableImage, list_images
-from lomar.datasets.sampler import seed_everything
+from lomar.datasets.replay import seed_everything
 from lomar.utils import undisturbed, unwrapped
 from lomar.visualization.reconstruction import reconstruct, sheet
 

@@ -9,11 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from lomar.datasets.channels import fit_pixels
-from lomar.datasets.loading import read_rgb
-from lomar.datasets.pixels import read_pixels
+from lomar.datasets.image_io import read_pixels, read_rgb
+from lomar.datasets.load_image import fit_pixels
 from lomar.models.lomar import LoMaR
-from lomar.models.windows import paste_patches
+from lomar.models.patches import paste_patches
 from lomar.utils import undisturbed
 
 COLOURS = ('#ff3b30', '#34c759', '#0a84ff', '#ffcc00', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
@@ -108,7 +107,7 @@ def _row(
         pixels = None
         if predict:
             predicted = model.predict(image, windows, masked, size)
-            pixels = model.head.target.pixels(predicted, true)
+            pixels = model.head.target.to_pixels(predicted, true)
         if pixels is None:
             predict = False
             continue

@@ -5,11 +5,7 @@ model = dict(backbone=dict(img_size=384))  # iRPE has no size: weights of 224 pi
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(step, scale=384)
-            if step['type'] == 'LoadRandomResizedCrop'
-            else dict(step, size=384)
-            if step['type'] == 'TimmRandAugment'
-            else step
+            {key: 384 if value == 224 else value for key, value in step.items()}
             for step in _base_.train_dataloader.dataset.pipeline
         ]
     )
@@ -17,11 +13,8 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(step, scale=384)  # MAE: above 224 nothing is cropped away
-            if step['type'] == 'ResizeEdge'
-            else dict(step, crop_size=384)
-            if step['type'] == 'CenterCrop'
-            else step
+            # MAE: above 224 pixels nothing is cropped away
+            {key: 384 if value in (224, 256) else value for key, value in step.items()}
             for step in _base_.val_dataloader.dataset.pipeline
         ]
     )

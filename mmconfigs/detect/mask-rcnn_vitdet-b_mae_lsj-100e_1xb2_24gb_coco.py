@@ -1,12 +1,6 @@
-_base_ = 'mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
+_base_ = 'mask-rcnn_vitdet-b_lomar_lsj-100e_1xb2_24gb_coco.py'
 
-# 1 GPU of 24 GB: 1 x 2 images x 32 steps of accumulation = 64. Iterations count single steps.
-model = dict(backbone=dict(with_cp=True))
-train_dataloader = dict(batch_size=2, num_workers=4)
-optim_wrapper = dict(accumulative_counts=32)
-train_cfg = dict(max_iters=184375 * 32, val_interval=5000 * 32)
-param_scheduler = [
-    dict(_base_.param_scheduler[0], end=250 * 32),
-    dict(_base_.param_scheduler[1], end=184375 * 32, milestones=[163889 * 32, 177546 * 32]),
-]
-default_hooks = dict(checkpoint=dict(interval=5000 * 32))
+model = dict(backbone=dict(position='absolute+decomposed', pretrain_img_size=224))
+optim_wrapper = dict(paramwise_cfg=dict(no_decay=['backbone.*norm*', 'backbone.pos_embed']))
+
+load_from = 'work_dirs/mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k/epoch_1600.pth'

@@ -1,12 +1,6 @@
-_base_ = 'mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
+_base_ = 'mask-rcnn_vitdet-b_lomar_lsj-100e_8xb2_24gb_coco.py'
 
-# 8 GPUs of 24 GB: 8 x 2 images x 4 steps of accumulation = 64. Iterations count single steps.
-model = dict(backbone=dict(with_cp=True))
-train_dataloader = dict(batch_size=2, num_workers=4)
-optim_wrapper = dict(accumulative_counts=4)
-train_cfg = dict(max_iters=184375 * 4, val_interval=5000 * 4)
-param_scheduler = [
-    dict(_base_.param_scheduler[0], end=250 * 4),
-    dict(_base_.param_scheduler[1], end=184375 * 4, milestones=[163889 * 4, 177546 * 4]),
-]
-default_hooks = dict(checkpoint=dict(interval=5000 * 4))
+model = dict(backbone=dict(position='absolute+decomposed', pretrain_img_size=224))
+optim_wrapper = dict(paramwise_cfg=dict(no_decay=['backbone.*norm*', 'backbone.pos_embed']))
+
+load_from = 'work_dirs/mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k/epoch_1600.pth'

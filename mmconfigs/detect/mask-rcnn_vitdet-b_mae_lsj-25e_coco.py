@@ -1,8 +1,6 @@
-_base_ = 'mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
+_base_ = 'mask-rcnn_vitdet-b_lomar_lsj-25e_coco.py'
 
-# 25 epochs = 46093 iterations x 64 images / 118000 images, with a learning-rate drop of their own.
-train_cfg = dict(max_iters=46093)
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], end=46093, milestones=[46093 * 8 // 9, 46093 * 26 // 27]),
-]
+model = dict(backbone=dict(position='absolute+decomposed', pretrain_img_size=224))
+optim_wrapper = dict(paramwise_cfg=dict(no_decay=['backbone.*norm*', 'backbone.pos_embed']))
+
+load_from = 'work_dirs/mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k/epoch_1600.pth'

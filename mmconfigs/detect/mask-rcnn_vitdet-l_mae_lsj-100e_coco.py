@@ -1,8 +1,6 @@
-_base_ = 'mask-rcnn_vitdet-b_mae_lsj-100e_coco.py'
+_base_ = 'mask-rcnn_vitdet-l_lomar_lsj-100e_coco.py'
 
-model = dict(
-    backbone=dict(arch='large', global_blocks=(5, 11, 17, 23), drop_path_rate=0.4),
-    neck=dict(in_channels=1024),
-)
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.8))
+model = dict(backbone=dict(position='absolute+decomposed', pretrain_img_size=224))
+optim_wrapper = dict(paramwise_cfg=dict(no_decay=['backbone.*norm*', 'backbone.pos_embed']))
+
 load_from = 'work_dirs/mae_vit-large-p16_8xb512-amp-coslr-1600e_in1k/epoch_1600.pth'

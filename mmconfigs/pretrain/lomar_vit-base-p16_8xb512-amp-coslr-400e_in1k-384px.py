@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/lomar_vit-base-p16.py',
-    '../_base_/datasets/in1k_224px_bs512.py',
-    '../_base_/schedules/adamw-coslr-400e_bs4096.py',
-    '../_base_/runtime.py',
-]
+_base_ = 'lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
 
 model = dict(backbone=dict(img_size=384))  # a grid of 384 / 16 = 24
 train_dataloader = dict(

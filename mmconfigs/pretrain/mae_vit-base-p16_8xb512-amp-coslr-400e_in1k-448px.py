@@ -1,16 +1,6 @@
-_base_ = [
-    '../_base_/models/mae_vit-base-p16.py',
-    '../_base_/datasets/in1k_224px_bs512.py',
-    '../_base_/schedules/adamw-coslr-400e_bs4096.py',
-    '../_base_/runtime.py',
-]
+_base_ = 'mae_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
 
 model = dict(backbone=dict(img_size=448), neck=dict(num_patches=28 * 28))  # 448 / 16 = 28
-param_scheduler = [  # MAE warms up for 40 epochs
-    dict(_base_.param_scheduler[0], end=40),
-    dict(_base_.param_scheduler[1], T_max=400 - 40, begin=40),
-]
-custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's
 train_dataloader = dict(
     dataset=dict(
         pipeline=[

@@ -1,12 +1,7 @@
-_base_ = [
-    '../_base_/models/mae_vit-base-p16.py',
-    '../_base_/datasets/in1k_224px_bs512.py',
-    '../_base_/schedules/adamw-coslr-400e_bs4096.py',
-    '../_base_/runtime.py',
-]
+_base_ = 'mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k.py'
 
-param_scheduler = [  # MAE warms up for 40 epochs
-    dict(_base_.param_scheduler[0], end=40),
-    dict(_base_.param_scheduler[1], T_max=400 - 40, begin=40),
+train_cfg = dict(max_epochs=400)
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], T_max=400 - 40, end=400),
 ]
-custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's

@@ -2,7 +2,7 @@
 model = dict(
     type='LoMaR',
     data_preprocessor=dict(
-        type='WindowDataPreprocessor',
+        type='PretrainDataPreprocessor',
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
         non_blocking=True,  # asynchronous copy from pinned memory

@@ -1,0 +1,1 @@
+"""Benchmarks, each beside the results that it wrote. See benchmarks/README.md."""

@@ -1,0 +1,79 @@
+"""Compare LoMaR, MAE and random weights on the embedded dataset.
+
+Equal pretraining time, equal fine-tuning of Mask R-CNN and of a classifier, several seeds. What is
+there already is not run again, so an interrupted comparison goes on with the same command.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks import comparison
+from benchmarks.comparison.jobs import TOOLS
+from benchmarks.comparison.protocol import write_labels
+from lomar.utils import write_json
+
+PROG = 'python -m benchmarks.comparison'
+
+
+def parse_args() -> argparse.Namespace:
+    cores, gpu = os.cpu_count() or 1, torch.cuda.is_available()
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--work-dir', default='work_dirs/compare', help='folder for everything')
+    parser.add_argument(
+        '--out', default='benchmarks/comparison/shapes_transfer.json', help='the record'
+    )
+    parser.add_argument('--plot', default='docs/images/shapes_transfer.png', help='image file')
+    parser.add_argument('--slots', type=int, default=1 if gpu else cores, help='jobs at a time')
+    parser.add_argument('--smoke', action='store_true', help='the whole path in minutes, no result')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    work = Path(args.work_dir).resolve()
+    protocol = comparison.Protocol()
+    if args.smoke:
+        protocol = comparison.Protocol(
+            images=64,
+            val=8,
+            seeds=(0, 1),
+            seconds=(1,),
+            labels=(16,),
+            classified=(16,),
+            few=16,
+            steps=2,
+        )
+    # A terminated comparison stops its jobs, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f'{PROG}: terminated'))
+    threads = max((os.cpu_count() or 1) // args.slots, 1)
+    try:
+        shapes = [str(TOOLS / 'make_shapes.py'), '--out', str(work / 'shapes'), *protocol.data]
+        subprocess.run([sys.executable, *shapes], check=True)
+        write_labels(work, protocol)
+        jobs = comparison.measurements(work)
+        comparison.run_jobs(jobs, 'measuring a step', args.slots, threads)
+        jobs = comparison.pretrainings(work, protocol)
+        comparison.run_jobs(jobs, 'pretraining', args.slots, threads)
+        jobs = comparison.fine_tunings(work, protocol)
+        comparison.run_jobs(jobs, 'fine-tuning', args.slots, threads)
+    except (comparison.JobFailed, subprocess.CalledProcessError) as error:
+        sys.exit(f'{PROG}: {error}')
+    command = f'{PROG}{" --smoke" if args.smoke else ""}'
+    record = comparison.collect(work, protocol, command, args.slots, threads)
+    write_json(args.out, record)
+    print(comparison.to_markdown(record))
+    print(f'\n{Path(args.out).resolve()}\n{comparison.plot(record, args.plot).resolve()}')
+
+
+if __name__ == '__main__':
+    main()

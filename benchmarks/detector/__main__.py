@@ -1,0 +1,44 @@
+"""Time the parts of a Mask R-CNN outside the backbone, with mmdet's data pipeline and ours."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+from benchmarks.detector.parts import benchmark_detector, to_markdown
+from lomar.engine.record import provenance
+from lomar.utils import write_json
+
+PROG = 'python -m benchmarks.detector'
+
+CONFIG = 'mmconfigs/detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('config', nargs='?', default=CONFIG, help='of a Mask R-CNN')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
+    parser.add_argument('--images', type=int, default=16, help='through the pipeline in a round')
+    parser.add_argument('--repeats', type=int, default=3, help='rounds, steps apart')
+    parser.add_argument('--steps', type=int, default=3, help='training steps with each of the two')
+    parser.add_argument('--evaluated', type=int, default=100, help='images of the evaluation')
+    args = parser.parse_args()
+    made = benchmark_detector(
+        Config.fromfile(args.config), args.images, args.repeats, args.steps, args.evaluated
+    )
+    print(to_markdown(made))
+    if args.json:
+        command = f'{PROG} {shlex.join(sys.argv[1:])}'
+        load = round(os.getloadavg()[0], 2)
+        write_json(args.json, dict(command=command, **provenance(load_average=load), **made))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""GPU tests and benchmarks within a time limit: `make gpu`."""

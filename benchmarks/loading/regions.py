@@ -1,0 +1,122 @@
+"""What it gains to load the windows of an image instead of all of it."""
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.loading.ways import (
+    RANGE,
+    file_list,
+    make_images,
+    pipeline_load,
+    quartiles,
+    spectrum,
+    time_ways,
+)
+from lomar.datasets import LoadRegions
+from lomar.datasets.image_io import read_pixels
+
+WINDOW, NUMBER, PATCH = 112, 4, 16  # LoMaR's windows, in pixels
+BLOCK = 256  # side of a raster's tiles
+
+
+def benchmark_regions(
+    scales: Sequence[int],
+    width: int = 500,
+    height: int = 375,
+    images: int = 48,
+    repeats: int = 11,
+    quality: int = 90,
+) -> dict:
+    """Time a crop of `scale` pixels, and four windows of it, from JPEG files of one size.
+
+    Returns:
+        {'files', 'scales'}; a scale has 'whole' and 'regions', each with the median and quartiles
+        of images a second on one core and the bytes of an image in a batch, and 'times_whole', the
+        median of the ratio in the same round.
+    """
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    loads, shapes = {}, {}
+    for scale in scales:
+        crop = dict(type='LoadRandomResizedCrop', scale=scale, crop_ratio_range=RANGE)
+        windows = dict(size=WINDOW, number=NUMBER, patch_size=PATCH)
+        loads['whole', scale] = pipeline_load(crop)
+        loads['regions', scale] = pipeline_load({**crop, **windows, 'type': 'LoadCropRegions'})
+        shapes['whole', scale] = 3, scale, scale
+        shapes['regions', scale] = NUMBER, 3, WINDOW, WINDOW
+    with tempfile.TemporaryDirectory() as scratch:
+        size = make_images(Path(scratch), images, width, height, quality)
+        paths = file_list(Path(scratch))
+        ways = {name: (load, paths) for name, load in loads.items()}
+        speeds = time_ways(ways, repeats, shapes)
+    made = dict(width=width, height=height, count=images, quality=quality, mean_bytes=round(size))
+    rows = {scale: _row(scale, speeds, shapes) for scale in scales}
+    return {'files': {**made, 'crop_range': RANGE, 'repeats': repeats}, 'scales': rows}
+
+
+def _row(scale: int, speeds: dict, shapes: dict) -> dict:
+    row = {
+        name: {**quartiles(speeds[name, scale]), 'bytes': math.prod(shapes[name, scale])}
+        for name in ('whole', 'regions')
+    }
+    pairs = zip(speeds['regions', scale], speeds['whole', scale], strict=True)
+    return {**row, 'times_whole': round(statistics.median(mine / base for mine, base in pairs), 3)}
+
+
+def benchmark_raster(side: int, repeats: int = 3) -> dict:
+    """Time to read four windows of a tiled, compressed TIFF of `side` x `side`, and all of it.
+
+    Returns:
+        {'side', 'tile', 'bytes', 'regions', 'whole'}; both ways have the median, least and
+        most milliseconds of the thread.
+    """
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, 'raster.tif')
+        _write_raster(path, side)
+        load = LoadRegions(3, WINDOW, NUMBER)
+        ways = dict(
+            regions=lambda: load.transform(dict(img_path=str(path))),
+            whole=lambda: read_pixels(path),
+        )
+        seconds = {name: [] for name in ways}
+        ways['regions']()
+        for _ in range(repeats):
+            for name, run in ways.items():
+                for _ in range(20 if name == 'regions' else 1):
+                    start = time.thread_time()
+                    run()
+                    seconds[name].append(time.thread_time() - start)
+        size = path.stat().st_size
+    times = {
+        name: {
+            'milliseconds': round(1e3 * statistics.median(values), 2),
+            'range': [round(1e3 * min(values), 2), round(1e3 * max(values), 2)],
+        }
+        for name, values in seconds.items()
+    }
+    return dict(side=side, tile=BLOCK, bytes=size, compression='deflate', **times)
+
+
+def _write_raster(path: Path, side: int) -> None:
+    """A field of noise over and over, in rows of tiles, so that it is never in memory."""
+    import rasterio  # an extra
+    from rasterio.windows import Window
+
+    field = 8 * BLOCK
+    pixels = np.asarray(spectrum(np.random.default_rng(0), field, field)).transpose(2, 0, 1)
+    pixels = np.tile(pixels, (1, 1, -(-side // field)))[..., :side]
+    shape = dict(height=side, width=side, count=3, dtype='uint8', interleave='pixel')
+    tiles = dict(tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress='deflate', zlevel=1)
+    with rasterio.open(path, 'w', driver='GTiff', **shape, **tiles) as file:
+        for top in range(0, side, BLOCK):
+            rows = pixels[:, top % field :][:, : min(BLOCK, side - top)]
+            file.write(rows, window=Window(0, top, side, rows.shape[1]))

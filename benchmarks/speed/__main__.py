@@ -1,0 +1,75 @@
+"""Measure training steps, or inference, of LoMaR and its rivals in turns."""
+
+import argparse
+import itertools
+import shlex
+import sys
+
+import torch
+from mmengine.logging import MMLogger
+
+from benchmarks.speed import report
+from benchmarks.speed.contenders import CONTENDERS
+from benchmarks.speed.steps import DTYPES, Setting, measure
+from benchmarks.speed.timing import matrix_rate
+from lomar.engine.record import provenance
+from lomar.utils import write_json
+
+PROG = 'python -m benchmarks.speed'
+
+
+def parse_args() -> argparse.Namespace:
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
+    add = parser.add_argument
+    add('--task', choices=list(CONTENDERS), default='pretrain')
+    add('--models', nargs='+', metavar='NAME', help='the first is what others are compared with')
+    add('--archs', nargs='+', default=['base' if cuda else 'small'])
+    add('--sizes', nargs='+', type=int, help='sides of the images in pixels')
+    add('--dtypes', nargs='+', choices=list(DTYPES), default=['bfloat16' if cuda else 'float32'])
+    add('--batch', type=int, help='images a step; halved where they do not fit')
+    add('--inference', action='store_true', help='features of whole images, no training')
+    add('--compile', action='store_true', help='torch.compile for the transformer blocks of all')
+    add('--repeats', type=int, default=20 if cuda else 5)
+    add('--threads', type=int, help='of a CPU')
+    add('--memory', type=float, metavar='GB', help='for activations (default: 60 %% of the free)')
+    add('--json', metavar='FILE', help='write the record to a file')
+    add('--plot', metavar='FILE', help='image file: images/s over image size')
+    args = parser.parse_args()
+    detect = args.task == 'detect'
+    args.models = args.models or list(CONTENDERS[args.task])
+    args.sizes = args.sizes or ([1024] if detect else [224, 384, 448, 1024])
+    args.batch = args.batch or {(True, True): 8, (True, False): 256}.get((cuda, detect), 1)
+    for flag, least in (('batch', 1), ('repeats', 1)):
+        if getattr(args, flag) < least:
+            parser.error(f'--{flag} is {getattr(args, flag)}; allowed: {least} or more')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # mmpretrain tells how it initialises
+    rows, rates = [], {name: matrix_rate(DTYPES[name]) for name in args.dtypes}
+    try:
+        for arch, size, dtype in itertools.product(args.archs, args.sizes, args.dtypes):
+            setting = Setting(args.task, arch, size, dtype, args.inference, args.compile)
+            memory = args.memory and args.memory * 1e9
+            new = measure(setting, args.models, args.batch, args.repeats, memory=memory)
+            print(report.to_markdown(new, rates), end='\n\n', flush=True)
+            rows += new
+    except ValueError as error:
+        sys.exit(f'{PROG}: {error}')
+    for dtype, rate in rates.items():
+        print(f'Matrix rate, {dtype}: {rate / 1e12:.3g} TFLOP/s')
+    if args.json:
+        command = f'{PROG} {shlex.join(sys.argv[1:])}'
+        record = dict(command=command, **provenance(), matrix_rates=rates, rows=rows)
+        write_json(args.json, record)
+    if args.plot:
+        report.plot(rows, args.plot)
+
+
+if __name__ == '__main__':
+    main()

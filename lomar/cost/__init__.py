@@ -1,0 +1,1 @@
+"""FLOPs of a training step, and hours of a training run."""

@@ -1,0 +1,274 @@
+"""Estimate of the cost of training a config, from its FLOPs and the speed of a GPU."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from lomar.cost.flops import count, image_size
+
+# Where the configs look for them: name, and training images.
+DATA = {
+    'data/imagenet/train': ('ImageNet-1k', 1281167),
+    'data/coco/annotations/instances_train2017.json': ('COCO train2017', 118287),
+}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a GPU trains: as assumed, as measured, or not known.
+
+    Args:
+        tflops: peak of a GPU in TFLOP/s, as its data sheet says for the number format.
+        utilisation: share of `tflops` that training is assumed to sustain, None for 0.4.
+        images_per_second: measured on one of the GPUs, in place of the other two.
+
+    Raises:
+        ValueError: figures out of range or not together, by their flags.
+    """
+
+    tflops: float | None = None
+    utilisation: float | None = None
+    images_per_second: float | None = None
+
+    def __post_init__(self):
+        flags = dict(tflops='--device-tflops', images_per_second='--images-per-second')
+        for name, flag in flags.items():
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f'{flag} is {value}; allowed: more than 0')
+        if self.tflops and self.images_per_second:
+            raise ValueError(
+                '--device-tflops is an assumption and --images-per-second a measurement; give one'
+            )
+        if self.utilisation is None:
+            object.__setattr__(self, 'utilisation', 0.4)
+        elif not self.tflops:
+            raise ValueError('--utilisation is a share of --device-tflops, which is missing')
+        if not 0 < self.utilisation <= 1:
+            raise ValueError(
+                f'--utilisation is {self.utilisation}; allowed: more than 0, up to 1 (0.4 = 40 %)'
+            )
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in words; empty if it is not known."""
+        if self.tflops:
+            return f'assumed, {self.tflops:g} TFLOP/s x utilisation {self.utilisation:g}'
+        return 'measured, --images-per-second' if self.images_per_second else ''
+
+    def images(self, flops: float) -> float | None:
+        """Images a second on one GPU at `flops` an image, None if that is not known."""
+        if self.tflops:
+            return self.tflops * 1e12 * self.utilisation / flops
+        return self.images_per_second
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What training a config costs; hours are None without a speed."""
+
+    config: str
+    image_size: tuple[int, int]  # height, width
+    gflops_forward: float  # an image
+    gflops: float  # an image and training step
+    images_an_epoch: int | None  # None: not known, and not needed for a schedule in iterations
+    images_source: str
+    gpus: int
+    batch: int  # a GPU and iteration
+    accumulation: int
+    recipe_batch: int | None  # effective batch that the learning rate is meant for
+    epochs: float | None
+    steps: int  # of the optimizer
+    images: int  # seen in all
+    images_per_second: float | None  # on one GPU
+    speed_source: str
+
+    @property
+    def effective_batch(self) -> int:
+        """Images a step of the optimizer."""
+        return self.gpus * self.batch * self.accumulation
+
+    @property
+    def eflops(self) -> float:
+        """Model FLOPs of the whole training, in 1e18."""
+        return self.images * self.gflops / 1e9
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Hours of all training steps on one GPU."""
+        return self.images_per_second and self.images / self.images_per_second / 3600
+
+    @property
+    def hours(self) -> float | None:
+        """Hours on all GPUs, if twice as many are twice as fast."""
+        return self.gpu_hours and self.gpu_hours / self.gpus
+
+    def record(self) -> dict:
+        """Every figure by name, ready for JSON."""
+        derived = ('effective_batch', 'eflops', 'gpu_hours', 'hours')
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+def estimate(
+    name: str,
+    cfg: Config,
+    speed: Speed | None = None,
+    gpus: int | None = None,
+    images: int | None = None,
+) -> Estimate:
+    """Estimate the cost of training a config.
+
+    Args:
+        name: of the config, for messages.
+        gpus: None for as many as make the batch that the recipe is for.
+        images: training images, None to look for them.
+
+    Raises:
+        ValueError: a key or flag that is missing or does not fit.
+        FileNotFoundError: the number of training images is needed and cannot be found out.
+    """
+    _check(name, cfg, gpus=gpus, images=images)
+    speed = speed or Speed()
+    batch = cfg.train_dataloader.batch_size
+    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
+    recipe_batch = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    gpus = gpus or _recipe_gpus(name, recipe_batch, batch * accumulation)
+    per_epoch, source = _training_images(name, cfg, images)
+    epochs, iterations, seen = _schedule(name, cfg, gpus, per_epoch)
+    flops = count(cfg)
+    return Estimate(
+        config=name,
+        image_size=image_size(cfg),
+        gflops_forward=flops.forward / 1e9,
+        gflops=flops.step / 1e9,
+        images_an_epoch=per_epoch,
+        images_source=source,
+        gpus=gpus,
+        batch=batch,
+        accumulation=accumulation,
+        recipe_batch=recipe_batch,
+        epochs=epochs,
+        steps=math.ceil(iterations / accumulation),
+        images=seen,
+        images_per_second=speed.images(flops.step),
+        speed_source=speed.source,
+    )
+
+
+def _check(name: str, cfg: Config, **flags: int | None) -> None:
+    for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'default_scope'):
+        if not cfg.get(key):
+            raise ValueError(f'{name}: there is no {key}; only what can be trained has a cost')
+    for flag, value in flags.items():
+        if value is not None and value < 1:
+            raise ValueError(f'--{flag} is {value}; allowed: 1 or more')
+
+
+def _recipe_gpus(name: str, recipe_batch: int | None, per_gpu: int) -> int:
+    if not recipe_batch or recipe_batch % per_gpu:
+        raise ValueError(
+            f'{name}: auto_scale_lr.base_batch_size is {recipe_batch}, which does not say how many '
+            f'GPUs with batch x accumulation = {per_gpu} it is for; give --gpus'
+        )
+    return recipe_batch // per_gpu
+
+
+def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | None, str]:
+    """Images of an epoch and where the number is from; None where it is not needed."""
+    if given:
+        return given, '--images'
+    dataset = cfg.train_dataloader.dataset
+    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    if path.exists():
+        init_default_scope(cfg.default_scope)
+        return len(DATASETS.build(dataset)), f'counted in {path}'
+    if path.as_posix() in DATA:
+        title, number = DATA[path.as_posix()]
+        return number, f'{title}; {path} is not here'
+    if cfg.train_cfg.get('max_iters'):
+        return None, f'{path} is not here'
+    raise FileNotFoundError(
+        f'{name}: train_dataloader.dataset is {path}, which does not exist, so its images cannot '
+        'be counted; give their number with --images'
+    )
+
+
+def _schedule(
+    name: str, cfg: Config, gpus: int, per_epoch: int | None
+) -> tuple[float | None, int, int]:
+    """Return epochs, iterations and images seen, over all GPUs."""
+    batch = cfg.train_dataloader.batch_size * gpus
+    loop, drop_last = cfg.train_cfg, cfg.train_dataloader.get('drop_last', False)
+    if loop.get('max_iters'):
+        # In a loop that counts iterations, more GPUs process more images.
+        seen = loop.max_iters * batch
+        return per_epoch and seen / per_epoch, loop.max_iters, seen
+    if not loop.get('max_epochs'):
+        raise ValueError(f'{name}: train_cfg has neither max_epochs nor max_iters; set one')
+    # Each GPU gets an equal share of the images, rounded up, and drops its incomplete last batch.
+    share = math.ceil(per_epoch / gpus)
+    iterations = share * gpus // batch if drop_last else math.ceil(per_epoch / batch)
+    if not iterations:
+        raise ValueError(
+            f'{name}: {per_epoch} images do not fill a batch of {batch}, and '
+            'train_dataloader.drop_last is True: nothing would be trained'
+        )
+    seen = iterations * batch if drop_last else per_epoch
+    return loop.max_epochs, loop.max_epochs * iterations, loop.max_epochs * seen
+
+
+def to_text(cost: Estimate) -> str:
+    """An estimate as lines for a person, with the source of every factor."""
+    height, width = cost.image_size
+    recipe = f'that of the recipe is {cost.recipe_batch}'
+    if cost.recipe_batch == cost.effective_batch:
+        recipe = 'that of the recipe'
+    lines = [
+        f'model      {cost.gflops:.1f} GFLOP an image and training step (forward '
+        f'{cost.gflops_forward:.1f}) at {height} x {width} pixels',
+        f'data       {cost.images_an_epoch or "unknown number of"} images ({cost.images_source})',
+        f'batch      {cost.gpus} GPU(s) x {cost.batch} x accumulation {cost.accumulation} = '
+        f'{cost.effective_batch}; {recipe} (auto_scale_lr.base_batch_size)',
+        f'schedule   {"unknown" if cost.epochs is None else f"{cost.epochs:.4g}"} epochs = '
+        f'{cost.steps} steps = {cost.images / 1e6:.4g} M images seen',
+        f'total      {cost.eflops:.4g} EFLOP',
+    ]
+    if cost.hours is None:
+        lines.append('hours      give --device-tflops, or --images-per-second measured on one GPU')
+    else:
+        sustained = cost.images_per_second * cost.gflops / 1e3
+        lines += [
+            f'speed      {cost.images_per_second:.0f} images/s on a GPU, {sustained:.4g} TFLOP/s '
+            f'({cost.speed_source})',
+            f'estimate   {cost.hours:.3g} hours on {cost.gpus} GPU(s) = {cost.gpu_hours:.3g} '
+            'GPU-hours of training steps',
+        ]
+    return '\n'.join([cost.config, *(f'  {line}' for line in lines)])
+
+
+def to_markdown(costs: Sequence[Estimate]) -> str:
+    """Estimates as a Markdown table, and a line on what the hours rest on."""
+    head = ('config', 'pixels', 'GFLOP an image', 'epochs', 'M images', 'EFLOP', 'GPU-hours')
+    rows = [head, ('---', *['---:'] * (len(head) - 1))]
+    for cost in costs:
+        height, width = cost.image_size
+        row = (
+            f'`{Path(cost.config).stem}`',
+            f'{height}' if height == width else f'{height} x {width}',
+            f'{cost.gflops:.1f}',
+            '-' if cost.epochs is None else f'{cost.epochs:.0f}',
+            f'{cost.images / 1e6:.1f}',
+            f'{cost.eflops:.1f}',
+            '-' if cost.gpu_hours is None else f'{cost.gpu_hours:.1f}',
+        )
+        rows.append(row)
+    table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+    speeds = sorted({cost.speed_source for cost in costs if cost.speed_source})
+    return (
+        f'{table}\n\nEstimates from arithmetic, of training steps alone. Speed of a GPU: '
+        f'{"; ".join(speeds) or "not given"}.'
+    )

@@ -1,0 +1,117 @@
+"""Labelled images in class folders, at one size, for the probes."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.datasets.folder import make_dataset
+
+from lomar.datasets.image_io import SUFFIXES, read_rgb
+
+Sample = tuple[str, int]  # path, label
+READERS = 4  # threads; decoding and resizing do not hold Python's lock
+READ = 256  # images read at a time
+
+LAYOUT = """\
+Allowed is a folder with a folder of images for each class:
+    flowers/rose/1.jpg  flowers/tulip/2.jpg              (a part of each class is held out)
+or the same twice, to train on and to test on:
+    flowers/train/rose/1.jpg  flowers/val/rose/3.jpg"""
+
+
+def split_folder(
+    root: str | Path, val_share: float = 0.2, seed: int = 0
+) -> tuple[list[str], list[Sample], list[Sample]]:
+    """Class names, and samples to train on and to test on.
+
+    Without `train` and `val` folders in `root`, `val_share` of each class is held out, drawn from
+    `seed`: at least one image, but never a class's last.
+
+    Raises:
+        FileNotFoundError: no such folder, no class folders, or a class without images.
+        ValueError: a single class, or one to test on that is not there to train on.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f'Labelled images: {root} does not exist.\n{LAYOUT}')
+    split = (root / 'train').is_dir() and (root / 'val').is_dir()
+    try:
+        classes, samples = list_classes(root / 'train' if split else root)
+        val_classes, val = list_classes(root / 'val') if split else (classes, [])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'Labelled images: {error}\n{LAYOUT}') from error
+    if len(classes) < 2:
+        raise ValueError(f'Labelled images: {root} has the single class {classes}.\n{LAYOUT}')
+    if strange := sorted(set(val_classes) - set(classes)):
+        raise ValueError(f'Labelled images: {root}/val has the classes {strange}, train has not.')
+    if split:
+        return classes, samples, [(path, classes.index(val_classes[i])) for path, i in val]
+    return classes, *_hold_out(samples, val_share, seed)
+
+
+def list_classes(folder: str | Path) -> tuple[list[str], list[Sample]]:
+    """Names of the class folders in a folder, hidden ones left out, and the images in them.
+
+    Raises:
+        FileNotFoundError: no such folder, no class folders, or one without images.
+    """
+    names = (entry.name for entry in Path(folder).iterdir() if entry.is_dir())
+    classes = sorted(name for name in names if name[0] != '.')
+    if not classes:
+        raise FileNotFoundError(f'there are no class folders in {folder}')
+    index = {name: number for number, name in enumerate(classes)}
+    return classes, make_dataset(folder, index, tuple(SUFFIXES))
+
+
+class FixedSizeImages:
+    """Images resized and cropped to one size.
+
+    Args:
+        size: (height, width) in pixels.
+        max_memory: bytes up to which they are kept; above, they are read from the files each time.
+
+    Raises:
+        UnreadableImage: any of them cannot be read.
+    """
+
+    def __init__(self, paths: list[str], size: tuple[int, int], max_memory: float):
+        self.paths, self.size, self.kept = paths, size, None
+        self.bytes = len(paths) * 3 * size[0] * size[1]
+        shape = (len(paths), 3, *size)
+        kept = torch.empty(shape, dtype=torch.uint8) if self.bytes <= max_memory else None
+        for i, batch in enumerate(self.batches(READ)):  # kept or not: damage has to show now
+            if kept is not None:
+                kept[i * READ : (i + 1) * READ] = batch
+        self.kept = kept
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """All images in order, (B, 3, H, W) uint8."""
+        if self.kept is not None:
+            yield from self.kept.split(batch_size)
+            return
+        with ThreadPoolExecutor(READERS) as pool:
+            for start in range(0, len(self.paths), batch_size):
+                pixels = pool.map(self._read, self.paths[start : start + batch_size])
+                yield torch.from_numpy(np.stack(list(pixels))).permute(0, 3, 1, 2).contiguous()
+
+    def _read(self, path: str) -> np.ndarray:
+        height, width = self.size
+        return np.asarray(ImageOps.fit(read_rgb(path), (width, height), Image.BICUBIC))
+
+
+def _hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    generator = np.random.default_rng(seed)
+    train, val = [], []
+    for _, of_class in groupby(samples, key=itemgetter(1)):
+        of_class = list(of_class)
+        held = min(max(1, round(share * len(of_class))), len(of_class) - 1)
+        order = generator.permutation(len(of_class))
+        val += [of_class[i] for i in sorted(order[:held])]
+        train += [of_class[i] for i in sorted(order[held:])]
+    return train, val

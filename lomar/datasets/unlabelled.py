@@ -1,0 +1,103 @@
+"""Unlabelled images, as people have them: any folder tree, or a list of files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from lomar.datasets.image_io import SUFFIXES, UnreadableImage
+from lomar.datasets.replay import Draw, seed_everything
+
+MAX_TRIES = 10
+
+LAYOUT = """\
+Allowed is any folder with JPEG, PNG, WebP, TIFF, BMP or .npy images in it, at any depth:
+    data/imagenet/train/n01440764/n01440764_10026.JPEG     (labels are not used)
+or a text file with one image path a line, relative to the text file's folder or absolute.
+Name your own with --train-images DIR, or make the embedded dataset (a minute):
+    python tools/make_shapes.py --out data/shapes
+    python tools/train.py mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py"""
+
+
+def find_images(root: str | Path) -> Iterator[str]:
+    """Yield the paths of all images below a folder, or named in a text file.
+
+    Raises:
+        FileNotFoundError: no such folder or file; says what is allowed.
+    """
+    root = Path(root).expanduser()
+    if root.is_file():
+        for line in root.read_text(encoding='utf-8').splitlines():
+            if line.strip():
+                yield str(root.parent / line.strip())
+    elif root.is_dir():
+        for folder, _, names in os.walk(root, followlinks=True):
+            for name in names:
+                if os.path.splitext(name)[1].lower() in SUFFIXES:
+                    yield os.path.join(folder, name)
+    else:
+        raise FileNotFoundError(f'Images: {root} does not exist.\n{LAYOUT}')
+
+
+def check_images(root: str | Path) -> None:
+    """Raise a FileNotFoundError that says what is allowed unless there is an image in `root`."""
+    if next(find_images(root), None) is None:
+        raise FileNotFoundError(f'Images: there are none in {root}.\n{LAYOUT}')
+
+
+def list_images(root: str | Path) -> list[str]:
+    """All of `find_images`, in a fixed order; as `check_images` if there is none."""
+    check_images(root)
+    return sorted(find_images(root))
+
+
+@DATASETS.register_module()
+class UnlabelledImages(BaseDataset):
+    """Images of a folder tree or of a text list, without labels.
+
+    An image that cannot be read is replaced by another one, drawn from the same seed; what happened
+    travels with the sample as the field `unreadable` of its `data_samples`.
+
+    Args:
+        data_root: folder, or text file with one path a line.
+        pipeline: transforms, of which the first raises `UnreadableImage` where it must.
+    """
+
+    def __init__(self, data_root: str, pipeline: list, **kwargs):
+        super().__init__(data_root=data_root, data_prefix={}, pipeline=pipeline, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """One dict with `img_path` an image."""
+        return [dict(img_path=path) for path in list_images(self.data_root)]
+
+    def __getitem__(self, index: int) -> dict:
+        """Load and augment a sample.
+
+        Raises:
+            RuntimeError: many images in a row cannot be read.
+            UnreadableImage: one cannot be read, in `test_mode`.
+        """
+        if not self._fully_initialized:
+            self.full_init()
+        if isinstance(index, Draw):
+            seed_everything(index.seed)
+        unreadable = {}
+        for _ in range(MAX_TRIES):
+            try:
+                sample = self.pipeline(self.get_data_info(int(index)))
+            except UnreadableImage as error:
+                if self.test_mode:
+                    raise
+                unreadable[error.path] = error.reason
+                index = np.random.randint(len(self))
+                continue
+            if unreadable:
+                sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
+            return sample
+        names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
+        raise RuntimeError(
+            f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}'
+        )

@@ -1,0 +1,127 @@
+"""COCO files of a detection config: their check, and replacing them by a user's files."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from mmengine.config import Config
+
+from lomar.detection.annotation_checks import AnnotationReport, check_coco
+from lomar.detection.coco import class_names, read_coco
+from lomar.detection.dataset import CocoFiles
+
+SPLITS = ('train', 'val', 'test')
+
+
+def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
+    """Check the CocoFiles datasets of a config and what depends on them; a report a split.
+
+    A split that has the files of an earlier one is left out. `stop_on_errors` raises what is
+    wrong.
+
+    Raises:
+        FileNotFoundError: an annotation file or a folder of images is missing.
+        ValueError: there are no CocoFiles in the config, or a file is not in COCO's format.
+    """
+    masks = bool((cfg.model.get('roi_head') or {}).get('mask_head'))
+    reports: dict[str, AnnotationReport] = {}
+    seen: dict[str, AnnotationReport] = {}
+    for split in splits:
+        for dataset in _datasets(cfg, split):
+            root, metainfo = dataset.get('data_root') or '', dataset.get('metainfo')
+            ann_file = os.path.join(root, dataset.ann_file)
+            folder = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
+            classes = CocoFiles._load_metainfo(metainfo).get('classes')
+            key = repr((ann_file, folder, classes))
+            if key not in seen:
+                seen[key] = check_coco(ann_file, folder, masks, classes)
+                name = split if split not in reports else f'{split} {len(reports) + 1}'
+                reports[name] = seen[key]
+            _check_evaluators(cfg, split, seen[key])
+    if not reports:
+        raise ValueError('the config has no dataset of type CocoFiles, nothing is checked')
+    _check_classes(cfg, list(reports.values()))
+    return reports
+
+
+def use_files(
+    cfg: Config,
+    train_ann: str | None = None,
+    train_images: str | None = None,
+    val_ann: str | None = None,
+    val_images: str | None = None,
+) -> None:
+    """Put a user's files in a config, those for validation also for testing.
+
+    Class names of all splits and their number in the model become those of `train_ann`, or in a
+    config that only tests those of `val_ann`.
+    """
+    given = dict(
+        train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
+    )
+    source = train_ann or (None if any(_datasets(cfg, 'train')) else val_ann)
+    classes = class_names(read_coco(source)) if source else None
+    for split, (ann_file, images) in given.items():
+        for dataset in _datasets(cfg, split):
+            if classes:
+                dataset.metainfo = dict(classes=classes)
+            if ann_file:
+                dataset.ann_file = os.path.abspath(ann_file)
+            if images:
+                dataset.data_prefix = dict(img=os.path.abspath(images))
+        for evaluator in _evaluators(cfg, split) if ann_file else ():
+            evaluator.ann_file = os.path.abspath(ann_file)
+    for head in _heads(cfg.model.get('roi_head')) if classes else ():
+        head.num_classes = len(classes)
+
+
+def _datasets(cfg: Config, split: str) -> Iterator[dict]:
+    """The CocoFiles of a split, whatever they are wrapped in."""
+    waiting = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
+    while waiting:
+        dataset = waiting.pop(0) or {}
+        if dataset.get('type') in ('CocoFiles', CocoFiles):
+            yield dataset
+        waiting += [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets', [])
+
+
+def _evaluators(cfg: Config, split: str) -> list[dict]:
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
+    return [evaluator for evaluator in evaluators if 'ann_file' in evaluator]
+
+
+def _heads(node: object) -> Iterator[dict]:
+    """The dicts with a `num_classes`, at any depth."""
+    if isinstance(node, dict):
+        if 'num_classes' in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from _heads(child)
+
+
+def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None:
+    for evaluator in _evaluators(cfg, split):
+        if os.path.abspath(evaluator.ann_file) != os.path.abspath(report.ann_file):
+            where = f'{split}_evaluator.ann_file'
+            report.errors.add(where, 'the evaluation reads another file, ', evaluator.ann_file)
+
+
+def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
+    """Labels have to mean the same to the model and in all splits."""
+    first = list(reports[0].categories.values())
+    for report in reports[1:]:
+        names = list(report.categories.values())
+        if names != first:
+            differ = sorted(set(names) ^ set(first)) or 'in another order'
+            report.errors.add(
+                'categories', f'other classes than {reports[0].ann_file} has: ', f'{differ}'
+            )
+    for head in _heads(cfg.model.get('roi_head')):
+        if head.num_classes != len(first):
+            reports[0].errors.add(
+                'categories',
+                'the number of classes is not that of the config: ',
+                f'{len(first)}, but num_classes={head.num_classes} in {head.get("type")}',
+            )

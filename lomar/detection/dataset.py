@@ -1,0 +1,54 @@
+"""The dataset of a COCO-format file, which is checked as it is read."""
+
+from typing import ClassVar
+
+from mmdet.datasets import CocoDataset
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+
+from lomar.datasets.replay import Draw, seed_everything
+from lomar.detection.annotation_checks import check_coco, stop_on_errors
+
+
+@DATASETS.register_module()
+class CocoFiles(CocoDataset):
+    """mmdet's CocoDataset on any COCO-format file, which is checked as it is read.
+
+    Labels are in the order of category id. Class names come from the file; `classes` of `metainfo`
+    restricts them. Masks are needed if the pipeline loads them.
+
+    Raises:
+        FileNotFoundError: no such annotation file or folder of images.
+        ValueError: all that is wrong with the file, each with its entry.
+    """
+
+    METAINFO: ClassVar[dict] = {}  # without COCO's names
+
+    def __getitem__(self, index: int) -> dict:
+        """Load and augment a sample, in a way that a `Draw` decides."""
+        if isinstance(index, Draw):
+            seed_everything(index.seed)
+        return super().__getitem__(int(index))
+
+    def load_data_list(self) -> list[dict]:
+        """One dict an image: `img_path`, `img_id`, `height`, `width` and `instances`."""
+        folder = self.data_prefix.setdefault('img', self.data_root)
+        masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
+        report = check_coco(self.ann_file, folder, masks, self._metainfo.get('classes'))
+        stop_on_errors([report])
+        for line in report.notes.lines():
+            print_log(line, logger='current')
+        self._metainfo['classes'] = tuple(report.categories.values())
+        self.cat_ids = list(report.categories)
+        self.cat2label = {key: label for label, key in enumerate(self.cat_ids)}
+        # By this mmdet leaves out images without objects, if it is asked to.
+        self.cat_img_map = {key: set() for key in self.cat_ids}
+        samples = []
+        for image_id, image in report.images.items():
+            objects = report.objects.get(image_id, [])
+            for one in objects:
+                if not one['iscrowd']:
+                    self.cat_img_map[one['category_id']].add(image_id)
+            raw = dict(raw_img_info={**image, 'img_id': image_id}, raw_ann_info=objects)
+            samples.append(self.parse_data_info(raw))
+        return samples

@@ -1,0 +1,45 @@
+"""Detection on images of any number of channels."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmengine.registry import MODELS
+
+from lomar.models.inputs import check_normalisation
+
+
+@MODELS.register_module()
+class ChannelsDetDataPreprocessor(DetDataPreprocessor):
+    """mmdet's `DetDataPreprocessor`, which takes means of 1 or 3 channels, for any number.
+
+    Args:
+        mean, std: a number for each channel, of pixels as they are in the file.
+        kwargs: those of mmdet's, without the two that swap red and blue.
+
+    Raises:
+        ValueError: a different number of means and deviations, a deviation that is not positive,
+            or, from `forward`, an image with another number of channels.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
+        check_normalisation(mean, std)
+        super().__init__(**kwargs)
+        if self._channel_conversion:
+            raise ValueError(
+                'data_preprocessor.bgr_to_rgb or rgb_to_bgr is on; allowed: neither, as it would '
+                'leave three channels of all'
+            )
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), False)
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), False)
+        self._enable_normalize = True
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """As mmdet's."""
+        for image in data['inputs']:
+            if len(image) != len(self.mean):
+                raise ValueError(
+                    f'an image has {len(image)} channels, data_preprocessor.mean has '
+                    f'{len(self.mean)}; allowed: one for each channel'
+                )
+        return super().forward(data, training)

@@ -1,0 +1,62 @@
+"""Data preprocessor of pretraining: uint8 or float images from the loader to model inputs."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module(name=['PretrainDataPreprocessor', 'WindowDataPreprocessor'])
+class PretrainDataPreprocessor(BaseDataPreprocessor):
+    """Normalize images of any number of channels, size and dtype on the device.
+
+    A sample is one image (C, H, W), or several regions of one image (R, C, H, W). Each region
+    becomes an image of the batch. The earlier name `WindowDataPreprocessor` still works.
+
+    Args:
+        mean, std: one number per channel, in the unit of the pixel values in the file.
+
+    Raises:
+        ValueError: a different number of means and deviations, or a deviation that is not positive.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], non_blocking: bool = False):
+        super().__init__(non_blocking)
+        check_normalisation(mean, std)
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), False)
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Return images as a batch (B, C, H, W), or as a list if their sizes differ."""
+        data = self.cast_data(data)
+        samples = data['inputs']
+        if isinstance(samples, Tensor):
+            images = self._normalise(samples.flatten(0, -4))
+        else:
+            images = [
+                image
+                for sample in samples
+                for image in self._normalise(sample.view(-1, *sample.shape[-3:]))
+            ]
+            if len({image.shape for image in images}) == 1:
+                images = torch.stack(images)
+        return {'inputs': images, 'data_samples': data.get('data_samples')}
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        if images.shape[1] != len(self.mean):
+            raise ValueError(
+                f'an image has {images.shape[1]} channels, data_preprocessor.mean has '
+                f'{len(self.mean)}; allowed: one for each channel'
+            )
+        return (images.float() - self.mean) / self.std
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise a ValueError unless there is a mean and a positive deviation for each channel."""
+    if not len(mean) == len(std) > 0 or min(std) <= 0:
+        raise ValueError(
+            f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '
+            'for each channel, those of std above 0 (tools/channel_statistics.py computes them)'
+        )

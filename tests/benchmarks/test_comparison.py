@@ -1,0 +1,142 @@
+"""The comparison of LoMaR, MAE and random weights: its protocol, its record, the command."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from benchmarks import comparison
+from benchmarks.comparison import protocol as runs
+from benchmarks.comparison.report import FIGURES, summary
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    monkeypatch.setattr(runs, 'step_seconds', lambda work, method: dict(lomar=0.3, mae=0.2)[method])
+
+
+def test_contenders_are_treated_alike(tmp_path, measured):
+    protocol = comparison.Protocol()
+    settings = {}
+    listed = runs.fine_tuning_runs(protocol)
+    for run, job in zip(listed, comparison.fine_tunings(tmp_path, protocol), strict=True):
+        train, test = job.commands
+        words = [word for word in (*train, *test) if run.contender not in word]
+        words = [word for word in words if not word.startswith('load_from')]
+        seconds = run.seconds or protocol.seconds[-1]
+        settings.setdefault((run.task, run.labels, seconds, run.seed), []).append(words)
+        # As many steps for every number of labelled images.
+        (epochs,) = [word for word in train if word.startswith('train_cfg.max_epochs')]
+        assert int(epochs.split('=')[1]) * run.labels // protocol.batch == protocol.steps
+    for (*_, seconds, _), contenders in settings.items():
+        assert len(contenders) == (3 if seconds == protocol.seconds[-1] else 2)
+        assert all(words == contenders[0] for words in contenders)
+    # For each seed, the detector's labels and shorter pretraining, and the classifier's labels.
+    assert len(settings) == 3 * (3 + 1 + 1)
+
+
+def test_pretraining_takes_equal_time(tmp_path, measured):
+    protocol = comparison.Protocol()
+    for seconds in protocol.seconds:
+        for method, step in (('lomar', 0.3), ('mae', 0.2)):
+            epoch = protocol.images // 32 * step
+            epochs = runs.epochs_in(tmp_path, protocol, method, seconds)
+            assert abs(epochs * epoch - seconds) <= epoch / 2 + 1e-9 or epochs == 2
+    jobs = comparison.pretrainings(tmp_path, protocol)
+    assert len({job.result for job in jobs}) == 2 * len(protocol.seconds) * len(protocol.seeds)
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """A folder of tools: write.py makes a file of its argument, fail.py fails, wait.py waits."""
+    folder = tmp_path / 'tools'
+    folder.mkdir()
+    (folder / 'write.py').write_text('import sys; open(sys.argv[1], "a").write("done ")')
+    (folder / 'fail.py').write_text('import sys; sys.exit("no such thing")')
+    wait = 'import sys, time; out = open(sys.argv[1], "w"); time.sleep(60); out.write("waited")'
+    (folder / 'wait.py').write_text(wait)
+    monkeypatch.setattr(comparison.jobs, 'TOOLS', folder)
+    return tmp_path
+
+
+def job(folder, *tools):
+    result = folder / 'result'
+    return comparison.Job(folder, tuple((tool, str(result)) for tool in tools), result)
+
+
+def test_jobs_run_once(tools):
+    jobs = [job(tools / name, 'write.py', 'write.py') for name in 'abc']
+    for _ in range(2):
+        comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
+    assert [one.result.read_text() for one in jobs] == ['done done '] * 3
+
+
+def test_a_failed_job_stops_the_others_and_names_its_log(tools):
+    jobs = [job(tools / 'a', 'wait.py', 'write.py'), job(tools / 'b', 'fail.py')]
+    jobs.append(job(tools / 'c', 'write.py'))
+    with pytest.raises(comparison.JobFailed, match=r'tools/fail.py ended with 1; .*b/log.txt'):
+        comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
+    assert (tools / 'a/result').read_text() == '', 'the first was not stopped'
+    assert 'no such thing' in (tools / 'b/log.txt').read_text()
+    silent = [job(tools / 'd', 'fail.py')]
+    (tools / 'tools/fail.py').write_text('')
+    with pytest.raises(comparison.JobFailed, match='result was not written'):
+        comparison.run_jobs(silent, 'jobs', slots=1, threads=1)
+
+
+def test_table_and_plot(tmp_path):
+    results = [
+        dict(
+            **dict(task=task, contender=contender, seconds=seconds, labels=labels, seed=seed),
+            **dict.fromkeys(FIGURES[task], 10.0 + seed + labels / 8),
+        )
+        for task in runs.TASKS
+        for labels in (8, 16)
+        for contender, seconds in (('lomar', 5), ('mae', 5), ('scratch', 0))
+        for seed in (0, 2)
+    ]
+    protocol = dict(labels=(8, 16), seconds=(5,), few=8)
+    record = dict(results=results, protocol=protocol)
+    (first, *_, last) = summary(record, 'classify')
+    assert (first['labels'], first['contender'], last['contender']) == (8, 'lomar', 'scratch')
+    assert last['top1'] == (13.0, pytest.approx(2**0.5))  # 12 and 14
+    table = comparison.to_markdown(record)
+    assert '| 16 | none | random | 13.0 ± 1.4 |' in table and '| 8 | 5 s | LoMaR | 12.0' in table
+    assert comparison.plot(record, tmp_path / 'plot.png').stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path):
+    outputs = ('--out', tmp_path / 'record.json', '--plot', tmp_path / 'plot.png')
+    command = ('--smoke', '--work-dir', tmp_path / 'work', *outputs)
+    done = subprocess.run(
+        [sys.executable, '-m', 'benchmarks.comparison', *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / 'record.json').read_text())
+    assert comparison.to_markdown(record) in done.stdout
+    assert len(record['results']) == 2 * 3 * 2  # tasks, contenders, seeds
+    for one in record['results']:
+        assert (one['seconds'] == 0) == (one['contender'] == 'scratch')
+    assert {one['epochs'] for one in record['pretraining']} == {2}
+    folder = tmp_path / 'work/classify-lomar-1s-16labels-seed1'
+    assert 'Backbone loaded from' in (folder / 'log.txt').read_text()
+    assert (tmp_path / 'plot.png').exists() and (folder / 'metrics.json').exists()
+
+
+def test_the_committed_record():
+    record = json.loads((ROOT / 'benchmarks/comparison/shapes_transfer.json').read_text())
+    lists = {key: tuple(v) if isinstance(v, list) else v for key, v in record['protocol'].items()}
+    assert comparison.Protocol(**lists) == comparison.Protocol()
+    keys = ('task', 'contender', 'seconds', 'labels', 'seed')
+    assert [tuple(run[key] for key in keys) for run in record['results']] == [
+        tuple(getattr(run, key) for key in keys)
+        for run in runs.fine_tuning_runs(comparison.Protocol())
+    ]
+    assert comparison.to_markdown(record) in (ROOT / 'docs/comparison.md').read_text()
