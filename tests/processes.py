@@ -17,8 +17,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from subprocess import CompletedProcess
 
-LIMIT = 600  # seconds until processes that hang are killed
 ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 600  # seconds until processes that hang are killed
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['lomar', 'mmdet.apis', 'mmpretrain.models'])
 
@@ -30,28 +30,34 @@ def free_port():
         return str(listener.getsockname()[1])
 
 
-def run_script(script, *words, cwd=None, env=None):
-    """Run a script of the repository; return what `subprocess.run` returns, output as text."""
-    return run_ranks(script, *words, count=None, cwd=cwd, env=env)
+def run_python(*words, cwd=None, env=None):
+    """Run `python *words`, a script or `-m` and a module; return what `subprocess.run` returns."""
+    return _run([{**os.environ, **(env or {})}], words, cwd)
 
 
-def run_ranks(script, *words, count, cwd=None, env=None):
-    """Run a script as `torchrun` does, in `count` processes that share their output.
+def run_ranks(*words, count, cwd=None):
+    """Run `python *words` as `torchrun` does, in `count` processes that share their output.
 
-    The first process that fails ends the others. Returns what `subprocess.run` returns.
+    The first process that fails ends the others.
     """
-    env = {**os.environ, **(env or {})}
-    ranks = [env]
-    if count:
-        env |= dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(), WORLD_SIZE=str(count))
-        ranks = [{**env, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(count)]
-    words = [str(ROOT / script), *map(str, words)]
+    env = dict(os.environ, MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(), WORLD_SIZE=str(count))
+    ranks = [dict(env, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
+    return _run(ranks, words, cwd)
+
+
+def start(words, out, err, cwd=None, env=None):
+    """Start `python *words`; the output is appended to two files. Returns the process."""
+    arguments = (list(map(str, words)), (str(out), str(err)), cwd, env or dict(os.environ))
+    process = SERVER.Process(target=_python, args=arguments)
+    process.start()
+    return process
+
+
+def _run(environments, words, cwd):
     with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder, 'out'), Path(folder, 'err')
-        processes = [SERVER.Process(target=_run, args=(words, files, cwd, one)) for one in ranks]
-        for process in processes:
-            process.start()
-        code, running = 0, list(processes)
+        out, err = Path(folder, 'out'), Path(folder, 'err')
+        running = [start(words, out, err, cwd, env) for env in environments]
+        code = 0
         while running:
             if not wait([process.sentinel for process in running], timeout=LIMIT):
                 code = code or f'still running after {LIMIT} s'
@@ -64,20 +70,26 @@ def run_ranks(script, *words, count, cwd=None, env=None):
                     code = process.exitcode
                     for other in running:
                         other.terminate()
-        return CompletedProcess(words, code, *(path.read_text() for path in files))
+        return CompletedProcess(words, code, out.read_text(), err.read_text())
 
 
-def _run(words, files, cwd, env):
+def _python(words, files, cwd, env):
+    """Do what `python *words` does, in this process."""
     for number, path in zip((1, 2), files, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()
     os.environ.update(env)
     if cwd:
         os.chdir(cwd)
-    sys.argv = words
-    sys.path.insert(0, str(Path(words[0]).parent))
+    module, sys.argv = words[0] == '-m', words[words[0] == '-m' :]
     try:
-        runpy.run_path(words[0], run_name='__main__')
+        if module:
+            sys.path.insert(0, os.getcwd())
+            runpy.run_module(words[1], run_name='__main__', alter_sys=True)
+        else:
+            script = ROOT / words[0]
+            sys.path.insert(0, str(script.parent))
+            runpy.run_path(str(script), run_name='__main__')
         code = 0
     except SystemExit as end:
         code = end.code

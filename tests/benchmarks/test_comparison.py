@@ -1,14 +1,17 @@
 """The comparison of LoMaR, MAE and random weights: its protocol, its record, the command."""
 
 import json
-import subprocess
+import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
+from processes import start
 
 from benchmarks import comparison
 from benchmarks.comparison import protocol as runs
+from benchmarks.comparison.__main__ import main
 from benchmarks.comparison.report import FIGURES, summary
 
 
@@ -107,20 +110,30 @@ def test_table_and_plot(tmp_path):
     assert comparison.plot(record, tmp_path / 'plot.png').stat().st_size > 10_000
 
 
+class ForkedJob:
+    """The `subprocess.Popen` of a job, forked, because there are thirty."""
+
+    def __init__(self, command, stdout, stderr, env):
+        self.process = start(command[1:], stdout.name, stderr.name, env=env)
+
+    def wait(self):
+        self.process.join()
+        return self.process.exitcode
+
+    def terminate(self):
+        self.process.terminate()
+
+
 @pytest.mark.slow
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, monkeypatch, capsys):
     outputs = ('--out', tmp_path / 'record.json', '--plot', tmp_path / 'plot.png')
     command = ('--smoke', '--work-dir', tmp_path / 'work', *outputs)
-    done = subprocess.run(
-        [sys.executable, '-m', 'benchmarks.comparison', *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setattr(sys, 'argv', ['comparison', *map(str, command)])
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    monkeypatch.setattr(comparison.jobs, 'subprocess', SimpleNamespace(Popen=ForkedJob))
+    main()
     record = json.loads((tmp_path / 'record.json').read_text())
-    assert comparison.to_markdown(record) in done.stdout
+    assert comparison.to_markdown(record) in capsys.readouterr().out
     assert len(record['results']) == 2 * 3 * 2  # tasks, contenders, seeds
     for one in record['results']:
         assert (one['seconds'] == 0) == (one['contender'] == 'scratch')

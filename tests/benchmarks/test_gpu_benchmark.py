@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from processes import run_python
 
 from benchmarks.gpu import goals
 from benchmarks.gpu import work as gpu
+from benchmarks.gpu.__main__ import parse_args
 from benchmarks.gpu.slices import Record, Slice, code_digest, last_line, run_slices
 from benchmarks.loading import ways as loading
 
@@ -67,11 +69,12 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize('minutes', ['0', '-1', 'nan'])
-def test_minutes_that_are_refused(minutes):
-    command = [sys.executable, '-m', 'benchmarks.gpu', '--toy', '--device', 'cpu']
-    command += ['--only', 'tests', '--minutes', minutes]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 2 and 'allowed: more than 0' in done.stderr
+def test_minutes_that_are_refused(minutes, monkeypatch, capsys):
+    words = ['--toy', '--device', 'cpu', '--only', 'tests', '--minutes', minutes]
+    monkeypatch.setattr(sys, 'argv', ['gpu', *words])
+    with pytest.raises(SystemExit, match='2'):
+        parse_args()
+    assert 'allowed: more than 0' in capsys.readouterr().err
 
 
 def test_what_is_done_is_skipped_and_failures_only_run_again_when_asked(tmp_path):
@@ -246,14 +249,7 @@ def test_wrong_goals(tmp_path):
 
 
 def run(*words, **env):
-    return subprocess.run(
-        [sys.executable, '-m', 'benchmarks.gpu', *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **env},
-    )
+    return run_python('-m', 'benchmarks.gpu', *words, cwd=ROOT, env=env)
 
 
 def test_a_missing_device_is_refused_in_one_line(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import FIXTURES
 from old_checkpoints import MODELS_OF, answers, arguments, build, make_shapes
-from processes import run_script
+from processes import run_python
 
 import lomar
 from lomar.checkpoints import load_file
@@ -102,6 +102,6 @@ def test_is_tested_by_the_command(version, method, shapes, tmp_path):
     data = ('--val-ann', str(shapes / 'annotations/val.json'), '--val-images', str(shapes / 'val'))
     checkpoint = str(FIXTURES / version / f'{name}.pth')
     command = ('tools/test.py', config, checkpoint, *data, '--work-dir', tmp_path)
-    done = run_script(*command, '--cfg-options', *options)
+    done = run_python(*command, '--cfg-options', *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(json.loads((tmp_path / 'metrics.json').read_text())['metrics']) == {'bbox', 'segm'}

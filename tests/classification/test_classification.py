@@ -23,7 +23,7 @@ from mmengine.registry import (
 )
 from mmpretrain.structures import DataSample
 from PIL import Image
-from processes import run_script
+from processes import run_python
 from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torch.nn import functional as F
@@ -395,7 +395,7 @@ def test_the_commands(tmp_path):
     (lists / 'val.txt').write_text('\n'.join(lines))
 
     def run(tool, *arguments, code=0):
-        done = run_script(f'tools/{tool}', ROOT / 'mmconfigs' / TOY, *arguments)
+        done = run_python(f'tools/{tool}', ROOT / 'mmconfigs' / TOY, *arguments)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 

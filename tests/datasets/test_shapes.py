@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
-from processes import run_script
+from processes import run_python
 from pycocotools.coco import COCO
 
 from lomar.datasets import shapes
@@ -153,7 +153,7 @@ def test_bad_numbers_are_named(tmp_path, name, value):
 
 def test_command(tmp_path):
     counts = '--train 3 --val 1 --size 32 --workers 1'
-    done = run_script(TOOL, '--out', tmp_path / 'shapes', *counts.split())
+    done = run_python(TOOL, '--out', tmp_path / 'shapes', *counts.split())
     assert done.returncode == 0, done.stderr
     assert '4 images' in done.stdout and '4/4' in done.stderr
     assert all(name in done.stdout for name in NAMES)

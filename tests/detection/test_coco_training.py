@@ -9,7 +9,7 @@ from copy import deepcopy
 import pytest
 from conftest import ROOT
 from mmengine.config import Config
-from processes import run_script
+from processes import run_python
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_coco import (
@@ -277,6 +277,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert 'can be trained on' in text and 'ids have gaps' in text
 
     bad = write(tmp_path, changed(second(image_id=99)), 'bad.json')
-    done = run_script(tool, path, '--train-ann', bad)
+    done = run_python(tool, path, '--train-ann', bad)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert f'{bad}: annotations[1] (id 101): is on no image of the file, image_id 99' in done.stdout

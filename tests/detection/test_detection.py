@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
-from processes import free_port, run_script
+from processes import free_port, run_python
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -39,7 +39,7 @@ TOY = [
 
 
 def run(tool, *arguments, code=0):
-    done = run_script(f'tools/{tool}', *arguments)
+    done = run_python(f'tools/{tool}', *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 

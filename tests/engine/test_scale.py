@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
-from processes import run_ranks, run_script
+from processes import run_python, run_ranks
 
 from lomar.checkpoints.files import load_file
 from lomar.datasets.shapes import make_shapes
@@ -32,7 +32,7 @@ def run_train(*words, processes=1):
     if processes > 1:
         done = run_ranks('tools/train.py', *words, '--launcher', 'pytorch', count=processes)
     else:
-        done = run_script('tools/train.py', *words)
+        done = run_python('tools/train.py', *words)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

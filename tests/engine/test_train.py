@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
-from processes import run_ranks, run_script
+from processes import run_python, run_ranks
 
 from lomar.checkpoints import load_file
 from lomar.engine import Runner, train_config, train_parser
@@ -32,7 +32,7 @@ TOY = [
 
 
 def run(tool, *arguments, code=0, cwd=None):
-    done = run_script(f'tools/{tool}', *arguments, cwd=cwd)
+    done = run_python(f'tools/{tool}', *arguments, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -9,7 +9,7 @@ from conftest import ROOT, randomised, tiny_lomar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from processes import run_script
+from processes import run_python
 
 from lomar.models.patches import map_sizes
 from lomar.models.windows import build_samplers, sample_blocks, sample_masked
@@ -172,7 +172,7 @@ def test_browse_dataset(photographs, tmp_path):
 
     def browse(*flags):
         out = ('--out', tmp_path / 'a.png', '--train-images', photographs)
-        return run_script('tools/browse_dataset.py', config, *out, *flags, cwd=tmp_path)
+        return run_python('tools/browse_dataset.py', config, *out, *flags, cwd=tmp_path)
 
     windows = 'model.windows.size=[5,8]', 'model.windows.number=[2,1]'
     done = browse('--number', '2', '--cfg-options', *windows, 'model.windows.masking=block')

@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.backbones import BEiTViT
 from PIL import Image
-from processes import run_script
+from processes import run_python
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from lomar.checkpoints import load_file
@@ -73,7 +73,7 @@ def trained(shapes, tmp_path_factory):
     out = tmp_path_factory.mktemp('tokenizer') / 'tokenizer.pth'
     flags = '--patch-size 4 --size 64 --vocabulary 64 --hidden 64 --steps 150 --batch-size 4'
     command = (TOKENIZER, '--images', shapes, '--out', out, *flags.split())
-    done = run_script(*command, '--workers', '0')
+    done = run_python(*command, '--workers', '0')
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
 

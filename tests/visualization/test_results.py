@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from PIL import Image
-from processes import run_script
+from processes import run_python
 
 from lomar.visualization import results
 
@@ -245,7 +245,7 @@ def test_command(tmp_path):
     write(tmp_path / 'toy.json', dataset='data/shapes/annotations/val.json', images=200)
     files = ['run.json', 'toy.json']
     outputs = ['--markdown', '-', '--csv', 'out.csv', '--plot', 'out.png']
-    done = run_script(TOOL, *files, *outputs, cwd=tmp_path)
+    done = run_python(TOOL, *files, *outputs, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     titles = [line for line in done.stdout.splitlines() if line.startswith('#')]
     assert titles[0] == '### run.json: COCO val2017'
