@@ -38,14 +38,15 @@ $(STAMP): setup.py $(CONSTRAINTS)
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python tools/demo.py --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
+	$(BIN)/python -m lomar demo --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
 
 compare: $(STAMP)
 	$(BIN)/python -m benchmarks.comparison
 
 # Idle workers take over tests of busy ones.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-QUICK := $(patsubst %,tests/test_%.py,windows parity model configs checkpoints)
+QUICK := $(patsubst %,tests/models/test_%.py,windows parity model) tests/engine/test_configs.py \
+	$(patsubst %,tests/checkpoints/test_%.py,checkpoints transfer convert)
 
 test: $(STAMP)
 	$(PYTEST) -m 'not long'

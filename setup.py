@@ -13,10 +13,12 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.14',
     packages=find_packages(include=['lomar', 'lomar.*']),
+    package_data={'': ['*.pyi']},  # read at run time: the names that packages load lazily
     install_requires=[
         'torch>=2.6',  # first release that loads weights only by default
         'torchvision>=0.21',
         'timm>=1.0.15,<2',
+        'lazy_loader>=0.6',  # first release that tells names from modules of the same name
         'numpy',
         'pillow>=10',
         'pycocotools>=2.0.8',

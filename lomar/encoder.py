@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop
 
-from lomar.checkpoints import load_file, transfer_backbone, unwrap
-from lomar.checkpoints.architecture import backbone_settings
-from lomar.checkpoints.transfer import backbone_weights
+from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
+from lomar.checkpoints.architecture import read_architecture
+from lomar.checkpoints.files import naming
 from lomar.datasets.image_io import read_pixels, read_rgb, to_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
@@ -75,18 +75,17 @@ class Encoder:
         weights: str = 'plain',
     ):
         content = load_file(path)
-        try:
-            weights = backbone_weights(unwrap(content, weights))
-            backbone = RPEViT(**backbone_settings(weights, num_heads, rpe), out_type='featmap')
-            self.report = transfer_backbone(weights, backbone)
-        except ValueError as error:
-            raise type(error)(f'{path}: {error}') from error
+        with naming(path):
+            named = rename(unwrap(content, weights))
+            settings = read_architecture(named, num_heads, rpe).backbone
+            backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
+            self.report = transfer_backbone(named, backbone)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.backbone = backbone.to(self.device).eval()
         self.fc_norm = nn.Identity()
-        if 'fc_norm.weight' in weights:
+        if 'fc_norm.weight' in named:
             self.fc_norm = nn.LayerNorm(backbone.embed_dim, eps=1e-6, device=self.device)
-            self.fc_norm.load_state_dict({key: weights[f'fc_norm.{key}'] for key in PARTS})
+            self.fc_norm.load_state_dict({key: named[f'fc_norm.{key}'] for key in PARTS})
             loaded = [f'fc_norm.{key}' for key in PARTS]
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
@@ -98,7 +97,7 @@ class Encoder:
             raise ValueError(
                 f'{path}: the weights take {backbone.in_channels} channels, and mean and std have '
                 f'{found[0]} and {found[1]} numbers; allowed: one for each channel '
-                '(tools/channel_statistics.py computes them)'
+                '(`lomar statistics` computes them)'
             )
         self.mean, self.std = (torch.tensor(v, device=self.device) for v in (mean, std))
 

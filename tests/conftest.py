@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = Path(__file__).parent / 'fixtures'

@@ -21,7 +21,8 @@ from mmengine.structures import InstanceData
 
 import lomar
 from lomar.checkpoints import load_file
-from lomar.engine import train_config, train_parser
+from lomar.cli import parse_args
+from lomar.engine import train_config
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_VIT = ['model.backbone.arch.embed_dim=16', 'model.backbone.arch.depth=2']
@@ -66,13 +67,13 @@ MODELS_OF = {
 def make_shapes(out: Path, train: int) -> Path:
     """Write `train` images of three classes, few enough that each is in any handful of images."""
     counts = ['--train', str(train), '--val', '8', '--categories', 'texture']
-    make = [sys.executable, str(ROOT / 'tools/make_shapes.py'), '--out', str(out), *counts]
+    make = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(out), *counts]
     subprocess.run(make, check=True)
     return out
 
 
 def arguments(name: str, shapes: Path, work: Path, epochs: int, *options: str) -> list[str]:
-    """Arguments of tools/train.py for a model, on images that tools/make_shapes.py wrote."""
+    """Arguments of `lomar train` for a model, on images that `lomar shapes` wrote."""
     config, tiny = MODELS_OF[name]
     labels, data = shapes / 'annotations', []
     for split in ('train', 'val'):
@@ -91,7 +92,7 @@ def arguments(name: str, shapes: Path, work: Path, epochs: int, *options: str) -
 def build(name: str, shapes: Path, checkpoint: Path) -> torch.nn.Module:
     """Build the model that the present config describes, with the weights of a file."""
     line = arguments(name, shapes, checkpoint.parent, 1, 'load_from=None')
-    cfg = train_config(train_parser().parse_args(line))
+    cfg = train_config(parse_args(['train', *line]))
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     model.load_state_dict(load_file(checkpoint)['state_dict'])
@@ -149,7 +150,7 @@ def main() -> None:
             start = None if kind == 'pretrain' else out / f'pretrain_{method}.pth'
             work = Path(scratch) / name
             line = arguments(name, shapes, work, 1, f'load_from={start}')
-            subprocess.run([sys.executable, str(ROOT / 'tools/train.py'), *line], check=True)
+            subprocess.run([sys.executable, '-m', 'lomar', 'train', *line], check=True)
             shutil.copy(work / 'epoch_1.pth', out / f'{name}.pth')
             model = build(name, shapes, out / f'{name}.pth')
             np.savez_compressed(out / f'{name}.npz', **answers(name, model))

@@ -20,7 +20,7 @@ from subprocess import CompletedProcess
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 600  # seconds until processes that hang are killed
 SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['lomar', 'mmdet.apis', 'mmpretrain.models'])
+SERVER.set_forkserver_preload(['lomar.register'])
 
 
 def free_port():
@@ -28,6 +28,11 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         return str(listener.getsockname()[1])
+
+
+def run_lomar(*words, cwd=None, env=None):
+    """Run `lomar *words`; return what `subprocess.run` returns."""
+    return run_python('-m', 'lomar', *words, cwd=cwd, env=env)
 
 
 def run_python(*words, cwd=None, env=None):

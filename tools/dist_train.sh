@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# tools/dist_train.sh CONFIG GPUS [flags of tools/train.py]
+# tools/dist_train.sh CONFIG GPUS [flags of lomar train]
 # Several machines: NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,3p "$0"; exit 2; }
-CONFIG=$1 GPUS=$2
-exec torchrun \
+source "$(dirname "$0")/python.sh"
+exec "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
-    --nproc_per_node="$GPUS" \
-    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+    --nproc_per_node="$2" -m lomar train "$1" --launcher pytorch "${@:3}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import comparison
-from benchmarks.comparison.jobs import TOOLS
+from benchmarks.comparison.jobs import LOMAR
 from benchmarks.comparison.protocol import write_labels
 from lomar.utils import write_json
 
@@ -57,8 +57,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(f'{PROG}: terminated'))
     threads = max((os.cpu_count() or 1) // args.slots, 1)
     try:
-        shapes = [str(TOOLS / 'make_shapes.py'), '--out', str(work / 'shapes'), *protocol.data]
-        subprocess.run([sys.executable, *shapes], check=True)
+        shapes = [*LOMAR, 'shapes', '--out', str(work / 'shapes'), *protocol.data]
+        subprocess.run(shapes, check=True)
         write_labels(work, protocol)
         jobs = comparison.measurements(work)
         comparison.run_jobs(jobs, 'measuring a step', args.slots, threads)

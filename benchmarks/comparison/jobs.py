@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+LOMAR = (sys.executable, '-m', 'lomar')
 
 
 class JobFailed(RuntimeError):
@@ -21,11 +21,11 @@ class JobFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """Commands of tools/ that make `result`.
+    """`lomar` commands that make `result`.
 
     Attributes:
         folder: for the log, and the work dir of the commands.
-        commands: each the name of a tool and its arguments.
+        commands: each the name of a command and its arguments.
         result: the file that the last command writes.
     """
 
@@ -63,8 +63,8 @@ def _run(job: Job, threads: int, running: set) -> str:
     log = job.folder / 'log.txt'
     # Two processes whose threads share cores wait for each other many times a step.
     environment = os.environ | dict(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-    for tool, *arguments in job.commands:
-        command = [sys.executable, str(TOOLS / tool), *arguments]
+    for arguments in job.commands:
+        command = [*LOMAR, *arguments]
         with log.open('a') as out:
             print(f'$ {shlex.join(command)}', file=out, flush=True)
             process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
@@ -72,7 +72,7 @@ def _run(job: Job, threads: int, running: set) -> str:
             code = process.wait()
             running.discard(process)
         if code:
-            raise JobFailed(f'tools/{tool} ended with {code}; its output is in {log}')
+            raise JobFailed(f'lomar {arguments[0]} ended with {code}; its output is in {log}')
     if not job.result.exists():
         raise JobFailed(f'{job.result} was not written; see {log}')
     return f'{job.folder.name}: {time.monotonic() - start:.0f} s'

@@ -50,7 +50,7 @@ class Protocol:
 
     @property
     def data(self) -> tuple[str, ...]:
-        """Flags of tools/make_shapes.py."""
+        """Flags of `lomar shapes`."""
         counts = ('--train', str(self.images), '--val', str(self.val))
         return (*counts, '--categories', 'texture')
 
@@ -101,7 +101,7 @@ def _pretraining(work: Path, folder: Path, method: str, seed: int, epochs: int) 
         'default_hooks.logger.interval=16',
     )
     command = (
-        *('train.py', str(config), '--work-dir', str(folder), '--amp', '--resume'),
+        *('train', str(config), '--work-dir', str(folder), '--amp', '--resume'),
         *('--train-images', str(train), '--val-images', str(val), '--cfg-options', *options),
     )
     return Job(folder, (command,), folder / f'epoch_{epochs}.pth')
@@ -169,11 +169,11 @@ def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
         options += (f'load_from={start / f"epoch_{pretrained}.pth"}',)
     training, validation = _data(work, run)
     train = (
-        *('train.py', config, '--work-dir', str(folder), '--amp', '--no-validate', '--resume'),
+        *('train', config, '--work-dir', str(folder), '--amp', '--no-validate', '--resume'),
         *(*training, *validation, '--cfg-options', *options),
     )
     test = (
-        *('test.py', config, str(folder / f'epoch_{epochs}.pth'), '--work-dir', str(folder)),
+        *('test', config, str(folder / f'epoch_{epochs}.pth'), '--work-dir', str(folder)),
         *(*validation, '--cfg-options', 'test_dataloader.num_workers=0'),
     )
     return Job(folder, (train, test), folder / 'metrics.json')

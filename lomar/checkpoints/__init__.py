@@ -1,15 +1,5 @@
-"""Reading and renaming checkpoints."""
+"""Opening, unwrapping, renaming, transfer and conversion of checkpoints."""
 
-from lomar.checkpoints.files import load_file
-from lomar.checkpoints.official import from_official
-from lomar.checkpoints.transfer import Report, TransferError, transfer_backbone
-from lomar.checkpoints.unwrap import unwrap
+import lazy_loader
 
-__all__ = [
-    'Report',
-    'TransferError',
-    'from_official',
-    'load_file',
-    'transfer_backbone',
-    'unwrap',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,22 +1,22 @@
 """Checkpoints from one project's names to another's, with a table and a check of the result."""
 
 import argparse
-import io
 import re
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from mmengine.fileio import LocalBackend
-from safetensors.torch import save as save_safetensors
+from safetensors.torch import save_file as save_safetensors
 from torch import Tensor
 
 from lomar.checkpoints import names
-from lomar.checkpoints.architecture import Architecture, read_architecture
-from lomar.checkpoints.files import load_file
-from lomar.checkpoints.unwrap import strip_wrappers, unwrap
+from lomar.checkpoints.architecture import LOMAR_RPE, Architecture, read_architecture
+from lomar.checkpoints.files import load_file, naming
+from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
+from lomar.utils import atomic_write
 
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
@@ -65,38 +65,41 @@ def convert(
     Args:
         source: one of `names.SOURCES`.
         target: one of `names.TARGETS`.
-        num_heads: of an encoder with absolute positions and an unusual size, for the comparison.
+        num_heads: of an encoder with absolute positions and an unusual size.
 
     Raises:
         ValueError: weights that are not the source's, do not make up a model, or do not serve the
             target; the message names every one of them.
     """
-    weights = strip_wrappers(weights)
-    _check_source(weights, source)
-    becomes, read = {}, {}
-    for name in weights:
-        reason = names.why_unread(source, name)
-        becomes[name] = f'({reason})' if reason else ''
-        if not reason:
-            read[name] = names.read_name(source, name)
-    by_timm = {new: weights[old] for old, new in read.items()}
-    encoder = read_architecture(by_timm, source in ('official', 'mae'), num_heads)
-    _check_weights(weights, read, encoder)
+    own, by_timm = names.without_prefix(weights), names.timm_names(weights)
+    _check_source(own.values(), source)
+    left_out = names.unused(by_timm.values())
+    read = {old: name for old, name in by_timm.items() if name not in left_out}
+    encoder = read_architecture({name: weights[old] for old, name in read.items()}, num_heads)
+    _check_weights(weights, read, encoder, source)
     _check_target(encoder, target)
-    converted = {}
-    for old, name in read.items():
-        reason = names.why_unwritten(target, name)
-        becomes[old] = f'({reason})' if reason else names.write_name(target, name)
-        if not reason:
-            converted[becomes[old]] = weights[old]
-    check = largest_difference(weights, converted, source, target, encoder)
+    becomes = {
+        old: names.target_name(target, name) if old in read else f'({left_out[name]})'
+        for old, name in by_timm.items()
+    }
+    converted = {new: weights[old] for old, new in becomes.items() if not new.startswith('(')}
+    before = {own[old]: weights[old] for old in read}
+    check = largest_difference(before, converted, source, target, encoder)
     return Conversion(converted, encoder, becomes, check)
 
 
 def convert_file(
-    path: str | Path, out: str | Path, source: str, target: str, num_heads: int | None = None
+    path: str | Path,
+    out: str | Path,
+    source: str,
+    target: str,
+    num_heads: int | None = None,
+    weights: str = 'plain',
 ) -> Conversion:
-    """`convert` from file to file; names ending in .safetensors are written and read as such.
+    """Convert the weights of a file and write them; a name ending in .safetensors says the format.
+
+    Args:
+        weights: 'plain' or 'ema', see `unwrap`.
 
     Raises:
         FileNotFoundError: there is no file at `path`.
@@ -108,10 +111,8 @@ def convert_file(
     content = load_file(path)
     if out.exists() and out.samefile(path):
         raise ValueError(f'{out} is the source itself; name another file')
-    try:
-        conversion = convert(unwrap(content), source, target, num_heads)
-    except ValueError as error:
-        raise ValueError(f'{path} (--from {source} --to {target}): {error}') from error
+    with naming(f'{path} (--from {source} --to {target})'):
+        conversion = convert(unwrap(content, weights), source, target, num_heads)
     arguments = content.get('args')
     if isinstance(arguments, argparse.Namespace):
         conversion.arguments = vars(arguments)
@@ -125,26 +126,28 @@ def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
         name: value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in weights.items()
     }
-    if out.suffix == '.safetensors':
-        data = save_safetensors(weights, metadata={'format': 'pt'})
-    else:
-        buffer = io.BytesIO()
-        torch.save({'model' if target == 'detectron2' else 'state_dict': weights}, buffer)
-        data = buffer.getvalue()
-    LocalBackend().put(data, str(out))
+    with atomic_write(out) as part:
+        if out.suffix == '.safetensors':
+            save_safetensors(weights, part, metadata={'format': 'pt'})
+        else:
+            torch.save({'model' if target == 'detectron2' else 'state_dict': weights}, part)
 
 
-def _check_source(weights: dict[str, Tensor], source: str) -> None:
-    possible = names.sources_of(weights)
+def _check_source(own: Collection[str], source: str) -> None:
+    possible = names.sources_of(own)
     if source not in possible:
-        found = ', '.join(list(weights)[:3])
+        found = ', '.join(list(own)[:3])
         hint = f'try --from {" or ".join(possible)}' if possible else 'no known source has them'
         raise ValueError(f"the names are not those of '{source}' (found: {found}, ...); {hint}")
 
 
-def _check_weights(weights: dict[str, Tensor], read: dict[str, str], encoder: Architecture) -> None:
-    """Every weight of the encoder has to be there once, in its shape, and nothing else."""
+def _check_weights(
+    weights: dict[str, Tensor], read: dict[str, str], encoder: Architecture, source: str
+) -> None:
+    """Raise unless every weight of the encoder is there once, in its shape, and nothing else is."""
     expected = encoder.shapes()
+    if source in ('official', 'mae'):  # whose models always have one
+        expected['cls_token'] = (1, 1, encoder.backbone['arch']['embed_dim'])
     wrong = [f'  missing: {name} {expected[name]}' for name in expected.keys() - read.values()]
     seen = set()
     for old, name in read.items():
@@ -158,27 +161,29 @@ def _check_weights(weights: dict[str, Tensor], read: dict[str, str], encoder: Ar
         raise ValueError(
             f'{len(wrong)} weights do not fit the encoder that the others make up ({encoder}):\n'
             + '\n'.join(sorted(wrong))
-            + "\nMissing ones are given by timm's names. Convert an undamaged file of a plain "
-            "encoder; with iRPE, one with LoMaR's default options."
+            + "\nMissing ones have timm's names. Convert an undamaged file of a plain encoder."
         )
 
 
 def _check_target(encoder: Architecture, target: str) -> None:
-    if target == 'detectron2' and encoder.position == 'irpe':
+    rpe = encoder.backbone['rpe']
+    if target == 'detectron2' and rpe:
         raise ValueError(
             'the weights have iRPE, and detectron2 has no iRPE: its ViTDet knows absolute and '
             'decomposed relative positions only, so that these weights would run without any '
             'position. Allowed: weights of MAE. For LoMaR use this package with mmdet '
             '(docs/detection.md).'
         )
-    if target == 'lomar' and not (encoder.predicted and encoder.position == 'irpe'):
+    if target == 'timm' and rpe not in (None, LOMAR_RPE):
+        raise ValueError(f'the weights have iRPE with {rpe}; --to timm allows {LOMAR_RPE}')
+    needed = {
+        'lomar': "LoMaR pretraining model with iRPE, 'mask_token' and prediction head",
+        'classifier': 'classification head',
+    }
+    there = {'lomar': encoder.predicted and rpe, 'classifier': encoder.classes}
+    if target in needed and not there[target]:
+        allowed = ['backbone', 'timm', *(name for name, found in there.items() if found)]
         raise ValueError(
-            f"--to lomar needs a LoMaR pretraining model with iRPE, 'mask_token' and prediction "
-            f'head; found: {encoder}. Allowed here: --to backbone, timm'
-            f'{", classifier" if encoder.classes else ""}.'
-        )
-    if target == 'classifier' and not encoder.classes:
-        raise ValueError(
-            f'--to classifier needs a classification head; found: {encoder}. Use --to backbone and '
-            'train a head on it.'
+            f'--to {target} needs a {needed[target]}; found: {encoder}. Allowed here: '
+            f'--to {", ".join(allowed)}'
         )

@@ -1,9 +1,11 @@
-"""The one function through which checkpoint files are opened: weights only, nothing is executed."""
+"""The one function that opens checkpoint files: weights only, nothing in a file is executed."""
 
 import argparse
 import pickle
 import re
 from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -64,16 +66,28 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
             return load_safetensors(path, device=str(torch.device(map_location or 'cpu')))
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
+        if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
+            raise ValueError(
+                f'checkpoint {path} cannot be read, it may be cut off: {error}'
+            ) from error
         culprit = re.search(r'GLOBAL (\S+)', str(error))
         reason = f'it mentions {culprit[1]}' if culprit else str(error).splitlines()[0]
         raise ValueError(
-            f'checkpoint {path} was refused: it is no PyTorch file, or holds objects other than '
-            f'tensors and plain data, which could run code ({reason}). Save the weights alone, '
-            "torch.save({'state_dict': model.state_dict()}, ...), where you trust its origin."
+            f"checkpoint {path} was refused: it is no PyTorch file (detectron2's .pkl files are "
+            'none), or holds objects other than tensors and plain data, which could run code '
+            f"({reason}). Save the weights alone, torch.save({{'state_dict': model.state_dict()}}, "
+            '...), where you trust its origin.'
         ) from error
-    except (RuntimeError, EOFError, OSError, SafetensorError) as error:
-        raise ValueError(f'checkpoint {path} cannot be read, it may be cut off: {error}') from error
+
+
+@contextmanager
+def naming(what: str | Path) -> Iterator[None]:
+    """Put the name of a file, or of what it is for, before the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise type(error)(f'{what}: {error}') from error
 
 
 def load_url(url: str, **kwargs) -> dict:

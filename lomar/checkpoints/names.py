@@ -1,49 +1,53 @@
-"""Names of a vision transformer's weights in the projects that this package exchanges them with.
+"""Names of weights: those of every known project to timm's, and timm's to those of a target.
 
-In between stand timm's names, and for LoMaR's pretraining `mask_token` and `head.pred.*`.
+timm's names are also those of the original LoMaR and MAE. LoMaR's pretraining model adds
+`mask_token` and `head.pred.*`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from lomar.checkpoints.transfer import FROM_MMPRETRAIN
+from torch import Tensor
+
+from lomar.checkpoints.unwrap import strip_wrappers
 
 SOURCES = ('official', 'mae', 'mmpretrain', 'timm', 'lomar')
 TARGETS = ('lomar', 'backbone', 'classifier', 'timm', 'detectron2')
 
-_READ = {
-    'official': ((r'^encoder_pred\.', 'head.pred.'),),
-    'mae': (),
-    'mmpretrain': (
-        (r'^backbone\.', ''),
-        *FROM_MMPRETRAIN,
-        (r'^head\.(fc|layers\.head)\.', 'head.'),
-    ),
-    'timm': (),
-    'lomar': ((r'^backbone\.', ''), (r'^head\.fc\.', 'head.')),
-}
-_WRITE = {
+PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P), in every vision transformer
+PREFIXES = ('backbone', 'encoder', 'model', 'module', 'timm_model')
+# Every project's names, in order; what follows a prefix.
+_TO_TIMM = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),  # mmpretrain
+    (r'^layers\.(\d+)\.ln(\d)\.', r'blocks.\1.norm\2.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
+    (r'^layers\.(\d+)\.', r'blocks.\1.'),
+    (r'^ln1\.', 'norm.'),
+    (r'^ln2\.', 'fc_norm.'),
+    (r'^head\.(fc|layers\.head)\.', 'head.'),  # its classifiers
+    (r'^encoder_pred\.', 'head.pred.'),  # the original LoMaR
+)
+_FROM_TIMM = {
     'lomar': ((r'^(?!head\.)', 'backbone.'),),
     'backbone': (),
     'classifier': ((r'^(?!head\.)', 'backbone.'), (r'^head\.', 'head.fc.')),
     'timm': (),
     'detectron2': ((r'^', 'backbone.net.'),),
 }
-# What tells a project's names, and what they never hold.
+# Names without prefix that a project's files have, and those that they never have.
 _SIGNS = {
-    'official': (r'^blocks\.\d+\.attn\.rpe_', r'^backbone\.'),
-    'mae': (r'^blocks\.\d+\.attn\.qkv', r'\.rpe_|^backbone\.'),
-    'mmpretrain': (r'^(backbone\.)?layers\.\d+\.ln1', r'^(backbone\.)?blocks\.'),
-    'timm': (r'^blocks\.\d+\.attn\.qkv', r'^backbone\.'),
-    'lomar': (r'^(backbone\.)?blocks\.\d+\.attn\.qkv', r'^encoder_pred\.'),
+    'official': (r'^blocks\.\d+\.attn\.rpe_', r'^head\.(fc|pred)\.'),
+    'mae': (r'^blocks\.\d+\.attn\.qkv', r'\.rpe_|^head\.(fc|pred)\.'),
+    'mmpretrain': (r'^layers\.\d+\.ln1', r'^blocks\.'),
+    'timm': (
+        r'^blocks\.\d+\.attn\.qkv',
+        r'^(mask_token|decoder_|encoder_pred\.|head\.(fc|pred)\.)',
+    ),
+    'lomar': (r'^blocks\.\d+\.attn\.qkv', r'^(decoder_|encoder_pred\.)'),
 }
 _PRETRAINING = (r'^(mask_token$|head\.pred\.)', 'only for pretraining')
 _CLASSES = (r'^head\.(weight|bias)$', 'classification head')
-_UNREAD = {
-    'official': ((r'^pos_embed$', 'the original code never adds it'),),
-    'mae': ((r'^(mask_token$|decoder_)', 'decoder of the pretraining'),),
-    'mmpretrain': ((r'^neck\.', 'decoder of the pretraining'),),
-}
 _UNWRITTEN = {
     'backbone': (_PRETRAINING, _CLASSES),
     'classifier': (_PRETRAINING,),
@@ -52,9 +56,63 @@ _UNWRITTEN = {
 }
 
 
-def sources_of(names: Iterable[str]) -> list[str]:
-    """Sources whose names these may be."""
-    names = list(names)
+def rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the backbone by timm's names, whatever model they come from.
+
+    Understood are this package's models, the original LoMaR and MAE code, timm, and mmpretrain.
+
+    Raises:
+        ValueError: the weights of a transformer are under an unknown prefix, or under several; or
+            two weights have the same name.
+    """
+    stripped, renamed = strip_wrappers(weights), {}
+    prefix = _prefix(stripped.values())
+    for own, new in timm_names(weights).items():
+        if stripped[own].startswith(prefix):
+            if new in renamed:
+                raise ValueError(f"{own} is a second weight with timm's name {new}; allowed: one")
+            renamed[new] = weights[own]
+    return renamed
+
+
+def timm_names(names: Iterable[str]) -> dict[str, str]:
+    """Return timm's name of each weight of a model: those of the backbone and those beside it.
+
+    Raises:
+        ValueError: the weights of a transformer are under an unknown prefix, or under several.
+    """
+    return {own: _replaced(name, _TO_TIMM) for own, name in without_prefix(names).items()}
+
+
+def without_prefix(names: Iterable[str]) -> dict[str, str]:
+    """Return each name of a model's weights without the prefixes of wrappers and backbone.
+
+    Raises:
+        ValueError: as in `timm_names`.
+    """
+    stripped = strip_wrappers(names)
+    prefix = _prefix(stripped.values())
+    return {own: name.removeprefix(prefix) for own, name in stripped.items()}
+
+
+def target_name(target: str, name: str) -> str:
+    """Return the target's name of a weight by timm's name, or why it has none in brackets."""
+    reason = _reason(name, _UNWRITTEN.get(target, ()))
+    return f'({reason})' if reason else _replaced(name, _FROM_TIMM[target])
+
+
+def unused(names: Collection[str]) -> dict[str, str]:
+    """Return why weights belong to no encoder and no head: reasons by timm's names."""
+    rules = [(r'^(decoder_|neck\.)', 'decoder of the pretraining')]
+    if any(name.startswith('decoder_') for name in names):
+        rules.append((r'^mask_token$', 'decoder of the pretraining'))
+    if any('lookup_table' in name for name in names):
+        rules.append((r'^pos_embed$', 'the original code never adds it'))
+    return {name: reason for name in names if (reason := _reason(name, rules))}
+
+
+def sources_of(names: Collection[str]) -> list[str]:
+    """Return the sources to which names without prefix may belong."""
     return [
         source
         for source, (needed, never) in _SIGNS.items()
@@ -63,31 +121,58 @@ def sources_of(names: Iterable[str]) -> list[str]:
     ]
 
 
-def read_name(source: str, name: str) -> str:
-    """A source's name in timm's terms."""
-    return _renamed(name, _READ[source])
+def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tensor]:
+    """Rename the weights of an original LoMaR model; those of this package keep their names.
+
+    Args:
+        state_dict: weights of the pretraining or of the fine-tuning model (a file's 'model').
+        target: 'pretrain' for `LoMaR`, 'backbone' for `RPEViT`, 'classifier' for mmpretrain's
+            `ImageClassifier` with an `RPEViT`.
+
+    Raises:
+        ValueError: unknown target, or weights of a model that does not serve it.
+    """
+    needed = dict(pretrain='encoder_pred.weight', backbone=None, classifier='head.weight')
+    if target not in needed:
+        raise ValueError(f"target is '{target}'; allowed: {', '.join(needed)}")
+    by_timm = timm_names(state_dict)
+    if needed[target] and _replaced(needed[target], _TO_TIMM) not in by_timm.values():
+        raise ValueError(
+            f"target='{target}' needs '{needed[target]}', which is not in the state dict"
+        )
+    left_out = unused(by_timm.values())
+    target = 'lomar' if target == 'pretrain' else target
+    renamed = {
+        own: target_name(target, name) for own, name in by_timm.items() if name not in left_out
+    }
+    return {new: state_dict[own] for own, new in renamed.items() if not new.startswith('(')}
 
 
-def write_name(target: str, name: str) -> str:
-    """A name in timm's terms as the target calls it."""
-    return _renamed(name, _WRITE[target])
+def _prefix(names: Collection[str]) -> str:
+    """Return what the names of the backbone's weights begin with."""
+    found = {m[1] for m in map(re.compile(r'((?:[^.]+\.)*?)patch_embed\.').match, names) if m}
+    if not found:  # another network than a vision transformer
+        return max(
+            (re.match(r'(backbone\.)?(timm_model\.)?', name)[0] for name in names),
+            key=len,
+            default='',
+        )
+    if '' in found:
+        return ''
+    (prefix, *others) = sorted(found)
+    if others or not set(prefix.split('.')[:-1]) <= set(PREFIXES):
+        raise ValueError(
+            f'weights of a transformer are under {", ".join(sorted(found))}; allowed: no prefix or '
+            f'one of {", ".join(PREFIXES)}; save the weights of one model without a prefix'
+        )
+    return prefix
 
 
-def why_unread(source: str, name: str) -> str | None:
-    """Why a weight of the source, by its own name, is left out; None if it is not."""
-    return _reason(name, _UNREAD.get(source, ()))
-
-
-def why_unwritten(target: str, name: str) -> str | None:
-    """Why a weight, by timm's name, is not for the target; None if it is."""
-    return _reason(name, _UNWRITTEN.get(target, ()))
-
-
-def _renamed(name: str, rules: tuple) -> str:
+def _replaced(name: str, rules: tuple) -> str:
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def _reason(name: str, rules: tuple) -> str | None:
+def _reason(name: str, rules: Iterable[tuple[str, str]]) -> str | None:
     return next((reason for pattern, reason in rules if re.search(pattern, name)), None)

@@ -10,32 +10,11 @@ from timm.layers import resample_patch_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from lomar.checkpoints.unwrap import strip_wrappers
+from lomar.checkpoints.names import PATCHES, rename, unused
 from lomar.models.positions import LearnedPositions, resize_positions
 
-# mmpretrain's names of a vision transformer, in order; timm's are the original MAE's and LoMaR's.
-FROM_MMPRETRAIN = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^layers\.(\d+)\.ln(\d)\.', r'blocks.\1.norm\2.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
-    (r'^layers\.(\d+)\.', r'blocks.\1.'),
-    (r'^ln1\.', 'norm.'),
-    (r'^ln2\.', 'fc_norm.'),
-)
 # What a backbone for another task has no use for: parts of the pretraining and of other tasks.
-LEFT_OUT = (
-    'mask_token',
-    'cls_token',
-    'norm.*',
-    'fc_norm.*',
-    'decoder*',
-    'encoder_pred.*',
-    'head.*',
-)
-PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P)
-SIGN = 'patch_embed.'  # of which every vision transformer has one
-PREFIXES = {'backbone', 'encoder', 'model', 'module'}
+LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')
 COLOURS = 3  # the only number of channels that timm's rule starts from
 # New in a detector, and zero at the start, so that they change nothing until they are trained.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
@@ -71,41 +50,6 @@ class Report:
         return '\n'.join(lines)
 
 
-def backbone_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the backbone by timm's names, whatever model they come from.
-
-    Understood are this package's models, the original LoMaR and MAE code, timm, and mmpretrain.
-
-    Raises:
-        ValueError: the weights of a transformer are under an unknown prefix, or under several.
-    """
-    weights = strip_wrappers(state_dict)
-    prefix = _prefix(weights)
-    renamed = {}
-    for name, value in weights.items():
-        if not name.startswith(prefix):
-            continue
-        name = name.removeprefix(prefix)
-        for pattern, replacement in FROM_MMPRETRAIN:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
-
-
-def _prefix(weights: dict[str, Tensor]) -> str:
-    """Return what the names of the backbone's weights begin with."""
-    found = {name[: name.index(SIGN)] for name in weights if SIGN in name} or {''}
-    if '' in found:
-        return ''
-    (prefix, *others) = sorted(found)
-    if others or not set(prefix.split('.')[:-1]) <= PREFIXES:
-        raise ValueError(
-            f'weights of a transformer are under {", ".join(sorted(found))}; allowed: no prefix or '
-            f'one of {", ".join(sorted(PREFIXES))}; save the weights of one model without a prefix'
-        )
-    return prefix
-
-
 def transfer_backbone(
     state_dict: dict[str, Tensor], backbone: nn.Module, allow: Sequence[str] = ()
 ) -> Report:
@@ -122,25 +66,19 @@ def transfer_backbone(
     Raises:
         TransferError: a weight of the backbone was not loaded, or a loaded weight is unexpected.
     """
-    weights, report = backbone_weights(state_dict), Report()
+    weights, report = rename(state_dict), Report()
     if isinstance(backbone, LearnedPositions):
         backbone.adopt_positions(weights.get('pos_embed'))
-    own = backbone.state_dict()
-    if 'pos_embed' in weights and any('lookup_table' in name for name in weights):
-        # LoMaR's original files carry a table that no LoMaR model ever added.
-        del weights['pos_embed']
-        report.left_out.append('pos_embed')
+    own, never = backbone.state_dict(), unused(weights)
     loaded = {}
     for name, value in weights.items():
-        place = own.get(name)
+        place = None if name in never else own.get(name)
         if place is None:
-            known = _matches(name, (*LEFT_OUT, *allow))
+            known = name in never or _matches(name, (*LEFT_OUT, *allow))
             (report.left_out if known else report.unexpected).append(name)
             continue
-        fitted, shapes = (
-            _fit(name, value, place, backbone),
-            f'{tuple(value.shape)} -> {tuple(place.shape)}',
-        )
+        fitted = _fit(name, value, place, backbone)
+        shapes = f'{tuple(value.shape)} -> {tuple(place.shape)}'
         if fitted.shape != place.shape:
             known = _matches(name, allow)
             (report.left_out if known else report.unexpected).append(f'{name} {shapes}')

@@ -1,12 +1,14 @@
 """The state dict in a checkpoint of any project, without what is wrapped around it."""
 
+from collections.abc import Iterable
+
 from mmengine.logging import print_log
 from torch import Tensor
 
 # Keys of state dicts: of mmengine, timm and PyTorch; of MAE, LoMaR and detectron2; of DeepSpeed.
 KEYS = dict(plain=('state_dict', 'model', 'module'), ema=('state_dict_ema', 'model_ema'))
-# Prefixes of names: of DataParallel, of Lightning's modules, of torch.compile.
-WRAPPERS = ('module.', 'model.', '_orig_mod.')
+# Prefixes of names: of DataParallel, of Lightning's modules; torch.compile's may be anywhere.
+WRAPPERS = ('module.', 'model.')
 
 
 def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
@@ -21,53 +23,56 @@ def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
     """
     if weights not in KEYS:
         raise ValueError(f"weights is '{weights}'; allowed: {', '.join(KEYS)}")
-    found = {kind: _under(content, keys) for kind, keys in KEYS.items()}
-    if weights == 'ema' and found['ema'] is None:
+    found = _state_dicts(content)
+    if weights == 'ema' and 'ema' not in found:
         raise ValueError(f"weights is 'ema', but there is none of {', '.join(KEYS['ema'])}")
-    if weights == 'plain' and found['plain'] is not None and found['ema'] is not None:
-        print_log(
-            'The checkpoint holds plain weights and their moving average: plain ones are taken; '
-            "weights='ema' takes the average",
-            logger='current',
+    if weights == 'plain' and 'ema' in found:
+        line = (
+            'The checkpoint holds plain weights and their moving average: the plain weights load. '
+            "weights='ema', or a file converted with --weights ema, selects the average"
+            if 'plain' in found
+            else 'The checkpoint holds the moving average of the weights only, which loads'
         )
-    chosen = found[weights]
-    if chosen is None:
-        chosen = content if found['ema'] is None else found['ema']
+        print_log(line, logger='current')
+    chosen = found.get(weights, found.get('ema'))
     _check(chosen)
-    return strip_wrappers(chosen)
+    return {name: chosen[own] for own, name in strip_wrappers(chosen).items()}
 
 
-def strip_wrappers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the prefixes of wrappers that all names have, and every `_orig_mod.`."""
-    weights = {name.replace('_orig_mod.', ''): value for name, value in weights.items()}
-    for prefix in WRAPPERS * 2:  # one may be in the other
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
+def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Return each name without the prefixes of wrappers that all have, and without `_orig_mod.`."""
+    stripped = {name: name.replace('_orig_mod.', '') for name in names}
+    for prefix in WRAPPERS * len(WRAPPERS):  # in any order
+        if all(name.startswith(prefix) for name in stripped.values()):
+            stripped = {own: name.removeprefix(prefix) for own, name in stripped.items()}
+    return stripped
 
 
-def _under(content: object, keys: tuple[str, ...]) -> dict | None:
-    """Return the dict under the first of `keys` that has one; one may be in the other."""
-    inner = next(
-        (content[key] for key in keys if isinstance(content, dict) and _is_dict(content, key)), None
-    )
-    if inner is None:
-        return None
-    deeper = _under(inner, keys)
-    return inner if deeper is None else deeper
-
-
-def _is_dict(content: dict, key: str) -> bool:
-    return isinstance(content.get(key), dict)
+def _state_dicts(content: object) -> dict[str, object]:
+    """Return the innermost state dicts by kind; the content as plain if it has none of the keys."""
+    if not isinstance(content, dict):
+        return {'plain': content}
+    found = {}
+    for kind, keys in KEYS.items():
+        inner = next((content[key] for key in keys if isinstance(content.get(key), dict)), None)
+        if inner is not None:
+            below = _state_dicts(inner)
+            found |= below if kind == 'plain' else {kind: below.get('plain', below.get(kind))}
+    if 'plain' in found and 'ema_state_dict' in content:
+        # mmengine's EMAHook exchanges the two: the average is under "state_dict".
+        found['ema'] = found.pop('plain')
+    return found or {'plain': content}
 
 
 def _check(weights: object) -> None:
     known = ', '.join(f'"{key}"' for keys in KEYS.values() for key in keys)
+    allowed = f'allowed: a state dict as a whole, or under {known}'
     if not isinstance(weights, dict) or not weights:
-        raise ValueError(f'holds no state dict; allowed: one as a whole, or under {known}')
-    wrong = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+        raise ValueError(f'holds no state dict; {allowed}')
+    wrong = [
+        str(name)
+        for name, value in weights.items()
+        if not isinstance(name, str) or not isinstance(value, Tensor)
+    ]
     if wrong:
-        raise ValueError(
-            f'holds no tensors under {", ".join(map(str, wrong[:6]))}; allowed: a state dict as a '
-            f'whole, or under {known}'
-        )
+        raise ValueError(f'holds no tensors under {", ".join(wrong[:6])}; {allowed}')

@@ -8,8 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from lomar.checkpoints.architecture import Architecture
-from lomar.checkpoints.names import why_unread
-from lomar.checkpoints.official import from_official
+from lomar.checkpoints.names import from_official
 from lomar.timm import VisionTransformer as LoMaRVisionTransformer
 
 Weights = dict[str, Tensor]
@@ -23,30 +22,32 @@ def largest_difference(
     """Run one seeded image through the model of either side and say how far they are apart.
 
     Args:
-        old: weights by the source's names.
+        old: weights of encoder and head by the source's names, without prefix.
         new: weights by the target's names.
 
     Returns:
         One line: what was compared and the largest difference, or why nothing was.
 
     Raises:
-        ValueError: the difference is more than rounding.
+        ValueError: the difference is more than rounding, or weights do not make up the model.
     """
     if target == 'detectron2':
         return 'not verified: detectron2 is not among the packages used here'
-    if encoder.num_heads is None:
-        return 'not verified: the weights do not tell the number of heads (name it: --num-heads)'
     what = _what(new, encoder)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(1, encoder.in_channels, *encoder.img_size, generator=generator)
-    with torch.inference_mode():
-        expected = _SOURCES[source](old, encoder, what)(images)
-        actual = _TARGETS[target](new, encoder, what)(images)
+    channels, (height, width) = encoder.backbone['in_channels'], encoder.backbone['img_size']
+    images = torch.randn(1, channels, height, width, generator=generator)
+    try:
+        with torch.inference_mode():
+            expected = _MODELS[source](old, encoder, what)(images)
+            actual = _MODELS[target](new, encoder, what)(images)
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not load as those of '{source}': {error}") from error
     difference = (actual - expected).abs().max().item()
     largest = expected.abs().max().item()
     line = (
-        f'{what} of one image of {images.shape[2]} x {images.shape[3]}: largest difference '
-        f'{difference:.1e} (largest value {largest:.3g})'
+        f'{what} of one image of {height} x {width}: largest difference {difference:.1e} '
+        f'(largest value {largest:.3g})'
     )
     if not difference <= TOLERANCE * max(largest, 1):
         raise ValueError(f'source and target do not agree: {line}')
@@ -54,57 +55,56 @@ def largest_difference(
 
 
 def _what(new: Weights, encoder: Architecture) -> str:
-    """The last output that the target can give."""
+    """Return the last output that the target can give."""
     if any('head.pred.' in name for name in new):
         return 'predictions'
     if any('head.' in name for name in new):
         return 'logits'
-    return 'pooled features' if encoder.norm == 'fc_norm' else 'tokens'
+    return 'pooled features' if encoder.fc_norm else 'tokens'
 
 
-def _openmmlab(config: dict, weights: Weights) -> nn.Module:
+def _ours(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
+    """Return a `LoMaR`, an `ImageClassifier` or an `RPEViT`, as the names say."""
+    if 'head.pred.weight' not in weights:
+        return _openmmlab(dict(type='RPEViT', **encoder.backbone), weights, encoder, what)
+    backbone = dict(type='LoMaRViT', **encoder.backbone)
+    windows, head = dict(size=7, number=1), dict(type='WindowPixelHead')
+    config = dict(type='LoMaR', backbone=backbone, windows=windows, head=head)
+    return _openmmlab(config, weights, encoder, what)
+
+
+def _openmmlab(
+    config: dict, weights: Weights, encoder: Architecture, what: str
+) -> Callable[[Tensor], Tensor]:
+    """Return a model of the registry with weights; a backbone with a head is a classifier."""
+    arch, head = encoder.backbone['arch'], None
+    if 'head.fc.weight' in weights:
+        head = 'LinearClsHead'
+    elif 'head.layers.head.weight' in weights:
+        head = 'VisionTransformerClsHead'
+    if head:
+        config['out_type'] = 'avg_featmap' if encoder.fc_norm else 'cls_token'
+        head = dict(type=head, num_classes=encoder.classes, in_channels=arch['embed_dim'])
+        config = dict(type='ImageClassifier', backbone=config, head=head)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(config)
     if 'head.pred.weight' in weights:
         # The weights tell how much is predicted for a patch, and not what; the target is not asked.
         model.head.pred = nn.Linear(*reversed(weights['head.pred.weight'].shape))
+    backbone = getattr(model, 'backbone', model)
+    if backbone is not model:
+        weights = {
+            name if name.startswith(('backbone.', 'head.')) else f'backbone.{name}': value
+            for name, value in weights.items()
+        }
     model.load_state_dict(weights)
     model.eval()  # which mmpretrain's backbones answer with None
-    return model
-
-
-def _with_head(backbone: dict, encoder: Architecture, head: str = 'LinearClsHead') -> dict:
-    head = dict(type=head, num_classes=encoder.classes, in_channels=encoder.embed_dim)
-    out_type = 'avg_featmap' if encoder.norm == 'fc_norm' else 'cls_token'
-    return dict(type='ImageClassifier', backbone={**backbone, 'out_type': out_type}, head=head)
-
-
-def _ours(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
-    """A `LoMaR`, an `ImageClassifier` or an `RPEViT`, as the names say."""
-    backbone = dict(type='RPEViT', **encoder.backbone())
-    if 'head.pred.weight' in weights:
-        config = dict(
-            type='LoMaR',
-            backbone={**backbone, 'type': 'LoMaRViT'},
-            windows=dict(size=7, number=1),
-            head=dict(type='WindowPixelHead'),
-        )
-    elif 'head.fc.weight' in weights:
-        config = _with_head(backbone, encoder)
-    else:
-        config = backbone
-    model = _openmmlab(config, weights)
     if what == 'predictions':
-        return lambda images: model.predict(
-            images, *model.sample(images, torch.Generator().manual_seed(0))
-        )
-    return model if what == 'logits' else _encoded(model, encoder)
-
-
-def _encoded(model: nn.Module, encoder: Architecture) -> Callable[[Tensor], Tensor]:
-    """Features by mmpretrain's interface: the mean's where there is `fc_norm`, else all tokens."""
-    backbone = model if hasattr(model, 'out_type') else model.backbone
-    backbone.out_type = 'avg_featmap' if encoder.norm == 'fc_norm' else 'raw'
+        generator = torch.Generator().manual_seed(0)
+        return lambda images: model.predict(images, *model.sample(images, generator))
+    if what == 'logits':
+        return model
+    backbone.out_type = 'avg_featmap' if encoder.fc_norm else 'raw'
     return lambda images: backbone(images)[-1]
 
 
@@ -114,18 +114,17 @@ def _official(weights: Weights, encoder: Architecture, what: str) -> Callable[[T
 
 
 def _timm(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
-    irpe = encoder.position == 'irpe'
-    settings = encoder.backbone()
-    model = (LoMaRVisionTransformer if irpe else VisionTransformer)(
+    """Return timm's model, which is also the encoder of the original MAE."""
+    settings = encoder.backbone
+    model = (LoMaRVisionTransformer if encoder.irpe else VisionTransformer)(
         **settings['arch'],
-        img_size=encoder.img_size,
-        patch_size=encoder.patch_size,
-        in_chans=encoder.in_channels,
-        class_token=encoder.cls_token,
+        img_size=settings['img_size'],
+        patch_size=settings['patch_size'],
+        in_chans=settings['in_channels'],
+        class_token=settings['with_cls_token'],
         num_classes=encoder.classes,
-        global_pool='token' if encoder.norm == 'norm' and encoder.cls_token else 'avg',
-        fc_norm=encoder.norm == 'fc_norm',
-        final_norm=bool(encoder.norm),
+        global_pool='token' if settings['final_norm'] and settings['with_cls_token'] else 'avg',
+        fc_norm=encoder.fc_norm,
     )
     model.load_state_dict(weights)
     model.eval()
@@ -136,37 +135,28 @@ def _timm(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tenso
     return lambda images: model.forward_head(model.forward_features(images), pre_logits=True)
 
 
-def _mae(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
-    """The original code's encoder is timm's."""
-    kept = {name: value for name, value in weights.items() if not why_unread('mae', name)}
-    return _timm(kept, encoder, what)
-
-
 def _mmpretrain(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
-    weights = {k: v for k, v in weights.items() if not why_unread('mmpretrain', k)}
-    backbone = dict(
+    shared = ('img_size', 'patch_size', 'in_channels', 'out_type', 'with_cls_token', 'final_norm')
+    arch = encoder.backbone['arch']
+    config = dict(
         type='VisionTransformer',
         arch=dict(
-            embed_dims=encoder.embed_dim,
-            num_layers=encoder.depth,
-            num_heads=encoder.num_heads,
-            feedforward_channels=encoder.hidden_dim,
+            embed_dims=arch['embed_dim'],
+            num_layers=arch['depth'],
+            num_heads=arch['num_heads'],
+            feedforward_channels=round(arch['embed_dim'] * arch['mlp_ratio']),
         ),
-        img_size=encoder.img_size,
-        patch_size=encoder.patch_size,
-        in_channels=encoder.in_channels,
-        with_cls_token=encoder.cls_token,
-        out_type='avg_featmap' if encoder.norm == 'fc_norm' else 'raw',
-        final_norm=encoder.norm == 'norm',
+        **{key: encoder.backbone[key] for key in shared},
     )
-    if encoder.classes:
-        head = 'LinearClsHead' if 'head.fc.weight' in weights else 'VisionTransformerClsHead'
-        model = _openmmlab(_with_head(backbone, encoder, head), weights)
-    else:
-        plain = {name.removeprefix('backbone.'): value for name, value in weights.items()}
-        model = _openmmlab(backbone, plain)
-    return model if what == 'logits' else _encoded(model, encoder)
+    return _openmmlab(config, weights, encoder, what)
 
 
-_SOURCES = dict(official=_official, mae=_mae, mmpretrain=_mmpretrain, timm=_timm, lomar=_ours)
-_TARGETS = dict(lomar=_ours, backbone=_ours, classifier=_ours, timm=_timm)
+_MODELS = dict(
+    official=_official,
+    mae=_timm,
+    mmpretrain=_mmpretrain,
+    timm=_timm,
+    lomar=_ours,
+    backbone=_ours,
+    classifier=_ours,
+)

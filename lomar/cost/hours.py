@@ -131,7 +131,7 @@ def estimate(
         ValueError: a key or flag that is missing or does not fit.
         FileNotFoundError: the number of training images is needed and cannot be found out.
     """
-    _check(name, cfg, gpus=gpus, images=images)
+    _check(name, cfg, **{'gpus': gpus, 'num-images': images})
     speed = speed or Speed()
     batch = cfg.train_dataloader.batch_size
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
@@ -180,7 +180,7 @@ def _recipe_gpus(name: str, recipe_batch: int | None, per_gpu: int) -> int:
 def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | None, str]:
     """Images of an epoch and where the number is from; None where it is not needed."""
     if given:
-        return given, '--images'
+        return given, '--num-images'
     dataset = cfg.train_dataloader.dataset
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
     if path.exists():
@@ -193,7 +193,7 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
         return None, f'{path} is not here'
     raise FileNotFoundError(
         f'{name}: train_dataloader.dataset is {path}, which does not exist, so its images cannot '
-        'be counted; give their number with --images'
+        'be counted; give their number with --num-images'
     )
 
 

@@ -18,8 +18,8 @@ Allowed is any folder with JPEG, PNG, WebP, TIFF, BMP or .npy images in it, at a
     data/imagenet/train/n01440764/n01440764_10026.JPEG     (labels are not used)
 or a text file with one image path a line, relative to the text file's folder or absolute.
 Name your own with --train-images DIR, or make the embedded dataset (a minute):
-    python tools/make_shapes.py --out data/shapes
-    python tools/train.py mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py"""
+    lomar shapes --out data/shapes
+    lomar train shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes"""
 
 
 def find_images(root: str | Path) -> Iterator[str]:

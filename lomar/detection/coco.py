@@ -14,7 +14,7 @@ A dataset is a COCO json file and the folder that its file names are relative to
     data/mine/annotations/train.json     --train-ann
     data/mine/train/000001.jpg           --train-images
 and the same for validation, --val-ann and --val-images. The embedded dataset has this layout:
-    python tools/make_shapes.py --out data/shapes"""
+    lomar shapes --out data/shapes"""
 BOX = 'its box is below one pixel or outside the image'
 MASK = 'its segmentation has no pixel, or no polygon of three finite points near the image'
 

@@ -4,28 +4,12 @@ import hashlib
 import platform
 import subprocess
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from lomar.utils import write_json
-
-PACKAGES = (
-    'torch',
-    'torchvision',
-    'timm',
-    'mmengine',
-    'mmcv',
-    'mmcv-lite',
-    'mmdet',
-    'mmpretrain',
-    'numpy',
-    'pillow',
-    'opencv-python',
-    'simplejpeg',
-)
-FORKS = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain')
+from lomar.versions import installed
 
 
 def write_metrics(runner, config: str, checkpoint: str) -> Path:
@@ -40,7 +24,7 @@ def write_metrics(runner, config: str, checkpoint: str) -> Path:
         checkpoint=str(checkpoint),
         checkpoint_sha256=hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
         date=_now(),
-        versions=_versions(),
+        versions=installed(),
         dataset=str(dataset.ann_file or dataset.data_root),
         images=len(dataset),
         metrics=runner.test_evaluator.metrics[0].summary,
@@ -60,7 +44,7 @@ def provenance(**machine: int) -> dict:
     return dict(
         date=_now(),
         commit=_commit(),
-        versions=_versions(),
+        versions=installed(),
         hardware=dict(cpu=_cpu(), gpu=gpu, threads=torch.get_num_threads()) | machine,
     )
 
@@ -85,13 +69,3 @@ def _cpu() -> str:
     lines = Path('/proc/cpuinfo').read_text().splitlines()
     names = (line.split(':')[1].strip() for line in lines if line.startswith('model name'))
     return next(names, platform.processor())
-
-
-def _versions() -> dict[str, str]:
-    found = dict(python=platform.python_version())
-    for name in (*PACKAGES, *FORKS):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -2,6 +2,7 @@
 
 import platform
 import re
+from logging import WARNING, FileHandler
 from pathlib import Path
 
 import mmcv
@@ -10,14 +11,15 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import transfer_backbone, unwrap
-from lomar.checkpoints.transfer import backbone_weights
+from lomar.checkpoints import rename, transfer_backbone, unwrap
+from lomar.checkpoints.files import naming
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
@@ -29,7 +31,23 @@ MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many imag
 
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(MMEngineRunner):
-    """Runner that `tools/train.py` uses for every task."""
+    """Runner that `lomar train` and `lomar test` use for every task."""
+
+    _first_iter = 0
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether this run, not an earlier one that it resumes, has made a step."""
+        return self.iter > self._first_iter
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""
+        logger = super().build_logger(*args, **kwargs)
+        if self.cfg.get('quiet'):
+            for handler in logger.handlers:
+                if not isinstance(handler, FileHandler):
+                    handler.setLevel(max(handler.level, WARNING))
+        return logger
 
     def _log_env(self, env_cfg: dict) -> None:
         """Log versions and device in one line; the whole config is saved in the work dir."""
@@ -129,7 +147,7 @@ class Runner(MMEngineRunner):
         name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
-            weights = backbone_weights(unwrap(content, self._transfer.get('weights', 'plain')))
+            weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
 
     @property
@@ -162,22 +180,33 @@ class Runner(MMEngineRunner):
         backbone is loaded from the file, which may come from another project.
 
         Raises:
-            TransferError: weights do not fit. `transfer=dict(allow=[...])` in the config lists
-                patterns of names that may be missing or unexpected; `weights='ema'` in it takes
-                the moving average that is beside plain weights.
+            ValueError: weights for testing or resuming do not fit, or the file has no state dict.
+            TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
+                config lists patterns of names that may be missing or unexpected; `weights='ema'`
+                in it takes the moving average that is beside plain weights.
         """
-        if self._resume or self._train_loop is None:
+        try:
+            return self._load_checkpoint(filename, map_location)
+        except RuntimeError as error:
+            if not str(error).startswith('Error(s) in loading state_dict'):
+                raise
+            raise ValueError(f'{filename} does not fit the model: {error}') from error
+
+    def _load_checkpoint(self, filename: str, map_location):
+        if self._resume:
             return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
-        weights = unwrap(content, self._transfer.get('weights', 'plain'))
         model = unwrapped(self.model)
-        if weights.keys() == model.state_dict().keys():
-            model.load_state_dict(weights)
-            self.logger.info(f'All weights of the model loaded from {filename}')
-        else:
-            allow = self._transfer.get('allow', ())
-            report = transfer_backbone(weights, model.backbone, allow)
-            self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+        with naming(filename):
+            weights = unwrap(content, self._transfer.get('weights', 'plain'))
+            if self._train_loop is None or weights.keys() == model.state_dict().keys():
+                model.load_state_dict(weights)
+                self.logger.info(f'All weights of the model loaded from {filename}')
+            else:
+                report = transfer_backbone(weights, model.backbone, self._transfer.get('allow', ()))
+                self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+        # mmengine's EMAHook starts its average from these weights.
+        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
         return content
 
@@ -189,6 +218,7 @@ class Runner(MMEngineRunner):
                 self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
                 self._resume = False
         super().load_or_resume()
+        self._first_iter = self.iter
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

@@ -58,5 +58,5 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     if not len(mean) == len(std) > 0 or min(std) <= 0:
         raise ValueError(
             f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '
-            'for each channel, those of std above 0 (tools/channel_statistics.py computes them)'
+            'for each channel, those of std above 0 (`lomar statistics` computes them)'
         )

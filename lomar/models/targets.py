@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lomar.models.patches import patches_at
 
-TARGETS = Registry('target', locations=['lomar.models.targets', 'lomar.targets'])
+MODULES = ('models.targets', 'targets.hog', 'targets.teacher', 'targets.tokens')
+TARGETS = Registry('target', locations=[f'lomar.{name}' for name in MODULES])
 
 
 @dataclass(frozen=True)

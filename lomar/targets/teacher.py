@@ -8,7 +8,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lomar.checkpoints import load_file, transfer_backbone, unwrap
+from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
+from lomar.checkpoints.files import naming
+from lomar.checkpoints.names import timm_names
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
@@ -158,28 +160,29 @@ def _load(network: nn.Module, path: str | None) -> None:
     if not Path(path).expanduser().is_file():
         raise ValueError(f"head.target.weights: {path} does not exist; allowed: a file, 'random'")
     content = load_file(path)
-    try:
+    with naming(f'head.target.weights: {path}'):
         weights = unwrap(content)
         if isinstance(network, RPEViT):
             transfer_backbone(weights, network)
         else:
             _load_by_name(weights, getattr(network, 'timm_model', network))
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f'head.target.weights: {path}: {error}') from error
 
 
 def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
-    for prefix in ('backbone.', 'timm_model.'):
-        inside = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        weights = inside or weights
-    weights = {k: v for k, v in weights.items() if k in network.state_dict() or not _is_head(k)}
-    found = network.load_state_dict(weights, strict=False)
+    """Load weights under the network's own names or those of another project."""
+    places = {new: own for own, new in timm_names(network.state_dict()).items()}
+    weights = rename(weights)
+    weights = {places.get(k, k): v for k, v in weights.items() if k in places or not _is_head(k)}
+    try:
+        found = network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
     if found.missing_keys or found.unexpected_keys:
         raise ValueError(
             f'{len(found.missing_keys)} weights of the teacher are not in it '
             f'({_some(found.missing_keys)}), {len(found.unexpected_keys)} of it have no place in '
             f'the teacher ({_some(found.unexpected_keys)}); allowed: weights of the model that '
-            'head.target.teacher describes, under its names'
+            'head.target.teacher describes'
         )
 
 

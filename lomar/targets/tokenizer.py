@@ -72,7 +72,7 @@ class PatchTokenizer(Tokenizer):
         ValueError: a setting out of range.
     """
 
-    origin = 'python tools/train_tokenizer.py --images DIR --out FILE'
+    origin = 'lomar tokenizer --images DIR --out FILE'
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class PatchTokenizer(Tokenizer):
             ValueError: the checkpoint has another type or is incomplete.
         """
         if checkpoint.get('type') != cls.__name__:
-            raise ValueError(f'it is no file of tools/train_tokenizer.py ({cls.origin})')
+            raise ValueError(f'it is no file of `lomar tokenizer` ({cls.origin})')
         try:
             tokenizer = cls(**checkpoint['settings'])
             tokenizer.load_state_dict(checkpoint['state_dict'])

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+PUBLISHED = Path(__file__).with_name('published.yaml')
 METRICS = {'detection': ['box_ap', 'mask_ap'], 'imagenet': ['top1']}
 DATASETS = {'detection': 'COCO val2017', 'imagenet': 'ImageNet-1K val'}
 REQUIRED = {
@@ -112,7 +113,7 @@ def _check_metrics(content: object, where: str) -> None:
 
 
 def read_metrics(path: str | Path) -> dict:
-    """Content of a metrics.json of tools/test.py, AP and accuracy in percent, and its `file`.
+    """Content of a metrics.json of `lomar test`, AP and accuracy in percent, and its `file`.
 
     Raises:
         ValueError: the file is no JSON or has another shape; the message names file and key.

@@ -1,5 +1,5 @@
 # LoMaR that predicts tokens, on the embedded dataset. First train the tokenizer (a minute):
-# python tools/train_tokenizer.py --images data/shapes/train --out data/shapes/tokenizer.pth
+# lomar tokenizer --images data/shapes/train --out data/shapes/tokenizer.pth
 #     --patch-size 4 --size 64 --vocabulary 256 --steps 1000
 _base_ = 'lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
 

@@ -51,40 +51,47 @@ def test_pretraining_takes_equal_time(tmp_path, measured):
     assert len({job.result for job in jobs}) == 2 * len(protocol.seconds) * len(protocol.seeds)
 
 
+COMMANDS = """
+import sys, time
+name, path = sys.argv[1:]
+if name == 'fail':
+    sys.exit('no such thing')
+if name == 'wait':
+    open(path, 'a').close()
+    time.sleep(60)
+if name in ('write', 'wait'):
+    open(path, 'a').write('done ')
+"""
+
+
 @pytest.fixture
-def tools(tmp_path, monkeypatch):
-    """A folder of tools: write.py makes a file of its argument, fail.py fails, wait.py waits."""
-    folder = tmp_path / 'tools'
-    folder.mkdir()
-    (folder / 'write.py').write_text('import sys; open(sys.argv[1], "a").write("done ")')
-    (folder / 'fail.py').write_text('import sys; sys.exit("no such thing")')
-    wait = 'import sys, time; out = open(sys.argv[1], "w"); time.sleep(60); out.write("waited")'
-    (folder / 'wait.py').write_text(wait)
-    monkeypatch.setattr(comparison.jobs, 'TOOLS', folder)
+def folder(tmp_path, monkeypatch):
+    """A folder for jobs whose commands write a file, fail, or wait a minute."""
+    (tmp_path / 'command.py').write_text(COMMANDS)
+    monkeypatch.setattr(comparison.jobs, 'LOMAR', (sys.executable, str(tmp_path / 'command.py')))
     return tmp_path
 
 
-def job(folder, *tools):
+def job(folder, *commands):
     result = folder / 'result'
-    return comparison.Job(folder, tuple((tool, str(result)) for tool in tools), result)
+    return comparison.Job(folder, tuple((name, str(result)) for name in commands), result)
 
 
-def test_jobs_run_once(tools):
-    jobs = [job(tools / name, 'write.py', 'write.py') for name in 'abc']
+def test_jobs_run_once(folder):
+    jobs = [job(folder / name, 'write', 'write') for name in 'abc']
     for _ in range(2):
         comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
     assert [one.result.read_text() for one in jobs] == ['done done '] * 3
 
 
-def test_a_failed_job_stops_the_others_and_names_its_log(tools):
-    jobs = [job(tools / 'a', 'wait.py', 'write.py'), job(tools / 'b', 'fail.py')]
-    jobs.append(job(tools / 'c', 'write.py'))
-    with pytest.raises(comparison.JobFailed, match=r'tools/fail.py ended with 1; .*b/log.txt'):
+def test_a_failed_job_stops_the_others_and_names_its_log(folder):
+    jobs = [job(folder / 'a', 'wait', 'write'), job(folder / 'b', 'fail')]
+    jobs.append(job(folder / 'c', 'write'))
+    with pytest.raises(comparison.JobFailed, match=r'lomar fail ended with 1; .*b/log.txt'):
         comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
-    assert (tools / 'a/result').read_text() == '', 'the first was not stopped'
-    assert 'no such thing' in (tools / 'b/log.txt').read_text()
-    silent = [job(tools / 'd', 'fail.py')]
-    (tools / 'tools/fail.py').write_text('')
+    assert (folder / 'a/result').read_text() == '', 'the first was not stopped'
+    assert 'no such thing' in (folder / 'b/log.txt').read_text()
+    silent = [job(folder / 'd', 'nothing')]
     with pytest.raises(comparison.JobFailed, match='result was not written'):
         comparison.run_jobs(silent, 'jobs', slots=1, threads=1)
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -13,11 +12,11 @@ from conftest import ROOT
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
+from lomar.cli import main
 from lomar.cost import hours as cost
 from lomar.cost.flops import ImageFlops, count, flops_of, regions_of_file
 from lomar.models import RPEViT
 
-TOOL = ROOT / 'tools' / 'estimate_cost.py'
 CONFIGS = [
     'lomar_pretrain.py',
     *sorted(
@@ -244,7 +243,7 @@ def test_where_the_number_of_images_is_from(photographs, counted_once, monkeypat
     assert known.images_an_epoch == 1281167 and known.images_source.startswith('ImageNet-1k')
     cfg.train_dataloader.dataset.data_root = 'other/place'
     with pytest.raises(
-        FileNotFoundError, match=r'dataset is other/place, which does not exist.*--i'
+        FileNotFoundError, match=r'dataset is other/place, which does not exist.*--num-images'
     ):
         cost.estimate('a', cfg)
 
@@ -261,11 +260,11 @@ def test_configs_that_do_not_fit(plain):
         cost.estimate('a', plain, gpus=1, images=100)
 
 
-def run_tool(monkeypatch, capsys, *words):
-    """Run the command in this process; what it prints."""
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, words)])
-    runpy.run_path(str(TOOL), run_name='__main__')
-    return capsys.readouterr().out
+def run(capsys, *words, code=0):
+    """Run the command in this process; return what it prints, for a code of 1 to stderr."""
+    assert main(['cost', *map(str, words)]) == code
+    printed = capsys.readouterr()
+    return printed.err if code else printed.out
 
 
 @pytest.mark.parametrize(
@@ -277,36 +276,34 @@ def run_tool(monkeypatch, capsys, *words):
         ('--device-tflops 9 --utilisation 40', '--utilisation is 40.0; allowed: more than 0, up'),
         ('--device-tflops 9 --images-per-second 9', 'give one'),
         ('--gpus 0', '--gpus is 0; allowed: 1 or more'),
-        ('--images -5', '--images is -5; allowed: 1 or more'),
+        ('--num-images -5', '--num-images is -5; allowed: 1 or more'),
         ('--cfg-options trian_cfg.max_epochs=3', "there is no 'trian_cfg' in the config"),
     ],
 )
-def test_wrong_flags(flags, message, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        run_tool(monkeypatch, capsys, ROOT / 'mmconfigs/lomar_pretrain.py', *flags.split())
-    assert stopped.value.code.startswith('tools/estimate_cost.py: ')
-    assert message in stopped.value.code
+def test_wrong_flags(flags, message, capsys):
+    text = run(capsys, 'lomar_pretrain', *flags.split(), code=1)
+    assert text.startswith('lomar cost: ') and message in text
 
 
-def test_the_command(monkeypatch, capsys, tmp_path, counted_once):
+def test_the_command(capsys, tmp_path, counted_once):
     config = ROOT / 'mmconfigs/lomar_pretrain.py'
     out = tmp_path / 'cost.json'
-    words = ['--device-tflops', 500, '--utilisation', 1, '--images', 5000, '--json', out]
-    text = run_tool(monkeypatch, capsys, config, *words, '--cfg-options', 'train_cfg.max_epochs=9')
+    words = ['--device-tflops', 500, '--utilisation', 1, '--num-images', 5000, '--json', out]
+    text = run(capsys, config, *words, '--cfg-options', 'train_cfg.max_epochs=9')
     (record,) = json.loads(out.read_text())
     assert (record['epochs'], record['images'], record['gpus']) == (9, 9 * 4096, 8)
     assert record['gpu_hours'] == pytest.approx(9 * 4096 * record['gflops'] / 500e3 / 3600)
     assert '9 epochs = 9 steps' in text and '500 TFLOP/s (assumed, 500 TFLOP/s x util' in text
-    with pytest.raises(SystemExit, match='--images-per-second is of one model, found 2 configs'):
-        run_tool(monkeypatch, capsys, config, config, '--images-per-second', 5)
+    text = run(capsys, config, config, '--images-per-second', 5, code=1)
+    assert '--images-per-second is of one model, found 2 configs' in text
 
 
 def test_a_process_of_its_own(tmp_path):
-    words = [sys.executable, str(TOOL), str(tmp_path / 'none.py'), '--device-tflops', '5']
+    words = [sys.executable, '-m', 'lomar', 'cost', str(tmp_path / 'none.py'), '--gpus', '5']
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ''
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith('tools/estimate_cost.py: ') and 'none.py' in line
+    assert line.startswith('lomar cost: ') and 'none.py' in line
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -330,12 +327,12 @@ def test_windows_cut_by_the_pipeline_cost_the_same(counted_once):
 def test_the_tables_of_the_documents(counted_once, monkeypatch, capsys, tmp_path):
     """They are what the command beside them prints where no data are."""
     text = (ROOT / 'docs/cost.md').read_text()
-    (command,) = re.findall(r'^ +python (tools/\S+ --markdown (?:.*\\\n)*.*)', text, re.MULTILINE)
-    tool, *words = shlex.split(command.replace('\\\n', ' '))
-    assert ROOT / tool == TOOL and len(words) > 10
+    (command,) = re.findall(r'^ +lomar (cost --markdown (?:.*\\\n)*.*)', text, re.MULTILINE)
+    name, *words = shlex.split(command.replace('\\\n', ' '))
+    assert name == 'cost' and len(words) > 10
     (tmp_path / 'mmconfigs').symlink_to(ROOT / 'mmconfigs')
     monkeypatch.chdir(tmp_path)
-    table = run_tool(monkeypatch, capsys, *words)
+    table = run(capsys, *words)
     assert f'\n\n{table}\n' in text
     readme = (ROOT / 'README.md').read_text()
     assert (

@@ -15,8 +15,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 from safetensors.torch import save_file
 
-from lomar.checkpoints import from_official, load_file, transfer_backbone, unwrap
-from lomar.checkpoints.transfer import backbone_weights
+from lomar.checkpoints import from_official, load_file, rename, transfer_backbone, unwrap
 from lomar.models import RPEViT
 
 
@@ -147,7 +146,7 @@ def under(prefix, weights):
 )
 def test_weights_are_found_whatever_wraps_them(wrap):
     weights = vit(0.5)
-    found = backbone_weights(unwrap(wrap(weights)))
+    found = rename(unwrap(wrap(weights)))
     assert weights.keys() <= found.keys()
     backbone = RPEViT(TINY_ARCH, 64, 8, final_norm=True)
     transfer_backbone(unwrap(wrap(weights)), backbone, allow=['loss.scale'])
@@ -169,7 +168,10 @@ def test_a_moving_average_is_a_choice(monkeypatch):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ({}, 'holds no state dict; allowed: one as a whole, or under "state_dict", "model"'),
+        (
+            {},
+            'holds no state dict; allowed: a state dict as a whole, or under "state_dict", "model"',
+        ),
         (dict(teacher=vit(), student=vit()), 'holds no tensors under teacher, student; allowed'),
         (dict(state_dict=dict(a=1)), 'holds no tensors under a; allowed'),
     ],
@@ -183,4 +185,4 @@ def test_content_without_weights_is_refused(content, message):
 def test_weights_of_another_place_are_refused_by_name(prefixes):
     weights = {name: value for prefix in prefixes for name, value in under(prefix, vit()).items()}
     with pytest.raises(ValueError, match=f'are under {", ".join(sorted(prefixes))}; allowed'):
-        backbone_weights(weights)
+        rename(weights)

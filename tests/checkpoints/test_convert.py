@@ -3,19 +3,18 @@
 import argparse
 import os
 import re
-import runpy
-import sys
 
 import pytest
 import timm
 import torch
-from conftest import ROOT, TINY_ARCH, randomised, tiny_lomar
+from conftest import TINY_ARCH, randomised, tiny_lomar
 from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
 from lomar.checkpoints import from_official, load_file, names
 from lomar.checkpoints.convert import convert, convert_file
+from lomar.cli import main
 from lomar.models import RPEViT
 
 SIZES = dict(img_size=64, patch_size=8)
@@ -113,7 +112,7 @@ def test_source_and_target_give_the_same_output(weights, kind, targets):
 
 def test_a_wrong_name_map_does_not_pass(weights, monkeypatch):
     swapped = ((r'\.norm1\.', '.norm0.'), (r'\.norm2\.', '.norm1.'), (r'\.norm0\.', '.norm2.'))
-    monkeypatch.setitem(names._WRITE, 'timm', swapped)
+    monkeypatch.setitem(names._FROM_TIMM, 'timm', swapped)
     with pytest.raises(ValueError, match='source and target do not agree: logits'):
         convert(weights('official classifier'), 'official', 'timm')
 
@@ -157,7 +156,7 @@ def test_half_precision_stays(weights):
 def test_detectron2(weights, tmp_path):
     before = weights('mae pretraining')
     torch.save(before, tmp_path / 'mae.pth')
-    conversion = convert_file(tmp_path / 'mae.pth', tmp_path / 'd2.pth', 'mae', 'detectron2')
+    conversion = convert_file(tmp_path / 'mae.pth', tmp_path / 'd2.pth', 'mae', 'detectron2', 3)
     after = load_file(tmp_path / 'd2.pth')['model']
     parts = ('patch_embed.', 'blocks.', 'pos_embed')
     assert {name.removeprefix('backbone.net.') for name in after} == {
@@ -170,11 +169,15 @@ def test_detectron2(weights, tmp_path):
             convert(weights(kind), kind.split()[0], 'detectron2')
 
 
-def test_unknown_number_of_heads_is_said(weights):
-    assert 'not verified: the weights do not tell the number of heads' in str(
-        convert(weights('mae pretraining'), 'mae', 'timm')
-    )
-    with pytest.raises(ValueError, match=r'--num-heads is 5; allowed: divisors of the width 48'):
+def test_an_unknown_number_of_heads_is_asked_for(weights):
+    for target in ('timm', 'detectron2'):
+        with pytest.raises(
+            ValueError, match=r'width 48 and depth 3 .*: give num_heads .*--num-heads'
+        ):
+            convert(weights('mae pretraining'), 'mae', target)
+    with pytest.raises(
+        ValueError, match=r'\(--num-heads\) is 5; allowed: divisors of the width 48'
+    ):
         convert(weights('mae pretraining'), 'mae', 'timm', num_heads=5)
 
 
@@ -205,7 +208,7 @@ def test_what_does_not_serve_is_refused(weights, tmp_path):
     with pytest.raises(ValueError, match=r'--to lomar needs a LoMaR pretraining model.*10 classes'):
         convert(classes, 'official', 'lomar')
     with pytest.raises(ValueError, match=r'--to lomar needs .*absolute positions'):
-        convert(weights('mae pretraining'), 'mae', 'lomar')
+        convert(weights('mae pretraining'), 'mae', 'lomar', num_heads=3)
     with pytest.raises(ValueError, match=r'--to classifier needs a classification head'):
         convert(pretraining, 'official', 'classifier')
     with pytest.raises(ValueError, match=r"not those of 'mae' .*; try --from official"):
@@ -225,12 +228,7 @@ def test_what_does_not_serve_is_refused(weights, tmp_path):
         convert_file(tmp_path / 'b.pth', tmp_path / 'c.pth', 'official', 'timm')
 
 
-def run_tool(monkeypatch, *args):
-    monkeypatch.setattr(sys, 'argv', ['convert_checkpoint.py', *map(str, args)])
-    runpy.run_path(str(ROOT / 'tools/convert_checkpoint.py'), run_name='__main__')
-
-
-def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, monkeypatch, capsys):
+def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, capsys):
     class Trap:
         def __reduce__(self):
             return os.system, (f'touch {tmp_path / "trace"}',)
@@ -241,8 +239,8 @@ def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, monkeyp
         model=weights('official pretraining'), args=arguments, optimizer=dict(state={}), epoch=399
     )
     torch.save(content, path)
-    command = (path, out, '--from', 'official', '--to', 'timm')
-    run_tool(monkeypatch, *command)
+    command = ['convert', str(path), str(out), '--from', 'official', '--to', 'timm']
+    assert main(command) == 0
     printed = capsys.readouterr().out
     assert "arguments of the training run: mask_ratio=0.8, model='mae_vit_base_patch16'" in printed
     assert re.search(r'1 x  pos_embed +\(the original code never adds it\)', printed)
@@ -257,6 +255,6 @@ def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, monkeyp
     out.unlink()
     arguments.resume = Trap()
     torch.save(content, path)
-    with pytest.raises(SystemExit, match=r'checkpoint-399\.pth was refused.*could run code'):
-        run_tool(monkeypatch, *command)
+    assert main(command) == 1
+    assert re.search(r'checkpoint-399\.pth was refused.*could run code', capsys.readouterr().err)
     assert not out.exists() and not (tmp_path / 'trace').exists()

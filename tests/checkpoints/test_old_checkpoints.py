@@ -7,11 +7,12 @@ import pytest
 import torch
 from conftest import FIXTURES
 from old_checkpoints import MODELS_OF, answers, arguments, build, make_shapes
-from processes import run_python
+from processes import run_lomar
 
 import lomar
 from lomar.checkpoints import load_file
-from lomar.engine import Runner, train_config, train_parser
+from lomar.cli import parse_args
+from lomar.engine import Runner, train_config
 
 VERSIONS = sorted(path.name for path in FIXTURES.glob('v*'))
 CASES = [(version, name) for version in VERSIONS for name in MODELS_OF]
@@ -25,7 +26,7 @@ def shapes(tmp_path_factory):
 
 
 def run(line):
-    runner = Runner.from_cfg(train_config(train_parser().parse_args(line)))
+    runner = Runner.from_cfg(train_config(parse_args(['train', *line])))
     runner.train()
     return runner
 
@@ -101,7 +102,7 @@ def test_is_tested_by_the_command(version, method, shapes, tmp_path):
     options = MODELS_OF[name][1]
     data = ('--val-ann', str(shapes / 'annotations/val.json'), '--val-images', str(shapes / 'val'))
     checkpoint = str(FIXTURES / version / f'{name}.pth')
-    command = ('tools/test.py', config, checkpoint, *data, '--work-dir', tmp_path)
-    done = run_python(*command, '--cfg-options', *options)
+    command = ('test', config, checkpoint, *data, '--work-dir', tmp_path)
+    done = run_lomar(*command, '--cfg-options', *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(json.loads((tmp_path / 'metrics.json').read_text())['metrics']) == {'bbox', 'segm'}

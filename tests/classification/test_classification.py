@@ -23,16 +23,17 @@ from mmengine.registry import (
 )
 from mmpretrain.structures import DataSample
 from PIL import Image
-from processes import run_python
+from processes import run_lomar
 from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torch.nn import functional as F
 
 from lomar.checkpoints import load_file
 from lomar.classification import LabelledImages, read_labelled
+from lomar.cli import parse_args
 from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.shapes import make_shapes
-from lomar.engine import Runner, train_config, train_parser
+from lomar.engine import Runner, train_config
 
 CONFIGS = sorted(path.name for path in (ROOT / 'mmconfigs/classify').glob('*.py'))
 TOY = 'shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes.py'
@@ -220,7 +221,7 @@ def test_the_lowest_rate_does_not_follow_the_batch(folders, tmp_path):
     data = ['--train-images', str(folders), '--val-images', str(folders)]
     options = ['load_from=None', 'train_dataloader.batch_size=4', *TINY]
     line = [*data, '--auto-scale-lr', '--work-dir', str(tmp_path), '--cfg-options', *options]
-    cfg = train_config(train_parser().parse_args([str(ROOT / 'mmconfigs' / TOY), *line]))
+    cfg = train_config(parse_args(['train', str(ROOT / 'mmconfigs' / TOY), *line]))
     runner = Runner.from_cfg(cfg)
     lowest = cfg.optim_wrapper.optimizer.lr * cfg.param_scheduler[1].eta_min_ratio
     wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
@@ -308,7 +309,7 @@ def test_randaugment_at_its_largest_magnitude():
 def test_recipe_with_mixing_on_ones_own_classes(folders):
     config = ROOT / 'mmconfigs/classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k.py'
     line = [str(config), '--train-images', str(folders), '--val-images', str(folders)]
-    cfg = train_config(train_parser().parse_args([*line, '--cfg-options', 'load_from=None']))
+    cfg = train_config(parse_args(['train', *line, '--cfg-options', 'load_from=None']))
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.update(arch=dict(embed_dim=4, depth=1, num_heads=1), img_size=32)
     cfg.model.head.in_channels = 4
@@ -394,26 +395,26 @@ def test_the_commands(tmp_path):
     lines = [line for line in (lists / 'val.txt').read_text().splitlines() if 'dotted' not in line]
     (lists / 'val.txt').write_text('\n'.join(lines))
 
-    def run(tool, *arguments, code=0):
-        done = run_python(f'tools/{tool}', ROOT / 'mmconfigs' / TOY, *arguments)
+    def run(command, *arguments, code=0):
+        done = run_lomar(command, ROOT / 'mmconfigs' / TOY, *arguments)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     options = ('--cfg-options', *TINY, 'load_from=None', 'train_cfg.max_epochs=2')
     val = ('--val-images', lists / 'val.txt')
-    run('train.py', '--work-dir', tmp_path, '--train-images', folders, *val, *options)
+    run('train', '--work-dir', tmp_path, '--train-images', folders, *val, *options)
     checkpoint = tmp_path / 'epoch_2.pth'
     meta = load_file(checkpoint)['meta']['dataset_meta']
     assert list(meta['classes']) == ['checked', 'dotted', 'striped']
     test = (checkpoint, *val, '--work-dir', tmp_path / 'test')
-    text = run('test.py', *test, '--out', tmp_path / 'out', '--cfg-options', *TINY)
+    text = run('test', *test, '--out', tmp_path / 'out', '--cfg-options', *TINY)
     written = json.loads((tmp_path / 'out/accuracy.json').read_text())
     assert written['per_class']['dotted'] is None and sum(map(sum, written['confusion'])) == len(
         lines
     )
     metrics = json.loads((tmp_path / 'test/metrics.json').read_text())
     assert metrics['metrics']['accuracy']['top1'] == written['top1'] and 'accuracy/top1' in text
-    text = run('test.py', *test, '--tta', code=1)
+    text = run('test', *test, '--tta', code=1)
     assert '--show, --show-dir and --tta belong to detection configs' in text
-    text = run('train.py', '--work-dir', tmp_path, *val, *options, code=1)
+    text = run('train', '--work-dir', tmp_path, *val, *options, code=1)
     assert "No such file or directory: 'data/shapes/annotations/train.txt'" in text

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from processes import run_python
+from processes import run_lomar
 from test_loading import photograph
 from test_pixels import scene, write_tiff
 from timm.models import adapt_input_conv
@@ -110,7 +110,7 @@ def test_statistics(tmp_path):
     assert list(found.unreadable) == [str(tmp_path / 'broken.tif')]
     drawn = channel_statistics(tmp_path, samples=2)
     assert drawn.dtypes.total() + len(drawn.unreadable) == 2
-    done = run_python('tools/channel_statistics.py', tmp_path, '--json', tmp_path / 'a.json')
+    done = run_lomar('statistics', tmp_path, '--json', tmp_path / 'a.json')
     assert done.returncode == 1 and 'channels [2] (from 0) have one value' in done.stderr
     assert 'unreadable, left out' in done.stdout and 'in_channels=3' in done.stdout
     printed = eval(re.search(r'data_preprocessor=(dict\(.*\))', done.stdout)[1])
@@ -231,8 +231,6 @@ def test_mask_rcnn_of_4_channels(tmp_path, dtype):
 
 
 def test_detection_preprocessor_refuses():
-    import lomar.detection  # noqa: F401  (registers)
-
     def build(**given):
         settings = dict(type='ChannelsDetDataPreprocessor', mean=[0.0] * 4, std=[1.0] * 4)
         return MODELS.build(settings | given)

@@ -11,7 +11,7 @@ from conftest import ROOT, randomised, tiny_lomar
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
-from processes import run_python
+from processes import run_lomar
 from test_loading import photograph
 
 from benchmarks.loading.regions import benchmark_raster, benchmark_regions
@@ -304,7 +304,7 @@ def test_training(tmp_path, name):
     config.write_text(CONFIG.format(root=ROOT, name=name))
     options = ['--train-images', str(tmp_path / 'images'), '--work-dir', str(tmp_path / 'work')]
     hook = 'custom_hooks.3.max_share=0.2'
-    done = run_python('tools/train.py', config, *options, '--cfg-options', hook)
+    done = run_lomar('train', config, *options, '--cfg-options', hook)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     assert text.count('Epoch(train)') == 4 and 'images_per_second: ' in text

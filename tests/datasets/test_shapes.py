@@ -2,23 +2,19 @@
 
 import hashlib
 import json
-import runpy
-import signal
-import sys
 
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
-from processes import run_python
+from processes import run_lomar
 from pycocotools.coco import COCO
 
+from lomar.cli import main
 from lomar.datasets import shapes
 
 TRAIN, VAL, SIZE, SEED = 60, 8, 64, 5
 NAMES = shapes.CATEGORIES['shape+texture']
-TOOL = ROOT / 'tools' / 'make_shapes.py'
 
 
 def files(root):
@@ -153,18 +149,17 @@ def test_bad_numbers_are_named(tmp_path, name, value):
 
 def test_command(tmp_path):
     counts = '--train 3 --val 1 --size 32 --workers 1'
-    done = run_python(TOOL, '--out', tmp_path / 'shapes', *counts.split())
+    done = run_lomar('shapes', '--out', tmp_path / 'shapes', *counts.split())
     assert done.returncode == 0, done.stderr
     assert '4 images' in done.stdout and '4/4' in done.stderr
     assert all(name in done.stdout for name in NAMES)
     assert len(list((tmp_path / 'shapes' / 'train').glob('*.jpg'))) == 3
 
 
-def test_command_explains_a_refusal(tmp_path, monkeypatch):
-    monkeypatch.setattr(signal, 'signal', lambda *_: None)
-    monkeypatch.setattr(sys, 'argv', ['make_shapes', '--out', str(tmp_path / 'out'), '--size', '8'])
-    with pytest.raises(SystemExit, match='make_shapes: --size must be between 32 and 1024, got 8'):
-        runpy.run_path(str(TOOL), run_name='__main__')
+def test_command_explains_a_refusal(tmp_path, capsys):
+    assert main(['shapes', '--out', str(tmp_path / 'out'), '--size', '8']) == 1
+    message = 'lomar shapes: --size must be between 32 and 1024, got 8'
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_texture_alone_can_be_the_category(tmp_path):

@@ -2,14 +2,11 @@
 
 import math
 import re
-import runpy
-import sys
 from copy import deepcopy
 
 import pytest
-from conftest import ROOT
 from mmengine.config import Config
-from processes import run_python
+from processes import run_lomar
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_coco import (
@@ -26,6 +23,7 @@ from test_coco import (
     write,
 )
 
+from lomar.cli import main
 from lomar.detection import (
     check_coco,
     check_config,
@@ -264,19 +262,18 @@ def test_a_users_files_take_the_place_of_a_configs(tmp_path, tmp_path_factory, m
     assert testing.model.roi_head.bbox_head.num_classes == 4
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
-    tool, path = str(ROOT / 'tools/check_dataset.py'), tmp_path / 'config.py'
+def test_the_command(tmp_path, capsys):
+    path = tmp_path / 'config.py'
     write(tmp_path, valid())
     write(tmp_path, valid(), 'val.json')
     config(tmp_path).dump(path)
-    monkeypatch.setattr(sys, 'argv', [tool, str(path)])
-    runpy.run_path(tool, run_name='__main__')
+    assert main(['check', str(path)]) == 0
     text = capsys.readouterr().out
     for row in (r'\s+train\s+val', r'images\s+3\s+3', r'annotations\s+4\s+4', r'ring\s+1\s+1'):
         assert re.search(f'^{row}$', text, re.MULTILINE), text
     assert 'can be trained on' in text and 'ids have gaps' in text
 
     bad = write(tmp_path, changed(second(image_id=99)), 'bad.json')
-    done = run_python(tool, path, '--train-ann', bad)
+    done = run_lomar('check', path, '--train-ann', bad)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert f'{bad}: annotations[1] (id 101): is on no image of the file, image_id 99' in done.stdout

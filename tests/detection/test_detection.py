@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
-from processes import free_port, run_python
+from processes import free_port, run_lomar
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -38,8 +38,8 @@ TOY = [
 ]
 
 
-def run(tool, *arguments, code=0):
-    done = run_python(f'tools/{tool}', *arguments)
+def run(name, *arguments, code=0):
+    done = run_lomar(name, *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -47,8 +47,7 @@ def run(tool, *arguments, code=0):
 def start(tool, *arguments, **options):
     """Start a shell script of tools/, which starts `torchrun`."""
     command = ['bash', ROOT / 'tools' / tool, *arguments]
-    path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
-    environment = {**os.environ, 'PATH': path, 'PORT': free_port()}
+    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': free_port()}
     return subprocess.Popen(list(map(str, command)), env=environment, **options)
 
 
@@ -76,7 +75,7 @@ def data(shapes, train=True):
 def trained(shapes):
     """A checkpoint of the toy detector after one epoch."""
     work = shapes.parent / 'work'
-    text = run('train.py', CONFIG, *data(shapes), '--work-dir', work, '--cfg-options', *TOY)
+    text = run('train', CONFIG, *data(shapes), '--work-dir', work, '--cfg-options', *TOY)
     assert 'coco/bbox_mAP' in text and 'coco/segm_mAP' in text
     return work / 'epoch_1.pth'
 
@@ -84,9 +83,7 @@ def trained(shapes):
 @pytest.mark.slow
 def test_metrics_equal_pycocotools(shapes, trained, tmp_path):
     options = ('--work-dir', tmp_path, '--out', tmp_path / 'out', '--show-dir', tmp_path / 'shown')
-    text = run(
-        'test.py', CONFIG, trained, *data(shapes, train=False), *options, '--cfg-options', *TOY
-    )
+    text = run('test', CONFIG, trained, *data(shapes, train=False), *options, '--cfg-options', *TOY)
     assert 'Average Precision' in text
     record = json.loads((tmp_path / 'metrics.json').read_text())
     assert record['images'] == 6 and len(record['checkpoint_sha256']) == 64
@@ -105,7 +102,7 @@ def test_metrics_equal_pycocotools(shapes, trained, tmp_path):
         (tmp_path / 'shown').rglob('*.png')
     )
     assert len(pictures) == 6 and Image.open(pictures[0]).width >= 96
-    run('test.py', CONFIG, trained, *data(shapes, False), '--work-dir', tmp_path / 'tta', '--tta',
+    run('test', CONFIG, trained, *data(shapes, False), '--work-dir', tmp_path / 'tta', '--tta',
         '--cfg-options', *TOY)  # fmt: skip
     assert list(json.loads((tmp_path / 'tta/metrics.json').read_text())['metrics']) == ['bbox']
 
@@ -154,7 +151,7 @@ def test_two_processes_measure_what_one_does(shapes, trained, tmp_path):
         name: (*data(shapes, train=False), '--work-dir', tmp_path / name, '--cfg-options', *TOY)
         for name in ('one', 'two')
     }
-    run('test.py', CONFIG, trained, *flags['one'])
+    run('test', CONFIG, trained, *flags['one'])
     assert start('dist_test.sh', CONFIG, trained, 2, *flags['two']).wait() == 0
     one, two = (json.loads((tmp_path / name / 'metrics.json').read_text()) for name in flags)
     assert one['metrics'] == two['metrics']
@@ -200,7 +197,7 @@ def test_pretrained_weights_are_reported_and_wrong_ones_refused(shapes, tmp_path
     )
     weights = tmp_path / 'lomar.pth'
     torch.save(dict(state_dict=lomar_model.state_dict()), weights)
-    line = ('train.py', CONFIG, *data(shapes), '--work-dir', tmp_path / 'work', '--no-validate')
+    line = ('train', CONFIG, *data(shapes), '--work-dir', tmp_path / 'work', '--no-validate')
     text = run(*line, '--cfg-options', *TOY, f'load_from={weights}')
     assert re.search(r'matched +28\n +resized +0\n +missing +0\n', text)
     torch.save(dict(state_dict={'conv1.weight': torch.ones(1)}), weights)
@@ -221,10 +218,11 @@ def test_the_infinite_sampler_begins_anywhere():
 
 
 def test_flags_put_a_users_data_into_a_config(shapes):
-    from lomar.engine import train_config, train_parser
+    from lomar.cli import parse_args
+    from lomar.engine import train_config
 
-    arguments = [str(CONFIG), *map(str, data(shapes)), '--cfg-options', 'work_dir=x']
-    cfg = train_config(train_parser().parse_args(arguments))
+    arguments = ['train', str(CONFIG), *map(str, data(shapes)), '--cfg-options', 'work_dir=x']
+    cfg = train_config(parse_args(arguments))
     assert isinstance(cfg, Config)
     assert (
         cfg.model.roi_head.bbox_head.num_classes == cfg.model.roi_head.mask_head.num_classes == 12

@@ -172,8 +172,8 @@ def test_training_does_not_notice(colours, tmp_path, monkeypatch):
 def train_in_two_processes(cfg, tmp_path):
     cfg.env_cfg.dist_cfg.backend = 'gloo'
     cfg.dump(tmp_path / 'config.py')
-    launcher = ('--launcher', 'pytorch')
-    done = run_ranks('tools/train.py', tmp_path / 'config.py', *launcher, count=2)
+    command = ('-m', 'lomar', 'train', tmp_path / 'config.py', '--launcher', 'pytorch')
+    done = run_ranks(*command, count=2)
     return done.returncode, done.stdout + done.stderr
 
 

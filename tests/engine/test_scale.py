@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
-from processes import run_python, run_ranks
+from processes import run_lomar, run_ranks
 
 from lomar.checkpoints.files import load_file
 from lomar.datasets.shapes import make_shapes
@@ -30,9 +30,10 @@ CONFIGS = dict(
 
 def run_train(*words, processes=1):
     if processes > 1:
-        done = run_ranks('tools/train.py', *words, '--launcher', 'pytorch', count=processes)
+        command = ('-m', 'lomar', 'train', *words, '--launcher', 'pytorch')
+        done = run_ranks(*command, count=processes)
     else:
-        done = run_python('tools/train.py', *words)
+        done = run_lomar('train', *words)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

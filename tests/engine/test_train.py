@@ -14,10 +14,11 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
-from processes import run_python, run_ranks
+from processes import run_lomar, run_ranks
 
 from lomar.checkpoints import load_file
-from lomar.engine import Runner, train_config, train_parser
+from lomar.cli import parse_args
+from lomar.engine import Runner, train_config
 from lomar.engine.runner import latest_checkpoint
 
 CONFIG = ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
@@ -31,15 +32,15 @@ TOY = [
 ]
 
 
-def run(tool, *arguments, code=0, cwd=None):
-    done = run_python(f'tools/{tool}', *arguments, cwd=cwd)
+def run(name, *arguments, code=0, cwd=None):
+    done = run_lomar(name, *arguments, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 def train(images, work_dir, epochs, *options, code=0):
     return run(
-        'train.py',
+        'train',
         *(CONFIG, '--train-images', images, '--work-dir', work_dir),
         *('--cfg-options', f'train_cfg.max_epochs={epochs}', *TOY, *options),
         code=code,
@@ -47,12 +48,12 @@ def train(images, work_dir, epochs, *options, code=0):
 
 
 def config(*arguments):
-    return train_config(train_parser().parse_args([str(CONFIG), *map(str, arguments)]))
+    return train_config(parse_args(['train', str(CONFIG), *map(str, arguments)]))
 
 
 @pytest.mark.slow
 def test_demo(tmp_path):
-    text = run('demo.py', '--work-dir', tmp_path, '--epochs', 2, '--train', 640)
+    text = run('demo', '--work-dir', tmp_path, '--epochs', 2, '--num-images', 640)
     outcome = json.loads((tmp_path / 'demo.json').read_text())
     assert outcome['loss'] < 0.95, 'no better than the mean of each patch'
     metrics = json.loads((tmp_path / 'detect/metrics.json').read_text())
@@ -83,7 +84,7 @@ def test_demo(tmp_path):
 def test_demo_on_ones_own_images(photographs, tmp_path):
     work = tmp_path / 'work'
     options = ('--images', photographs, '--work-dir', work, '--epochs', 1, '--train', 36)
-    assert 'reconstructions of your images' in run('demo.py', *options)
+    assert 'reconstructions of your images' in run('demo', *options)
     drawn = (work / 'images.txt').read_text().splitlines()
     assert {drawn.count(str(path)) for path in photographs.iterdir()} == {4, 5}  # 36 of 8
     assert (work / 'pretrain/reconstructions/iter_0000001.png').exists()  # 36 are one batch
@@ -94,15 +95,15 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bytes(photographs, tmp_path
     train(photographs, tmp_path / 'whole', 4)
     arguments = (CONFIG, '--train-images', photographs, '--work-dir', tmp_path / 'killed')
     options = ('--cfg-options', 'train_cfg.max_epochs=4', *TOY)
-    train_py = [sys.executable, ROOT / 'tools/train.py', *arguments, *options]
-    process = subprocess.Popen(train_py, stdout=subprocess.DEVNULL, start_new_session=True)
+    command = [sys.executable, '-m', 'lomar', 'train', *arguments, *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.time() + 120
     while not (tmp_path / 'killed/epoch_2.pth').exists() and time.time() < deadline:
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / 'killed/epoch_4.pth').exists(), 'ended before it could be killed'
-    text = run('train.py', *arguments, '--resume', '--tensorboard', *options)
+    text = run('train', *arguments, '--resume', '--tensorboard', *options)
     assert re.search(r'resumed epoch: [23], iter: [46]', text)
     whole, resumed = (load_file(tmp_path / name / 'epoch_4.pth') for name in ('whole', 'killed'))
     assert whole['state_dict'].keys() == resumed['state_dict'].keys()
@@ -125,31 +126,31 @@ def test_unreadable_images_do_not_stop_a_run_unless_they_are_many(photographs, t
 
 
 @pytest.mark.slow
-def test_visualize_reconstruction_takes_any_image(photographs, tmp_path, official):
+def test_reconstruct_takes_any_image(photographs, tmp_path, official):
     train(photographs, tmp_path / 'w', 1)
     big = tmp_path / 'big.png'
     Image.effect_noise((333, 127), 90).convert('RGBA').save(big)
     out = tmp_path / 'out'
     options = (CONFIG, tmp_path / 'w/epoch_1.pth', big, photographs, '--out', out)
-    text = run('visualize_reconstruction.py', *options, code=1)
+    text = run('reconstruct', *options, code=1)
     assert 'state_dict' in text  # the config's model is larger than the one that was trained
     toy = tmp_path / 'toy.py'
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict({'model.backbone.arch.depth': 2, 'model.backbone.arch.embed_dim': 32})
     cfg.dump(toy)
-    run('visualize_reconstruction.py', toy, *options[1:])
+    run('reconstruct', toy, *options[1:])
     assert len(list(out.glob('*.png'))) == 9
     assert Image.open(out / 'big.png').width > 4 * 332
     assert 'absent.pth does not exist' in run(
-        'visualize_reconstruction.py', toy, tmp_path / 'absent.pth', big, code=1
+        'reconstruct', toy, tmp_path / 'absent.pth', big, code=1
     )
 
 
 def test_missing_data_is_said_before_anything_is_built(tmp_path):
     config_file = ROOT / 'mmconfigs/lomar_pretrain.py'
-    text = run('train.py', config_file, code=1, cwd=tmp_path)
+    text = run('train', config_file, code=1, cwd=tmp_path)
     assert 'data/imagenet/train does not exist' in text
-    assert 'tools/make_shapes.py --out data/shapes' in text
+    assert 'lomar shapes --out data/shapes' in text
     assert 'Traceback' not in text and not list(tmp_path.iterdir())
 
 
@@ -180,7 +181,7 @@ def test_batches_of_an_infinite_sampler_are_complete(photographs, tmp_path):
 def test_fewer_images_than_a_batch_of_each_process(photographs, tmp_path):
     flags = ('--launcher', 'pytorch', '--train-images', photographs, '--work-dir', tmp_path)
     options = ('--cfg-options', *TOY, 'train_dataloader.batch_size=5')
-    done = run_ranks('tools/train.py', CONFIG, *flags, *options, count=2)
+    done = run_ranks('-m', 'lomar', 'train', CONFIG, *flags, *options, count=2)
     assert done.returncode and 'of 8 training images each of 2 process(es) has 4' in done.stderr
     assert 'batch_size=4 or less (4 x 2 process(es) = 8 images per step)' in done.stderr
 

@@ -9,7 +9,7 @@ from conftest import ROOT, randomised, tiny_lomar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from processes import run_python
+from processes import run_lomar
 
 from lomar.models.patches import map_sizes
 from lomar.models.windows import build_samplers, sample_blocks, sample_masked
@@ -167,18 +167,18 @@ def test_blocks_are_blocks_and_lie_everywhere():
 
 
 @pytest.mark.slow
-def test_browse_dataset(photographs, tmp_path):
+def test_browse(photographs, tmp_path):
     config = ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
 
     def browse(*flags):
         out = ('--out', tmp_path / 'a.png', '--train-images', photographs)
-        return run_python('tools/browse_dataset.py', config, *out, *flags, cwd=tmp_path)
+        return run_lomar('browse', config, *out, *flags, cwd=tmp_path)
 
     windows = 'model.windows.size=[5,8]', 'model.windows.number=[2,1]'
-    done = browse('--number', '2', '--cfg-options', *windows, 'model.windows.masking=block')
+    done = browse('--num-images', '2', '--cfg-options', *windows, 'model.windows.masking=block')
     assert done.returncode == 0 and 'WARNING' not in done.stderr + done.stdout, done.stderr
     with Image.open(tmp_path / 'a.png') as picture:
         # Two columns and two rows of 64 px, shown twice as large (160 / 64, rounded).
         assert picture.size == (2 * (64 * 2 + 6) + 6, 22 + 2 * (64 * 2 + 6))
-    wrong = browse('--number', '0')
-    assert wrong.returncode == 2 and '--number is 0; allowed: 1 or more' in wrong.stderr
+    wrong = browse('--num-images', '0')
+    assert wrong.returncode == 2 and '--num-images: 0 found; allowed: 1 or more' in wrong.stderr

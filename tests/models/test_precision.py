@@ -12,6 +12,7 @@ from mmengine.registry import LOOPS, MODELS, OPTIM_WRAPPERS, init_default_scope
 
 import lomar.timm  # noqa: F401  (registers)
 from lomar import engine
+from lomar.cli import parse_args
 from lomar.compat import amp
 from lomar.models import RPEViT
 
@@ -238,8 +239,8 @@ def test_amp_of_the_test_command(options, fp16, photographs, tmp_path):
     labels = tmp_path / 'val.txt'
     labels.write_text(f'{photographs / "0.jpg"} a\n{photographs / "1.jpg"} b\n')
     config = ROOT / 'mmconfigs/shapes/vit-tiny_scratch_1xb32-coslr-16e_shapes.py'
-    line = [str(config), str(checkpoint), '--val-images', str(labels), *options[:1]]
+    line = ['test', str(config), str(checkpoint), '--val-images', str(labels), *options[:1]]
     if options[1:]:
         line += ['--cfg-options', f'optim_wrapper.dtype={options[1]}']
-    cfg = engine.test_config(engine.test_parser().parse_args(line))
+    cfg = engine.test_config(parse_args(line))
     assert cfg.test_cfg.get('fp16', False) == fp16

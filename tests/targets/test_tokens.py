@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.backbones import BEiTViT
 from PIL import Image
-from processes import run_python
+from processes import run_lomar
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from lomar.checkpoints import load_file
@@ -29,7 +29,6 @@ DALLE = dict(type='DALL-E', n_hid=8, n_blk_per_group=1, vocab_size=64)
 ARCH = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=48)
 VQKD = dict(type='VQKD', encoder_config=dict(arch=ARCH, img_size=64), num_embed=64, embed_dims=8)
 CONFIGS = {'DALL-E': 'beit/beit', 'VQKD': 'beitv2/beitv2'}
-TOKENIZER = 'tools/train_tokenizer.py'
 
 
 def target(tokenizer, patch_size=16, channels=3, weights='random'):
@@ -72,8 +71,8 @@ def trained(shapes, tmp_path_factory):
     """A tokenizer's file as the command makes it, and what the command says."""
     out = tmp_path_factory.mktemp('tokenizer') / 'tokenizer.pth'
     flags = '--patch-size 4 --size 64 --vocabulary 64 --hidden 64 --steps 150 --batch-size 4'
-    command = (TOKENIZER, '--images', shapes, '--out', out, *flags.split())
-    done = run_python(*command, '--workers', '0')
+    command = ('tokenizer', '--images', shapes, '--out', out, *flags.split())
+    done = run_lomar(*command, '--workers', '0')
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
 
@@ -172,7 +171,7 @@ def test_our_file_must_fit(trained, tmp_path):
     with pytest.raises(ValueError, match=r'vocabulary=64, .* vocabulary=128'):
         target(dict(kind, vocabulary=128), 4, weights=path)
     torch.save({'state_dict': {}}, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match=r'other.pth: it is no file of tools/train_tokenizer.py'):
+    with pytest.raises(ValueError, match=r'other.pth: it is no file of `lomar tokenizer`'):
         target(kind, 4, weights=str(tmp_path / 'other.pth'))
     content = load_file(path)
     del content['state_dict']['codebook']

@@ -4,19 +4,16 @@ import csv
 import io
 import json
 import re
-import runpy
-import sys
 
 import pytest
 import yaml
-from conftest import ROOT
 from PIL import Image
-from processes import run_python
+from processes import run_lomar
 
+from lomar.cli import main
 from lomar.visualization import results
 
-TOOL = ROOT / 'tools/results.py'
-PUBLISHED = ROOT / 'benchmarks/published.yaml'
+PUBLISHED = results.PUBLISHED
 COCO = 'data/coco/annotations/instances_val2017.json'
 CONFIG = 'mmconfigs/detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
 CLASSIFY = 'mmconfigs/classify/lomar_vit-base-p16_8xb128-coslr-100e_in1k.py'
@@ -27,7 +24,7 @@ def coco(ap):
 
 
 def write(path, **changes):
-    """A metrics.json as tools/test.py writes it, with some keys changed."""
+    """A metrics.json as `lomar test` writes it, with some keys changed."""
     content = dict(
         config=CONFIG,
         checkpoint='epoch_100.pth',
@@ -245,7 +242,7 @@ def test_command(tmp_path):
     write(tmp_path / 'toy.json', dataset='data/shapes/annotations/val.json', images=200)
     files = ['run.json', 'toy.json']
     outputs = ['--markdown', '-', '--csv', 'out.csv', '--plot', 'out.png']
-    done = run_python(TOOL, *files, *outputs, cwd=tmp_path)
+    done = run_lomar('results', *files, *outputs, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     titles = [line for line in done.stdout.splitlines() if line.startswith('#')]
     assert titles[0] == '### run.json: COCO val2017'
@@ -256,22 +253,20 @@ def test_command(tmp_path):
     assert {(255, 127, 14, 255), (31, 119, 180, 255)} <= colours, 'measured, published'
 
 
-def test_command_alone_and_its_refusals(tmp_path, monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['results.py', *map(str, arguments)])
-        runpy.run_path(str(TOOL), run_name='__main__')
-        return capsys.readouterr().out
+def test_command_alone_and_its_refusals(tmp_path, capsys):
+    def run(*arguments, code=0):
+        assert main(['results', *map(str, arguments)]) == code
+        printed = capsys.readouterr()
+        return printed.err if code else printed.out
 
     assert '### Published: COCO val2017' in run()
     alone = run('--kind', 'detection')
     assert '51.6' in alone and '+' not in alone and '84.1' not in alone
     run('--markdown', tmp_path / 'out.md')
     assert '84.1' in (tmp_path / 'out.md').read_text()
-    with pytest.raises(
-        SystemExit, match=r'tools/results\.py: .*bad\.json: metrics must be of type dict'
-    ):
-        run(write(tmp_path / 'bad.json', metrics=None))
-    with pytest.raises(SystemExit, match=r'none of the files holds results of kind imagenet'):
-        run(write(tmp_path / 'good.json'), '--kind', 'imagenet')
-    with pytest.raises(SystemExit, match=r'No such file.*absent\.json'):
-        run(tmp_path / 'absent.json')
+    text = run(write(tmp_path / 'bad.json', metrics=None), code=1)
+    assert re.match(r'lomar results: .*bad\.json: metrics must be of type dict', text)
+    text = run(write(tmp_path / 'good.json'), '--kind', 'imagenet', code=1)
+    assert 'none of the files holds results of kind imagenet' in text
+    text = run(tmp_path / 'absent.json', code=1)
+    assert re.search(r'No such file.*absent\.json', text)

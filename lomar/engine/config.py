@@ -1,7 +1,10 @@
-"""From flags and a config to a run: a flag wins over --cfg-options, which wins over the file."""
+"""The config of a run: its file, then --cfg-options, then flags; each wins over those before."""
 
 import argparse
+import contextlib
 import os
+import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,14 +13,30 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.datasets import check_images
+from lomar.engine.config_files import find_config
 from lomar.engine.runner import latest_checkpoint
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
+def read_config(name: str | Path, options: dict | None = None) -> Config:
+    """Return the config of a file or a packaged name, changed by `--cfg-options`.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        ValueError: nothing reads the key of an option.
+    """
+    cfg = Config.fromfile(find_config(name))
+    merge_options(cfg, options or {})
+    return cfg
+
+
 def train_config(args: argparse.Namespace) -> Config:
-    """Read the config that the flags of `tools/train.py` name and apply them to it.
+    """Return the config for the flags of `lomar train`.
+
+    Data and checkpoints are checked, unless the config is only to be printed.
 
     Raises:
         ValueError: a flag, a key or an annotation file that does not fit.
@@ -34,17 +53,19 @@ def train_config(args: argparse.Namespace) -> Config:
         _enable_auto_scale(cfg)
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
-    _set_data(cfg, args, ('train', 'val'))
-    _check_checkpoint(
-        cfg,
-        'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to begin '
-        'at random',
-    )
+    _set_data(cfg, args)
+    if not args.print_config:
+        check_data(cfg, ('train', 'val'))
+        _check_checkpoint(
+            cfg,
+            'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
+            'begin at random',
+        )
     return cfg
 
 
 def test_config(args: argparse.Namespace) -> Config:
-    """Return the config for the flags of `tools/test.py`, as `train_config` does for training."""
+    """Return the config for the flags of `lomar test`, as `train_config` does for training."""
     cfg = _read(args)
     if not cfg.get('test_evaluator'):
         raise ValueError(
@@ -65,11 +86,20 @@ def test_config(args: argparse.Namespace) -> Config:
         cfg.default_hooks.visualization.update(
             draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=show_dir
         )
-    _check_checkpoint(cfg, 'name the checkpoint to test after the config')
-    _set_data(cfg, args, ('test',))
+    _set_data(cfg, args)
+    if not args.print_config:
+        _check_checkpoint(cfg, 'name the checkpoint to test after the config')
+        check_data(cfg, ('test',))
     if args.tta:
         _augment_tests(cfg)
     return cfg
+
+
+def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Namespace) -> None:
+    """Print the config that `read` returns for the flags, and nothing else, to stdout."""
+    with contextlib.redirect_stdout(sys.stderr):
+        text = read(args).pretty_text
+    print(text)
 
 
 def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
@@ -122,8 +152,9 @@ def _check_checkpoint(cfg: Config, advice: str) -> None:
 
 def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
-    merge_options(cfg, args.cfg_options or {})
+    cfg = read_config(args.config, args.cfg_options)
+    if args.quiet:
+        cfg.quiet = True  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.launcher = args.launcher
     for name in LOADERS:
@@ -144,8 +175,8 @@ def _enable_auto_scale(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def _set_data(cfg: Config, args: argparse.Namespace, splits: tuple[str, ...]) -> None:
-    """Put the data that flags name into the config, and check it."""
+def _set_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the data that flags name into the config."""
     train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
@@ -163,7 +194,6 @@ def _set_data(cfg: Config, args: argparse.Namespace, splits: tuple[str, ...]) ->
         for hook in cfg.get('custom_hooks', ()):
             if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
                 hook.images = args.val_images  # None: the training images
-    check_data(cfg, splits)
 
 
 def _detects(cfg: Config) -> bool:

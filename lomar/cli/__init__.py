@@ -1,0 +1,109 @@
+"""The `lomar` command: one table of commands, one parser, one error handler.
+
+A command is a module of this package. Its docstring is the help text, `add_arguments(parser)`
+declares the flags, `run(args)` does the work. Only `run` imports torch or OpenMMLab.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
+
+COMMANDS = (
+    'train',
+    'test',
+    'convert',
+    'encode',
+    'reconstruct',
+    'browse',
+    'check',
+    'cost',
+    'shapes',
+    'tokenizer',
+    'statistics',
+    'resize',
+    'results',
+    'demo',
+)
+EXIT_CODES = (
+    'Exit codes: 0, 1 = the command failed, 2 = wrong usage, 128 + n = ended by signal n. '
+    'lomar COMMAND --help lists the flags of a command.'
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Errors in the user's files, flags and config are printed in one line. Anything else is a bug
+    and keeps its traceback.
+    """
+    args = parse_args(argv)
+    name = f'lomar {args.command}'
+    if args.quiet:
+        os.environ['TQDM_DISABLE'] = '1'
+    if getattr(args, 'launcher', 'none') == 'none':  # launchers expect workers to die at once
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _failed(name, 'interrupted', 128 + signal.SIGINT)
+    except BrokenPipeError:  # `lomar results | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except (ImportError, OSError, ValueError) as error:
+        if not _is_expected(error):
+            raise
+        return _failed(name, error, 1)
+    return 0
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the flags of a command line, and the command's function as `run`."""
+    return build_parser().parse_args(argv)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        'lomar', description='LoMaR (Local Masked Reconstruction) for OpenMMLab.', epilog=EXIT_CODES
+    )
+    parser.add_argument('--version', action=PrintVersions)
+    parser.add_argument('--print-completion', action=PrintCompletion)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    for name in COMMANDS:
+        module = import_module(f'lomar.cli.{name}')
+        summary = module.__doc__.splitlines()[0]
+        command = commands.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=Formatter
+        )
+        module.add_arguments(command)
+        command.add_argument('--quiet', action='store_true', help='print warnings and results only')
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def _terminate(*_) -> None:
+    raise SystemExit(128 + signal.SIGTERM)  # runs `finally` blocks, which remove unfinished files
+
+
+def _failed(name: str, message: object, code: int) -> int:
+    print(f'{name}: {message}', file=sys.stderr)
+    return code
+
+
+def _is_expected(error: BaseException | None) -> bool:
+    """Whether a file is at fault, or a check of this package raised the error or its cause."""
+    if isinstance(error, OSError):
+        return True
+    while error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get('__name__', '').partition('.')[0] == 'lomar':
+            return True
+        error = error.__cause__ or error.__context__
+    return False

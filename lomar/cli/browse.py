@@ -1,0 +1,84 @@
+"""Draw what a model trains on: augmented images with windows and masks, or detections.
+
+For a LoMaR config, the picture shows augmented training images with windows and masks. With
+--detections, it shows the results of a detector below the annotations.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from lomar.cli.shared import add_config, count
+
+MAX_CELL = 480  # pixels of a picture's side
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add_config(parser)
+    add('--train-images', metavar='PATH', help='folder or text list to draw from')
+    add('--num-images', type=count, default=8, help='number of images to draw')
+    add('--seed', type=int, default=0, help='seed of augmentation, windows and masks')
+    add('--detections', metavar='JSON', help='segm.json or bbox.json of `lomar test --out`')
+    add('--val-ann', metavar='JSON', help='COCO annotations of the tested images')
+    add('--val-images', metavar='DIR', help='folder of the tested images')
+    add('--threshold', type=float, default=0.5, help='lowest score of a detection to draw')
+    add('--out', default='browse.png', metavar='FILE', help='image file to write')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw into one image file."""
+    from lomar.engine import read_config
+
+    cfg = read_config(args.config, args.cfg_options)
+    picture, what = (_detections if args.detections else _samples)(cfg, args)
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(out)
+    print(f'{what} in {out.resolve()}')
+
+
+def _samples(cfg, args: argparse.Namespace):
+    """Return a picture of samples as training gets them, and a line about it."""
+    from mmengine.registry import DATASETS, MODELS, init_default_scope
+    from tqdm import tqdm
+
+    from lomar.datasets.replay import Draw
+    from lomar.engine import check_data
+    from lomar.visualization import reconstruct, sheet
+
+    if cfg.model.type != 'LoMaR':
+        raise ValueError(
+            f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR, or a detector with '
+            '--detections'
+        )
+    if args.train_images:
+        cfg.train_dataloader.dataset.data_root = args.train_images
+    check_data(cfg, ('train',))
+    # Windows do not depend on the target, whose network may be large or missing.
+    cfg.model.head = dict(type='WindowPixelHead')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    rows = []
+    for i in tqdm(range(min(args.num_images, len(dataset))), desc='drawing', unit='img'):
+        index = i * len(dataset) // args.num_images
+        sample = dataset[Draw(index, (args.seed, i))]
+        rows += reconstruct(model, [sample['inputs']], args.seed + i, predict=False)
+    root = cfg.train_dataloader.dataset.data_root
+    return sheet(rows, MAX_CELL), f'{len(rows)} images of {root}'
+
+
+def _detections(cfg, args: argparse.Namespace):
+    """Return a picture of annotations and detections, and a line about it."""
+    from lomar.detection import use_files
+    from lomar.visualization.detections import detection_sheet
+
+    use_files(cfg, val_ann=args.val_ann, val_images=args.val_images)
+    dataset = cfg.test_dataloader.dataset
+    root = dataset.get('data_root') or ''
+    annotations = os.path.join(root, dataset.ann_file)
+    images = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
+    picture = detection_sheet(annotations, images, args.detections, args.num_images, args.threshold)
+    return picture, f'detections on {images}'

@@ -1,0 +1,55 @@
+"""Check the COCO datasets of a detection config, as training does before its first step."""
+
+import argparse
+
+from lomar.cli.shared import add_config
+
+MAX_CLASSES = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add_config(parser)
+    for split, what in (('train', 'training'), ('val', 'validation')):
+        parser.add_argument(
+            f'--{split}-ann', metavar='JSON', help=f'COCO annotations of the {what} images'
+        )
+        parser.add_argument(f'--{split}-images', metavar='DIR', help=f'folder of the {what} images')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print counts, notes and errors; a ValueError if there are errors."""
+    from lomar.detection import check_config, use_files
+    from lomar.engine import read_config
+
+    cfg = read_config(args.config, args.cfg_options)
+    use_files(cfg, args.train_ann, args.train_images, args.val_ann, args.val_images)
+    reports = check_config(cfg)
+    print(table(reports))
+    for title in ('notes', 'errors'):
+        lines = [line for one in reports.values() for line in getattr(one, title).lines()]
+        if lines:
+            print(f'\n{title}', *lines, sep='\n  ')
+    if any(report.errors.kinds for report in reports.values()):
+        raise ValueError('these datasets cannot be trained on')
+    print('\nThese datasets can be trained on.')
+
+
+def table(reports: dict) -> str:
+    """Return a table of counts per split, and of instances per class unless there are many."""
+    columns = [
+        {
+            'images': len(report.images),
+            'annotations': report.annotations,
+            'objects': sum(report.instances().values()),
+            **(report.instances() if len(report.categories) <= MAX_CLASSES else {}),
+        }
+        for report in reports.values()
+    ]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    width = max(map(len, names))
+    rows = [(name, *(column.get(name, '-') for column in columns)) for name in names]
+    return '\n'.join(
+        f'{name:{width}}' + ''.join(f'{value:>12}' for value in values)
+        for name, *values in [('', *reports), *rows]
+    )

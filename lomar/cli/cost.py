@@ -1,0 +1,49 @@
+"""Estimate the cost of training configs: FLOPs, and hours at a given speed."""
+
+import argparse
+
+from lomar.cli.shared import CONFIG_HELP, add_config_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('configs', nargs='+', metavar='CONFIG', help=CONFIG_HELP)
+    add_config_options(parser)
+    add('--gpus', type=int, help='number of GPUs (default: the batch of the recipe decides)')
+    add('--device-tflops', type=float, metavar='X', help='peak speed of one GPU in TFLOP/s')
+    add(
+        '--utilisation',
+        type=float,
+        metavar='SHARE',
+        help='share of --device-tflops that training is assumed to sustain (default: 0.4)',
+    )
+    add(
+        '--images-per-second',
+        type=float,
+        metavar='Y',
+        help='speed measured on one GPU, instead of --device-tflops',
+    )
+    add('--num-images', type=int, metavar='N', help='training images, if the data are elsewhere')
+    add('--json', metavar='FILE', help='file for all figures')
+    add('--markdown', action='store_true', help='print a Markdown table')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the estimate of each config."""
+    from lomar.cost import hours as cost
+    from lomar.engine import read_config
+    from lomar.utils import write_json
+
+    speed = cost.Speed(args.device_tflops, args.utilisation, args.images_per_second)
+    if args.images_per_second and len(args.configs) > 1:
+        raise ValueError(
+            f'--images-per-second is of one model, found {len(args.configs)} configs; name one'
+        )
+    costs = [
+        cost.estimate(name, read_config(name, args.cfg_options), speed, args.gpus, args.num_images)
+        for name in args.configs
+    ]
+    if args.json:
+        write_json(args.json, [one.record() for one in costs])
+    print(cost.to_markdown(costs) if args.markdown else '\n\n'.join(map(cost.to_text, costs)))

@@ -1,0 +1,75 @@
+"""Write the features of images, computed by a pretrained or fine-tuned encoder.
+
+FILE.npz holds `features` (N, D) and `paths` (N). DIR holds features.npy, paths.txt and, with
+--patches, the patch features (D, H, W) of image i in patches/i.npy.
+"""
+
+import argparse
+from pathlib import Path
+
+from lomar.cli.shared import count, image_paths
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('checkpoint', metavar='CHECKPOINT', help='checkpoint or .safetensors file of any project')
+    add('images', metavar='IMAGES', nargs='+', help='image files, folders or text lists of images')
+    add('--out', metavar='FILE.npz|DIR', required=True, help='file or folder to write')
+    add('--size', type=count, help='side in pixels to resize and crop to (default: the own size)')
+    add('--batch-size', type=count, default=64, help='images per batch')
+    add('--patches', action='store_true', help='also write patch features; needs a folder')
+    add('--weights', choices=('plain', 'ema'), default='plain', help='weights of the checkpoint')
+    add('--num-heads', type=count, help='attention heads, where the checkpoint does not tell')
+    for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
+        help = f'{what} per channel in pixel units (default: ImageNet, for 8-bit RGB images)'
+        add(f'--{name}', type=float, nargs='+', metavar='X', help=help)
+    add('--device', help='PyTorch device (default: a GPU if there is one)')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Embed the images batch by batch and write the features."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from lomar.encoder import Encoder
+
+    out = Path(args.out)
+    _check_out(out, args.patches)
+    paths = image_paths(args.images)
+    encoder = Encoder(
+        args.checkpoint,
+        device=args.device,
+        num_heads=args.num_heads,
+        mean=args.mean,
+        std=args.std,
+        weights=args.weights,
+    )
+    pooled = []
+    for start in tqdm(range(0, len(paths), args.batch_size), desc='encoding', unit='batch'):
+        batch = paths[start : start + args.batch_size]
+        found = encoder(batch, args.batch_size, args.size, args.patches)
+        pooled.append(found.pooled.numpy())
+        for index, patches in enumerate(found.patches if args.patches else (), start):
+            _save(out / f'patches/{index}.npy', np.save, patches.numpy())
+    features = np.concatenate(pooled)
+    if out.suffix == '.npz':
+        _save(out, np.savez, features=features, paths=np.array(paths))
+    else:
+        _save(out / 'features.npy', np.save, features)
+        (out / 'paths.txt').write_text('\n'.join([*paths, '']), encoding='utf-8')
+    print(f'{len(features)} x {features.shape[1]} features in {out.resolve()}')
+
+
+def _check_out(out: Path, patches: bool) -> None:
+    if out.suffix not in ('', '.npz') and not out.is_dir():
+        raise ValueError(f'--out is {out}; allowed: a file that ends in .npz, or a folder')
+    if out.suffix == '.npz' and patches:
+        raise ValueError(f'--patches needs a folder, --out is the file {out}')
+
+
+def _save(path: Path, save, *arrays, **named) -> None:
+    from lomar.utils import atomic_write
+
+    with atomic_write(path) as part, open(part, 'wb') as file:
+        save(file, *arrays, **named)

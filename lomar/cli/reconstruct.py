@@ -1,0 +1,61 @@
+"""Draw reconstructions of images: input, windows and masks, prediction, composite."""
+
+import argparse
+from pathlib import Path
+
+from lomar.cli.shared import add_config, count, image_paths
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add_config(parser)
+    add('checkpoint', metavar='CHECKPOINT', help='checkpoint of this package or of the LoMaR code')
+    add('images', metavar='IMAGES', nargs='+', help='image files, folders or text lists of images')
+    add('--out', metavar='DIR', default='reconstructions', help='folder for the pictures')
+    add('--size', type=count, help='side in pixels to resize and crop to (default: the own size)')
+    add('--num-windows', type=count, help='windows per image (default: as the config)')
+    add('--seed', type=int, default=0, help='seed of windows and masks')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw one picture per image."""
+    from tqdm import tqdm
+
+    from lomar.visualization import read_batch, read_native, reconstruct, sheet
+
+    model = load_model(args)
+    paths = image_paths(args.images)
+    as_stored = model.backbone.in_channels != 3
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for path in tqdm(paths, desc='reconstructing', unit='img'):
+        if args.size:
+            batch = read_batch([path], args.size, as_stored)
+        else:
+            batch = read_native(path, model.backbone.patch_size, as_stored)
+        sheet(reconstruct(model, batch, args.seed)).save(out / f'{Path(path).stem}.png')
+    print(f'{len(paths)} pictures in {out.resolve()}')
+
+
+def load_model(args: argparse.Namespace):
+    """Return the LoMaR of the config with all weights of the checkpoint."""
+    import torch
+    from mmengine.registry import MODELS, init_default_scope
+
+    from lomar.checkpoints import from_official, load_file, unwrap
+    from lomar.engine import read_config
+
+    cfg = read_config(args.config, args.cfg_options)
+    if cfg.model.type != 'LoMaR':
+        raise ValueError(f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR')
+    init_default_scope(cfg.default_scope)
+    if args.num_windows:
+        cfg.model.windows.number = args.num_windows
+    model = MODELS.build(cfg.model)
+    weights = from_official(unwrap(load_file(args.checkpoint)), 'pretrain')
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f'{args.checkpoint}: {error}') from error
+    return model.to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,0 +1,24 @@
+"""Write a downscaled copy of an image folder as ordinary image files."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('source', metavar='IN', help='folder of images, at any depth')
+    add('out', metavar='OUT', help='folder to make, or to continue')
+    add('--short-side', type=int, default=320, help='largest length of the shorter side in pixels')
+    add('--quality', type=int, default=90, help='JPEG quality, 1 to 100')
+    add('--workers', metavar='N', type=int, help='worker processes (default: one per core)')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Resize and print counts."""
+    from lomar.datasets.resize_folder import SUMMARY, resize_images
+
+    done = resize_images(args.source, args.out, args.short_side, args.quality, args.workers)
+    for path, reason in done['unreadable'].items():
+        print(f'unreadable, left out: {path}: {reason}')
+    counts = ', '.join(f'{done[key]} {key}' for key in ('resized', 'kept', 'already_there'))
+    print(f'{counts}, {len(done["unreadable"])} unreadable; see {SUMMARY} in OUT')

@@ -1,0 +1,42 @@
+"""Print measured results beside published ones, or plot the loss of a training run."""
+
+import argparse
+from pathlib import Path
+
+KINDS = ('detection', 'imagenet')  # those of lomar.visualization.results, which takes matplotlib
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('metrics', nargs='*', metavar='METRICS', help='metrics.json files of `lomar test`')
+    add('--markdown', metavar='FILE', help='file, or - for the terminal (default: -, if alone)')
+    add('--csv', metavar='FILE', help='file for the same rows with all figures')
+    add('--plot', metavar='FILE', help='image file for a bar chart')
+    add('--kind', choices=KINDS, help='show only results of this kind')
+    add(
+        '--loss',
+        metavar='WORK_DIR',
+        help='plot the loss curve of a work dir instead, into --plot or WORK_DIR/loss.png',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print or write the rows, or plot the loss."""
+    from lomar.visualization import plot_loss, results
+
+    if args.loss:
+        print(plot_loss(args.loss, args.plot or Path(args.loss) / 'loss.png').resolve())
+        return
+    measured = [results.read_metrics(path) for path in args.metrics]
+    rows = results.comparison(results.read_published(results.PUBLISHED), measured, args.kind)
+    if not rows:
+        raise ValueError(f'none of the files holds results of kind {args.kind}')
+    if args.markdown == '-' or not (args.markdown or args.csv or args.plot):
+        print(results.to_markdown(rows))
+    elif args.markdown:
+        Path(args.markdown).write_text(results.to_markdown(rows), encoding='utf-8')
+    if args.csv:
+        Path(args.csv).write_text(results.to_csv(rows), encoding='utf-8')
+    if args.plot:
+        results.plot(rows, args.plot)

@@ -1,0 +1,148 @@
+"""Arguments and actions that several commands share. Nothing here imports torch or OpenMMLab."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+CONFIG_HELP = (
+    'config file, or name of a packaged config: lomar_pretrain, or '
+    'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco'
+)
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the default of each flag that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
+class ConfigOptions(argparse.Action):
+    """`--cfg-options`, as mmengine's DictAction reads them; mmengine is imported when they are."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Add `KEY=VALUE` pairs to those of earlier flags."""
+        from mmengine.config import DictAction
+
+        for value in values:
+            if '=' not in value:
+                raise argparse.ArgumentError(self, f'{value!r} found; allowed: KEY=VALUE')
+        try:
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+        except AssertionError as error:  # unbalanced brackets
+            raise argparse.ArgumentError(self, str(error)) from error
+
+
+class PrintVersions(argparse.Action):
+    """`--version`: versions of this package, Python and what is below."""
+
+    def __init__(self, option_strings, dest, **_):
+        super().__init__(option_strings, dest, nargs=0, help='print versions and exit')
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Print one package per line."""
+        from lomar import __version__
+        from lomar.versions import installed
+
+        print(f'lomar {__version__}')
+        for name, version in installed().items():
+            print(name, version)
+        parser.exit()
+
+
+class PrintCompletion(argparse.Action):
+    """`--print-completion SHELL`: the script by which a shell completes commands and flags."""
+
+    def __init__(self, option_strings, dest, **_):
+        super().__init__(
+            option_strings,
+            dest,
+            choices=('bash', 'zsh', 'tcsh'),
+            help='print the completion script of a shell and exit',
+        )
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Print the script, which shtab writes."""
+        try:
+            import shtab
+        except ImportError:
+            parser.exit(
+                1,
+                f"lomar: {option_string} needs shtab: pip install 'lomar-openmmlab[completion]'\n",
+            )
+        print(shtab.complete(parser, shell=values))
+        parser.exit()
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add CONFIG and --cfg-options."""
+    parser.add_argument('config', metavar='CONFIG', help=CONFIG_HELP)
+    add_config_options(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add --cfg-options."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='settings to change in the config, such as train_cfg.max_epochs=100',
+    )
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `train` and `test` share: those of mmdet and mmpretrain, and a few."""
+    add = parser.add_argument
+    add_config(parser)
+    parser.epilog = 'A flag wins over --cfg-options, which wins over the config file.'
+    add('--work-dir', metavar='DIR', help='folder for logs and results (default: work_dirs/CONFIG)')
+    add(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bf16 if supported, otherwise fp16 on a GPU and float32 on a CPU',
+    )
+    add('--no-pin-memory', action='store_true', help='set pin_memory=False in all dataloaders')
+    add('--no-persistent-workers', action='store_true', help='restart workers every epoch')
+    add('--val-ann', metavar='JSON', help='COCO annotations to evaluate on')
+    add(
+        '--val-images',
+        metavar='PATH',
+        help='images to evaluate on (pretraining: images that the pictures show)',
+    )
+    add(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='program that started the processes, one per GPU',
+    )
+    add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add('--print-config', action='store_true', help='print the final config and exit')
+    add(
+        '--dry-run',
+        action='store_true',
+        help='check and build everything, load one batch, and write nothing',
+    )
+
+
+def count(text: str) -> int:
+    """Return a number of things, which is 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{number} found; allowed: 1 or more')
+    return number
+
+
+def image_paths(names: Iterable[str]) -> list[str]:
+    """Return the images that paths of files, folders and text lists name."""
+    from lomar.datasets import list_images
+
+    return [
+        path
+        for name in names
+        for path in (
+            list_images(name) if Path(name).is_dir() or Path(name).suffix == '.txt' else [name]
+        )
+    ]

@@ -1,0 +1,43 @@
+"""Compute mean and standard deviation per channel of images, as lines for a config."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('images', metavar='IMAGES', help='folder of images, or text list of them')
+    add('--num-images', type=int, metavar='N', help='read N images, drawn at random (default: all)')
+    add('--json', metavar='FILE', help='file for all figures')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a table and the lines for the config; a ValueError for a constant channel."""
+    from lomar.datasets.channel_statistics import channel_statistics
+    from lomar.utils import write_json
+
+    found = channel_statistics(args.images, args.num_images, progress=not args.quiet)
+    if args.json:
+        write_json(args.json, found.record())
+    show(found)
+    if found.constant:
+        raise ValueError(
+            f'channels {found.constant} (from 0) have one value everywhere, so that their standard '
+            'deviation is 0; leave them out of the files, or write 1 for their std'
+        )
+
+
+def show(found) -> None:
+    """Print a table, the lines for the config, and warnings."""
+    kinds = ', '.join(f'{number} {dtype}' for dtype, number in found.dtypes.items())
+    print(f'{found.channels} channels; images: {kinds}; {found.pixels} pixels')
+    print('channel         mean          std          min          max')
+    for channel, row in enumerate(zip(found.mean, found.std, found.low, found.high, strict=True)):
+        print(f'{channel:>7}', *(f'{value:>12.6g}' for value in row))
+    mean, std = (', '.join(f'{value:.6g}' for value in each) for each in (found.mean, found.std))
+    print(f'\ndata_preprocessor=dict(mean=[{mean}], std=[{std}])')
+    print(f'in_channels={found.channels}\n')
+    if len(found.dtypes) > 1:
+        print('warning: the images are of several types; do they have one scale?')
+    for path, reason in found.unreadable.items():
+        print(f'unreadable, left out: {path}: {reason}')

@@ -1,0 +1,36 @@
+"""Test a checkpoint: print its metrics and write metrics.json."""
+
+import argparse
+
+from lomar.cli.shared import add_run_flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add_run_flags(parser)
+    add('checkpoint', metavar='CHECKPOINT', help='checkpoint file')
+    add('--out', metavar='DIR', help='folder for the predictions, in the COCO results format')
+    add('--show', action='store_true', help='show every image with its detections in a window')
+    add('--show-dir', metavar='DIR', help='folder for every image with its detections drawn in')
+    add('--wait-time', type=float, default=2, help='seconds for which --show shows an image')
+    add('--tta', action='store_true', help='test-time augmentation of boxes by a horizontal flip')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check the config and the data, test, write metrics.json."""
+    from mmengine.dist import is_main_process
+
+    from lomar import engine
+
+    if args.print_config:
+        engine.print_config(engine.test_config, args)
+        return
+    cfg = engine.test_config(args)
+    if args.dry_run:
+        print(engine.dry_run(cfg))
+        return
+    runner = engine.Runner.from_cfg(cfg)
+    runner.test()
+    if is_main_process():
+        print(engine.write_metrics(runner, args.config, args.checkpoint).resolve())

@@ -1,0 +1,55 @@
+"""Train a model: pretraining, classification or detection."""
+
+import argparse
+
+from lomar.cli.shared import add_run_flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add_run_flags(parser)
+    add(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint, or without a name from the newest in the work dir',
+    )
+    add('--no-validate', action='store_true', help='do not evaluate during training')
+    add(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by GPUs x batch x accumulation / base_batch_size',
+    )
+    add('--train-ann', metavar='JSON', help='COCO annotations to train on')
+    add(
+        '--train-images',
+        metavar='PATH',
+        help='folder of the training images (pretraining: or a text list of them)',
+    )
+    add('--tensorboard', action='store_true', help='also log for TensorBoard')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check the config and the data, then train.
+
+    Raises:
+        RuntimeError: a ValueError after the first step, which is a bug and keeps its traceback.
+    """
+    from lomar import engine
+
+    if args.print_config:
+        engine.print_config(engine.train_config, args)
+        return
+    cfg = engine.train_config(args)
+    if args.dry_run:
+        print(engine.dry_run(cfg))
+        return
+    runner = engine.Runner.from_cfg(cfg)
+    try:
+        runner.train()
+    except ValueError as error:
+        if runner.has_trained:
+            raise RuntimeError(f'training stopped after step {runner.iter}') from error
+        raise

@@ -1,0 +1,41 @@
+"""Config files by path or by packaged name."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+FOLDERS = (PACKAGE / '.mim/configs', PACKAGE.parent / 'mmconfigs')  # installed, a checkout
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the path of a config: `name` itself, or the packaged config of that name.
+
+    Args:
+        name: a file, or a name such as `detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco`, with or
+            without `.py`.
+
+    Raises:
+        FileNotFoundError: there is neither; the message has the nearest names.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    packaged = packaged_configs()
+    known = str(name).removesuffix('.py')
+    if known in packaged:
+        return packaged[known]
+    # A name may lack its folder, or be a path that begins with another one.
+    stems = {stem.rpartition('/')[2]: stem for stem in packaged}
+    near = get_close_matches(known, packaged) + get_close_matches(known.rpartition('/')[2], stems)
+    near = list(dict.fromkeys(stems.get(stem, stem) for stem in near))
+    advice = f'nearest names: {", ".join(near)}' if near else f'names: {", ".join(packaged)}'
+    raise FileNotFoundError(f'{name} is neither a file nor a packaged config; {advice}')
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Return the packaged configs by name; those in `_base_` are parts of configs."""
+    folder = next((each for each in FOLDERS if each.is_dir()), None)
+    if folder is None:
+        return {}
+    files = sorted(folder.rglob('*.py'))
+    names = {path.relative_to(folder).with_suffix('').as_posix(): path for path in files}
+    return {name: path for name, path in names.items() if not name.startswith('_base_/')}

@@ -1,0 +1,51 @@
+"""A run without its steps: everything is checked and built, nothing is trained or written."""
+
+from tempfile import TemporaryDirectory
+
+from mmengine.config import Config
+from mmengine.runner import BaseLoop
+
+from lomar.engine.runner import Runner, latest_checkpoint
+from lomar.utils import unwrapped
+
+
+class DryRunner(Runner):
+    """Runner whose loops load one batch per dataloader in place of running."""
+
+    def build_train_loop(self, loop) -> BaseLoop:
+        """Build the loop for training."""
+        return self._without_steps(super().build_train_loop(loop))
+
+    def build_test_loop(self, loop) -> BaseLoop:
+        """Build the loop for testing."""
+        return self._without_steps(super().build_test_loop(loop))
+
+    def _without_steps(self, loop: BaseLoop) -> BaseLoop:
+        self.lines = []
+        loop.run = lambda: self._load_batches(loop, self._val_loop)
+        return loop
+
+    def _load_batches(self, *loops: BaseLoop | None) -> None:
+        model = unwrapped(self.model)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.lines.append(f'model    {type(model).__name__}, {parameters / 1e6:.2f} M parameters')
+        for loop in filter(None, loops):
+            next(iter(loop.dataloader))
+            data, size = loop.dataloader.dataset, loop.dataloader.batch_sampler.batch_size
+            self.lines.append(f'data     {len(data)} images, loaded one batch of {size}')
+
+
+def dry_run(cfg: Config) -> str:
+    """Build what `cfg` trains or tests, load its weights and one batch; return a summary.
+
+    The log and the config's dump go to a temporary folder.
+    """
+    work_dir = cfg.work_dir
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = latest_checkpoint(work_dir)
+    with TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        runner = DryRunner.from_cfg(cfg)
+        run = runner.test if cfg.get('train_cfg') is None else runner.train
+        run()
+    return '\n  '.join(['Dry run: nothing was trained, nothing written.', *runner.lines])
