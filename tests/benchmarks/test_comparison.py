@@ -6,13 +6,18 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import ROOT
 from processes import start
 
 from benchmarks import comparison
 from benchmarks.comparison import protocol as runs
-from benchmarks.comparison.__main__ import main
+from benchmarks.comparison.__main__ import SMOKE, main
 from benchmarks.comparison.report import FIGURES, summary
+from lomar.cli import parse_args
+from lomar.datasets.shapes import make_shapes
+from lomar.engine import train_config
+from lomar.engine.config import test_config as read_test_config
 
 
 @pytest.fixture
@@ -117,6 +122,27 @@ def test_table_and_plot(tmp_path):
     assert comparison.plot(record, tmp_path / 'plot.png').stat().st_size > 10_000
 
 
+def test_the_commands_are_accepted(tmp_path, measured):
+    """Each command of a comparison has flags, options and files that `lomar` takes."""
+    protocol = comparison.Protocol(**SMOKE)
+    make_shapes(tmp_path / 'shapes', 64, 8, 64, 0, workers=1, categories='texture')
+    runs.write_labels(tmp_path, protocol)
+    jobs = [*comparison.measurements(tmp_path), *comparison.pretrainings(tmp_path, protocol)]
+    for job in jobs:
+        job.folder.mkdir()
+        job.result.touch()  # fine-tuning begins with it
+    for job in [*jobs, *comparison.fine_tunings(tmp_path, protocol)]:
+        for command in job.commands:
+            args = parse_args(command)
+            if args.command == 'train':
+                assert train_config(args).work_dir == str(job.folder)
+                job.folder.mkdir(exist_ok=True)
+                epochs = args.cfg_options['train_cfg.max_epochs']
+                torch.save(dict(state_dict={}), job.folder / f'epoch_{epochs}.pth')
+            else:
+                assert read_test_config(args).work_dir == str(job.folder)
+
+
 class ForkedJob:
     """The `subprocess.Popen` of a job, forked, because there are thirty."""
 
@@ -132,6 +158,7 @@ class ForkedJob:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command(tmp_path, monkeypatch, capsys):
     outputs = ('--out', tmp_path / 'record.json', '--plot', tmp_path / 'plot.png')
     command = ('--smoke', '--work-dir', tmp_path / 'work', *outputs)

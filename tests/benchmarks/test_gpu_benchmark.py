@@ -268,6 +268,7 @@ def without_pytest(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_table(tmp_path, without_pytest):
     path, table = tmp_path / 'record.json', tmp_path / 'table.md'
     only = ['--only', 'loading', 'tests', 'pretrain-128-compiled', 'detect-528']

@@ -17,7 +17,7 @@ from PIL import Image
 from processes import run_lomar, run_ranks
 
 from lomar.checkpoints import load_file
-from lomar.cli import parse_args
+from lomar.cli import demo, main, parse_args
 from lomar.engine import Runner, train_config
 from lomar.engine.runner import latest_checkpoint
 
@@ -81,10 +81,15 @@ def test_demo(tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_on_ones_own_images(photographs, tmp_path):
+def test_demo_on_ones_own_images(photographs, tmp_path, monkeypatch, capsys):
+    """The images change the pretraining alone, so the detector is left out."""
     work = tmp_path / 'work'
-    options = ('--images', photographs, '--work-dir', work, '--epochs', 1, '--train', 36)
-    assert 'reconstructions of your images' in run('demo', *options)
+    figures = dict(AP=0, AP50=0, AP75=0)
+    monkeypatch.setattr(demo, 'call', run)
+    monkeypatch.setattr(demo, 'detect', lambda *_: dict(bbox=figures, segm=figures))
+    options = ('--images', photographs, '--work-dir', work, '--epochs', 1, '--num-images', 36)
+    assert main(['demo', *map(str, options)]) == 0
+    assert 'reconstructions of your images' in capsys.readouterr().out
     drawn = (work / 'images.txt').read_text().splitlines()
     assert {drawn.count(str(path)) for path in photographs.iterdir()} == {4, 5}  # 36 of 8
     assert (work / 'pretrain/reconstructions/iter_0000001.png').exists()  # 36 are one batch
