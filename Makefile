@@ -18,7 +18,7 @@ export PYTHONPATH :=
 
 install: $(STAMP)
 
-$(STAMP): setup.py $(CONSTRAINTS)
+$(STAMP): pyproject.toml setup.py $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
 		"Python %d.%d found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ..." \
 		% sys.version_info[:2])'

@@ -15,7 +15,7 @@ import torch
 import lomar
 from benchmarks.gpu.slices import Slice, code_digest
 from lomar.compat.amp import mixed_dtype
-from lomar.engine.record import provenance
+from lomar.engine.provenance import provenance
 from lomar.models.architectures import ARCHS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,13 +11,24 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from lomar.checkpoints.names import PATCHES, rename, unused
-from lomar.models.positions import LearnedPositions, resize_positions
+from lomar.models.absolute_positions import LearnedPositions, resize_positions
 
 # What a backbone for another task has no use for: parts of the pretraining and of other tasks.
 LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')
 COLOURS = 3  # the only number of channels that timm's rule starts from
 # New in a detector, and zero at the start, so that they change nothing until they are trained.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
+# What helps, by patterns of unexpected weights.
+HINTS = {
+    '^pos_embed$': 'The weights were trained with absolute positions: use '
+    "backbone.position='absolute' or 'absolute+decomposed'.\n",
+    '^pos_embed ': 'The absolute positions are not of a square grid, and only those are resized: '
+    'set backbone.pretrain_img_size to the (height, width) of the pretraining.\n',
+    'lookup_table': "The weights were trained with iRPE: use backbone.position='irpe'.\n",
+    f'^{PATCHES}': "The patch embedding is of other channels. timm's rule adapts 3 channels to any "
+    'number, and no other number: use the backbone.in_channels of the weights, or pretrain with '
+    'those of the images.\n',
+}
 
 
 class TransferError(ValueError):
@@ -132,28 +143,11 @@ def _channel_change(name: str, value: Tensor, place: Tensor) -> str:
 
 
 def _explain(report: Report, lost: list[str]) -> str:
-    hint = ''
-    if 'pos_embed' in report.unexpected:
-        hint = (
-            "\nThe weights were trained with absolute positions: use backbone.position='absolute' "
-            "or 'absolute+decomposed'."
-        )
-    elif any(name.startswith('pos_embed ') for name in report.unexpected):
-        hint = (
-            '\nThe absolute positions are not of a square grid, and only those are resized: set '
-            'backbone.pretrain_img_size to the (height, width) of the pretraining.'
-        )
-    elif any('lookup_table' in name for name in report.unexpected):
-        hint = "\nThe weights were trained with iRPE: use backbone.position='irpe'."
-    elif any(name.startswith(PATCHES) for name in report.unexpected):
-        hint = (
-            f"\nThe patch embedding is of other channels. timm's rule adapts {COLOURS} channels to "
-            'any number, and no other number: use the backbone.in_channels of the weights, or '
-            'pretrain with those of the images.'
-        )
+    signs = (sign for sign in HINTS if any(re.search(sign, name) for name in report.unexpected))
+    hint = HINTS.get(next(signs, ''), '')
     return (
         f'the pretrained weights do not fit the backbone: {len(lost)} of its weights did not load, '
-        f'{len(report.unexpected)} have no place in it.\n{report}{hint}\n'
+        f'{len(report.unexpected)} have no place in it.\n{report}\n{hint}'
         'Name another file, or the patterns that may be left over in transfer=dict(allow=[...]).'
     )
 

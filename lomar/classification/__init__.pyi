@@ -1,8 +1,8 @@
-from .folders import LabelledImages as LabelledImages
-from .folders import check_folders as check_folders
-from .folders import read_labelled as read_labelled
-from .folders import use_folders as use_folders
+from .accuracy import ClassAccuracy as ClassAccuracy
 from .heads import Float32LinearClsHead as Float32LinearClsHead
-from .metric import ClassAccuracy as ClassAccuracy
-from .preprocessor import LabelledDataPreprocessor as LabelledDataPreprocessor
-from .transforms import TimmRandAugment as TimmRandAugment
+from .inputs import LabelledDataPreprocessor as LabelledDataPreprocessor
+from .labelled_images import LabelledImages as LabelledImages
+from .labelled_images import check_folders as check_folders
+from .labelled_images import read_labelled as read_labelled
+from .labelled_images import use_folders as use_folders
+from .rand_augment import TimmRandAugment as TimmRandAugment

@@ -27,9 +27,7 @@ def apply() -> None:
             f"lomar needs {', '.join(absent)}: pip install 'lomar-openmmlab[openmmlab]' for the "
             'last upstream releases, or lomar-openmmlab[onedl] for the maintained forks'
         )
-    # mmengine 0.10 and mmcv 2.1 import pkg_resources, which warns about its own removal, and
     # mmcv-lite warns that it lacks compiled operators whether or not anything asks for them.
-    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
-    for name in ('amp', 'dist', 'fileio', 'initialization', 'log', 'mmcv_ext'):
+    for name in ('amp', 'dist', 'fileio', 'init_log', 'log', 'mmcv_ops', 'packages'):
         import_module(f'lomar.compat.{name}').apply()

@@ -5,7 +5,9 @@ processes of mmengine wait in an NCCL collective, which times out after 10 minut
 """
 
 import atexit
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import mmengine.dist.utils as mmengine_dist
 import mmengine.evaluator.metric as mmengine_metric
@@ -14,6 +16,7 @@ from mmengine.dist import broadcast_object_list
 from mmengine.model import MMDistributedDataParallel
 from torch import distributed
 
+T = TypeVar('T')
 init_on_gpus = mmengine_dist._init_dist_pytorch
 wrap_on_gpu = MMDistributedDataParallel.__init__
 
@@ -45,7 +48,9 @@ class MainProcess:
         self.group, self.minutes = None, 0.0
 
     def allow(self, minutes: float) -> None:
-        """Set the timeout; all processes call this once, after their initialization."""
+        """Set the timeout; all processes call this together, after their initialization."""
+        if self.group is not None and minutes == self.minutes:
+            return
         if self.group is None:  # threads of a group that are alive at exit abort the process
             atexit.register(self.close)
         self.minutes = minutes
@@ -76,6 +81,30 @@ class MainProcess:
                 f'{what}: some processes did not finish within env_cfg.main_process_minutes='
                 f'{self.minutes:g}; raise the limit if the main process was still running: {error}'
             ) from error
+
+    def share(self, work: Callable[[], T], what: str) -> T:
+        """Return the result of `work` in all processes, which the main process alone computes.
+
+        If it raises an error there, no process returns. Without a process group, every process
+        does the work.
+
+        Args:
+            what: the work, for error messages.
+        """
+        if self.group is None or not distributed.is_initialized():
+            return work()
+        outcome: list = [None, None]  # result, error
+        if distributed.get_rank() == 0:
+            try:
+                outcome[0] = work()
+            except Exception as error:
+                outcome[1] = error
+        self.wait(what)
+        distributed.broadcast_object_list(outcome, src=0, group=self.group)
+        result, error = outcome
+        if error is not None:
+            raise error
+        return result
 
 
 main_process = MainProcess()

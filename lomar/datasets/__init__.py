@@ -1,4 +1,4 @@
-"""Images to learn from: files people have, and the embedded dataset."""
+"""Read image files, load them in training pipelines, and make the embedded dataset."""
 
 import lazy_loader
 

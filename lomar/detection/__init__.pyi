@@ -1,6 +1,6 @@
-from .annotation_checks import AnnotationReport as AnnotationReport
 from .annotation_checks import check_coco as check_coco
-from .annotation_checks import stop_on_errors as stop_on_errors
+from .annotation_report import AnnotationReport as AnnotationReport
+from .annotation_report import stop_on_errors as stop_on_errors
 from .coco import class_names as class_names
 from .coco import normalised_coco as normalised_coco
 from .coco import read_coco as read_coco
@@ -11,11 +11,11 @@ from .dataset import CocoFiles as CocoFiles
 from .heads import Float32MaskHead as Float32MaskHead
 from .heads import Float32RPNHead as Float32RPNHead
 from .inputs import ChannelsDetDataPreprocessor as ChannelsDetDataPreprocessor
-from .instances import LoadInstances as LoadInstances
-from .instances import MixedMasks as MixedMasks
-from .masks import LazyMasks as LazyMasks
-from .masks import encode as encode
-from .polygons import Polygons as Polygons
+from .lazy_masks import LazyMasks as LazyMasks
+from .lazy_masks import encode as encode
+from .load_instances import LoadInstances as LoadInstances
+from .load_instances import MixedMasks as MixedMasks
+from .polygon_masks import Polygons as Polygons
 from .scale_jitter import AntialiasedResize as AntialiasedResize
 from .scale_jitter import LargeScaleJitter as LargeScaleJitter
 from .tta import BoxTTAModel as BoxTTAModel

@@ -1,75 +1,25 @@
 """Checks of COCO annotation files before the first step, each finding with file and entry."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.image_io import open_pixels
+from lomar.detection.annotation_report import AnnotationReport
 from lomar.detection.coco import (
     LAYOUT,
     WrongEntry,
     class_names,
-    clean,
+    has_area,
     is_number,
     read_coco,
-    short,
+    training_object,
 )
 
-EXAMPLES = 3  # of each kind of finding
 OPENED = 500  # images, evenly spread, of which the real size is read
 EXIF_ORIENTATION = 0x0112
-
-
-class Findings:
-    """What was found in a file: of each kind the first entries, and how many more there are."""
-
-    def __init__(self, file: str):
-        self.file, self.kinds = file, {}
-
-    def add(self, where: str, kind: str, detail: object = '') -> None:
-        """Note that the entry `where` is of a kind; the detail may differ between entries."""
-        examples = self.kinds.setdefault(kind, [0, []])
-        examples[0] += 1
-        if examples[0] <= EXAMPLES:
-            examples[1].append(f'{self.file}: {where}: {kind}{short(detail)}')
-
-    def lines(self) -> list[str]:
-        """One line an example, and one for the rest of its kind."""
-        lines = []
-        for kind, (count, examples) in self.kinds.items():
-            lines += examples
-            if count > EXAMPLES:
-                lines.append(f'{self.file}: and {count - EXAMPLES} more: {kind}')
-        return lines
-
-
-@dataclass
-class AnnotationReport:
-    """What `check_coco` found, and what there is to train on.
-
-    `categories` has the name of each category id, in the order of the labels; `images` an entry
-    of the file by image id, and `objects` a list of annotations as `normalised_coco` returns them.
-    """
-
-    ann_file: str
-    image_folder: str
-    annotations: int
-    categories: dict[int, str] = field(default_factory=dict)
-    images: dict = field(default_factory=dict)
-    objects: dict = field(default_factory=dict)
-
-    def __post_init__(self):
-        self.errors, self.notes = Findings(self.ann_file), Findings(self.ann_file)
-
-    def instances(self) -> dict[str, int]:
-        """How many objects of each class there are, without ignored regions."""
-        every = (one for objects in self.objects.values() for one in objects)
-        found = Counter(one['category_id'] for one in every if not one['iscrowd'])
-        return {name: found[key] for key, name in self.categories.items()}
 
 
 def check_coco(
@@ -88,19 +38,11 @@ def check_coco(
     coco = read_coco(ann_file)
     if not os.path.isdir(image_folder):
         raise FileNotFoundError(f'{ann_file}: its images: {image_folder} is no folder.\n{LAYOUT}')
-    report = AnnotationReport(str(ann_file), str(image_folder), len(coco['annotations']))
-    _check_categories(report, coco, classes)
+    report = AnnotationReport(str(ann_file), str(image_folder), masks, classes)
+    _check_categories(report, coco)
     _check_images(report, coco['images'])
-    _check_annotations(report, coco, masks)
-    _check_corners(report)
+    _check_annotations(report, coco)
     return report
-
-
-def stop_on_errors(reports: Iterable[AnnotationReport]) -> None:
-    """Raise one ValueError with all errors of all reports, if there is one."""
-    lines = [line for report in reports for line in report.errors.lines()]
-    if lines:
-        raise ValueError('\n'.join(('The annotations cannot be trained on:', *lines)))
 
 
 def _entries(report: AnnotationReport, name: str, entries: list) -> Iterator[tuple[str, dict]]:
@@ -120,14 +62,14 @@ def _entries(report: AnnotationReport, name: str, entries: list) -> Iterator[tup
         yield where, entry
 
 
-def _check_categories(report: AnnotationReport, coco: dict, wanted: Sequence[str] | None) -> None:
+def _check_categories(report: AnnotationReport, coco: dict) -> None:
     known: dict[str, str] = {}
     for where, category in _entries(report, 'categories', coco['categories']):
         name = category['name']
         if name in known:
             report.errors.add(where, 'has the name of ', f"{known[name]}, '{name}'")
         known.setdefault(name, where)
-    names = class_names(coco)
+    names, wanted = class_names(coco), report.classes
     if isinstance(wanted, str):
         report.errors.add('metainfo', 'classes must be a list of names, got the text ', wanted)
         wanted = None
@@ -168,7 +110,7 @@ def _check_images(report: AnnotationReport, entries: list) -> None:
         if not all(is_number(side) and side >= 1 for side in sides):
             report.errors.add(where, 'needs width and height in pixels, got ', sides)
             continue
-        report.images[image['id']] = image
+        report.images[image['id']] = dict(file_name=name, width=sides[0], height=sides[1])
         path = os.path.join(report.image_folder, name)
         folder, base = os.path.split(path)
         if base not in names_in(folder):
@@ -208,8 +150,10 @@ def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
             return (file.width, file.height), False
 
 
-def _check_annotations(report: AnnotationReport, coco: dict, masks: bool) -> None:
+def _check_annotations(report: AnnotationReport, coco: dict) -> None:
+    report.annotations = len(coco['annotations'])
     everything = {category['id'] for category in coco['categories']}
+    boxes = Boxes(report)
     for where, annotation in _entries(report, 'annotations', coco['annotations']):
         image_id, category_id = annotation.get('image_id'), annotation.get('category_id')
         if type(image_id) not in (int, str) or image_id not in report.images:
@@ -218,8 +162,8 @@ def _check_annotations(report: AnnotationReport, coco: dict, masks: bool) -> Non
             report.errors.add(where, 'is of no category of the file, category_id ', category_id)
         elif category_id not in report.categories:
             report.notes.add(where, 'is of a class that the config leaves out')
-        elif report.images[image_id] is not None:
-            _take(report, where, annotation, masks)
+        elif report.images[image_id] is not None and _take(report, where, annotation):
+            boxes.add(annotation)
     instances = report.instances()
     for name, count in instances.items():
         if not count:
@@ -230,42 +174,55 @@ def _check_annotations(report: AnnotationReport, coco: dict, masks: bool) -> Non
     for image_id, image in report.images.items():
         if image and image_id not in report.objects:
             report.notes.add(f'images, id {image_id}', 'has no objects', f', {image["file_name"]}')
+    boxes.finish()
 
 
-def _take(report: AnnotationReport, where: str, annotation: dict, masks: bool) -> None:
+def _take(report: AnnotationReport, where: str, annotation: dict) -> bool:
+    """Add an annotation to the report; return whether it is trained on."""
+    image = report.images[annotation['image_id']]
     try:
-        cleaned, reason = clean(annotation, report.images[annotation['image_id']], masks)
+        one, reason = training_object(annotation, image, report.masks)
     except WrongEntry as wrong:
         report.errors.add(where, wrong.kind, wrong.detail)
-        return
-    if cleaned is None:
+        return False
+    if one is None:
         report.notes.add(where, f'is left out, as {reason}')
-        return
-    report.objects.setdefault(annotation['image_id'], []).append(cleaned)
-    if cleaned['iscrowd']:
+        return False
+    report.add(one)
+    if one['iscrowd']:
         report.notes.add(where, 'is a crowd, which is no object to train on')
-    if cleaned['area'] != annotation.get('area'):
+    if not has_area(annotation):
         report.notes.add(where, 'has no area, which is computed')
-    if masks and len(cleaned['segmentation']) < len(annotation['segmentation']):
+    if report.masks and len(one['segmentation']) < len(annotation['segmentation']):
         report.notes.add(where, 'loses polygons without three points or a pixel')
+    return True
 
 
-def _check_corners(report: AnnotationReport) -> None:
-    """Tell boxes [x, y, x2, y2], on which training would run and learn nothing."""
-    fits, beyond, number = 0, 0, 0
-    for image_id, objects in report.objects.items():
-        width, height = report.images[image_id]['width'], report.images[image_id]['height']
-        for one in objects:
-            x, y, w, h = one['bbox']
-            number += 1
-            fits += x < w <= width + 1 and y < h <= height + 1
-            if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
-                beyond += 1
-                where = f'annotations, id {one["id"]}'
-                report.notes.add(where, 'its box reaches out of the image', f', {one["bbox"]}')
-    if fits == number >= 10 and beyond * 10 > number:
-        report.errors.add(
-            'annotations',
-            'bbox looks like [x, y, x2, y2], should be [x, y, width, height]: ',
-            f'as the latter, {beyond} of {number} boxes reach out of their images',
-        )
+class Boxes:
+    """Detection of boxes given as [x1, y1, x2, y2], on which training would learn nothing."""
+
+    def __init__(self, report: AnnotationReport):
+        self.report, self.number, self.fits = report, 0, 0
+        self.beyond: dict = {}  # by image
+
+    def add(self, annotation: dict) -> None:
+        """Look at a box that is trained on."""
+        image = self.report.images[annotation['image_id']]
+        width, height, (x, y, w, h) = image['width'], image['height'], annotation['bbox']
+        self.number += 1
+        self.fits += x < w <= width + 1 and y < h <= height + 1
+        if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
+            found = f'annotations, id {annotation["id"]}', annotation['bbox']
+            self.beyond.setdefault(annotation['image_id'], []).append(found)
+
+    def finish(self) -> None:
+        """Add what was found to the report, image by image."""
+        beyond = [one for image_id in self.report.objects for one in self.beyond.get(image_id, ())]
+        for where, box in beyond:
+            self.report.notes.add(where, 'its box reaches out of the image', f', {box}')
+        if self.fits == self.number >= 10 and len(beyond) * 10 > self.number:
+            self.report.errors.add(
+                'annotations',
+                'bbox looks like [x, y, x2, y2], should be [x, y, width, height]: ',
+                f'as the latter, {len(beyond)} of {self.number} boxes reach out of their images',
+            )

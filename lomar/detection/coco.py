@@ -1,11 +1,15 @@
 """COCO annotation files: reading them, and what each annotation means."""
 
+import codecs
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from operator import mul
+from pathlib import Path
 
+import msgspec
 from pycocotools import mask as rle
 
 LISTS = ('images', 'annotations', 'categories')
@@ -17,6 +21,7 @@ and the same for validation, --val-ann and --val-images. The embedded dataset ha
     lomar shapes --out data/shapes"""
 BOX = 'its box is below one pixel or outside the image'
 MASK = 'its segmentation has no pixel, or no polygon of three finite points near the image'
+decode = msgspec.json.Decoder().decode
 
 
 class WrongEntry(ValueError):
@@ -27,8 +32,41 @@ class WrongEntry(ValueError):
         self.kind, self.detail = kind, detail
 
 
+class CocoLists(msgspec.Struct):
+    """The lists of an annotation file, of which the long ones are split into texts only."""
+
+    images: list[msgspec.Raw]
+    annotations: list[msgspec.Raw]
+    categories: list
+
+
+class LazyEntries(Sequence):
+    """Entries of a list in a JSON file, decoded one at a time.
+
+    COCO's annotations are 0.4 GB of text, and 2 GB as Python objects.
+    """
+
+    def __init__(self, path: str | os.PathLike, texts: list[msgspec.Raw]):
+        self.path, self.texts = path, texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> object:
+        return self._decoded(self.texts[index])
+
+    def __iter__(self) -> Iterator[object]:
+        return map(self._decoded, self.texts)
+
+    def _decoded(self, text: msgspec.Raw) -> object:
+        try:
+            return decode(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # perhaps 1e999, which is inf to Python
+            return _python_json(self.path, bytes(text))
+
+
 def read_coco(path: str | os.PathLike) -> dict:
-    """Read an annotation file.
+    """Read the three lists of an annotation file; entries may be decoded when they are used.
 
     Raises:
         FileNotFoundError: there is none; says what layout is expected.
@@ -36,18 +74,17 @@ def read_coco(path: str | os.PathLike) -> dict:
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'Annotations: {path} does not exist.\n{LAYOUT}')
+    content = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)  # of Windows' editors
     try:
-        with open(path, encoding='utf-8-sig') as file:  # Windows' editors write the mark
-            coco = json.load(file)
-    except ValueError as error:
-        raise ValueError(f'{path}: this is no json: {error}') from error
-    found = sorted(coco) if isinstance(coco, dict) else type(coco).__name__
-    for name in LISTS:
-        if not isinstance(coco, dict) or not isinstance(coco.get(name), list):
-            raise ValueError(
-                f"{path}: no list '{name}'; expected is an object with the lists "
-                f'{", ".join(LISTS)}, found {short(found)}'
-            )
+        lists = msgspec.json.decode(content, type=CocoLists)
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # NaN, which Python reads, or a fault
+        coco = _python_lists(path, content)
+    else:
+        coco = dict(
+            images=LazyEntries(path, lists.images),
+            annotations=LazyEntries(path, lists.annotations),
+            categories=lists.categories,
+        )
     for index, category in enumerate(coco['categories']):
         named = isinstance(category, dict) and isinstance(category.get('name'), str)
         if not named or type(category.get('id')) is not int:
@@ -64,39 +101,35 @@ def class_names(coco: dict) -> tuple[str, ...]:
 
 
 def normalised_coco(coco: dict, masks: bool = True) -> dict:
-    """The annotations that `check_coco` accepts, with all that evaluation needs.
+    """Return the annotations that `check_coco` accepts, with all that evaluation needs.
 
-    Categories are in the order of their ids, `area` and `iscrowd` are there, and what training
-    leaves out is left out. Ids of images and categories stay; annotations are numbered from 1,
-    for pycocotools takes the id 0 for "no match".
+    Categories are in the order of their ids, and objects that training leaves out are left out.
+    Ids of images and categories stay; annotations are numbered from 1, for pycocotools takes the
+    id 0 for "no match".
 
     Args:
-        masks: whether masks are evaluated; else there are none in the result.
+        masks: whether masks are evaluated; otherwise the result has none.
     """
-    images = {image['id']: image for image in coco['images']}
+    entries = list(coco['images'])
+    images = {image['id']: image for image in entries}
     kept = []
     for annotation in coco['annotations']:
         image = images[annotation['image_id']]
         try:
-            cleaned, _ = clean(annotation, image, masks)
-        except WrongEntry:  # boxes only
-            cleaned, _ = clean(annotation, image, False)
-        if cleaned:
-            kept.append({**cleaned, 'id': len(kept) + 1})
+            one = evaluation_object(annotation, image, masks)
+        except WrongEntry:  # without a mask, of a class that the config leaves out
+            one = evaluation_object(annotation, image, masks=False)
+        if one:
+            kept.append({**one, 'id': len(kept) + 1})
     categories = sorted(coco['categories'], key=lambda one: one['id'])
-    return {
-        'info': coco.get('info', {}),
-        'images': coco['images'],
-        'annotations': kept,
-        'categories': categories,
-    }
+    return dict(info={}, images=entries, annotations=kept, categories=categories)
 
 
-def clean(annotation: dict, image: dict, masks: bool) -> tuple[dict | None, str]:
-    """The annotation as training and evaluation take it, or None and why it is left out.
+def training_object(annotation: dict, image: dict, masks: bool) -> tuple[dict | None, str]:
+    """Return an annotation as training takes it, or None and why it is left out.
 
-    It has a positive `area` in pixels, of the mask if there is one; `iscrowd` 0 or 1, which is a
-    region to ignore; and if `masks`, a `segmentation` that pycocotools can rasterise.
+    `iscrowd` is 0 or 1, which is a region to ignore. If `masks`, there is a `segmentation` that
+    pycocotools can rasterise.
 
     Raises:
         WrongEntry: box or segmentation are missing or malformed.
@@ -109,20 +142,38 @@ def clean(annotation: dict, image: dict, masks: bool) -> tuple[dict | None, str]
     inside_h = min(y + h, image['height']) - max(y, 0)
     if min(w, h) < 1 or min(inside_w, inside_h) <= 0:
         return None, BOX
-    cleaned = {key: annotation[key] for key in ('id', 'image_id', 'category_id', 'bbox')}
-    cleaned['iscrowd'] = int(bool(annotation.get('iscrowd') or annotation.get('ignore')))
-    area = annotation.get('area')
-    known = is_number(area) and area > 0
+    one = {key: annotation[key] for key in ('image_id', 'category_id', 'bbox')}
+    one['iscrowd'] = int(bool(annotation.get('iscrowd') or annotation.get('ignore')))
     if masks:
         size = int(image['height']), int(image['width'])
-        cleaned['segmentation'] = _usable(annotation.get('segmentation'), *size)
-        if not cleaned['segmentation']:
+        one['segmentation'] = _usable(annotation.get('segmentation'), *size)
+        if not one['segmentation']:
             return None, MASK
-        if not known:
-            area = _mask_area(cleaned['segmentation'], *size)
-    elif not known:
-        area = w * h
-    return {**cleaned, 'area': area}, ''
+    return one, ''
+
+
+def evaluation_object(annotation: dict, image: dict, masks: bool) -> dict | None:
+    """Return an annotation as evaluation takes it, or None where training leaves it out.
+
+    That is `training_object` with a positive `area` in pixels; a missing one is computed from the
+    mask, or from the box if there are no masks.
+    """
+    one, _ = training_object(annotation, image, masks)
+    if one is None:
+        return None
+    if has_area(annotation):
+        area = annotation['area']
+    elif masks:
+        area = _mask_area(one['segmentation'], int(image['height']), int(image['width']))
+    else:
+        area = one['bbox'][2] * one['bbox'][3]
+    return {**one, 'area': area}
+
+
+def has_area(annotation: dict) -> bool:
+    """Return whether an annotation has an area above 0."""
+    area = annotation.get('area')
+    return is_number(area) and area > 0
 
 
 def is_number(value: object) -> bool:
@@ -135,6 +186,27 @@ def short(value: object) -> str:
     """A value as text, without the most of it if it is long."""
     text = str(value)
     return text if len(text) <= 300 else f'{text[:300]} ...'
+
+
+def _python_json(path: str | os.PathLike, text: bytes) -> object:
+    """Decode JSON as Python does: with NaN, infinity and numbers of any size."""
+    try:
+        return json.loads(text.decode())
+    except ValueError as error:
+        raise ValueError(f'{path}: this is no json: {error}') from error
+
+
+def _python_lists(path: str | os.PathLike, text: bytes) -> dict:
+    """Return the object in a file, which has the three lists."""
+    coco = _python_json(path, text)
+    found = sorted(coco) if isinstance(coco, dict) else type(coco).__name__
+    for name in LISTS:
+        if not isinstance(coco, dict) or not isinstance(coco.get(name), list):
+            raise ValueError(
+                f"{path}: no list '{name}'; expected is an object with the lists "
+                f'{", ".join(LISTS)}, found {short(found)}'
+            )
+    return coco
 
 
 def _usable(segmentation: object, height: int, width: int) -> list | dict | None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import pickle
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ except ImportError:
     from pycocotools.cocoeval import COCOeval
 
 from lomar.detection.coco import normalised_coco, read_coco
-from lomar.detection.masks import encode
+from lomar.detection.lazy_masks import encode
 from lomar.utils import write_json
 
 # Places in COCOeval.stats.
@@ -67,11 +69,16 @@ class CocoAP(BaseMetric):
                 entry['masks'] = encode(found['masks'])
             self.results.append(entry)
 
+    @cached_property
+    def _truth(self) -> bytes:
+        """The annotations, which are read at the first evaluation and kept in little memory."""
+        return pickle.dumps(normalised_coco(read_coco(self.ann_file), 'segm' in self.kinds))
+
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """AP of each kind as fractions of 1; `summary` gets them in percent, with classes."""
         truth = COCO()
         with contextlib.redirect_stdout(io.StringIO()):  # it prints that it makes an index
-            truth.dataset = normalised_coco(read_coco(self.ann_file), 'segm' in self.kinds)
+            truth.dataset = pickle.loads(self._truth)  # pycocotools changes its copy
             truth.createIndex()
         ids = {category['name']: category['id'] for category in truth.dataset['categories']}
         categories = [ids[name] for name in self.dataset_meta['classes']]

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config
 
-from lomar.detection.annotation_checks import AnnotationReport, check_coco
+from lomar.compat.dist import main_process
+from lomar.detection.annotation_checks import check_coco
+from lomar.detection.annotation_report import AnnotationReport, keep_for_datasets
 from lomar.detection.coco import class_names, read_coco
 from lomar.detection.dataset import CocoFiles
 
@@ -13,33 +15,18 @@ SPLITS = ('train', 'val', 'test')
 
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
-    """Check the CocoFiles datasets of a config and what depends on them; a report a split.
+    """Check the CocoFiles datasets of a config and what depends on them; return a report per split.
 
-    A split that has the files of an earlier one is left out. `stop_on_errors` raises what is
-    wrong.
+    A split that has the files of an earlier one is left out. `stop_on_errors` raises the errors.
+    The main process alone reads the files; all processes get its reports, and their next datasets
+    of these files are made from them.
 
     Raises:
         FileNotFoundError: an annotation file or a folder of images is missing.
         ValueError: there are no CocoFiles in the config, or a file is not in COCO's format.
     """
-    masks = bool((cfg.model.get('roi_head') or {}).get('mask_head'))
-    reports: dict[str, AnnotationReport] = {}
-    seen: dict[str, AnnotationReport] = {}
-    for split in splits:
-        for dataset in _datasets(cfg, split):
-            root, metainfo = dataset.get('data_root') or '', dataset.get('metainfo')
-            ann_file = os.path.join(root, dataset.ann_file)
-            folder = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
-            classes = CocoFiles._load_metainfo(metainfo).get('classes')
-            key = repr((ann_file, folder, classes))
-            if key not in seen:
-                seen[key] = check_coco(ann_file, folder, masks, classes)
-                name = split if split not in reports else f'{split} {len(reports) + 1}'
-                reports[name] = seen[key]
-            _check_evaluators(cfg, split, seen[key])
-    if not reports:
-        raise ValueError('the config has no dataset of type CocoFiles, nothing is checked')
-    _check_classes(cfg, list(reports.values()))
+    reports = main_process.share(lambda: _check_splits(cfg, splits), 'check of annotations')
+    keep_for_datasets(reports.values())
     return reports
 
 
@@ -59,7 +46,7 @@ def use_files(
         train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
     )
     source = train_ann or (None if any(_datasets(cfg, 'train')) else val_ann)
-    classes = class_names(read_coco(source)) if source else None
+    classes = source and main_process.share(lambda: class_names(read_coco(source)), 'class names')
     for split, (ann_file, images) in given.items():
         for dataset in _datasets(cfg, split):
             if classes:
@@ -72,6 +59,28 @@ def use_files(
             evaluator.ann_file = os.path.abspath(ann_file)
     for head in _heads(cfg.model.get('roi_head')) if classes else ():
         head.num_classes = len(classes)
+
+
+def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationReport]:
+    masks = bool((cfg.model.get('roi_head') or {}).get('mask_head'))
+    reports: dict[str, AnnotationReport] = {}
+    seen: dict[str, AnnotationReport] = {}
+    for split in splits:
+        for dataset in _datasets(cfg, split):
+            root, metainfo = dataset.get('data_root') or '', dataset.get('metainfo')
+            ann_file = os.path.join(root, dataset.ann_file)
+            folder = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
+            classes = CocoFiles._load_metainfo(metainfo).get('classes')
+            key = repr((ann_file, folder, classes))
+            if key not in seen:
+                seen[key] = check_coco(ann_file, folder, masks, classes)
+                name = split if split not in reports else f'{split} {len(reports) + 1}'
+                reports[name] = seen[key]
+            _check_evaluators(cfg, split, seen[key])
+    if not reports:
+        raise ValueError('the config has no dataset of type CocoFiles, nothing is checked')
+    _check_classes(cfg, list(reports.values()))
+    return reports
 
 
 def _datasets(cfg: Config, split: str) -> Iterator[dict]:

@@ -7,7 +7,13 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from lomar.datasets.replay import Draw, seed_everything
-from lomar.detection.annotation_checks import check_coco, stop_on_errors
+from lomar.detection.annotation_checks import check_coco
+from lomar.detection.annotation_report import (
+    AnnotationReport,
+    stop_on_errors,
+    take_report,
+    unpacked,
+)
 
 
 @DATASETS.register_module()
@@ -31,10 +37,8 @@ class CocoFiles(CocoDataset):
         return super().__getitem__(int(index))
 
     def load_data_list(self) -> list[dict]:
-        """One dict an image: `img_path`, `img_id`, `height`, `width` and `instances`."""
-        folder = self.data_prefix.setdefault('img', self.data_root)
-        masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
-        report = check_coco(self.ann_file, folder, masks, self._metainfo.get('classes'))
+        """Return a dict per image with its objects as bytes; `get_data_info` decodes them."""
+        report = self._report()
         stop_on_errors([report])
         for line in report.notes.lines():
             print_log(line, logger='current')
@@ -42,13 +46,24 @@ class CocoFiles(CocoDataset):
         self.cat_ids = list(report.categories)
         self.cat2label = {key: label for label, key in enumerate(self.cat_ids)}
         # By this mmdet leaves out images without objects, if it is asked to.
-        self.cat_img_map = {key: set() for key in self.cat_ids}
-        samples = []
-        for image_id, image in report.images.items():
-            objects = report.objects.get(image_id, [])
-            for one in objects:
-                if not one['iscrowd']:
-                    self.cat_img_map[one['category_id']].add(image_id)
-            raw = dict(raw_img_info={**image, 'img_id': image_id}, raw_ann_info=objects)
-            samples.append(self.parse_data_info(raw))
-        return samples
+        self.cat_img_map = {key: report.images_of.get(key, set()) for key in self.cat_ids}
+        return [
+            dict(image, img_id=image_id, objects=report.objects.get(image_id, []))
+            for image_id, image in report.images.items()
+        ]
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return `img_path`, `img_id`, `height`, `width`, `instances` and so on of an image."""
+        info = super().get_data_info(idx)
+        # mmdet leaves out objects of area 0, which `check_coco` has done.
+        objects = [dict(unpacked(one), area=1) for one in info.pop('objects')]
+        parsed = self.parse_data_info(dict(raw_img_info=info, raw_ann_info=objects))
+        del info['file_name']
+        return info | parsed
+
+    def _report(self) -> AnnotationReport:
+        """Return the check of the file, which may have been done before, see `check_config`."""
+        folder = self.data_prefix.setdefault('img', self.data_root)
+        masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
+        files = self.ann_file, folder, masks, self._metainfo.get('classes')
+        return take_report(*files) or check_coco(*files)

@@ -12,7 +12,7 @@ from .hooks import StepSeedHook as StepSeedHook
 from .hooks import ThroughputHook as ThroughputHook
 from .hooks import UnreadableImagesHook as UnreadableImagesHook
 from .loops import ReplayIterLoop as ReplayIterLoop
-from .optim import LayerGroups as LayerGroups
+from .param_groups import LayerGroups as LayerGroups
 from .probe_hook import ProbeHook as ProbeHook
-from .record import write_metrics as write_metrics
+from .provenance import write_metrics as write_metrics
 from .runner import Runner as Runner

@@ -1,9 +1,11 @@
 """Training on several GPUs."""
 
+from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
+from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.distributed.device_mesh import init_device_mesh
@@ -11,8 +13,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from lomar.compat.dist import main_process
 from lomar.models import LoMaR
 
+MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many images
 SHARDED = 'FullySharded'  # a model_wrapper_cfg.type
 
 
@@ -27,6 +31,38 @@ class BFloat16DataParallel(MMDistributedDataParallel):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.register_comm_hook(None, bf16_compress_hook)
+
+
+def start_processes(cfg: Config) -> None:
+    """Start the process group of `cfg.launcher` as mmengine's runner does later, which keeps it.
+
+    From here on the main process can work for all, such as reading annotations.
+
+    Raises:
+        ValueError: `env_cfg.main_process_minutes` is not positive.
+    """
+    env_cfg = cfg.get('env_cfg') or {}
+    minutes = main_process_minutes(env_cfg)
+    if cfg.launcher != 'none':
+        if not is_distributed():
+            set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
+            init_dist(cfg.launcher, **env_cfg.get('dist_cfg', {}))
+        main_process.allow(minutes)
+
+
+def main_process_minutes(env_cfg: dict) -> float:
+    """Return the timeout of processes that wait for the main process.
+
+    Raises:
+        ValueError: `env_cfg.main_process_minutes` is not positive.
+    """
+    minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
+        raise ValueError(
+            f'env_cfg.main_process_minutes is {minutes!r}; allowed: more than 0 (minutes for which '
+            'processes wait for annotations, a probe or an evaluation in the main process)'
+        )
+    return minutes
 
 
 def shard(model: nn.Module) -> nn.Module:

@@ -138,7 +138,7 @@ class UnreadableImagesHook(Hook):
         """Look at what the dataset reports of this batch.
 
         Raises:
-            RuntimeError: too many unreadable images.
+            OSError: too many unreadable images.
         """
         for sample in data_batch.get('data_samples') or ():
             for path, reason in sample.get('unreadable', {}).items():
@@ -147,7 +147,7 @@ class UnreadableImagesHook(Hook):
                     runner.logger.warning(f'Unreadable image replaced: {path} ({reason})')
         total = len(runner.train_dataloader.dataset)
         if len(self.seen) > self.max_share * total:
-            raise RuntimeError(
+            raise OSError(
                 f'{len(self.seen)} of {total} images are unreadable, more than the share of '
                 f'{self.max_share} that UnreadableImagesHook.max_share allows; they are named '
                 'above. Repair or remove them, or raise the share, then go on with --resume.'

@@ -23,10 +23,14 @@ from lomar.checkpoints.files import naming
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
-from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state
+from lomar.engine.distributed import (
+    SHARDED,
+    is_sharded,
+    main_process_minutes,
+    shard,
+    shard_state,
+)
 from lomar.utils import unwrapped
-
-MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many images
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
@@ -66,12 +70,7 @@ class Runner(MMEngineRunner):
         Raises:
             ValueError: `env_cfg.main_process_minutes` is not positive.
         """
-        minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
-        if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
-            raise ValueError(
-                f'env_cfg.main_process_minutes is {minutes!r}; allowed: more than 0 (minutes '
-                'for which processes wait for a probe or an evaluation in the main process)'
-            )
+        minutes = main_process_minutes(env_cfg)
         super().setup_env(env_cfg)
         if self.distributed:
             main_process.allow(minutes)

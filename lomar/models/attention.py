@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from lomar.models.flex import flex_attend, supports
+from lomar.models.flex_attention import flex_attend, supports
 from lomar.models.rpe import DecomposedRelativePosition, build_rpe
 
 MAX_QUERIES = 1024  # of a long sequence, that are given a bias at a time
@@ -26,7 +26,7 @@ class Attention(nn.Module):
     Args:
         rpe: options of `lomar.models.rpe.build_rpe`, or None for no iRPE.
         decomposed: grid (height, width) of decomposed relative positions, or None for none.
-        flex: long sequences on a GPU go through `lomar.models.flex` instead of parts.
+        flex: long sequences on a GPU go through `lomar.models.flex_attention` instead of parts.
 
     Raises:
         ValueError: `flex` with positions that it is not for.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lomar.models.absolute_positions import LearnedPositions
 from lomar.models.architectures import (
     OUT_TYPES,
     as_size,
@@ -20,7 +21,6 @@ from lomar.models.architectures import (
     resolve_arch,
 )
 from lomar.models.attention import Block
-from lomar.models.positions import LearnedPositions
 
 
 @MODELS.register_module()

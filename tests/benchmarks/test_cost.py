@@ -277,7 +277,10 @@ def run(capsys, *words, code=0):
         ('--device-tflops 9 --images-per-second 9', 'give one'),
         ('--gpus 0', '--gpus is 0; allowed: 1 or more'),
         ('--num-images -5', '--num-images is -5; allowed: 1 or more'),
-        ('--cfg-options trian_cfg.max_epochs=3', "there is no 'trian_cfg' in the config"),
+        (
+            '--cfg-options trian_cfg.max_epochs=3',
+            "nothing reads 'trian_cfg' in the config",
+        ),
     ],
 )
 def test_wrong_flags(flags, message, capsys):

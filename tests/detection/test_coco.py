@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from lomar.detection import check_coco, read_coco
-from lomar.detection.coco import clean
+from lomar.detection.coco import evaluation_object
 
 WIDTH, HEIGHT = 40, 30
 CLASSES = ('bolt', 'ring', 'nut')  # ids 1, 3 and 9
@@ -70,7 +70,7 @@ def changed(change):
 def dataset(path, folder, masks=True, **kwargs):
     init_default_scope('mmdet')
     pipeline = [
-        dict(type='LoadRGB'),
+        dict(type='LoadImage'),
         dict(type='LoadAnnotations', with_bbox=True, with_mask=masks),
         dict(type='PackDetInputs'),
     ]
@@ -123,7 +123,7 @@ def test_what_is_no_coco_file(tmp_path, name):
 
 
 def test_missing_places_say_what_is_expected(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'(?s)none.json.*--train-ann.*make_shapes'):
+    with pytest.raises(FileNotFoundError, match=r'(?s)none.json.*--train-ann.*lomar shapes'):
         check_coco(tmp_path / 'none.json', tmp_path, masks=True)
     with pytest.raises(FileNotFoundError, match=r'(?s)nowhere is no folder.*--train-images'):
         check_coco(write(tmp_path, valid()), tmp_path / 'nowhere', masks=True)
@@ -268,8 +268,8 @@ def test_area_is_that_of_pycocotools():
         found = rle.encode(mask)
         whole = dict(annotation(1, 1, 1, 0, 1), bbox=[0, 0, width, height], area=None)
         whole['segmentation'] = dict(size=found['size'], counts=found['counts'].decode())
-        assert clean(whole, image, masks=True)[0]['area'] == mask.sum() == rle.area(found)
+        assert evaluation_object(whole, image, masks=True)['area'] == mask.sum() == rle.area(found)
         points = (rng.random((2, 10)) * [[width], [height]]).T.ravel().tolist()
         whole['segmentation'] = [points, square(0, 0, min(height, width))]
         both = rle.merge(rle.frPyObjects(whole['segmentation'], height, width))
-        assert clean(whole, image, masks=True)[0]['area'] == rle.area(both)
+        assert evaluation_object(whole, image, masks=True)['area'] == rle.area(both)

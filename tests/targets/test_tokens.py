@@ -148,7 +148,7 @@ def test_weights_come_from_the_file_and_all_of_them(tokenizer, tmp_path):
         (DALLE, None, r"head.target.weights is not set; .*'random'.*dalle_encoder.pth"),
         (DALLE, 'no.pth', r'head.target.weights is no.pth: .*not exist.*dalle_encoder.pth'),
         (VQKD, 'no.pth', r'head.target.weights is no.pth: .*not exist.*vqkd_encoder.pth'),
-        (dict(type='PatchTokenizer'), 'no.pth', r'no.pth.*train_tokenizer.py --images DIR --out'),
+        (dict(type='PatchTokenizer'), 'no.pth', r'no.pth.*lomar tokenizer --images DIR --out'),
         (dict(DALLE, init_cfg=dict(type='Pretrained')), 'random', 'tokenizer has init_cfg'),
         (dict(DALLE, input_channels=4), 'random', 'takes 4 channels, the images have 3'),
         (dict(type='VQGAN'), 'random', "type is 'VQGAN'; allowed: DALL-E, VQKD, PatchTokenizer"),
@@ -302,7 +302,7 @@ def test_damaged_images_and_a_file_that_is_there(shapes, tmp_path):
         settings.check()
     for number in range(3):
         (tmp_path / f'bad{number}.jpg').write_bytes(b'no image')
-    with pytest.raises(RuntimeError, match='of 44 images are unreadable, more than the share'):
+    with pytest.raises(OSError, match='of 44 images are unreadable, more than the share'):
         train_tokenizer(Settings(str(tmp_path), str(tmp_path / 'b.pth'), **small))
 
 

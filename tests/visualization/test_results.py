@@ -11,7 +11,7 @@ from PIL import Image
 from processes import run_lomar
 
 from lomar.cli import main
-from lomar.visualization import results
+from lomar.visualization import results_table as results
 
 PUBLISHED = results.PUBLISHED
 COCO = 'data/coco/annotations/instances_val2017.json'

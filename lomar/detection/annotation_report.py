@@ -1,0 +1,112 @@
+"""What was found in a COCO annotation file: findings with file and entry, and the objects."""
+
+import os
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from lomar.detection.coco import short
+
+EXAMPLES = 3  # of each kind of finding
+_kept: dict[tuple, 'AnnotationReport'] = {}
+
+
+class Findings:
+    """What was found in a file: of each kind the first entries, and how many more there are."""
+
+    def __init__(self, file: str):
+        self.file, self.kinds = file, {}
+
+    def add(self, where: str, kind: str, detail: object = '') -> None:
+        """Note that the entry `where` is of a kind; the detail may differ between entries."""
+        examples = self.kinds.setdefault(kind, [0, []])
+        examples[0] += 1
+        if examples[0] <= EXAMPLES:
+            examples[1].append(f'{self.file}: {where}: {kind}{short(detail)}')
+
+    def lines(self) -> list[str]:
+        """One line an example, and one for the rest of its kind."""
+        lines = []
+        for kind, (count, examples) in self.kinds.items():
+            lines += examples
+            if count > EXAMPLES:
+                lines.append(f'{self.file}: and {count - EXAMPLES} more: {kind}')
+        return lines
+
+
+@dataclass
+class AnnotationReport:
+    """What `check_coco` found, and what there is to train on.
+
+    Attributes:
+        ann_file, image_folder, masks, classes: arguments of `check_coco`.
+        annotations: number of annotations in the file.
+        categories: name by category id, in the order of the labels.
+        images: file_name, width and height by image id; None for an image that is wrong.
+        objects: by image id, the annotations to train on, see `unpacked`.
+        images_of: by category id, the ids of the images with an object that is no crowd.
+    """
+
+    ann_file: str
+    image_folder: str
+    masks: bool
+    classes: Sequence[str] | None
+    annotations: int = 0
+    categories: dict[int, str] = field(default_factory=dict)
+    images: dict = field(default_factory=dict)
+    objects: dict = field(default_factory=dict)
+    images_of: dict[int, set] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.errors, self.notes = Findings(self.ann_file), Findings(self.ann_file)
+        self._counts: Counter = Counter()
+
+    def add(self, one: dict) -> None:
+        """Add an annotation to train on, as bytes: a fifth of the memory of Python's objects."""
+        image_id, category_id = one['image_id'], one['category_id']
+        values = category_id, one['bbox'], one['iscrowd'], one.get('segmentation')
+        self.objects.setdefault(image_id, []).append(pickle.dumps(values))
+        if not one['iscrowd']:
+            self._counts[category_id] += 1
+            self.images_of.setdefault(category_id, set()).add(image_id)
+
+    def instances(self) -> dict[str, int]:
+        """Return the number of objects of each class, without ignored regions."""
+        return {name: self._counts[key] for key, name in self.categories.items()}
+
+
+def unpacked(packed: bytes) -> dict:
+    """Return an annotation to train on: category_id, bbox, iscrowd, segmentation or None."""
+    category_id, bbox, iscrowd, segmentation = pickle.loads(packed)
+    return dict(category_id=category_id, bbox=bbox, iscrowd=iscrowd, segmentation=segmentation)
+
+
+def stop_on_errors(reports: Iterable[AnnotationReport]) -> None:
+    """Raise one ValueError with all errors of all reports, if there is one."""
+    lines = [line for report in reports for line in report.errors.lines()]
+    if lines:
+        raise ValueError('\n'.join(('The annotations cannot be trained on:', *lines)))
+
+
+def keep_for_datasets(reports: Iterable[AnnotationReport]) -> None:
+    """Keep the reports without errors for `take_report`, in place of those kept before."""
+    _kept.clear()
+    for one in reports:
+        if not one.errors.kinds:
+            _kept[_key(one.ann_file, one.image_folder, one.masks, one.classes)] = one
+
+
+def take_report(
+    ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None
+) -> AnnotationReport | None:
+    """Return and forget what was kept for these arguments of `check_coco`, or None."""
+    return _kept.pop(_key(ann_file, image_folder, masks, classes), None)
+
+
+def _key(ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None) -> tuple:
+    """Identify arguments and file; a file that was written again is another one."""
+    status = os.stat(ann_file)
+    written = status.st_size, status.st_mtime_ns
+    classes = None if classes is None else tuple(classes)
+    return os.path.abspath(ann_file), written, os.path.abspath(image_folder), masks, classes
