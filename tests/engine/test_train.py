@@ -97,9 +97,9 @@ def test_demo_on_ones_own_images(photographs, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_ends_with_the_same_bytes(photographs, tmp_path):
-    train(photographs, tmp_path / 'whole', 4)
+    train(photographs, tmp_path / 'whole', 8)
     arguments = (CONFIG, '--train-images', photographs, '--work-dir', tmp_path / 'killed')
-    options = ('--cfg-options', 'train_cfg.max_epochs=4', *TOY)
+    options = ('--cfg-options', 'train_cfg.max_epochs=8', *TOY)
     command = [sys.executable, '-m', 'lomar', 'train', *arguments, *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.time() + 120
@@ -107,10 +107,10 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bytes(photographs, tmp_path
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / 'killed/epoch_4.pth').exists(), 'ended before it could be killed'
+    assert not (tmp_path / 'killed/epoch_8.pth').exists(), 'ended before it could be killed'
     text = run('train', *arguments, '--resume', '--tensorboard', *options)
-    assert re.search(r'resumed epoch: [23], iter: [46]', text)
-    whole, resumed = (load_file(tmp_path / name / 'epoch_4.pth') for name in ('whole', 'killed'))
+    assert re.search(r'resumed epoch: [2-7], iter: \d+', text)
+    whole, resumed = (load_file(tmp_path / name / 'epoch_8.pth') for name in ('whole', 'killed'))
     assert whole['state_dict'].keys() == resumed['state_dict'].keys()
     for name, value in whole['state_dict'].items():
         assert torch.equal(value, resumed['state_dict'][name]), name
