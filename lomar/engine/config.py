@@ -49,8 +49,6 @@ def train_config(args: argparse.Namespace) -> Config:
         _resume(cfg, args.resume)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
@@ -157,7 +155,9 @@ def _check_checkpoint(cfg: Config, advice: str) -> None:
 
 def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, args.cfg_options)
+    # Before the options are checked: mixed precision has keys of its own.
+    amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
+    cfg = read_config(args.config, {**(args.cfg_options or {}), **amp})
     if args.quiet:
         cfg.quiet = True  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

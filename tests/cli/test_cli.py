@@ -11,7 +11,6 @@ from dataclasses import MISSING, fields
 
 import pytest
 from conftest import ROOT
-from lomar.visualization.results import METRICS
 from mmengine.config import Config, DictAction
 
 from lomar import cli
@@ -20,6 +19,7 @@ from lomar.cli import convert, main, parse_args, results, shapes, tokenizer
 from lomar.datasets.shape_drawing import CATEGORIES
 from lomar.engine.config_files import find_config, packaged_configs
 from lomar.targets.tokenizer_training import Settings
+from lomar.visualization.results_table import METRICS
 
 LOMAR = [sys.executable, '-m', 'lomar']
 TOY = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
