@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.comparison import protocol as runs
 from benchmarks.comparison.protocol import CONTENDERS, METHODS, Protocol
-from lomar.engine.provenance import provenance
+from lomar.provenance import provenance
 from lomar.visualization.loss_curve import read_scalars
 
 NAMES = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from benchmarks.detector.parts import benchmark_detector
 from benchmarks.detector.report import to_markdown
-from lomar.engine.provenance import provenance
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.detector'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.loading.regions import benchmark_raster, benchmark_regions
 from benchmarks.loading.ways import benchmark_loading
-from lomar.engine.provenance import provenance
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.loading'

@@ -12,7 +12,7 @@ from benchmarks.speed import report
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.steps import DTYPES, Setting, measure
 from benchmarks.speed.timing import matrix_rate
-from lomar.engine.provenance import provenance
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.speed'

@@ -1,3 +1,4 @@
+from .checkpoint_hook import SafeCheckpointHook as SafeCheckpointHook
 from .config import check_data as check_data
 from .config import merge_options as merge_options
 from .config import print_config as print_config
@@ -6,13 +7,12 @@ from .config import test_config as test_config
 from .config import train_config as train_config
 from .distributed import BFloat16DataParallel as BFloat16DataParallel
 from .dry_run import dry_run as dry_run
-from .hooks import ModelSummaryHook as ModelSummaryHook
-from .hooks import SafeCheckpointHook as SafeCheckpointHook
-from .hooks import StepSeedHook as StepSeedHook
-from .hooks import ThroughputHook as ThroughputHook
-from .hooks import UnreadableImagesHook as UnreadableImagesHook
 from .loops import ReplayIterLoop as ReplayIterLoop
+from .metrics_json import write_metrics as write_metrics
 from .param_groups import LayerGroups as LayerGroups
 from .probe_hook import ProbeHook as ProbeHook
-from .provenance import write_metrics as write_metrics
 from .runner import Runner as Runner
+from .startup_log_hook import ModelSummaryHook as ModelSummaryHook
+from .step_seed_hook import StepSeedHook as StepSeedHook
+from .throughput_hook import ThroughputHook as ThroughputHook
+from .unreadable_images_hook import UnreadableImagesHook as UnreadableImagesHook

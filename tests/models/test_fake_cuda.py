@@ -20,9 +20,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from lomar.compat.amp import BFloat16OptimWrapper
 from lomar.datasets.replay import seed_everything
-from lomar.engine.hooks import StepSeedHook, ThroughputHook, UnreadableImagesHook
 from lomar.engine.probe import knn_predict
 from lomar.engine.probe_hook import encode
+from lomar.engine.step_seed_hook import StepSeedHook
+from lomar.engine.throughput_hook import ThroughputHook
+from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models import flex_attention as flex
 from lomar.visualization import ReconstructionHook, reconstruct
 
