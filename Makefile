@@ -13,7 +13,7 @@ export PYTHONPATH :=
 
 install: $(STAMP)
 
-$(STAMP): setup.py constraints.txt
+$(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
 		"Python %d.%d found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ..." \
 		% sys.version_info[:2])'
@@ -23,7 +23,10 @@ $(STAMP): setup.py constraints.txt
 	name another folder with VENV=..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment: install the venv module \
 	(Debian: apt install python3-venv), or name another interpreter with PYTHON=..."; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	@# A torch that is already in the environment is kept, for example one for CPU or ROCm.
+	@$(BIN)/python -c 'import torch' 2>/dev/null && drop='/^torch/d'; \
+		sed "$$drop" constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt \
 		-e '.[$(STACK),demo,test]'
 	@# opencv-python needs libGL, which servers lack; the headless build of the same version fills
 	@# the same package.

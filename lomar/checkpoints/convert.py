@@ -3,6 +3,7 @@
 import argparse
 import re
 import textwrap
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,10 +39,10 @@ class Conversion:
     arguments: dict = field(default_factory=dict)
 
     def __str__(self) -> str:
-        rows: dict[tuple[str, str], int] = {}
-        for row in self.becomes.items():
-            row = tuple(re.sub(r'\b(blocks|layers)\.\d+', r'\1.*', name) for name in row)
-            rows[row] = rows.get(row, 0) + 1
+        rows = Counter(
+            tuple(re.sub(r'\b(blocks|layers)\.\d+', r'\1.*', name) for name in row)
+            for row in self.becomes.items()
+        )
         width = max(len(old) for old, _ in rows)
         kept = [new == old for old, new in self.becomes.items() if not new.startswith('(')]
         lines = [f'encoder: {self.encoder}']

@@ -152,8 +152,8 @@ def _prefix(names: Collection[str]) -> str:
     """Return what the names of the backbone's weights begin with."""
     found = {m[1] for m in map(re.compile(r'((?:[^.]+\.)*?)patch_embed\.').match, names) if m}
     if not found:  # another network than a vision transformer
-        starts = [re.match(r'(backbone\.)?(timm_model\.)?', name)[0] for name in names]
-        return max(starts, key=len, default='')
+        starts = map(re.compile(r'(backbone\.)?(timm_model\.)?').match, names)
+        return max((m[0] for m in starts if m), key=len, default='')
     if '' in found:
         return ''
     (prefix, *others) = sorted(found)

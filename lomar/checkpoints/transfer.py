@@ -113,7 +113,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
     """Resize absolute positions or the patch embedding to the shape of the parameter `place`."""
-    if name == 'pos_embed':
+    if name == 'pos_embed' and isinstance(backbone, LearnedPositions):
         return _fit_positions(value, place, backbone)
     if name == PATCHES:
         if value.shape[2:] != place.shape[2:]:
@@ -123,7 +123,7 @@ def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor
     return value
 
 
-def _fit_positions(table: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
+def _fit_positions(table: Tensor, place: Tensor, backbone: LearnedPositions) -> Tensor:
     """Resize absolute positions of a square grid; take those of another grid if it is the same."""
     count, length, with_cls_token = table.shape[1], place.shape[1], int(backbone.with_cls_token)
     side = math.isqrt(count)
@@ -133,7 +133,9 @@ def _fit_positions(table: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
         return table[:, extra:] if extra in (0, 1 - with_cls_token) else table
     if prefix > with_cls_token:
         table, prefix = table[:, 1:], 0
-    return resize_positions(table, backbone.position_grid(length), (side, side), prefix)
+    grid = backbone.position_grid(length)
+    assert grid is not None  # of the backbone's own table
+    return resize_positions(table, grid, (side, side), prefix)
 
 
 def _channel_change(name: str, value: Tensor, place: Tensor) -> str:

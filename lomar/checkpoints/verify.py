@@ -88,17 +88,17 @@ def _openmmlab(config: dict, weights: Weights, encoder: Architecture, what: str)
         'head.fc.weight': 'LinearClsHead',
         'head.layers.head.weight': 'VisionTransformerClsHead',
     }
-    head = next((head for name, head in heads.items() if name in weights), None)
-    if head:
+    if kind := next((kind for name, kind in heads.items() if name in weights), None):
         width = encoder.backbone['arch']['embed_dim']
         config['out_type'] = 'avg_featmap' if encoder.fc_norm else 'cls_token'
-        head = dict(type=head, num_classes=encoder.classes, in_channels=width)
+        head = dict(type=kind, num_classes=encoder.classes, in_channels=width)
         config = dict(type='ImageClassifier', backbone=config, head=head)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(config)
     if 'head.pred.weight' in weights:
         # The weights tell how much is predicted for a patch, and not what; the target is not asked.
-        model.head.pred = nn.Linear(*reversed(weights['head.pred.weight'].shape))
+        outputs, width = weights['head.pred.weight'].shape
+        model.head.pred = nn.Linear(width, outputs)
     backbone = getattr(model, 'backbone', model)
     if backbone is not model:
         weights = {

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp', '.npy'))
-NOT_RGB = ' (arrays and TIFF files that are not 8-bit RGB need `channels`, see docs/channels.md)'
+NOT_RGB = ' (arrays, and TIFF files other than 8-bit RGB, need `channels` or convert=False)'
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders
 KEPT = ('uint8', 'uint16')  # all other numeric types become float32
@@ -212,8 +212,9 @@ def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
     try:
         import rasterio  # imported late: 8-bit RGB does not need GDAL
     except ImportError as error:
-        if _is_rgb(path):
-            return _ArrayFile(path, np.asarray(read_rgb(path)))
+        with suppress(UnidentifiedImageError), Image.open(path) as image:
+            if image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1:
+                return _ArrayFile(path, np.asarray(read_rgb(path)))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
     # As a path, an address such as https://... is only the name of a file.
@@ -222,14 +223,6 @@ def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
     names = sorted(first.subdatasets, key=lambda name: int(name.split(':')[1]))
     pages = [stack.enter_context(_dataset(rasterio, name)) for name in names]
     return _RasterFile(path, pages or [first])
-
-
-def _is_rgb(path: str | Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1
-    except UnidentifiedImageError:  # rasterio may know the format
-        return False
 
 
 def _dataset(rasterio: Any, name: str | Path) -> Any:

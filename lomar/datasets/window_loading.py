@@ -140,11 +140,7 @@ class LoadNative(BaseTransform):
     """
 
     def __init__(
-        self,
-        patch_size: int,
-        min_grid: int,
-        max_side: int | None = None,
-        flip_prob: float = 0.5,
+        self, patch_size: int, min_grid: int, max_side: int | None = None, flip_prob: float = 0.5
     ):
         _check_least('LoadNative', patch_size=patch_size, min_grid=min_grid)
         self.patch_size, self.flip_prob = patch_size, flip_prob

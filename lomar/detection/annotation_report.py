@@ -106,7 +106,7 @@ def take_report(
 
 def _key(ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None) -> tuple:
     """Identify arguments and file; a file that was written again is another one."""
-    status = os.stat(ann_file)
-    written = status.st_size, status.st_mtime_ns
+    status = os.stat(ann_file) if os.path.exists(ann_file) else None
+    written = status and (status.st_size, status.st_mtime_ns)
     classes = None if classes is None else tuple(classes)
     return os.path.abspath(ann_file), written, os.path.abspath(image_folder), masks, classes

@@ -422,7 +422,10 @@ def test_the_commands(tmp_path):
     assert metrics['metrics']['accuracy']['top1'] == written['top1'] and 'accuracy/top1' in text
     wrong = ('--cfg-options', *TINY, 'model.backbone.arch.depth=3')
     text = run('test', *test, *wrong, code=1)
-    assert f'lomar test: {checkpoint} does not fit the model' in text and 'Traceback' not in text
+    assert (
+        f'lomar test: {checkpoint}: the weights do not fit the model' in text
+        and 'Traceback' not in text
+    )
     text = run('test', *test, '--tta', code=1)
     assert '--show, --show-dir and --tta belong to detection configs' in text
     text = run('train', '--work-dir', tmp_path, *val, *options, code=1)

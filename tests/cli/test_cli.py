@@ -1,6 +1,8 @@
 """The `lomar` command: help, versions, configs by name, errors, exit codes, scripts in tools/."""
 
 import argparse
+import ast
+import importlib.util
 import os
 import re
 import resource
@@ -22,6 +24,7 @@ from lomar.engine.config_files import find_config, packaged_configs
 from lomar.targets.tokenizer_training import Settings
 from lomar.visualization.results_table import METRICS
 
+ONE_THREAD = dict(OMP_NUM_THREADS='1')
 LOMAR = [sys.executable, '-m', 'lomar']
 TOY = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 SMALL = ['model.backbone.arch.depth=2', 'model.backbone.arch.embed_dim=32']
@@ -63,6 +66,23 @@ def test_help_takes_less_than_a_second(command):
     done = run(command, cwd=ROOT)
     assert done.returncode == 0 and 'usage: lomar' in done.stdout
     assert seconds() - before < 1
+
+
+def test_every_command_is_documented():
+    rows = re.findall(r'^\| `lomar (\w+)', (ROOT / 'docs/commands.md').read_text(), re.MULTILINE)
+    assert tuple(rows) == cli.COMMANDS
+
+
+@pytest.mark.parametrize('name', cli.COMMANDS)
+def test_what_commands_import_late_exists(name):
+    tree = ast.parse((ROOT / f'lomar/cli/{name}.py').read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for each in node.names:
+                module = importlib.import_module(node.module)
+                assert hasattr(module, each.name) or importlib.util.find_spec(
+                    f'{node.module}.{each.name}'
+                ), (node.module, each.name)
 
 
 def test_choices_and_defaults_are_those_of_the_library():
@@ -198,6 +218,25 @@ def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
     assert 'Epoch(train)' not in done.stdout + done.stderr
     (log,) = (tmp_path / 'work').glob('*/*.log')
     assert 'Epoch(train)' in log.read_text()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_command(photographs, tmp_path):
+    flags = [
+        '--train-images',
+        photographs,
+        '--work-dir',
+        tmp_path / 'work',
+        '--launcher',
+        'pytorch',
+    ]
+    options = [*SMALL, 'train_cfg.max_epochs=1', 'env_cfg.dist_cfg.backend=gloo']
+    start = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2']
+    start += ['--master_port', '29655', '-m', 'lomar', 'train', TOY, *flags]
+    done = run([*start, '--cfg-options', *options], cwd=tmp_path, env={**os.environ, **ONE_THREAD})
+    assert done.returncode == 0, done.stderr
+    assert '2 process(es) x 4' in done.stdout + done.stderr
+    assert (tmp_path / 'work/epoch_1.pth').exists()
 
 
 class TestErrors:

@@ -31,7 +31,7 @@ def test_detections_are_drawn_below_the_annotations(shapes, tmp_path, capsys):
     assert main(list(map(str, line))) == 0
     assert capsys.readouterr().out == f'detections on {shapes / "val"} in {out}\n'
     with Image.open(out) as picture:
-        assert picture.size == (2 * (256 + 4) + 4, 2 * (256 + 4) + 4)  # 64 pixels, 4 times as large
+        assert picture.size == (2 * (240 + 4) + 4, 2 * (240 + 4) + 4)
         assert max(high - low for low, high in picture.getextrema()) > 99
 
 

@@ -114,7 +114,7 @@ def test_statistics(tmp_path):
     command = ['-m', 'lomar', 'statistics', tmp_path, '--json', tmp_path / 'a.json']
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and 'channels [2] (from 0) have one value' in done.stderr
-    assert 'unreadable, left out' in done.stdout and 'in_channels=3' in done.stdout
+    assert 'unreadable, left out' in done.stdout and 'in_channels=3\n\nconvert=False' in done.stdout
     printed = eval(re.search(r'data_preprocessor=(dict\(.*\))', done.stdout)[1])
     np.testing.assert_allclose(printed['mean'], found.mean, rtol=1e-5)
     assert json.loads((tmp_path / 'a.json').read_text())['std'] == found.std.tolist()
