@@ -70,3 +70,11 @@ def undisturbed_rng(device: torch.device | str = 'cpu') -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def check_device(name: str) -> None:
+    """Raise a ValueError if PyTorch cannot compute on the device of `--device`."""
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f'--device {name} is not there: {error}') from error

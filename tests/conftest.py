@@ -1,6 +1,11 @@
 """Shared by the tests: the tiny models of the fixtures and small image folders."""
 
+import os
 from pathlib import Path
+
+# Before torch is imported, and inherited by the commands: one thread per process, because tests
+# run side by side.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import numpy as np
 import pytest
@@ -8,7 +13,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = Path(__file__).parent / 'fixtures'

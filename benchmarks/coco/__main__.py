@@ -11,8 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.coco.generate import generate
 from lomar.engine.record import provenance
+
+from benchmarks.coco.generate import generate
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.coco'

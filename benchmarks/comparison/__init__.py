@@ -1,4 +1,4 @@
-"""LoMaR, MAE and random weights against each other on the embedded dataset: `make compare`."""
+"""Comparison of LoMaR, MAE and random weights on the embedded dataset: `make compare`."""
 
 from benchmarks.comparison.jobs import Job, JobFailed, run_jobs
 from benchmarks.comparison.protocol import Protocol, fine_tunings, measurements, pretrainings

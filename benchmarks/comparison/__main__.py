@@ -1,7 +1,7 @@
 """Compare LoMaR, MAE and random weights on the embedded dataset.
 
-Equal pretraining time, equal fine-tuning of Mask R-CNN and of a classifier, several seeds. What is
-there already is not run again, so an interrupted comparison goes on with the same command.
+Pretraining time is equal, and so is the fine-tuning of Mask R-CNN and of a classifier; there are
+several seeds. Finished runs are not repeated: the same command resumes an interrupted comparison.
 """
 
 import argparse
@@ -19,6 +19,16 @@ from benchmarks.comparison.protocol import write_labels
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.comparison'
+SMOKE = dict(
+    images=64,
+    val=8,
+    seeds=(0, 1),
+    seconds=(1,),
+    labels=(16,),
+    classified=(16,),
+    few=16,
+    steps=2,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,13 +38,21 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument('--work-dir', default='work_dirs/compare', help='folder for everything')
+    parser.add_argument('--work-dir', default='work_dirs/compare', help='folder for data and runs')
     parser.add_argument(
-        '--out', default='benchmarks/comparison/shapes_transfer.json', help='the record'
+        '--out',
+        default='benchmarks/comparison/shapes_transfer.json',
+        help='file to write results to',
     )
-    parser.add_argument('--plot', default='docs/images/shapes_transfer.png', help='image file')
-    parser.add_argument('--slots', type=int, default=1 if gpu else cores, help='jobs at a time')
-    parser.add_argument('--smoke', action='store_true', help='the whole path in minutes, no result')
+    parser.add_argument(
+        '--plot', default='docs/images/shapes_transfer.png', help='image file to write'
+    )
+    parser.add_argument(
+        '--slots', type=int, default=1 if gpu else cores, help='number of parallel jobs'
+    )
+    parser.add_argument(
+        '--smoke', action='store_true', help='smoke test in minutes; its numbers mean nothing'
+    )
     return parser.parse_args()
 
 
@@ -43,16 +61,7 @@ def main() -> None:
     work = Path(args.work_dir).resolve()
     protocol = comparison.Protocol()
     if args.smoke:
-        protocol = comparison.Protocol(
-            images=64,
-            val=8,
-            seeds=(0, 1),
-            seconds=(1,),
-            labels=(16,),
-            classified=(16,),
-            few=16,
-            steps=2,
-        )
+        protocol = comparison.Protocol(**SMOKE)
     # A terminated comparison stops its jobs, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(f'{PROG}: terminated'))
     threads = max((os.cpu_count() or 1) // args.slots, 1)

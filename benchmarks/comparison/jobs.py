@@ -1,4 +1,4 @@
-"""Commands that leave a result behind, run side by side, and not again once it is there."""
+"""Jobs: commands that write a result file, run in parallel, skipped if the file exists."""
 
 import os
 import shlex
@@ -16,17 +16,17 @@ LOMAR = (sys.executable, '-m', 'lomar')
 
 
 class JobFailed(RuntimeError):
-    """A command ended with an error; the message names it and its log."""
+    """Error of a command that failed; the message names the command and its log."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """`lomar` commands that make `result`.
+    """`lomar` commands that write a result file.
 
     Attributes:
-        folder: for the log, and the work dir of the commands.
-        commands: each the name of a command and its arguments.
-        result: the file that the last command writes.
+        folder: folder of the log, and work dir of the commands.
+        commands: the name of a command and its arguments, for each command.
+        result: file that the last command writes.
     """
 
     folder: Path
@@ -35,10 +35,10 @@ class Job:
 
 
 def run_jobs(jobs: Sequence[Job], title: str, slots: int, threads: int) -> None:
-    """Run the jobs that have no result yet, `slots` at a time, with `threads` threads each.
+    """Run the jobs without a result file, `slots` in parallel, with `threads` threads each.
 
     Raises:
-        JobFailed: one ended with an error. Those that run are stopped, the others do not begin.
+        JobFailed: a job failed. Running jobs are stopped, and no further job starts.
     """
     waiting = [job for job in jobs if not job.result.exists()]
     running: set[subprocess.Popen] = set()
@@ -57,11 +57,11 @@ def run_jobs(jobs: Sequence[Job], title: str, slots: int, threads: int) -> None:
 
 
 def _run(job: Job, threads: int, running: set) -> str:
-    """Run a job's commands one after the other; returns a line for people."""
+    """Run the commands of a job in order; return its name and duration as text."""
     start = time.monotonic()
     job.folder.mkdir(parents=True, exist_ok=True)
     log = job.folder / 'log.txt'
-    # Two processes whose threads share cores wait for each other many times a step.
+    # Processes with more threads than cores in total slow each other down.
     environment = os.environ | dict(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     for arguments in job.commands:
         command = [*LOMAR, *arguments]

@@ -1,4 +1,4 @@
-"""What is compared, and the commands that do it."""
+"""Settings of the comparison, and its jobs."""
 
 import json
 import statistics
@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.comparison.jobs import Job
 from lomar.datasets.shapes import main_objects
 from lomar.utils import write_json
-from lomar.visualization.curves import read_scalars
+from lomar.visualization.loss_curve import read_scalars
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'mmconfigs/shapes'
 METHODS = ('lomar', 'mae')
@@ -24,17 +24,18 @@ LOADING = ('train_dataloader.num_workers=0', 'val_dataloader.num_workers=0')
 
 @dataclass(frozen=True)
 class Protocol:
-    """Every number of the comparison; all training is in mixed precision, as the recipes are.
+    """Settings of the comparison; all training is in mixed precision, as in the recipes.
 
     Attributes:
-        images: unlabelled images, which are also the most labelled ones; `val` to evaluate on.
-        seeds: each draws its own initial weights, order of images, and labelled images.
-        seconds: of pretraining, on one slot; the last is used for all numbers of labelled images.
+        images: number of unlabelled images, and highest number of labelled images.
+        val: number of validation images.
+        seeds: seeds of initial weights, order of images and choice of labelled images.
+        seconds: durations of pretraining on one slot; the last is used for all numbers of labels.
         labels: numbers of labelled images, multiples of `batch`.
-        classified: those that the classifier is fine-tuned with, on the longest pretraining alone.
-        few: the number of labelled images at which shorter pretraining is tried.
-        batch, rate: images a step and learning rate of every fine-tuning.
-        steps: of fine-tuning, a multiple of the steps an epoch of every number of labels.
+        classified: numbers of labelled images for the classifier, after the longest pretraining.
+        few: number of labelled images for detectors after shorter pretraining.
+        batch, rate: images per step and learning rate of every fine-tuning.
+        steps: steps of every fine-tuning; a multiple of the steps per epoch for each of `labels`.
     """
 
     images: int = 2048
@@ -50,35 +51,35 @@ class Protocol:
 
     @property
     def data(self) -> tuple[str, ...]:
-        """Flags of `lomar shapes`."""
+        """Return the flags of `lomar shapes`."""
         counts = ('--train', str(self.images), '--val', str(self.val))
         return (*counts, '--categories', 'texture')
 
 
 def measurements(work: Path) -> list[Job]:
-    """One epoch of each method, side by side as the training will be, to measure a step."""
+    """Return jobs of one epoch per method, run in parallel like the training, to time a step."""
     return [_pretraining(work, work / f'measure-{method}', method, 0, 1) for method in METHODS]
 
 
 def step_seconds(work: Path, method: str) -> float:
-    """Median seconds of a pretraining step, its data included, in the later half of an epoch."""
+    """Return median seconds of a pretraining step with data, in the second half of an epoch."""
     records = read_scalars(work / f'measure-{method}')
     return statistics.median(record['time'] for record in records[len(records) // 2 :])
 
 
 def epochs_in(work: Path, protocol: Protocol, method: str, seconds: int) -> int:
-    """Epochs of pretraining nearest to a time, at least two: one is the warm-up's."""
+    """Return the number of epochs nearest to a duration, at least two: the first is warm-up."""
     steps = protocol.images // 32
     return max(round(seconds / (steps * step_seconds(work, method))), 2)
 
 
 def pretrain_folder(work: Path, method: str, seconds: int, seed: int) -> Path:
-    """Work dir of a pretraining."""
+    """Return the work dir of a pretraining."""
     return work / f'pretrain-{method}-{seconds}s-seed{seed}'
 
 
 def pretrainings(work: Path, protocol: Protocol) -> list[Job]:
-    """Every method, time and seed; needs the results of `measurements`."""
+    """Return jobs for every method, duration and seed; needs the results of `measurements`."""
     jobs = []
     for seconds in reversed(protocol.seconds):
         for seed in protocol.seeds:
@@ -109,7 +110,7 @@ def _pretraining(work: Path, folder: Path, method: str, seed: int, epochs: int) 
 
 @dataclass(frozen=True)
 class Run:
-    """A fine-tuning run, after so many `seconds` of pretraining."""
+    """A fine-tuning run after pretraining of `seconds`."""
 
     task: str
     contender: str
@@ -119,15 +120,15 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Name of its folder."""
+        """Return the name of the run's folder."""
         return f'{self.task}-{self.contender}-{self.seconds}s-{self.labels}labels-seed{self.seed}'
 
 
 def fine_tuning_runs(protocol: Protocol) -> list[Run]:
-    """Every contender, number of labelled images and seed of each task.
+    """Return the runs for every task, contender, number of labelled images and seed.
 
-    Shorter pretraining is tried by the detector with few. Interleaved, so that an interrupted
-    comparison has something of everything.
+    Shorter pretraining is compared with `protocol.few` labelled images, by the detector only. Runs
+    of all kinds alternate, so that an interrupted comparison has results of each kind.
     """
     longest = protocol.seconds[-1]
     settings = dict(
@@ -145,7 +146,7 @@ def fine_tuning_runs(protocol: Protocol) -> list[Run]:
 
 
 def fine_tunings(work: Path, protocol: Protocol) -> list[Job]:
-    """The jobs of `fine_tuning_runs`; needs the results of `pretrainings`."""
+    """Return the jobs of `fine_tuning_runs`; needs the results of `pretrainings`."""
     return [_fine_tuning(work, protocol, run) for run in fine_tuning_runs(protocol)]
 
 
@@ -180,7 +181,7 @@ def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
 
 
 def _data(work: Path, run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Flags for the data to train on and to evaluate on."""
+    """Return the flags of training data and of validation data."""
     labelled, shapes = labelled_file(work, run.labels, run.seed), work / 'shapes'
     truth = shapes / 'annotations/val.json'
     if run.task == 'classify':
@@ -193,12 +194,12 @@ def _data(work: Path, run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def labelled_file(work: Path, labels: int, seed: int) -> Path:
-    """Annotations of the labelled images of a seed; beside it lies a list of their main objects."""
+    """Return the path of a seed's annotations; a list of main objects is beside the file."""
     return work / f'labels/{labels}-seed{seed}.json'
 
 
 def write_labels(work: Path, protocol: Protocol) -> None:
-    """Write annotations of a few images: those of a smaller number are among those of a larger."""
+    """Write annotations of the labelled images; smaller sets are subsets of larger sets."""
     coco = json.loads((work / 'shapes/annotations/train.json').read_text())
     (work / 'labels').mkdir(exist_ok=True)
     for seed in protocol.seeds:

@@ -1,4 +1,4 @@
-"""From the folders of a comparison to one record, a table and a plot."""
+"""Record, tables and plot of a comparison, from its folders."""
 
 import json
 import statistics
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.comparison import protocol as runs
 from benchmarks.comparison.protocol import CONTENDERS, METHODS, Protocol
-from lomar.engine.record import provenance
-from lomar.visualization.curves import read_scalars
+from lomar.provenance import provenance
+from lomar.visualization.loss_curve import read_scalars
 
 NAMES = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}
 FIGURES = dict(
@@ -24,9 +24,9 @@ COLOURS = {'lomar': 'tab:orange', 'mae': 'tab:blue', 'scratch': 'tab:grey'}
 
 
 def collect(work: Path, protocol: Protocol, command: str, slots: int, threads: int) -> dict:
-    """Everything that a comparison measured, and what is needed to repeat it.
+    """Return all measurements of a comparison, and the settings to repeat it.
 
-    APs are percent, on the validation images; times are seconds of one slot.
+    AP is in percent on the validation images; times are seconds on one slot.
     """
     pretraining, results = [], []
     for method in METHODS:
@@ -53,7 +53,7 @@ def _pretraining(
 ) -> dict:
     records = read_scalars(folder)
     steps = epochs * (protocol.images // 32)
-    # The median: a machine that slept, or was busy for a while, says nothing about the method.
+    # The median is robust against other load on the machine.
     took = statistics.median(record['time'] for record in records) * steps
     return dict(
         method=method,
@@ -76,7 +76,7 @@ def _figures(metrics: dict) -> dict:
 
 
 def summary(record: dict, task: str) -> list[dict]:
-    """Mean and standard deviation over the seeds, a row for every setting of a task."""
+    """Return mean and standard deviation over the seeds, one row per setting of a task."""
 
     def order(run: dict) -> tuple:
         return run['labels'], CONTENDERS.index(run['contender']), run['seconds']
@@ -94,7 +94,7 @@ def summary(record: dict, task: str) -> list[dict]:
 
 
 def to_markdown(record: dict) -> str:
-    """A table for each task: mean ± standard deviation over the seeds."""
+    """Return one Markdown table per task: mean ± standard deviation over the seeds."""
     tables = []
     for task, figures in FIGURES.items():
         head = ['labelled images', 'pretraining', 'weights', *figures.values()]

@@ -1,3 +1,3 @@
 """Time of a detector's parts outside the backbone."""
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401

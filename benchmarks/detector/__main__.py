@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from benchmarks.detector.parts import benchmark_detector, to_markdown
-from lomar.engine.record import provenance
+from benchmarks.detector.parts import benchmark_detector
+from benchmarks.detector.report import to_markdown
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.detector'
@@ -23,15 +24,19 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument('config', nargs='?', default=CONFIG, help='of a Mask R-CNN')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
-    parser.add_argument('--images', type=int, default=16, help='through the pipeline in a round')
-    parser.add_argument('--repeats', type=int, default=3, help='rounds, steps apart')
-    parser.add_argument('--steps', type=int, default=3, help='training steps with each of the two')
-    parser.add_argument('--evaluated', type=int, default=100, help='images of the evaluation')
+    parser.add_argument('config', nargs='?', default=CONFIG, help='config of a Mask R-CNN')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='file to write results to')
+    parser.add_argument(
+        '--num-images', type=int, default=16, help='images per round of the pipeline'
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=3, help='rounds of the pipeline and of the evaluation'
+    )
+    parser.add_argument('--steps', type=int, default=3, help='training steps per data pipeline')
+    parser.add_argument('--evaluated', type=int, default=100, help='images in the evaluation')
     args = parser.parse_args()
     made = benchmark_detector(
-        Config.fromfile(args.config), args.images, args.repeats, args.steps, args.evaluated
+        Config.fromfile(args.config), args.num_images, args.repeats, args.steps, args.evaluated
     )
     print(to_markdown(made))
     if args.json:

@@ -202,24 +202,6 @@ def benchmark_detector(
     return dict(measured=measured, **{key: _summary(rounds) for key, rounds in tables.items()})
 
 
-def to_markdown(result: dict) -> str:
-    """Return the three tables, with medians and ranges in ms."""
-    lines = []
-    for title, key in (
-        ('pipeline, ms an image', 'pipeline'),
-        ('training step, ms', 'step'),
-        ('evaluation, ms an image', 'evaluation'),
-    ):
-        lines += [f'| {title} | mmdet | lomar |', '|---|---:|---:|']
-        for part, spreads in result[key].items():
-            cells = [
-                f'{s["median"]:.1f} ({s["least"]:.1f} to {s["most"]:.1f})' for s in spreads.values()
-            ]
-            lines.append(f'| {part} | {" | ".join(cells)} |')
-        lines.append('')
-    return '\n'.join(lines)
-
-
 def _summary(rounds: Rounds) -> dict[str, dict[str, dict[str, float]]]:
     parts = dict.fromkeys(part for one in rounds['mmdet'] for part in one)
 

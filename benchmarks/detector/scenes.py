@@ -1,4 +1,4 @@
-"""Images, objects and detections about as many and as large as COCO's, of random content."""
+"""Random images, objects and detections, with numbers and sizes similar to COCO's."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from benchmarks.loading.ways import make_images
 from lomar.utils import write_json
 
 WIDTH, HEIGHT = 640, 480
-OBJECTS = (10, 40)  # an image
+OBJECTS = (10, 40)  # per image
 SIDES = (8, 250)  # pixels; log-uniform: 40 % below 32, 28 % above 96; COCO has 41 and 24 %
 CORNERS = 30  # of a polygon
-DETECTIONS = 100  # an image, COCO's most
+DETECTIONS = 100  # per image, COCO's maximum
 
 
 def make_scenes(folder: Path, images: int, classes: int, seed: int = 0) -> Path:
-    """Write JPEG files and their annotations in COCO's format; returns the latter's path."""
+    """Write JPEG files and COCO annotations; return the path of the annotations."""
     rng = np.random.default_rng(seed)
     make_images(folder, images, WIDTH, HEIGHT, quality=90)
     entries, objects = [], []
@@ -34,7 +34,7 @@ def make_scenes(folder: Path, images: int, classes: int, seed: int = 0) -> Path:
 
 
 def _shape(rng: np.random.Generator) -> dict:
-    """A star-shaped polygon inside the image, its box and area."""
+    """Return a star-shaped polygon inside the image, with its box and area."""
     side = np.exp(rng.uniform(*np.log(SIDES)))
     centre = rng.uniform(side / 2, (WIDTH - side / 2, HEIGHT - side / 2))
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
@@ -51,7 +51,10 @@ def _shape(rng: np.random.Generator) -> dict:
 
 
 def moved(boxes: Tensor, count: int, amount: float, generator: torch.Generator) -> Tensor:
-    """Boxes (count, 4) near those given (N, 4), by normal deviates of `amount` of their sides."""
+    """Return boxes (count, 4) near given boxes (N, 4).
+
+    Corners are moved by normal deviates of `amount` times the box's sides.
+    """
     own = boxes[torch.arange(count) % len(boxes)]
     sides = (own[:, 2:] - own[:, :2]).repeat(1, 2)
     made = own + amount * sides * torch.randn(count, 4, generator=generator)
@@ -59,7 +62,7 @@ def moved(boxes: Tensor, count: int, amount: float, generator: torch.Generator) 
 
 
 def detect(objects: list[dict], classes: int, size: int, generator: torch.Generator) -> dict:
-    """What a detector might give for an image's annotations, its masks not yet pasted.
+    """Return plausible detections for an image's annotations, with masks before pasting.
 
     Returns:
         `bboxes` (100, 4) and `scores` (100,), half of them near objects, `labels` (100,), and

@@ -15,8 +15,8 @@ import torch
 import lomar
 from benchmarks.gpu.slices import Slice, code_digest
 from lomar.compat.amp import mixed_dtype
-from lomar.engine.record import provenance
 from lomar.models.architectures import ARCHS
+from lomar.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 PRETRAIN = ['lomar', 'mae', 'mae-eager']

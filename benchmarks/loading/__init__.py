@@ -1,3 +1,3 @@
 """Images per second from JPEG and TIFF files to a training batch."""
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401

@@ -1,4 +1,4 @@
-"""Measure images per second of one core from JPEG files to a training batch of 224 pixels."""
+"""Measure images per second from JPEG files to a training batch, on one core."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.loading.regions import benchmark_raster, benchmark_regions
 from benchmarks.loading.ways import benchmark_loading
-from lomar.engine.record import provenance
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.loading'
@@ -21,27 +21,33 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
-    parser.add_argument('--size', default='500x375', help='width x height of the files in pixels')
-    parser.add_argument('--images', type=int, default=48, help='number of files')
-    parser.add_argument('--repeats', type=int, default=11, help='rounds after the one to warm up')
-    parser.add_argument('--quality', type=int, default=90, help='of the JPEG files, 1 to 100')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='file to write results to')
+    parser.add_argument(
+        '--size', default='500x375', help='width x height of the JPEG files in pixels'
+    )
+    parser.add_argument('--num-images', type=int, default=48, help='number of JPEG files')
+    parser.add_argument(
+        '--repeats', type=int, default=11, help='measured rounds, after one round of warm-up'
+    )
+    parser.add_argument(
+        '--quality', type=int, default=90, help='quality of the JPEG files, 1 to 100'
+    )
     parser.add_argument(
         '--regions',
         type=int,
         nargs='+',
         metavar='PIXELS',
-        help="in place of mmpretrain's, compare crops of these sides with four windows of them",
+        help='compare crops of these sides with four windows of each, not loading methods',
     )
     parser.add_argument(
         '--raster',
         type=int,
         metavar='PIXELS',
-        help='with --regions, four windows of a TIFF file of this side as well, and all of it',
+        help='with --regions: also time a TIFF file of this side, whole and four windows of it',
     )
     args = parser.parse_args()
     width, height = map(int, args.size.split('x'))
-    files = width, height, args.images, args.repeats, args.quality
+    files = width, height, args.num_images, args.repeats, args.quality
     if args.regions:
         made = benchmark_regions(args.regions, *files)
         if args.raster:
@@ -59,7 +65,7 @@ def main() -> None:
 
 
 def way_lines(ways: dict) -> Iterator[str]:
-    """A line for each way to load."""
+    """Yield a line of text per loading method."""
     for name, way in ways.items():
         if isinstance(way, str):
             yield f'{name:28}{way}'
@@ -68,7 +74,7 @@ def way_lines(ways: dict) -> Iterator[str]:
 
 
 def region_lines(result: dict) -> Iterator[str]:
-    """Two lines for each side, and two for the raster."""
+    """Yield two lines of text per side of a crop, and two for the raster."""
     for scale, row in result['scales'].items():
         yield f'{scale:5} px whole    {speed(row["whole"])}{row["whole"]["bytes"]:12} bytes'
         yield f'         regions  {speed(row["regions"])}{row["regions"]["bytes"]:12} bytes' + (
@@ -84,7 +90,7 @@ def region_lines(result: dict) -> Iterator[str]:
 
 
 def speed(way: dict) -> str:
-    """Median and quartiles."""
+    """Return median and quartiles as text."""
     low, high = way['quartiles']
     return f'{way["images_per_second"]:8.1f} images/s ({low:.1f} to {high:.1f})'
 

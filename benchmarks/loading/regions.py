@@ -1,4 +1,4 @@
-"""What it gains to load the windows of an image instead of all of it."""
+"""Timing of loading only the windows of an image, compared with the whole image."""
 
 import math
 import statistics
@@ -20,7 +20,7 @@ from benchmarks.loading.ways import (
     spectrum,
     time_ways,
 )
-from lomar.datasets import LoadRegions
+from lomar.datasets import LoadWindows
 from lomar.datasets.image_io import read_pixels
 
 WINDOW, NUMBER, PATCH = 112, 4, 16  # LoMaR's windows, in pixels
@@ -35,11 +35,11 @@ def benchmark_regions(
     repeats: int = 11,
     quality: int = 90,
 ) -> dict:
-    """Time a crop of `scale` pixels, and four windows of it, from JPEG files of one size.
+    """Time loading of crops of `scale` pixels, and of four windows of each, from JPEG files.
 
     Returns:
-        {'files', 'scales'}; a scale has 'whole' and 'regions', each with the median and quartiles
-        of images a second on one core and the bytes of an image in a batch, and 'times_whole', the
+        {'files', 'scales'}; each scale has 'whole' and 'regions', with the median and quartiles of
+        images per second on one core and the bytes per image in a batch, and 'times_whole', the
         median of the ratio in the same round.
     """
     torch.set_num_threads(1)
@@ -49,7 +49,7 @@ def benchmark_regions(
         crop = dict(type='LoadRandomResizedCrop', scale=scale, crop_ratio_range=RANGE)
         windows = dict(size=WINDOW, number=NUMBER, patch_size=PATCH)
         loads['whole', scale] = pipeline_load(crop)
-        loads['regions', scale] = pipeline_load({**crop, **windows, 'type': 'LoadCropRegions'})
+        loads['regions', scale] = pipeline_load({**crop, **windows, 'type': 'LoadWindows'})
         shapes['whole', scale] = 3, scale, scale
         shapes['regions', scale] = NUMBER, 3, WINDOW, WINDOW
     with tempfile.TemporaryDirectory() as scratch:
@@ -72,17 +72,17 @@ def _row(scale: int, speeds: dict, shapes: dict) -> dict:
 
 
 def benchmark_raster(side: int, repeats: int = 3) -> dict:
-    """Time to read four windows of a tiled, compressed TIFF of `side` x `side`, and all of it.
+    """Time reading of four windows of a tiled, compressed TIFF file, and of the whole file.
 
     Returns:
-        {'side', 'tile', 'bytes', 'regions', 'whole'}; both ways have the median, least and
-        most milliseconds of the thread.
+        {'side', 'tile', 'bytes', 'regions', 'whole'}; 'regions' and 'whole' have the median and
+        range of thread CPU time in milliseconds.
     """
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, 'raster.tif')
         _write_raster(path, side)
-        load = LoadRegions(3, WINDOW, NUMBER)
+        load = LoadWindows(WINDOW, NUMBER)
         ways = dict(
             regions=lambda: load.transform(dict(img_path=str(path))),
             whole=lambda: read_pixels(path),
@@ -107,7 +107,7 @@ def benchmark_raster(side: int, repeats: int = 3) -> dict:
 
 
 def _write_raster(path: Path, side: int) -> None:
-    """A field of noise over and over, in rows of tiles, so that it is never in memory."""
+    """Write a repeated field of noise row by row of tiles; the raster need not fit into memory."""
     import rasterio  # an extra
     from rasterio.windows import Window
 

@@ -23,8 +23,8 @@ from lomar.datasets import random_resized_crop
 from lomar.datasets.resize_folder import resize_images
 
 SIZE = 224
-RANGE = (0.2, 1.0)  # share of the image that a crop has
-GRAIN = 6  # standard deviation of a sensor's noise, of 255
+RANGE = (0.2, 1.0)  # fraction of the image's area in a crop
+GRAIN = 6  # standard deviation of the sensor noise, in 8-bit values
 BASELINE = 'mmpretrain'
 GPU = 'decode_jpeg on the GPU'
 NOT_RUN = {
@@ -37,9 +37,9 @@ Load = Callable[[list[str]], Tensor]  # paths -> (B, 3, 224, 224) uint8
 def make_images(folder: Path, count: int, width: int, height: int, quality: int) -> float:
     """Write JPEG files of random content and return their mean size in bytes.
 
-    Every second one is a part of one of scikit-learn's two photographs where it is installed and
-    they are large enough; the others are noise whose amplitude falls with its frequency, and a
-    sensor's noise, so that files are about as large as a camera's.
+    Every second image is a crop of one of scikit-learn's two photographs, if scikit-learn is
+    installed and the photographs are large enough. The other images are from `spectrum`, whose
+    files are about as large as a camera's.
     """
     rng = np.random.default_rng(0)
     photographs = _photographs(width, height)
@@ -65,7 +65,7 @@ def _photographs(width: int, height: int) -> list[Image.Image]:
 
 
 def spectrum(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Noise whose amplitude falls with its frequency, and a sensor's."""
+    """Return noise whose amplitude falls with its frequency, plus sensor noise."""
     pixels = np.zeros((height, width, 3), np.float32)
     cells = 4
     while cells <= 2 * width:
@@ -81,14 +81,14 @@ def spectrum(rng: np.random.Generator, width: int, height: int) -> Image.Image:
 
 
 def contenders() -> dict[str, Load]:
-    """Ways to load, by name; all of them crop, flip and end with one uint8 tensor."""
+    """Return loading methods by name; each crops, flips and returns one uint8 tensor."""
     crop = dict(type='RandomResizedCrop', scale=SIZE, crop_ratio_range=RANGE)
     pillow = dict(crop, backend='pillow', interpolation='bicubic')
     flip = dict(type='RandomFlip', prob=0.5)
     ours = pipeline_load(dict(crop, type='LoadRandomResizedCrop'))
     ways = {
         BASELINE: pipeline_load(dict(type='LoadImageFromFile'), pillow, flip),
-        'LoadRGB + pillow': pipeline_load(dict(type='LoadRGB'), pillow, flip),
+        'LoadImage + pillow': pipeline_load(dict(type='LoadImage'), pillow, flip),
         'torchvision v2': _torchvision(),
         'ours, torchvision': mock.patch.object(random_resized_crop, 'simplejpeg', None)(ours),
     }
@@ -100,7 +100,7 @@ def contenders() -> dict[str, Load]:
 
 
 def pipeline_load(*steps: dict) -> Load:
-    """Transforms and a stack, as a dataset and a loader have them."""
+    """Return a function that runs transforms and collates, as a dataset and loader do."""
     init_default_scope('mmpretrain')
     run = Compose([*steps, dict(type='PackInputs')])
     return lambda paths: default_collate([run(dict(img_path=path)) for path in paths])['inputs']
@@ -135,10 +135,10 @@ def time_ways(
     repeats: int,
     shapes: Mapping[Hashable, tuple[int, ...]] = MappingProxyType({}),
 ) -> dict[Hashable, list[float]]:
-    """Images per second of each way on its files, `repeats` times after one round to warm up.
+    """Return images per second of each method in `repeats` rounds, after one round of warm-up.
 
-    The ways take turns, so that whatever else the machine does meets all of them. Seconds are
-    those in which the one thread has a core, but for the GPU those of the clock on the wall.
+    The methods take turns, so that other load on the machine affects all of them alike. Times are
+    thread CPU times; for the GPU, wall-clock times.
     """
     speeds = {name: [] for name in ways}
     for repeat in range(-1, repeats):
@@ -166,12 +166,12 @@ def benchmark_loading(
     quality: int = 90,
     short_sides: tuple[int, ...] = (320, 256),
 ) -> dict:
-    """Time all ways in one thread on JPEG files of one size, and ours on the files made smaller.
+    """Time all loading methods in one thread, and ours on downscaled copies of the files, too.
 
     Returns:
-        {'files', 'ways'}; a way has the median, first and third quartile
-        of its images per second, and the median of its ratio to mmpretrain's default in the same
-        round. What cannot be run holds the reason instead.
+        {'files', 'ways'}. Each method has the median and quartiles of its images per second, and
+        the median of its ratio to mmpretrain's default in the same round; a method that cannot
+        run has the reason instead.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -1,3 +1,3 @@
 """Images per second, FLOPs and memory of a training step or of inference."""
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401

@@ -1,4 +1,4 @@
-"""Measure training steps, or inference, of LoMaR and its rivals in turns."""
+"""Measure training steps or inference of LoMaR, MAE and other models, in turns."""
 
 import argparse
 import itertools
@@ -12,7 +12,7 @@ from benchmarks.speed import report
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.steps import DTYPES, Setting, measure
 from benchmarks.speed.timing import matrix_rate
-from lomar.engine.record import provenance
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.speed'
@@ -22,19 +22,47 @@ def parse_args() -> argparse.Namespace:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
     add = parser.add_argument
-    add('--task', choices=list(CONTENDERS), default='pretrain')
-    add('--models', nargs='+', metavar='NAME', help='the first is what others are compared with')
-    add('--archs', nargs='+', default=['base' if cuda else 'small'])
-    add('--sizes', nargs='+', type=int, help='sides of the images in pixels')
-    add('--dtypes', nargs='+', choices=list(DTYPES), default=['bfloat16' if cuda else 'float32'])
-    add('--batch', type=int, help='images a step; halved where they do not fit')
-    add('--inference', action='store_true', help='features of whole images, no training')
-    add('--compile', action='store_true', help='torch.compile for the transformer blocks of all')
-    add('--repeats', type=int, default=20 if cuda else 5)
-    add('--threads', type=int, help='of a CPU')
-    add('--memory', type=float, metavar='GB', help='for activations (default: 60 %% of the free)')
-    add('--json', metavar='FILE', help='write the record to a file')
-    add('--plot', metavar='FILE', help='image file: images/s over image size')
+    arch, dtype = ('base', 'bfloat16') if cuda else ('small', 'float32')
+    rounds = 20 if cuda else 5
+    add('--task', choices=list(CONTENDERS), default='pretrain', help='default: pretrain')
+    add(
+        '--models',
+        nargs='+',
+        metavar='NAME',
+        help='models to measure; speeds are relative to the first (default: all of the task)',
+    )
+    add('--archs', nargs='+', default=[arch], help=f'sizes of the ViT (default: {arch})')
+    add(
+        '--sizes',
+        nargs='+',
+        type=int,
+        metavar='PIXELS',
+        help='sides of the square images (default: 224 384 448 1024; detect: 1024)',
+    )
+    add(
+        '--dtypes',
+        nargs='+',
+        choices=list(DTYPES),
+        default=[dtype],
+        help=f'float32, or autocast to the dtype (default: {dtype})',
+    )
+    add(
+        '--batch',
+        type=int,
+        help='images per step, halved until they fit (default: 1; on a GPU: 256, detect: 8)',
+    )
+    add('--inference', action='store_true', help='measure features of whole images, not training')
+    add('--compile', action='store_true', help='compile the transformer blocks of all models')
+    add('--repeats', type=int, default=rounds, help=f'measured rounds (default: {rounds})')
+    add('--threads', type=int, help="CPU threads (default: PyTorch's)")
+    add(
+        '--memory',
+        type=float,
+        metavar='GB',
+        help='activation budget (default: 60 %% of free memory)',
+    )
+    add('--json', metavar='FILE', help='file to write results to')
+    add('--plot', metavar='FILE', help='image file to draw images per second over image size to')
     args = parser.parse_args()
     detect = args.task == 'detect'
     args.models = args.models or list(CONTENDERS[args.task])
@@ -50,7 +78,7 @@ def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    MMLogger.get_instance('benchmark', log_level='ERROR')  # mmpretrain tells how it initialises
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # hide mmpretrain's initialization log
     rows, rates = [], {name: matrix_rate(DTYPES[name]) for name in args.dtypes}
     try:
         for arch, size, dtype in itertools.product(args.archs, args.sizes, args.dtypes):

@@ -1,4 +1,4 @@
-"""Models whose training steps are compared, built by name: pretraining, and detection backbones."""
+"""Models to compare, built by name: pretraining models and detection backbones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ PATCH = 16
 
 @dataclass(frozen=True)
 class Contender:
-    """A model and what of it is measured.
+    """A model, and the functions to measure.
 
     Args:
-        loss: normalised images (B, 3, H, W) to a scalar, the training step's forward pass.
-        encode: the same images to features, what inference does with whole images.
-        layers: its transformer blocks, which can be compiled one by one.
+        loss: forward pass of a training step: normalised images (B, 3, H, W) to a scalar.
+        encode: inference: the same images to features of whole images.
+        layers: the transformer blocks, which are compiled one by one.
     """
 
     model: nn.Module
@@ -36,12 +36,13 @@ class Contender:
 class FullTokenModel(RPEViT):
     """Masked image modelling in which all tokens of an image go through the encoder.
 
-    As SimMIM (arXiv 2111.09886): single patches are hidden and their pixels predicted, L1; or as
-    BEiT (arXiv 2106.08254): one of `vocabulary` tokens is predicted, whose tokenizer is left out.
+    Without a vocabulary it is SimMIM (arXiv 2111.09886), which predicts pixels of single patches
+    with an L1 loss. With a vocabulary it is BEiT (arXiv 2106.08254), which predicts tokens; the
+    target tokens are random, as the tokenizer is not measured.
 
     Args:
-        vocabulary: discrete tokens, or None for pixels.
-        mask_ratio: share of the patches that are hidden.
+        vocabulary: number of discrete tokens, or None for pixels.
+        mask_ratio: fraction of the patches that are masked.
     """
 
     def __init__(self, arch: str, img_size: int, vocabulary: int | None, mask_ratio: float):
@@ -52,7 +53,7 @@ class FullTokenModel(RPEViT):
         self.pred = nn.Linear(self.embed_dim, vocabulary or 3 * PATCH**2)
 
     def loss(self, images: Tensor) -> Tensor:
-        """Loss of the hidden patches of images (B, 3, H, W)."""
+        """Return the loss of the masked patches of images (B, 3, H, W)."""
         grid = self.check_images(images)
         # The whole image as one window.
         masked = sample_masked(len(images), 1, grid[0], self.num_masked, device=images.device)[:, 0]
@@ -60,7 +61,7 @@ class FullTokenModel(RPEViT):
         tokens = torch.where(masked[..., None], self.mask_token, self.patch_embed(images))
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         latent = self.encode(tokens + self.pos_embed, grid)[:, 1:]
-        # BEiT's head sees the hidden patches alone, SimMIM's sees all of them.
+        # BEiT's head predicts only masked patches, SimMIM's predicts all patches.
         if self.vocabulary:
             logits = self.pred(latent.take_along_dim(hidden, dim=1)).float()
             target = torch.randint(self.vocabulary, logits.shape[:2], device=images.device)
@@ -128,7 +129,7 @@ def _full_tokens(arch: str, size: int, vocabulary: int | None, mask_ratio: float
 def _detector(
     arch: str, size: int, position: str, plain: bool = False, flex: bool = False
 ) -> Contender:
-    """Backbone of ViTDet: windows of 14 x 14, the last block of each quarter global."""
+    """Return ViTDet's backbone: windows of 14 x 14, the last block of each quarter global."""
     quarter = ARCHS[arch]['depth'] // 4
     model = RPEViT(
         arch,
@@ -165,15 +166,15 @@ CONTENDERS = {
 }
 if torch.cuda.is_available():  # FlexAttention has no gradients elsewhere
     CONTENDERS['detect']['irpe-flex'] = lambda arch, size: _detector(arch, size, 'irpe', flex=True)
-# The same model in another way: its model FLOPs are the first one's.
+# Other implementations of a contender, which have its model FLOPs.
 SAME_MODEL = {'lomar-plain': 'lomar', 'mae-eager': 'mae', 'irpe-plain': 'irpe', 'irpe-flex': 'irpe'}
 
 
 def build(task: str, name: str, arch: str, size: int) -> Contender:
-    """Build a contender for square images of `size` pixels.
+    """Return a contender for square images of `size` pixels.
 
     Raises:
-        ValueError: an unknown name, by its flag.
+        ValueError: an unknown name or a wrong size; the message names the flag.
     """
     for flag, value, allowed in (
         ('--task', task, CONTENDERS),

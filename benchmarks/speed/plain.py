@@ -1,4 +1,4 @@
-"""LoMaR written the obvious way, as a reference for speed and for equality."""
+"""Plain implementation of LoMaR, as a reference for speed and for equality."""
 
 from types import MethodType
 
@@ -11,7 +11,10 @@ from lomar.models.patches import patch_coordinates
 
 
 def plain_attention(self: Attention, x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """As `Attention.forward` with tables for keys or none: all logits at once, step by step."""
+    """Return `Attention.forward` computed step by step, with all logits at once.
+
+    Relative positions are on the keys, or absent.
+    """
     n, length, dim = x.shape
     qkv = self.qkv(x).view(n, length, 3, self.num_heads, dim // self.num_heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -27,22 +30,25 @@ def plain_attention(self: Attention, x: Tensor, grid: tuple[int, int]) -> Tensor
 
 
 def make_plain(backbone: nn.Module) -> nn.Module:
-    """Let all blocks of a backbone attend by `plain_attention`; same weights, same results."""
+    """Replace the attention of all blocks by `plain_attention`; weights and results stay equal."""
     for block in backbone.blocks:
         block.attn.forward = MethodType(plain_attention, block.attn)
     return backbone
 
 
 class PlainLoMaR(LoMaR):
-    """`LoMaR` as the released code goes about it: tokens and pixels of whole images are repeated
-    for every window and gathered, and all patches of a window are predicted."""
+    """LoMaR implemented as in the released code.
+
+    Tokens and pixels of whole images are repeated for every window and gathered. All patches of a
+    window are predicted.
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         make_plain(self.backbone)
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
-        """As `LoMaR.loss`, from the same draws."""
+        """Return the loss of `LoMaR.loss`, from the same random windows and masks."""
         backbone = self.backbone
         windows, masked = self.sample(images)
         number, size = windows.shape[1], self.samplers[0].size

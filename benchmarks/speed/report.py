@@ -1,4 +1,4 @@
-"""Results of a benchmark as a table, a plot and a record."""
+"""Markdown tables and a plot of measured rows."""
 
 from itertools import groupby
 from pathlib import Path
@@ -22,12 +22,12 @@ SETTING = ('task', 'arch', 'size', 'dtype', 'inference', 'compiled')
 
 
 def by_setting(rows: list[dict]):
-    """Rows of contenders that ran in turns, with their setting."""
+    """Return the rows grouped by setting; the contenders of a group ran in turns."""
     return groupby(rows, key=lambda row: tuple(row[key] for key in SETTING))
 
 
 def to_markdown(rows: list[dict], rates: dict[str, float]) -> str:
-    """A Markdown table for each setting.
+    """Return one Markdown table per setting.
 
     Args:
         rates: FLOP/s of a matrix product for each dtype.
@@ -65,7 +65,7 @@ def _cells(row: dict, first: float, rate: float) -> tuple[str, ...]:
 
 
 def plot(rows: list[dict], out: str | Path) -> None:
-    """Images per second over the image size, a panel for each architecture and dtype."""
+    """Draw images per second over image size, one panel per architecture and dtype."""
     kinds = sorted({(row['task'], row['arch'], row['dtype'], row['compiled']) for row in rows})
     figure = Figure(figsize=(5 * len(kinds), 4), layout='constrained')
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):

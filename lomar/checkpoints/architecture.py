@@ -32,20 +32,13 @@ class Architecture:
     predicted: int
 
     def __str__(self) -> str:
-        head = f'{self.classes} classes' if self.classes else 'no head'
-        depth, width, heads = (
-            self.backbone['arch'][k] for k in ('depth', 'embed_dim', 'num_heads')
-        )
+        arch, head = self.backbone['arch'], f'{self.classes} classes' if self.classes else 'no head'
         return (
-            f'{depth} blocks of width {width}, {heads} heads, patch '
-            f'{self.backbone["patch_size"]}, {"iRPE" if self.irpe else "absolute positions"}, '
+            f'{arch["depth"]} blocks of width {arch["embed_dim"]}, {arch["num_heads"]} heads, '
+            f'patch {self.backbone["patch_size"]}, '
+            f'{"iRPE" if self.backbone["rpe"] else "absolute positions"}, '
             f'{"LoMaR pretraining head" if self.predicted else head}'
         )
-
-    @property
-    def irpe(self) -> bool:
-        """Whether positions are relative."""
-        return self.backbone['position'] == 'irpe'
 
     @property
     def fc_norm(self) -> bool:
@@ -80,31 +73,18 @@ def read_architecture(
         ValueError: the weights are of no vision transformer or of a detector's, or leave a
             setting open.
     """
-    embed_dim = _common(weights, r'\.(norm[12]\.\w+|attn\.proj\.bias)$', 0)
-    blocks = [int(m[1]) for m in map(re.compile(r'blocks\.(\d+)\.').match, weights) if m]
-    if not embed_dim or not blocks or PATCHES not in weights:
-        raise ValueError(
-            f'these are no weights of a vision transformer, which has {PATCHES} and '
-            'blocks.*.norm1, attn, norm2, mlp'
-        )
-    patches = tuple(weights[PATCHES].shape)
-    if len(patches) != 4 or patches[2] != patches[3]:
-        raise ValueError(f'{PATCHES} has the shape {patches}; allowed: (D, C, P, P)')
-    parts = {name.split('.')[0] for name in weights}
-    if not parts & {'norm', 'fc_norm'}:
-        raise ValueError(
-            'there is no norm after the last block: these are the weights of a detector, and do '
-            'not tell in which windows it attends; allowed: pretraining and classification'
-        )
+    patches, parts = _check_encoder(weights), {name.split('.')[0] for name in weights}
+    embed_dim = _common(weights, r'^blocks\.\d+\.(norm[12]\.\w+|attn\.proj\.bias)$') or patches[0]
+    depth = 1 + max(int(m[1]) for m in map(re.compile(r'blocks\.(\d+)\.').match, weights) if m)
     tables, cls_token = _tables(weights), 'cls_token' in weights
     # Relative positions have no grid: any that holds a window serves.
     grid = (7, 9) if tables else _square_grid(weights.get('pos_embed'), cls_token)
     backbone = dict(
         arch=dict(
             embed_dim=embed_dim,
-            depth=1 + max(blocks),
-            num_heads=_num_heads(tables, embed_dim, 1 + max(blocks), num_heads),
-            mlp_ratio=(_common(weights, r'\.mlp\.fc1\.\w+$', 0) or 4 * embed_dim) / embed_dim,
+            depth=depth,
+            num_heads=_num_heads(tables, embed_dim, depth, num_heads),
+            mlp_ratio=_common(weights, r'^blocks\.\d+\.mlp\.fc1\.\w+$') / embed_dim or 4,
         ),
         img_size=(grid[0] * patches[3], grid[1] * patches[3]),
         patch_size=patches[3],
@@ -119,18 +99,32 @@ def read_architecture(
     pixels = math.prod(patches[1:]) if 'mask_token' in weights else 0
     return Architecture(
         backbone,
-        classes=_common(weights, r'^head\.(bias|weight)$', 0) or 0,
-        predicted=_common(weights, r'^head\.pred\.\w+$', 0) or pixels,
+        classes=_common(weights, r'^head\.(bias|weight)$'),
+        predicted=_common(weights, r'^head\.pred\.\w+$') or pixels,
     )
 
 
-def _common(weights: dict[str, Tensor], pattern: str, axis: int) -> int | None:
-    sizes = Counter(
-        value.shape[axis]
-        for name, value in weights.items()
-        if re.search(pattern, name) and value.ndim > axis
-    )
-    return sizes.most_common(1)[0][0] if sizes else None
+def _check_encoder(weights: dict[str, Tensor]) -> tuple[int, ...]:
+    """Return the shape of the patch embedding; a ValueError if the weights are of no encoder."""
+    if PATCHES not in weights or not any(re.match(r'blocks\.\d+\.attn\.', n) for n in weights):
+        raise ValueError(
+            f'these are no weights of a vision transformer, which has {PATCHES} and blocks.*.attn'
+        )
+    if not {'norm.weight', 'fc_norm.weight', 'norm.bias', 'fc_norm.bias'} & weights.keys():
+        raise ValueError(
+            'there is no norm after the last block: these are the weights of a detector, and do '
+            'not tell in which windows it attends; allowed: pretraining and classification'
+        )
+    patches = tuple(weights[PATCHES].shape)
+    if len(patches) != 4 or patches[2] != patches[3]:
+        raise ValueError(f'{PATCHES} has the shape {patches}; allowed: (D, C, P, P)')
+    return patches
+
+
+def _common(weights: dict[str, Tensor], pattern: str) -> int:
+    """Return the most common length of the weights of these names, 0 if there are none."""
+    sizes = Counter(len(v) for name, v in weights.items() if v.ndim and re.search(pattern, name))
+    return sizes.most_common(1)[0][0] if sizes else 0
 
 
 def _tables(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -144,11 +138,7 @@ def _tables(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _square_grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
-    """Return the grid of a position table, which is square in every project known here.
-
-    Raises:
-        ValueError: there is no table, or it is not of a square grid.
-    """
+    """Return the grid of a position table, which is square in every project known here."""
     if pos_embed is None or pos_embed.ndim != 3:
         raise ValueError('the weights have no positions, neither relative nor absolute (1, L, D)')
     places = pos_embed.shape[1] - cls_token
@@ -161,11 +151,7 @@ def _square_grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
 def _num_heads(
     tables: dict[str, tuple[int, ...]], embed_dim: int, depth: int, heads: int | None
 ) -> int:
-    """Return the heads: those given, those of the tables, or those of a named architecture.
-
-    Raises:
-        ValueError: nothing tells it, or it does not divide the width.
-    """
+    """Return the heads: those given, those of the tables, or those of a named architecture."""
     for name, shape in tables.items() if heads is None else ():
         if name.endswith('lookup_table_weight'):  # (heads or 1, D / heads, buckets), of v turned
             heads = embed_dim // max(shape[2 if name.startswith('rpe_v.') else 1], 1)
@@ -195,12 +181,7 @@ def _num_heads(
 
 
 def _rpe_options(tables: dict[str, tuple[int, ...]], given: dict) -> dict:
-    """Return the options of iRPE.
-
-    Raises:
-        ValueError: the tables are of decomposed positions, or their number of buckets does not
-            agree with method and ratio.
-    """
+    """Return the options of iRPE; a ValueError if the tables have other buckets."""
     name, shape = next(iter(tables.items()))
     if 'lookup_table' not in name:
         raise ValueError(f'the weights have decomposed positions ({name}); allowed: iRPE, absolute')

@@ -3,7 +3,7 @@
 import argparse
 import re
 import textwrap
-from collections.abc import Collection
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,10 +39,10 @@ class Conversion:
     arguments: dict = field(default_factory=dict)
 
     def __str__(self) -> str:
-        rows: dict[tuple[str, str], int] = {}
-        for row in self.becomes.items():
-            row = tuple(re.sub(r'\b(blocks|layers)\.\d+', r'\1.*', name) for name in row)
-            rows[row] = rows.get(row, 0) + 1
+        rows = Counter(
+            tuple(re.sub(r'\b(blocks|layers)\.\d+', r'\1.*', name) for name in row)
+            for row in self.becomes.items()
+        )
         width = max(len(old) for old, _ in rows)
         kept = [new == old for old, new in self.becomes.items() if not new.startswith('(')]
         lines = [f'encoder: {self.encoder}']
@@ -72,16 +72,13 @@ def convert(
             target; the message names every one of them.
     """
     own, by_timm = names.without_prefix(weights), names.timm_names(weights)
-    _check_source(own.values(), source)
+    names.check_source(own.values(), source)
     left_out = names.unused(by_timm.values())
     read = {old: name for old, name in by_timm.items() if name not in left_out}
     encoder = read_architecture({name: weights[old] for old, name in read.items()}, num_heads)
     _check_weights(weights, read, encoder, source)
     _check_target(encoder, target)
-    becomes = {
-        old: names.target_name(target, name) if old in read else f'({left_out[name]})'
-        for old, name in by_timm.items()
-    }
+    becomes = names.target_names(weights, target)
     converted = {new: weights[old] for old, new in becomes.items() if not new.startswith('(')}
     before = {own[old]: weights[old] for old in read}
     check = largest_difference(before, converted, source, target, encoder)
@@ -131,14 +128,6 @@ def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
             save_safetensors(weights, part, metadata={'format': 'pt'})
         else:
             torch.save({'model' if target == 'detectron2' else 'state_dict': weights}, part)
-
-
-def _check_source(own: Collection[str], source: str) -> None:
-    possible = names.sources_of(own)
-    if source not in possible:
-        found = ', '.join(list(own)[:3])
-        hint = f'try --from {" or ".join(possible)}' if possible else 'no known source has them'
-        raise ValueError(f"the names are not those of '{source}' (found: {found}, ...); {hint}")
 
 
 def _check_weights(

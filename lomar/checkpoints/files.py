@@ -17,10 +17,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 
-try:
-    from numpy._core.multiarray import _reconstruct, scalar
-except ImportError:  # NumPy 1
-    from numpy.core.multiarray import _reconstruct, scalar
+# Private functions that rebuild arrays and scalars; `__reduce__` gives those of any NumPy.
+_REBUILT = {'_reconstruct': np.empty(0), 'scalar': np.float64()}
 
 
 def _history_method(owner: type, name: str):
@@ -41,8 +39,8 @@ ALLOWED = [
     np.dtype,
     *{type(np.dtype(kind)) for kind in '?bBhHiIlLqQefd'},
     # NumPy 2 moved these; a file carries the name of the version that wrote it.
-    *((f, f'numpy.{core}.multiarray.{f.__name__}') for f in (_reconstruct, scalar)
-      for core in ('core', '_core')),
+    *((value.__reduce__()[0], f'numpy.{core}.multiarray.{name}')
+      for name, value in _REBUILT.items() for core in ('core', '_core')),
     # Types, which default dicts and mmengine's message hub mention.
     dict, list, int, float,
 ]  # fmt: skip
@@ -67,6 +65,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location=map_location, weights_only=True)
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
+        # Of a plain pickle, torch only says that it has no magic number.
         if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
             raise ValueError(
                 f'checkpoint {path} cannot be read, it may be cut off: {error}'

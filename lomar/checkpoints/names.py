@@ -11,9 +11,6 @@ from torch import Tensor
 
 from lomar.checkpoints.unwrap import strip_wrappers
 
-SOURCES = ('official', 'mae', 'mmpretrain', 'timm', 'lomar')
-TARGETS = ('lomar', 'backbone', 'classifier', 'timm', 'detectron2')
-
 PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P), in every vision transformer
 PREFIXES = ('backbone', 'encoder', 'model', 'module', 'timm_model')
 # Every project's names, in order; what follows a prefix.
@@ -35,6 +32,7 @@ _FROM_TIMM = {
     'timm': (),
     'detectron2': ((r'^', 'backbone.net.'),),
 }
+TARGETS = tuple(_FROM_TIMM)
 # Names without prefix that a project's files have, and those that they never have.
 _SIGNS = {
     'official': (r'^blocks\.\d+\.attn\.rpe_', r'^head\.(fc|pred)\.'),
@@ -46,6 +44,7 @@ _SIGNS = {
     ),
     'lomar': (r'^blocks\.\d+\.attn\.qkv', r'^(decoder_|encoder_pred\.)'),
 }
+SOURCES = tuple(_SIGNS)
 _PRETRAINING = (r'^(mask_token$|head\.pred\.)', 'only for pretraining')
 _CLASSES = (r'^head\.(weight|bias)$', 'classification head')
 _UNWRITTEN = {
@@ -76,29 +75,28 @@ def rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def timm_names(names: Iterable[str]) -> dict[str, str]:
-    """Return timm's name of each weight of a model: those of the backbone and those beside it.
-
-    Raises:
-        ValueError: the weights of a transformer are under an unknown prefix, or under several.
-    """
+    """Return timm's name of each weight of a model: those of the backbone and those beside it."""
     return {own: _replaced(name, _TO_TIMM) for own, name in without_prefix(names).items()}
 
 
 def without_prefix(names: Iterable[str]) -> dict[str, str]:
-    """Return each name of a model's weights without the prefixes of wrappers and backbone.
-
-    Raises:
-        ValueError: as in `timm_names`.
-    """
-    stripped = strip_wrappers(names)
-    prefix = _prefix(stripped.values())
-    return {own: name.removeprefix(prefix) for own, name in stripped.items()}
+    """Return each name of a model's weights without the prefixes of wrappers and backbone."""
+    stripped, pattern = strip_wrappers(names), ''
+    for part in reversed(_prefix(stripped.values()).split('.')[:-1]):
+        pattern = rf'({part}\.{pattern})?'  # a head may be under the first parts of the prefix
+    return {own: re.sub(rf'^{pattern}', '', name) for own, name in stripped.items()}
 
 
-def target_name(target: str, name: str) -> str:
-    """Return the target's name of a weight by timm's name, or why it has none in brackets."""
-    reason = _reason(name, _UNWRITTEN.get(target, ()))
-    return f'({reason})' if reason else _replaced(name, _FROM_TIMM[target])
+def target_names(names: Iterable[str], target: str) -> dict[str, str]:
+    """Return the target's name of each weight of a model, or in brackets why it is left out."""
+    by_timm = timm_names(names)
+    reasons = unused(by_timm.values())
+    rules = _UNWRITTEN.get(target, ())
+    renamed = {}
+    for own, name in by_timm.items():
+        reason = reasons.get(name) or _reason(name, rules)
+        renamed[own] = f'({reason})' if reason else _replaced(name, _FROM_TIMM[target])
+    return renamed
 
 
 def unused(names: Collection[str]) -> dict[str, str]:
@@ -111,14 +109,18 @@ def unused(names: Collection[str]) -> dict[str, str]:
     return {name: reason for name in names if (reason := _reason(name, rules))}
 
 
-def sources_of(names: Collection[str]) -> list[str]:
-    """Return the sources to which names without prefix may belong."""
-    return [
-        source
-        for source, (needed, never) in _SIGNS.items()
+def check_source(names: Collection[str], source: str) -> None:
+    """Raise a ValueError unless names without prefix may be those of the source."""
+    possible = [
+        other
+        for other, (needed, never) in _SIGNS.items()
         if any(re.search(needed, name) for name in names)
         and not any(re.search(never, name) for name in names)
     ]
+    if source not in possible:
+        found = ', '.join(list(names)[:3])
+        hint = f'try --from {" or ".join(possible)}' if possible else 'no known source has them'
+        raise ValueError(f"the names are not those of '{source}' (found: {found}, ...); {hint}")
 
 
 def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tensor]:
@@ -132,19 +134,17 @@ def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tenso
     Raises:
         ValueError: unknown target, or weights of a model that does not serve it.
     """
-    needed = dict(pretrain='encoder_pred.weight', backbone=None, classifier='head.weight')
+    needed = dict(pretrain='encoder_pred.weight', backbone='', classifier='head.weight')
     if target not in needed:
         raise ValueError(f"target is '{target}'; allowed: {', '.join(needed)}")
-    by_timm = timm_names(state_dict)
-    if needed[target] and _replaced(needed[target], _TO_TIMM) not in by_timm.values():
+    if (
+        needed[target]
+        and _replaced(needed[target], _TO_TIMM) not in timm_names(state_dict).values()
+    ):
         raise ValueError(
             f"target='{target}' needs '{needed[target]}', which is not in the state dict"
         )
-    left_out = unused(by_timm.values())
-    target = 'lomar' if target == 'pretrain' else target
-    renamed = {
-        own: target_name(target, name) for own, name in by_timm.items() if name not in left_out
-    }
+    renamed = target_names(state_dict, 'lomar' if target == 'pretrain' else target)
     return {new: state_dict[own] for own, new in renamed.items() if not new.startswith('(')}
 
 
@@ -152,11 +152,8 @@ def _prefix(names: Collection[str]) -> str:
     """Return what the names of the backbone's weights begin with."""
     found = {m[1] for m in map(re.compile(r'((?:[^.]+\.)*?)patch_embed\.').match, names) if m}
     if not found:  # another network than a vision transformer
-        return max(
-            (re.match(r'(backbone\.)?(timm_model\.)?', name)[0] for name in names),
-            key=len,
-            default='',
-        )
+        starts = map(re.compile(r'(backbone\.)?(timm_model\.)?').match, names)
+        return max((m[0] for m in starts if m), key=len, default='')
     if '' in found:
         return ''
     (prefix, *others) = sorted(found)

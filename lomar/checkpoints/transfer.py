@@ -11,13 +11,24 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from lomar.checkpoints.names import PATCHES, rename, unused
-from lomar.models.positions import LearnedPositions, resize_positions
+from lomar.models.absolute_positions import LearnedPositions, resize_positions
 
 # What a backbone for another task has no use for: parts of the pretraining and of other tasks.
 LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')
 COLOURS = 3  # the only number of channels that timm's rule starts from
 # New in a detector, and zero at the start, so that they change nothing until they are trained.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
+# What helps, by patterns of unexpected weights.
+HINTS = {
+    '^pos_embed$': 'The weights were trained with absolute positions: use '
+    "backbone.position='absolute' or 'absolute+decomposed'.\n",
+    '^pos_embed ': 'The absolute positions are not of a square grid, and only those are resized: '
+    'set backbone.pretrain_img_size to the (height, width) of the pretraining.\n',
+    'lookup_table': "The weights were trained with iRPE: use backbone.position='irpe'.\n",
+    f'^{PATCHES}': "The patch embedding is of other channels. timm's rule adapts 3 channels to any "
+    'number, and no other number: use the backbone.in_channels of the weights, or pretrain with '
+    'those of the images.\n',
+}
 
 
 class TransferError(ValueError):
@@ -102,7 +113,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
     """Resize absolute positions or the patch embedding to the shape of the parameter `place`."""
-    if name == 'pos_embed':
+    if name == 'pos_embed' and isinstance(backbone, LearnedPositions):
         return _fit_positions(value, place, backbone)
     if name == PATCHES:
         if value.shape[2:] != place.shape[2:]:
@@ -112,7 +123,7 @@ def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor
     return value
 
 
-def _fit_positions(table: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
+def _fit_positions(table: Tensor, place: Tensor, backbone: LearnedPositions) -> Tensor:
     """Resize absolute positions of a square grid; take those of another grid if it is the same."""
     count, length, with_cls_token = table.shape[1], place.shape[1], int(backbone.with_cls_token)
     side = math.isqrt(count)
@@ -122,7 +133,9 @@ def _fit_positions(table: Tensor, place: Tensor, backbone: nn.Module) -> Tensor:
         return table[:, extra:] if extra in (0, 1 - with_cls_token) else table
     if prefix > with_cls_token:
         table, prefix = table[:, 1:], 0
-    return resize_positions(table, backbone.position_grid(length), (side, side), prefix)
+    grid = backbone.position_grid(length)
+    assert grid is not None  # of the backbone's own table
+    return resize_positions(table, grid, (side, side), prefix)
 
 
 def _channel_change(name: str, value: Tensor, place: Tensor) -> str:
@@ -132,28 +145,11 @@ def _channel_change(name: str, value: Tensor, place: Tensor) -> str:
 
 
 def _explain(report: Report, lost: list[str]) -> str:
-    hint = ''
-    if 'pos_embed' in report.unexpected:
-        hint = (
-            "\nThe weights were trained with absolute positions: use backbone.position='absolute' "
-            "or 'absolute+decomposed'."
-        )
-    elif any(name.startswith('pos_embed ') for name in report.unexpected):
-        hint = (
-            '\nThe absolute positions are not of a square grid, and only those are resized: set '
-            'backbone.pretrain_img_size to the (height, width) of the pretraining.'
-        )
-    elif any('lookup_table' in name for name in report.unexpected):
-        hint = "\nThe weights were trained with iRPE: use backbone.position='irpe'."
-    elif any(name.startswith(PATCHES) for name in report.unexpected):
-        hint = (
-            f"\nThe patch embedding is of other channels. timm's rule adapts {COLOURS} channels to "
-            'any number, and no other number: use the backbone.in_channels of the weights, or '
-            'pretrain with those of the images.'
-        )
+    signs = (sign for sign in HINTS if any(re.search(sign, name) for name in report.unexpected))
+    hint = HINTS.get(next(signs, ''), '')
     return (
         f'the pretrained weights do not fit the backbone: {len(lost)} of its weights did not load, '
-        f'{len(report.unexpected)} have no place in it.\n{report}{hint}\n'
+        f'{len(report.unexpected)} have no place in it.\n{report}\n{hint}'
         'Name another file, or the patterns that may be left over in transfer=dict(allow=[...]).'
     )
 

@@ -34,8 +34,7 @@ def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
             else 'The checkpoint holds the moving average of the weights only, which loads'
         )
         print_log(line, logger='current')
-    chosen = found.get(weights, found.get('ema'))
-    _check(chosen)
+    chosen = _checked(found.get(weights, found.get('ema')))
     return {name: chosen[own] for own, name in strip_wrappers(chosen).items()}
 
 
@@ -52,7 +51,7 @@ def _state_dicts(content: object) -> dict[str, object]:
     """Return the innermost state dicts by kind; the content as plain if it has none of the keys."""
     if not isinstance(content, dict):
         return {'plain': content}
-    found = {}
+    found: dict[str, object] = {}
     for kind, keys in KEYS.items():
         inner = next((content[key] for key in keys if isinstance(content.get(key), dict)), None)
         if inner is not None:
@@ -64,7 +63,8 @@ def _state_dicts(content: object) -> dict[str, object]:
     return found or {'plain': content}
 
 
-def _check(weights: object) -> None:
+def _checked(weights: object) -> dict[str, Tensor]:
+    """Return the weights; a ValueError if they are no state dict."""
     known = ', '.join(f'"{key}"' for keys in KEYS.values() for key in keys)
     allowed = f'allowed: a state dict as a whole, or under {known}'
     if not isinstance(weights, dict) or not weights:
@@ -76,3 +76,4 @@ def _check(weights: object) -> None:
     ]
     if wrong:
         raise ValueError(f'holds no tensors under {", ".join(wrong[:6])}; {allowed}')
+    return weights

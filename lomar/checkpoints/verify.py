@@ -12,6 +12,7 @@ from lomar.checkpoints.names import from_official
 from lomar.timm import VisionTransformer as LoMaRVisionTransformer
 
 Weights = dict[str, Tensor]
+Model = Callable[[Tensor], Tensor]
 # Float32 sums in another order differ by about 1e-6 of the largest value.
 TOLERANCE = 1e-4
 
@@ -37,12 +38,9 @@ def largest_difference(
     generator = torch.Generator().manual_seed(0)
     channels, (height, width) = encoder.backbone['in_channels'], encoder.backbone['img_size']
     images = torch.randn(1, channels, height, width, generator=generator)
-    try:
-        with torch.inference_mode():
-            expected = _MODELS[source](old, encoder, what)(images)
-            actual = _MODELS[target](new, encoder, what)(images)
-    except RuntimeError as error:
-        raise ValueError(f"the weights do not load as those of '{source}': {error}") from error
+    with torch.inference_mode():
+        expected = _MODELS[source](old, encoder, what)(images)
+        actual = _MODELS[target](new, encoder, what)(images)
     difference = (actual - expected).abs().max().item()
     largest = expected.abs().max().item()
     line = (
@@ -63,42 +61,51 @@ def _what(new: Weights, encoder: Architecture) -> str:
     return 'pooled features' if encoder.fc_norm else 'tokens'
 
 
-def _ours(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
+def _fill(model: nn.Module, weights: Weights) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f'the weights make up no model of the source: {error}') from error
+    model.eval()
+
+
+def _ours(weights: Weights, encoder: Architecture, what: str) -> Model:
     """Return a `LoMaR`, an `ImageClassifier` or an `RPEViT`, as the names say."""
     if 'head.pred.weight' not in weights:
         return _openmmlab(dict(type='RPEViT', **encoder.backbone), weights, encoder, what)
-    backbone = dict(type='LoMaRViT', **encoder.backbone)
-    windows, head = dict(size=7, number=1), dict(type='WindowPixelHead')
-    config = dict(type='LoMaR', backbone=backbone, windows=windows, head=head)
+    config = dict(
+        type='LoMaR',
+        backbone=dict(type='LoMaRViT', **encoder.backbone),
+        windows=dict(size=7, number=1),
+        head=dict(type='WindowPixelHead'),
+    )
     return _openmmlab(config, weights, encoder, what)
 
 
-def _openmmlab(
-    config: dict, weights: Weights, encoder: Architecture, what: str
-) -> Callable[[Tensor], Tensor]:
+def _openmmlab(config: dict, weights: Weights, encoder: Architecture, what: str) -> Model:
     """Return a model of the registry with weights; a backbone with a head is a classifier."""
-    arch, head = encoder.backbone['arch'], None
-    if 'head.fc.weight' in weights:
-        head = 'LinearClsHead'
-    elif 'head.layers.head.weight' in weights:
-        head = 'VisionTransformerClsHead'
-    if head:
+    heads = {
+        'head.fc.weight': 'LinearClsHead',
+        'head.layers.head.weight': 'VisionTransformerClsHead',
+    }
+    if kind := next((kind for name, kind in heads.items() if name in weights), None):
+        width = encoder.backbone['arch']['embed_dim']
         config['out_type'] = 'avg_featmap' if encoder.fc_norm else 'cls_token'
-        head = dict(type=head, num_classes=encoder.classes, in_channels=arch['embed_dim'])
+        head = dict(type=kind, num_classes=encoder.classes, in_channels=width)
         config = dict(type='ImageClassifier', backbone=config, head=head)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(config)
     if 'head.pred.weight' in weights:
         # The weights tell how much is predicted for a patch, and not what; the target is not asked.
-        model.head.pred = nn.Linear(*reversed(weights['head.pred.weight'].shape))
+        outputs, width = weights['head.pred.weight'].shape
+        model.head.pred = nn.Linear(width, outputs)
     backbone = getattr(model, 'backbone', model)
     if backbone is not model:
         weights = {
             name if name.startswith(('backbone.', 'head.')) else f'backbone.{name}': value
             for name, value in weights.items()
         }
-    model.load_state_dict(weights)
-    model.eval()  # which mmpretrain's backbones answer with None
+    _fill(model, weights)
     if what == 'predictions':
         generator = torch.Generator().manual_seed(0)
         return lambda images: model.predict(images, *model.sample(images, generator))
@@ -108,15 +115,15 @@ def _openmmlab(
     return lambda images: backbone(images)[-1]
 
 
-def _official(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
+def _official(weights: Weights, encoder: Architecture, what: str) -> Model:
     target = {'predictions': 'pretrain', 'logits': 'classifier'}.get(what, 'backbone')
     return _ours(from_official(weights, target), encoder, what)
 
 
-def _timm(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
+def _timm(weights: Weights, encoder: Architecture, what: str) -> Model:
     """Return timm's model, which is also the encoder of the original MAE."""
     settings = encoder.backbone
-    model = (LoMaRVisionTransformer if encoder.irpe else VisionTransformer)(
+    model = (LoMaRVisionTransformer if settings['rpe'] else VisionTransformer)(
         **settings['arch'],
         img_size=settings['img_size'],
         patch_size=settings['patch_size'],
@@ -126,8 +133,7 @@ def _timm(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tenso
         global_pool='token' if settings['final_norm'] and settings['with_cls_token'] else 'avg',
         fc_norm=encoder.fc_norm,
     )
-    model.load_state_dict(weights)
-    model.eval()
+    _fill(model, weights)
     if what == 'logits':
         return model
     if what == 'tokens':
@@ -135,7 +141,7 @@ def _timm(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tenso
     return lambda images: model.forward_head(model.forward_features(images), pre_logits=True)
 
 
-def _mmpretrain(weights: Weights, encoder: Architecture, what: str) -> Callable[[Tensor], Tensor]:
+def _mmpretrain(weights: Weights, encoder: Architecture, what: str) -> Model:
     shared = ('img_size', 'patch_size', 'in_channels', 'out_type', 'with_cls_token', 'final_norm')
     arch = encoder.backbone['arch']
     config = dict(
@@ -151,12 +157,5 @@ def _mmpretrain(weights: Weights, encoder: Architecture, what: str) -> Callable[
     return _openmmlab(config, weights, encoder, what)
 
 
-_MODELS = dict(
-    official=_official,
-    mae=_timm,
-    mmpretrain=_mmpretrain,
-    timm=_timm,
-    lomar=_ours,
-    backbone=_ours,
-    classifier=_ours,
-)
+_MODELS = dict(official=_official, mae=_timm, mmpretrain=_mmpretrain, timm=_timm, lomar=_ours)
+_MODELS |= dict(backbone=_ours, classifier=_ours)

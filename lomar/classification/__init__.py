@@ -1,18 +1,9 @@
 """Image classification: labelled folders and lists, augmentation, accuracy."""
 
-from lomar.classification.folders import LabelledImages, check_folders, read_labelled, use_folders
-from lomar.classification.heads import Float32LinearClsHead
-from lomar.classification.metric import ClassAccuracy
-from lomar.classification.preprocessor import LabelledDataPreprocessor
-from lomar.classification.transforms import TimmRandAugment
+import lazy_loader
 
-__all__ = [
-    'ClassAccuracy',
-    'Float32LinearClsHead',
-    'LabelledDataPreprocessor',
-    'LabelledImages',
-    'TimmRandAugment',
-    'check_folders',
-    'read_labelled',
-    'use_folders',
-]
+from lomar import compat
+
+compat.apply()  # mmpretrain cannot be imported without it
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

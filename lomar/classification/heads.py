@@ -3,7 +3,7 @@
 from mmengine.registry import MODELS
 from mmpretrain.models import LinearClsHead
 
-from lomar.models.precision import Float32Linear
+from lomar.models.float32_layers import Float32Linear
 
 
 @MODELS.register_module()

@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quiet:
         os.environ['TQDM_DISABLE'] = '1'
     if getattr(args, 'launcher', 'none') == 'none':  # launchers expect workers to die at once
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, partial(_terminate, os.getpid()))
     try:
         args.run(args)
         sys.stdout.flush()
@@ -88,7 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _terminate(*_) -> None:
+def _terminate(main_process: int, *_) -> None:
+    if os.getpid() != main_process:  # a forked worker, which is to end at once
+        os._exit(128 + signal.SIGTERM)
     raise SystemExit(128 + signal.SIGTERM)  # runs `finally` blocks, which remove unfinished files
 
 

@@ -75,6 +75,8 @@ def _detections(cfg, args: argparse.Namespace):
     from lomar.detection import use_files
     from lomar.visualization.detections import detection_sheet
 
+    if cfg.default_scope != 'mmdet':
+        raise ValueError('--detections belongs to detection configs')
     use_files(cfg, val_ann=args.val_ann, val_images=args.val_images)
     dataset = cfg.test_dataloader.dataset
     root = dataset.get('data_root') or ''

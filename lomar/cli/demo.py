@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run all steps and print the results."""
     from lomar.utils import write_json
-    from lomar.visualization.curves import read_scalars
+    from lomar.visualization.loss_curve import read_scalars
 
     start = time.time()
     work = Path(args.work_dir).resolve()

@@ -33,9 +33,12 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lomar.encoder import Encoder
+    from lomar.utils import check_device
 
     out = Path(args.out)
     _check_out(out, args.patches)
+    if args.device:
+        check_device(args.device)
     paths = image_paths(args.images)
     encoder = Encoder(
         args.checkpoint,

@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
-KINDS = ('detection', 'imagenet')  # those of lomar.visualization.results, which takes matplotlib
+KINDS = (
+    'detection',
+    'imagenet',
+)  # of results_table, which imports matplotlib
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print or write the rows, or plot the loss."""
-    from lomar.visualization import plot_loss, results
+    from lomar.visualization import plot_loss
+    from lomar.visualization import results_table as results
 
     if args.loss:
         print(plot_loss(args.loss, args.plot or Path(args.loss) / 'loss.png').resolve())

@@ -44,7 +44,7 @@ class PrintVersions(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         """Print one package per line."""
         from lomar import __version__
-        from lomar.versions import installed
+        from lomar.provenance import installed
 
         print(f'lomar {__version__}')
         for name, version in installed().items():

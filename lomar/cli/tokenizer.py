@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, write the tokenizer, print how well it reconstructs."""
     from functools import partial
 
+    import lomar.register  # noqa: F401
     from lomar.targets.tokenizer_training import Settings, train_tokenizer
 
     names = ('images', 'out', *SETTINGS, 'overwrite')

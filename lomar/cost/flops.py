@@ -1,11 +1,10 @@
-"""Model FLOPs of a training step, counted by PyTorch on tensors without content.
+"""Model FLOPs of a training step, counted by PyTorch on the `meta` device.
 
-Models are built and run on the `meta` device: shapes without memory, weights or arithmetic. A
-multiplication and the addition after it are two FLOPs; only matrix products, convolutions and
-attention count, as nothing else is noticeable.
+Tensors on the `meta` device have shapes but no data, so counting needs no memory and no arithmetic.
+A multiplication and the addition after it are two FLOPs. Only matrix products, convolutions and
+attention are counted; other operations are negligible.
 
-What activation checkpointing computes a second time is no model FLOP: it is a way of saving memory,
-and a run that needs it has no more to show for it. The same holds inside of fused attention.
+Recomputation by activation checkpointing or by fused attention is not counted.
 """
 
 from collections.abc import Callable
@@ -19,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-IMAGES = 2  # that go through; a batch norm needs more than one
+IMAGES = 2  # batch size; a batch norm needs more than one image
 
 
 @dataclass(frozen=True)
 class ImageFlops:
-    """FLOPs of one image: of the forward pass, and of it together with the backward pass."""
+    """FLOPs per image of the forward pass, and of a step (forward and backward pass)."""
 
     forward: float
     step: float
@@ -32,17 +31,17 @@ class ImageFlops:
 
 class _ModelFlops(FlopCounterMode):
     def _count_flops(self, func_packet, out, args, kwargs):
-        # Going back is done with gradients off, save for what a checkpoint runs once more.
+        # In the backward pass gradients are enabled only while a checkpoint recomputes.
         if self.mod_tracker.is_bw and torch.is_grad_enabled():
             return out
         return super()._count_flops(func_packet, out, args, kwargs)
 
 
 def flops_of(fn: Callable) -> tuple[int, object]:
-    """Model FLOPs of a call without arguments, and what it returns.
+    """Return the model FLOPs of a call without arguments, and its result.
 
-    Attention is computed by plain matrix products meanwhile, because fused kernels compute a part
-    of it a second time on their way back: for tensors on the meta device, not for speed.
+    During the call, attention is computed by plain matrix products, because the backward pass of
+    fused kernels recomputes a part of it. This is slow, and meant for the meta device.
     """
     with sdpa_kernel(SDPBackend.MATH), _ModelFlops(display=False) as counter:
         result = fn()
@@ -50,13 +49,13 @@ def flops_of(fn: Callable) -> tuple[int, object]:
 
 
 def count(cfg: Config) -> ImageFlops:
-    """Model FLOPs an image of the model of a config, at `model.backbone.img_size`.
+    """Return the model FLOPs per image of a config's model, at `model.backbone.img_size`.
 
-    Of pretraining that is the whole loss, of all regions where the pipeline cuts some; of a
-    classifier all up to the logits. Of a two-stage detector it is backbone, neck and RPN head, the
-    box head on as many regions as `model.train_cfg.rcnn.sampler.num`, and the mask head on
-    `pos_fraction` of them, which is the most that is sampled. Assigning targets, non-maximum
-    suppression, RoIAlign and losses are left out: they multiply no matrices.
+    For pretraining, this is the loss, over all regions that the pipeline cuts from an image. For a
+    classifier, it is everything up to the logits. For a two-stage detector, it is backbone, neck,
+    RPN head, box head for `model.train_cfg.rcnn.sampler.num` regions, and mask head for the maximum
+    number of positive regions (`pos_fraction`). Target assignment, NMS, RoIAlign and losses contain
+    no matrix products.
 
     Raises:
         ValueError: a detector of another kind, or a model without an image size.
@@ -69,7 +68,7 @@ def count(cfg: Config) -> ImageFlops:
     init_default_scope(cfg.default_scope)
     size, settings = image_size(cfg), deepcopy(cfg.model)
     if settings.type == 'ImageClassifier':
-        settings.train_cfg = None  # how images are mixed, on which mmpretrain prints a line
+        settings.train_cfg = None  # Mixup and CutMix, about which mmpretrain logs a line
     with torch.device('meta'):
         model = MODELS.build(settings).train()
         images = torch.empty(IMAGES, cfg.model.backbone.get('in_channels', 3), *size)
@@ -80,16 +79,16 @@ def count(cfg: Config) -> ImageFlops:
 
 
 def regions_of_file(cfg: Config) -> int:
-    """Images that the model gets of each one in the dataset: `number` where regions are cut."""
+    """Return the model inputs per image: `number` if the pipeline cuts regions, else 1."""
     steps = cfg.get('train_dataloader', {}).get('dataset', {}).get('pipeline', ())
     return next((step.number for step in steps if step.type in REGIONS), 1)
 
 
 def image_size(cfg: Config) -> tuple[int, int]:
-    """Height and width in pixels of the images that the model of a config is trained on.
+    """Return height and width in pixels of a config's training images.
 
     Raises:
-        ValueError: the config does not say.
+        ValueError: the config has no `model.backbone.img_size`.
     """
     size = cfg.model.get('backbone', {}).get('img_size')
     if size is None:
@@ -105,12 +104,12 @@ def _loss(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    # Not the loss, which looks at the labels, and those have no values here.
+    # Not the loss, which reads the labels; tensors on the meta device have no values.
     return model(images, mode='tensor').sum()
 
 
 def _detector(model: nn.Module, images: Tensor) -> Tensor:
-    """Sum of everything that the losses of a two-stage detector are made from."""
+    """Return the sum of all outputs that the losses of a two-stage detector use."""
     features = model.extract_feat(images)
     scores, boxes = model.rpn_head(features)
     head, sampler = model.roi_head, model.roi_head.train_cfg.sampler
@@ -123,10 +122,10 @@ def _detector(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _regions(extractor: nn.Module, number: int) -> Tensor:
-    """What RoIAlign cuts out of the features, through which gradients flow on."""
+    """Return a tensor like the output of RoIAlign, which requires gradients."""
     size = extractor.roi_layers[0].output_size
     return torch.empty(number, extractor.out_channels, *size, requires_grad=True)
 
 
-REGIONS = ('LoadRegions', 'LoadCropRegions')
+REGIONS = ('LoadWindows', 'LoadRegions', 'LoadCropRegions')
 OUTPUTS = dict(ImageClassifier=_logits, FasterRCNN=_detector, MaskRCNN=_detector)

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from lomar.cost.flops import count, image_size
 
-# Where the configs look for them: name, and training images.
+# Data paths of the configs: name and number of training images.
 DATA = {
     'data/imagenet/train': ('ImageNet-1k', 1281167),
     'data/coco/annotations/instances_train2017.json': ('COCO train2017', 118287),
@@ -19,15 +19,15 @@ DATA = {
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a GPU trains: as assumed, as measured, or not known.
+    """Training speed of a GPU: assumed, measured, or unknown.
 
     Args:
-        tflops: peak of a GPU in TFLOP/s, as its data sheet says for the number format.
-        utilisation: share of `tflops` that training is assumed to sustain, None for 0.4.
-        images_per_second: measured on one of the GPUs, in place of the other two.
+        tflops: peak TFLOP/s of a GPU for the number format, from its data sheet.
+        utilisation: fraction of `tflops` that training is assumed to sustain; None for 0.4.
+        images_per_second: measured speed of one GPU, instead of the other two.
 
     Raises:
-        ValueError: figures out of range or not together, by their flags.
+        ValueError: a value is out of range, or does not go with another; the message names flags.
     """
 
     tflops: float | None = None
@@ -55,13 +55,13 @@ class Speed:
 
     @property
     def source(self) -> str:
-        """Where it comes from, in words; empty if it is not known."""
+        """Return the source of the speed in words; empty if the speed is unknown."""
         if self.tflops:
             return f'assumed, {self.tflops:g} TFLOP/s x utilisation {self.utilisation:g}'
         return 'measured, --images-per-second' if self.images_per_second else ''
 
     def images(self, flops: float) -> float | None:
-        """Images a second on one GPU at `flops` an image, None if that is not known."""
+        """Return images per second on one GPU for `flops` per image; None if unknown."""
         if self.tflops:
             return self.tflops * 1e12 * self.utilisation / flops
         return self.images_per_second
@@ -69,46 +69,46 @@ class Speed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What training a config costs; hours are None without a speed."""
+    """Cost of training a config; hours are None without a speed."""
 
     config: str
     image_size: tuple[int, int]  # height, width
-    gflops_forward: float  # an image
-    gflops: float  # an image and training step
-    images_an_epoch: int | None  # None: not known, and not needed for a schedule in iterations
+    gflops_forward: float  # per image
+    gflops: float  # per image and training step
+    images_an_epoch: int | None  # None: unknown, and not needed for a schedule in iterations
     images_source: str
     gpus: int
-    batch: int  # a GPU and iteration
+    batch: int  # per GPU and iteration
     accumulation: int
-    recipe_batch: int | None  # effective batch that the learning rate is meant for
+    recipe_batch: int | None  # effective batch of the recipe's learning rate
     epochs: float | None
     steps: int  # of the optimizer
-    images: int  # seen in all
+    images: int  # processed in the whole training
     images_per_second: float | None  # on one GPU
     speed_source: str
 
     @property
     def effective_batch(self) -> int:
-        """Images a step of the optimizer."""
+        """Return the images per optimizer step."""
         return self.gpus * self.batch * self.accumulation
 
     @property
     def eflops(self) -> float:
-        """Model FLOPs of the whole training, in 1e18."""
+        """Return the model FLOPs of the whole training, in 1e18."""
         return self.images * self.gflops / 1e9
 
     @property
     def gpu_hours(self) -> float | None:
-        """Hours of all training steps on one GPU."""
+        """Return the hours of all training steps on one GPU."""
         return self.images_per_second and self.images / self.images_per_second / 3600
 
     @property
     def hours(self) -> float | None:
-        """Hours on all GPUs, if twice as many are twice as fast."""
+        """Return the hours on all GPUs, assuming linear scaling."""
         return self.gpu_hours and self.gpu_hours / self.gpus
 
     def record(self) -> dict:
-        """Every figure by name, ready for JSON."""
+        """Return all values by name, for JSON."""
         derived = ('effective_batch', 'eflops', 'gpu_hours', 'hours')
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
@@ -123,13 +123,13 @@ def estimate(
     """Estimate the cost of training a config.
 
     Args:
-        name: of the config, for messages.
-        gpus: None for as many as make the batch that the recipe is for.
-        images: training images, None to look for them.
+        name: name of the config, for messages.
+        gpus: number of GPUs; None for the number that gives the recipe's batch.
+        images: number of training images; None to count them.
 
     Raises:
-        ValueError: a key or flag that is missing or does not fit.
-        FileNotFoundError: the number of training images is needed and cannot be found out.
+        ValueError: a key or flag is missing or has a wrong value.
+        FileNotFoundError: the number of training images is needed, but unknown.
     """
     _check(name, cfg, **{'gpus': gpus, 'num-images': images})
     speed = speed or Speed()
@@ -178,7 +178,7 @@ def _recipe_gpus(name: str, recipe_batch: int | None, per_gpu: int) -> int:
 
 
 def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | None, str]:
-    """Images of an epoch and where the number is from; None where it is not needed."""
+    """Return images per epoch, None if unknown and not needed, and the source of the number."""
     if given:
         return given, '--num-images'
     dataset = cfg.train_dataloader.dataset
@@ -222,7 +222,7 @@ def _schedule(
 
 
 def to_text(cost: Estimate) -> str:
-    """An estimate as lines for a person, with the source of every factor."""
+    """Return an estimate as text, with the source of every factor."""
     height, width = cost.image_size
     recipe = f'that of the recipe is {cost.recipe_batch}'
     if cost.recipe_batch == cost.effective_batch:
@@ -251,7 +251,7 @@ def to_text(cost: Estimate) -> str:
 
 
 def to_markdown(costs: Sequence[Estimate]) -> str:
-    """Estimates as a Markdown table, and a line on what the hours rest on."""
+    """Return estimates as a Markdown table, and a line with the assumed speed."""
     head = ('config', 'pixels', 'GFLOP an image', 'epochs', 'M images', 'EFLOP', 'GPU-hours')
     rows = [head, ('---', *['---:'] * (len(head) - 1))]
     for cost in costs:

@@ -1,4 +1,4 @@
-"""Labelled images in class folders, at one size, for the probes."""
+"""Labelled images in class folders: file lists, splits, and images at one size for the probes."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,27 +15,27 @@ from torchvision.datasets.folder import make_dataset
 from lomar.datasets.image_io import SUFFIXES, read_rgb
 
 Sample = tuple[str, int]  # path, label
-READERS = 4  # threads; decoding and resizing do not hold Python's lock
+READERS = 4  # threads; decoding and resizing release Python's global lock
 READ = 256  # images read at a time
 
 LAYOUT = """\
-Allowed is a folder with a folder of images for each class:
-    flowers/rose/1.jpg  flowers/tulip/2.jpg              (a part of each class is held out)
-or the same twice, to train on and to test on:
+Allowed is a folder with one folder of images per class:
+    flowers/rose/1.jpg  flowers/tulip/2.jpg              (a part of every class is held out)
+or such a folder for training and one for validation:
     flowers/train/rose/1.jpg  flowers/val/rose/3.jpg"""
 
 
 def split_folder(
     root: str | Path, val_share: float = 0.2, seed: int = 0
 ) -> tuple[list[str], list[Sample], list[Sample]]:
-    """Class names, and samples to train on and to test on.
+    """Return class names, training samples and validation samples.
 
-    Without `train` and `val` folders in `root`, `val_share` of each class is held out, drawn from
-    `seed`: at least one image, but never a class's last.
+    Without `train` and `val` folders in `root`, a random `val_share` of every class is held out: at
+    least one image, but not a class's only image.
 
     Raises:
-        FileNotFoundError: no such folder, no class folders, or a class without images.
-        ValueError: a single class, or one to test on that is not there to train on.
+        FileNotFoundError: the folder does not exist, has no class folders, or a class is empty.
+        ValueError: there is a single class, or a validation class without training images.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -56,28 +56,28 @@ def split_folder(
 
 
 def list_classes(folder: str | Path) -> tuple[list[str], list[Sample]]:
-    """Names of the class folders in a folder, hidden ones left out, and the images in them.
+    """Return the names of the class folders in a folder, without hidden ones, and their images.
 
     Raises:
-        FileNotFoundError: no such folder, no class folders, or one without images.
+        FileNotFoundError: the folder does not exist, has no class folders, or a class is empty.
     """
     names = (entry.name for entry in Path(folder).iterdir() if entry.is_dir())
     classes = sorted(name for name in names if name[0] != '.')
     if not classes:
         raise FileNotFoundError(f'there are no class folders in {folder}')
-    index = {name: number for number, name in enumerate(classes)}
+    index = {name: label for label, name in enumerate(classes)}
     return classes, make_dataset(folder, index, tuple(SUFFIXES))
 
 
 class FixedSizeImages:
-    """Images resized and cropped to one size.
+    """Images that are resized and center-cropped to one size.
 
     Args:
         size: (height, width) in pixels.
-        max_memory: bytes up to which they are kept; above, they are read from the files each time.
+        max_memory: bytes of memory for all images; if they need more, they are read every time.
 
     Raises:
-        UnreadableImage: any of them cannot be read.
+        UnreadableImage: an image cannot be read.
     """
 
     def __init__(self, paths: list[str], size: tuple[int, int], max_memory: float):
@@ -85,20 +85,20 @@ class FixedSizeImages:
         self.bytes = len(paths) * 3 * size[0] * size[1]
         shape = (len(paths), 3, *size)
         kept = torch.empty(shape, dtype=torch.uint8) if self.bytes <= max_memory else None
-        for i, batch in enumerate(self.batches(READ)):  # kept or not: damage has to show now
+        for i, batch in enumerate(self.batches(READ)):  # kept or not: errors are raised now
             if kept is not None:
                 kept[i * READ : (i + 1) * READ] = batch
         self.kept = kept
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in order, (B, 3, H, W) uint8."""
+        """Yield all images in order, (B, 3, H, W) uint8."""
         if self.kept is not None:
             yield from self.kept.split(batch_size)
             return
         with ThreadPoolExecutor(READERS) as pool:
             for start in range(0, len(self.paths), batch_size):
-                pixels = pool.map(self._read, self.paths[start : start + batch_size])
-                yield torch.from_numpy(np.stack(list(pixels))).permute(0, 3, 1, 2).contiguous()
+                arrays = pool.map(self._read, self.paths[start : start + batch_size])
+                yield torch.from_numpy(np.stack(list(arrays))).permute(0, 3, 1, 2).contiguous()
 
     def _read(self, path: str) -> np.ndarray:
         height, width = self.size
@@ -106,6 +106,7 @@ class FixedSizeImages:
 
 
 def _hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Return the samples of every class in two random parts, the second with `share` of them."""
     generator = np.random.default_rng(seed)
     train, val = [], []
     for _, of_class in groupby(samples, key=itemgetter(1)):

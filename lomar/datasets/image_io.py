@@ -1,28 +1,28 @@
-"""Image files as RGB, or with any number of channels, 8-bit, 16-bit or float, and parts of them."""
+"""Read image files: as 8-bit RGB, or as they are, with any number of channels, whole or in part."""
 
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp', '.npy'))
-NOT_RGB = ' (arrays and TIFF files of many channels are for LoadChannels, see docs/channels.md)'
+NOT_RGB = ' (arrays, and TIFF files other than 8-bit RGB, need `channels` or convert=False)'
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders
-KEPT = ('uint8', 'uint16')  # all other real numbers become float32
-# A file that names others, or lies beside others, makes GDAL read none of them; its cache of
-# decoded tiles, by default 5 % of the memory, is there once in every worker process.
+KEPT = ('uint8', 'uint16')  # all other numeric types become float32
+# GDAL must not read other files that a file names or that lie beside it. Every worker process has
+# its own cache of decoded tiles, which by default takes 5 % of the memory.
 GDAL = dict(GDAL_DISABLE_READDIR_ON_OPEN='EMPTY_DIR', GDAL_PAM_ENABLED='NO', GDAL_CACHEMAX=64)
 INSTALL = 'pip install lomar-openmmlab[rasters]'
 
 
 class UnreadableImage(OSError):
-    """A file that is missing, damaged or no image."""
+    """Error for a file that is missing, damaged or not an image."""
 
     def __init__(self, path: str | Path, reason: object):
         super().__init__(f'{path}: {reason}')
@@ -30,10 +30,10 @@ class UnreadableImage(OSError):
 
 
 def read_rgb(path: str | Path) -> Image.Image:
-    """Decode an image file as `to_rgb` says.
+    """Return an image file as 8-bit RGB, converted by `to_rgb`.
 
     Raises:
-        UnreadableImage: with the decoder's reason.
+        UnreadableImage: the file cannot be decoded; the error has the decoder's reason.
     """
     try:
         with Image.open(path) as image:
@@ -41,14 +41,14 @@ def read_rgb(path: str | Path) -> Image.Image:
             return to_rgb(image)
     except MemoryError:
         raise
-    except Exception as error:  # decoders of damaged files raise all sorts
+    except Exception as error:  # decoders of damaged files raise errors of many types
         foreign = Path(path).suffix.lower() in ('.npy', '.tif', '.tiff')
         hint = NOT_RGB if foreign and isinstance(error, UnidentifiedImageError) else ''
         raise UnreadableImage(path, f'{type(error).__name__}: {error}{hint}') from error
 
 
 def is_readable(path: str | Path) -> bool:
-    """Whether `read_rgb` can read a file."""
+    """Return whether `read_rgb` can read a file."""
     try:
         read_rgb(path)
     except UnreadableImage:
@@ -57,13 +57,13 @@ def is_readable(path: str | Path) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to 8-bit RGB, upright.
+    """Return an image as 8-bit RGB, with its EXIF orientation applied.
 
-    Grey, palette and CMYK images are converted, 16-bit grey is scaled to 8, transparency is laid
-    over white, and the EXIF orientation is applied.
+    Grey, palette and CMYK images are converted, 16-bit grey is scaled to 8 bits, and transparent
+    images are composited over white.
 
     Raises:
-        ValueError: pixels are float.
+        ValueError: the image has float values, whose range is unknown.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode == 'RGB':
@@ -80,33 +80,47 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-class PixelFile(Protocol):
-    """An image file that is open; sides in pixels, `dtype` uint8, uint16 or float32."""
+class PixelFile:
+    """Open image file with its size in pixels and its `dtype`: uint8, uint16 or float32."""
 
+    path: str | Path
     height: int
     width: int
     channels: int
     dtype: np.dtype
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """A part of the image, (height, width, C) of `dtype`; pixels without data are 0.
+        """Return a part of the image, (height, width, C) of `dtype`; nodata values become 0.
 
         Raises:
-            UnreadableImage: the part is damaged, or has NaN or infinite numbers.
+            UnreadableImage: the part is damaged, or has NaN or infinite values.
             ValueError: the part is empty or not within the image.
         """
+        inside = 0 <= top < top + height <= self.height and 0 <= left < left + width <= self.width
+        if not inside:
+            raise ValueError(
+                f'a part of {height} x {width} pixels from row {top}, column {left} on; allowed: '
+                f'within the image of {self.height} x {self.width}'
+            )
+        with _reasons(self.path):
+            return _copy(self._part(top, left, height, width), self.dtype)
 
 
 @contextmanager
-def open_pixels(path: str | Path) -> Iterator[PixelFile]:
-    """Open an image file: `.npy` (H, W) or (H, W, C), TIFF, or whatever `read_rgb` decodes.
+def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[PixelFile]:
+    """Open an image file: `.npy` (H, W) or (H, W, C), TIFF, or any file that `read_rgb` decodes.
 
-    What a file is, its first bytes say. Of an array, and of a TIFF in tiles or strips, `read`
-    decodes only the part. The bands of a TIFF, or its pages of one band each, are its channels.
+    The format is detected from the file's contents, not its extension. The channels of a TIFF file
+    are its bands, or its pages of one band each. `read` decodes only the requested part of arrays
+    and of TIFF files in tiles or strips.
+
+    Args:
+        channels: number of channels that the file must have; None = any.
 
     Raises:
-        ImportError: a TIFF that is not 8-bit RGB, and rasterio is not installed.
-        UnreadableImage: a file that is missing, damaged, or of numbers that are no pixels.
+        ImportError: the file is a TIFF that is not 8-bit RGB, and rasterio is not installed.
+        UnreadableImage: the file is missing, damaged, or holds no pixel values.
+        ValueError: the file has another number of channels.
     """
     with ExitStack() as stack:
         with _reasons(path):
@@ -118,47 +132,56 @@ def open_pixels(path: str | Path) -> Iterator[PixelFile]:
                 opened = _open_tiff(path, stack)
             else:
                 opened = _ArrayFile(path, np.asarray(read_rgb(path)))
+        if channels is not None:
+            check_channels(path, (opened.height, opened.width, opened.channels), channels)
         yield opened
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
-    """A whole image (H, W, C); errors as `open_pixels` and `PixelFile.read`."""
+    """Return a whole image (H, W, C); errors are those of `open_pixels` and `PixelFile.read`."""
     with open_pixels(path) as file:
         return file.read(0, 0, file.height, file.width)
 
 
+def check_channels(name: str | Path, shape: tuple[int, int, int], channels: int) -> None:
+    """Raise a ValueError, which stops a run, if an image (H, W, C) has not `channels` channels."""
+    if shape[2] != channels:
+        raise ValueError(
+            f'{name} has {shape[2]} channels, (H, W, C) = {shape}; allowed: the {channels} of the '
+            'pipeline; set model.backbone.in_channels (and `channels`, if the loader in the '
+            'pipeline has the key), or convert the file'
+        )
+
+
 @contextmanager
 def _reasons(path: str | Path) -> Iterator[None]:
-    """Whatever a decoder raises, as `UnreadableImage`."""
+    """Turn errors of decoders into `UnreadableImage`."""
     try:
         yield
     except (UnreadableImage, ImportError, MemoryError):
         raise
-    except Exception as error:  # decoders of damaged files raise all sorts
-        reason = error.__cause__ or error  # rasterio's own says: see previous exception
+    except Exception as error:  # decoders of damaged files raise errors of many types
+        reason = error.__cause__ or error  # rasterio's own error only refers to its cause
         raise UnreadableImage(path, f'{type(reason).__name__}: {reason}') from error
 
 
-class _ArrayFile:
-    """An array in memory, or mapped into it."""
+class _ArrayFile(PixelFile):
+    """Array in memory or mapped into memory."""
 
     def __init__(self, path: str | Path, array: np.ndarray):
         self.path = path
         if array.ndim not in (2, 3) or not array.size:
             raise ValueError(f'an array of {array.shape}; allowed: (H, W) or (H, W, C)')
         self.array = array if array.ndim == 3 else array[..., None]
-        self.dtype = _target(array.dtype)
+        self.dtype = _dtype_read(array.dtype)
         self.height, self.width, self.channels = self.array.shape
 
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """As `PixelFile.read`."""
-        _check_part(self, top, left, height, width)
-        with _reasons(self.path):
-            return _numbers(self.array[top : top + height, left : left + width], self.dtype)
+    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        return self.array[top : top + height, left : left + width]
 
 
-class _RasterFile:
-    """A TIFF file by rasterio: one page of several bands, or pages of one band each."""
+class _RasterFile(PixelFile):
+    """TIFF file with one page of several bands, or with pages of one band each."""
 
     def __init__(self, path: str | Path, pages: Sequence[Any]):
         self.path, self.pages = path, pages
@@ -169,47 +192,37 @@ class _RasterFile:
                 'page, or pages of one band each, of one size and one type'
             )
         if 'palette' in (interpretation.name for interpretation in pages[0].colorinterp):
-            raise ValueError('pixels are places in a palette; write the colours as bands')
+            raise ValueError('pixels are indices of a palette; write the colors as bands')
         self.height, self.width, *_ = pages[0].shape
         self.channels = sum(page.count for page in pages)
-        self.dtype = _target(np.dtype(pages[0].dtypes[0]))
+        self.dtype = _dtype_read(np.dtype(pages[0].dtypes[0]))
 
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """As `PixelFile.read`."""
-        _check_part(self, top, left, height, width)
+    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         window = ((top, top + height), (left, left + width))
-        with _reasons(self.path):
-            bands = np.concatenate([page.read(window=window) for page in self.pages])
-            declared = [value for page in self.pages for value in page.nodatavals]
-            for band, nodata in zip(bands, declared, strict=True):
-                if nodata is not None:
-                    band[np.isnan(band) if np.isnan(nodata) else band == nodata] = 0
-            return _numbers(bands.transpose(1, 2, 0), self.dtype)
+        bands = np.concatenate([page.read(window=window) for page in self.pages])
+        declared = [value for page in self.pages for value in page.nodatavals]
+        for band, nodata in zip(bands, declared, strict=True):
+            if nodata is not None:
+                band[np.isnan(band) if np.isnan(nodata) else band == nodata] = 0
+        return bands.transpose(1, 2, 0)
 
 
 def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
-    """Files stay open until the stack is closed."""
+    """Return a TIFF file, open until `stack` is closed."""
     try:
-        import rasterio  # late: it brings GDAL, which 8-bit RGB has no use for
+        import rasterio  # imported late: 8-bit RGB does not need GDAL
     except ImportError as error:
-        if _is_rgb(path):
-            return _ArrayFile(path, np.asarray(read_rgb(path)))
+        with suppress(UnidentifiedImageError), Image.open(path) as image:
+            if image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1:
+                return _ArrayFile(path, np.asarray(read_rgb(path)))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
-    # As a Path, an address such as https://... is no more than the name of a file.
+    # As a path, an address such as https://... is only the name of a file.
     first = stack.enter_context(_dataset(rasterio, Path(os.path.abspath(path))))
-    # GTIFF_DIR:n:path; rasterio has them in the order of the alphabet, the tenth before the second.
+    # Names are GTIFF_DIR:n:path in alphabetical order, so that the tenth precedes the second.
     names = sorted(first.subdatasets, key=lambda name: int(name.split(':')[1]))
     pages = [stack.enter_context(_dataset(rasterio, name)) for name in names]
     return _RasterFile(path, pages or [first])
-
-
-def _is_rgb(path: str | Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1
-    except UnidentifiedImageError:  # what it is, rasterio may know
-        return False
 
 
 def _dataset(rasterio: Any, name: str | Path) -> Any:
@@ -218,8 +231,8 @@ def _dataset(rasterio: Any, name: str | Path) -> Any:
         return rasterio.open(name, driver='GTiff')
 
 
-def _target(dtype: np.dtype) -> np.dtype:
-    """The type that pixels of a file's type are given in."""
+def _dtype_read(dtype: np.dtype) -> np.dtype:
+    """Return the dtype in which pixels of a file's dtype are read."""
     if dtype.name in KEPT:
         return np.dtype(dtype.name)  # in the machine's byte order
     if dtype.kind in 'iuf':
@@ -227,9 +240,9 @@ def _target(dtype: np.dtype) -> np.dtype:
     raise ValueError(f'pixels are {dtype}; allowed: integers and floats of up to 64 bits')
 
 
-def _numbers(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A copy of pixels in one piece and in the type `_target` says."""
-    with np.errstate(over='ignore'):  # too large for float32: infinite, and told below
+def _copy(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return a contiguous copy of pixels in a dtype from `_dtype_read`."""
+    with np.errstate(over='ignore'):  # numbers too large for float32 become infinite: see below
         pixels = np.array(pixels, dtype, order='C')
     if dtype.kind == 'f' and not np.isfinite(pixels).all():
         bad = np.count_nonzero(~np.isfinite(pixels))
@@ -238,12 +251,3 @@ def _numbers(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
             'TIFF file the value that it declares as nodata'
         )
     return pixels
-
-
-def _check_part(file: PixelFile, top: int, left: int, height: int, width: int) -> None:
-    inside = 0 <= top < top + height <= file.height and 0 <= left < left + width <= file.width
-    if not inside:
-        raise ValueError(
-            f'a part of {height} x {width} pixels from row {top}, column {left} on; allowed: within'
-            f' the image of {file.height} x {file.width}'
-        )

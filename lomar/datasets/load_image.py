@@ -1,96 +1,118 @@
-"""Images of any number of channels in a pipeline: whole ones, and random crops at one size."""
+"""Load whole images, and the channel count of a config."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
-from lomar.datasets.image_io import PixelFile, open_pixels, read_rgb
-from lomar.datasets.random_resized_crop import LoadRandomResizedCrop
+from lomar.datasets.image_io import check_channels, open_pixels, read_rgb
+from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 
-
-@TRANSFORMS.register_module()
-class LoadRGB(BaseTransform):
-    """Read `img_path` into `img`, (H, W, 3) uint8 in the order R, G, B.
-
-    mmcv's own loader returns B, G, R and cannot read CMYK or palette images with transparency.
-    """
-
-    def transform(self, results: dict) -> dict:
-        """Add `img`, `img_shape` and `ori_shape` (height, width)."""
-        results['img'] = np.array(read_rgb(results['img_path']))
-        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
-        return results
+COLOR_TYPES = ('rgb', 'color')
+LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')
 
 
 @TRANSFORMS.register_module()
-class LoadChannels(BaseTransform):
-    """Read `img_path` into `img`, (H, W, C) uint8, uint16 or float32, as `open_pixels` says.
+class LoadImage(BaseTransform):
+    """Pipeline step that loads the file `img_path` into `img`, an array (H, W, C).
+
+    OpenMMLab's inference functions load images themselves, in the order B, G, R. The step also
+    takes such an array, as `img` or in place of the sample, and returns the order of `color_type`.
 
     Args:
-        channels: C, which every file must have.
-        short_side: in pixels, to which the image is resized, antialiased; None leaves it as it is.
+        channels: C; images with another number of channels are refused.
+        convert: whether files are converted to 8-bit RGB as by `read_rgb`; False keeps dtype and
+            channels of the file, see `open_pixels`. Default: only with 3 channels.
+        color_type: 'rgb', or 'color' for B, G, R. Key and value are those of mmcv's
+            `LoadImageFromFile`, which mmdet puts in place of this step. Ignored unless C is 3.
+        short_side: length in pixels to which the shorter side is resized, with antialiasing;
+            None = no resize.
+
+    Raises:
+        ValueError: `convert` without 3 channels, or another `color_type`.
     """
 
-    def __init__(self, channels: int, short_side: int | None = None):
-        self.channels, self.short_side = channels, short_side
+    def __init__(
+        self,
+        channels: int = 3,
+        convert: bool | None = None,
+        color_type: str = 'rgb',
+        short_side: int | None = None,
+    ):
+        if color_type not in COLOR_TYPES:
+            raise ValueError(
+                f'LoadImage.color_type is {color_type!r}; allowed: '
+                f'{", ".join(map(repr, COLOR_TYPES))}'
+            )
+        self.channels, self.convert = channels, converts(channels, convert)
+        self.bgr, self.short_side = color_type == 'color', short_side
 
-    def transform(self, results: dict) -> dict:
-        """Add `img`, `img_shape` and `ori_shape` (height, width).
-
-        Raises:
-            UnreadableImage: where `open_pixels` does.
-            ValueError: another number of channels.
-        """
-        with open_pixels(results['img_path']) as file:
-            check_channels(file, results['img_path'], self.channels)
-            whole = file.height, file.width
-            pixels = file.read(0, 0, *whole)
+    def transform(self, results: dict | str | np.ndarray) -> dict:
+        """Add `img`, `img_shape` and `ori_shape` (height, width)."""
+        if not isinstance(results, dict):
+            results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
+        given = results.get('img')
+        pixels = self._read(results['img_path']) if given is None else np.atleast_3d(given)
+        check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
+        if self.channels == 3 and self.bgr == (given is None):
+            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
+        whole = pixels.shape[:2]
         if self.short_side:
             ratio = self.short_side / min(whole)
             pixels = resize_pixels(pixels, tuple(round(side * ratio) for side in whole))
+        results.setdefault('img_path', None)
         results.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=whole)
         return results
 
+    def _read(self, path: str) -> np.ndarray:
+        if self.convert:
+            return np.array(read_rgb(path))
+        with open_pixels(path, self.channels) as file:
+            return file.read(0, 0, file.height, file.width)
 
-@TRANSFORMS.register_module()
-class LoadRandomResizedCropChannels(LoadRandomResizedCrop):
-    """`LoadRandomResizedCrop` for (H, W, C) uint8, uint16 or float32; only the crop is decoded.
 
-    The same random state draws the same crop and flip. Bicubic, antialiased; whole numbers are
-    rounded and stay in the range of their type.
+def converts(channels: int, convert: bool | None) -> bool:
+    """Return whether a loader converts files to 8-bit RGB; its default is `channels == 3`."""
+    if convert and channels != 3:
+        raise ValueError(f'convert is True and channels {channels}; allowed: 3 for 8-bit RGB')
+    return channels == 3 if convert is None else convert
 
-    Args:
-        channels: C, which every file must have.
-        kwargs: those of `LoadRandomResizedCrop`.
+
+def use_channels(cfg: Config) -> None:
+    """Set `channels` of all loaders in a config to `model.backbone.in_channels`.
+
+    Raises:
+        ValueError: a loader has another value, or another color order than the data preprocessor.
     """
-
-    def __init__(self, channels: int, scale: int | tuple[int, int], **kwargs):
-        super().__init__(scale, **kwargs)
-        self.channels = channels
-
-    def _read(self, path: str | Path) -> tuple[np.ndarray, tuple[int, int]]:
-        with open_pixels(path) as file:
-            check_channels(file, path, self.channels)
-            crop, size = self._draw(file.width, file.height)
-            return resize_pixels(file.read(*crop), size), (file.width, file.height)
-
-
-def check_channels(file: PixelFile, path: str | Path, channels: int) -> None:
-    """Raise a ValueError, which stops a run, where a file has not the channels of the config."""
-    if file.channels != channels:
-        raise ValueError(
-            f'{path} has {file.channels} channels, (H, W, C) = ({file.height}, {file.width}, '
-            f'{file.channels}); allowed: the {channels} of the pipeline; set `channels` of its '
-            'first transform and backbone.in_channels, or convert the file'
-        )
+    channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'
+    for split in ('train', 'val', 'test'):
+        for step in _loaders(cfg.get(f'{split}_dataloader')):
+            where = f'{split}_dataloader: {step["type"]}'
+            if step.get('channels', channels) != channels:
+                raise ValueError(
+                    f'{where}.channels is {step["channels"]}; allowed: model.backbone.in_channels, '
+                    f'{channels}'
+                )
+            if channels != 3 and step['type'] in LOADERS:  # not the array loaders of mmdet
+                step['channels'] = channels
+            if channels == 3 and (found := step.get('color_type', 'rgb')) != order:
+                raise ValueError(
+                    f'{where}.color_type is {found!r}; allowed: {order!r}, as '
+                    f'model.data_preprocessor has bgr_to_rgb={order == "color"}'
+                )
 
 
-def fit_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Center-crop (H, W, C) to the aspect ratio of `size` = (height, width), and resize to it."""
-    scale = max(want / side for want, side in zip(size, pixels.shape, strict=False))
-    sides = [max(1, round(want / scale)) for want in size]
-    top, left = ((side - part) // 2 for side, part in zip(pixels.shape, sides, strict=False))
-    return resize_pixels(pixels[top : top + sides[0], left : left + sides[1]], size)
+def _loaders(node: object) -> Iterator[dict]:
+    """Yield the pipeline steps in a config node, at any depth, that load files."""
+    if isinstance(node, dict):
+        if node.get('type') in LOADERS or node.get('type') in RENAMED:
+            yield node
+        node = list(node.values())
+    for child in node if isinstance(node, list | tuple) else ():
+        yield from _loaders(child)

@@ -1,4 +1,4 @@
-"""From an image file to a random crop at one size, decoding no more than the crop needs."""
+"""Load random resized crops of images; JPEG files are decoded no larger than the crop needs."""
 
 import io
 import struct
@@ -13,17 +13,19 @@ from PIL import Image
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from lomar.datasets.image_io import read_rgb, to_rgb
+from lomar.datasets.image_io import open_pixels, read_rgb, to_rgb
+from lomar.datasets.load_image import converts
+from lomar.datasets.resize import resize_pixels
 
 try:
     import simplejpeg
-except ImportError:  # torchvision decodes to the same pixels, a little slower
+except ImportError:  # torchvision decodes equal pixels, a little slower
     simplejpeg = None
 
-ORIENTATION = 0x0112  # EXIF tag; 2 to 8 is anything but upright, 5 to 8 lies on its side
-GAP = 2  # decoded pixels for each one wanted, in both directions: what Pillow's thumbnails keep
-REACH = 2  # of the bicubic filter to both sides, in pixels of the smaller image
-WORTH = 6  # pixels for which torch takes about as long as Pillow for one
+ORIENTATION = 0x0112  # EXIF tag; images with 2 to 8 are not upright, with 5 to 8 lie on a side
+GAP = 2  # least ratio of decoded to output pixels per side, as Pillow's thumbnails keep
+REACH = 2  # of the bicubic filter to both sides, in output pixels
+WORTH = 6  # output pixels that torch resizes in the time that Pillow needs for one
 FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG markers: baseline, extended, progressive
 APP1, SCAN = 0xE1, 0xDA
 READ = ImageReadMode.RGB
@@ -33,17 +35,20 @@ Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the up
 
 @TRANSFORMS.register_module()
 class LoadRandomResizedCrop(BaseTransform):
-    """`LoadRGB`, mmpretrain's `RandomResizedCrop` by Pillow, bicubic, and `RandomFlip`, but faster.
+    """Pipeline step that loads a random crop of an image file at one size, perhaps mirrored.
 
-    The same random state draws the same crop and flip. Pixels of a JPEG file differ by rounding,
-    and by a little more where the crop is at least four times as large as `scale` and the file is
-    decoded at a half, a quarter or an eighth of its size. Other files give the same pixels.
+    It replaces `LoadImage`, mmpretrain's `RandomResizedCrop` (Pillow, bicubic) and `RandomFlip`,
+    and takes less time. The same random state draws the same crop and flip. Pixels of JPEG files
+    differ by rounding, and by a little more if the crop is at least four times as large as `scale`
+    and the file is decoded at a half, a quarter or an eighth of its size. Other files give equal
+    pixels.
 
     Args:
-        scale: side, or (height, width), of what is made, in pixels.
-        crop_ratio_range: least and largest share of the image's area.
-        aspect_ratio_range: least and largest width / height of the crop.
-        flip_prob: share of the images that are mirrored.
+        scale: side, or (height, width), of the output in pixels.
+        crop_ratio_range: smallest and largest share of the image's area.
+        aspect_ratio_range: smallest and largest width / height of the crop.
+        flip_prob: probability that an image is mirrored.
+        channels, convert: see `LoadImage`. Of unconverted files only the crop is decoded.
     """
 
     def __init__(
@@ -52,8 +57,11 @@ class LoadRandomResizedCrop(BaseTransform):
         crop_ratio_range: tuple[float, float] = (0.08, 1.0),
         aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3),
         flip_prob: float = 0.5,
+        channels: int = 3,
+        convert: bool | None = None,
     ):
         self.flip_prob = flip_prob
+        self.channels = None if converts(channels, convert) else channels
         self.random = TRANSFORMS.build(
             dict(
                 type='mmpretrain.RandomResizedCrop',
@@ -64,60 +72,77 @@ class LoadRandomResizedCrop(BaseTransform):
         )
 
     def transform(self, results: dict) -> dict:
-        """Add `img`, (H, W, 3) uint8 in the order R, G, B, and what the three transforms add.
+        """Add `img`, (H, W, C), and the entries that the three transforms add."""
+        pixels, whole = self.read(results['img_path'])
+        return add_image(results, pixels, pixels.shape, whole, self.flip_prob)
 
-        Raises:
-            UnreadableImage: where `read_rgb` does.
-        """
-        pixels, (width, height) = self._read(results['img_path'])
-        flip = np.random.random() < self.flip_prob  # as NumPy's choice, which RandomFlip calls
-        results.update(
-            img=pixels[:, ::-1] if flip else pixels,
-            img_shape=pixels.shape,
-            ori_shape=(height, width),
-            flip=flip,
-            flip_direction='horizontal' if flip else None,
-        )
-        return results
-
-    def _read(self, path: str | Path) -> tuple[np.ndarray, tuple[int, int]]:
-        return read_resized(path, self._draw)
+    def read(
+        self, path: str | Path, places: Sequence[Crop] | None = None
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """Draw a crop and return `read_resized` of it."""
+        return read_resized(path, self._draw, places, self.channels)
 
     def _draw(self, width: int, height: int) -> tuple[Crop, tuple[int, int]]:
-        crop = self.random.rand_crop_params(np.empty((height, width, 0)))  # the shape counts
+        crop = self.random.rand_crop_params(np.empty((height, width, 0)))  # only the shape counts
         return crop, tuple(self.random.scale)
+
+
+def add_image(
+    results: dict,
+    pixels: np.ndarray,
+    shape: tuple[int, ...],
+    whole: tuple[int, int],
+    flip_prob: float,
+) -> dict:
+    """Mirror pixels (..., H, W, C) at random and add them to `results`, with OpenMMLab's keys."""
+    flip = np.random.random() < flip_prob  # as NumPy's choice, which RandomFlip calls
+    results.update(
+        img=pixels[..., ::-1, :] if flip else pixels,
+        img_shape=shape,
+        ori_shape=whole,
+        flip=flip,
+        flip_direction='horizontal' if flip else None,
+    )
+    return results
 
 
 def read_resized(
     path: str | Path,
     choose: Callable[[int, int], tuple[Crop, tuple[int, int]]],
     places: Sequence[Crop] | None = None,
+    channels: int | None = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """A part of an image at a size, (H, W, 3) uint8 RGB, and the upright image's (width, height).
-
-    `choose` gets that width and height and gives the part and its (H, W).
+    """Return a resized crop (H, W, C) of an image file, and the image's (height, width).
 
     Args:
-        places: parts of the result, all of one size, that are wanted in its stead, (N, h, w, 3);
-            nothing else is resized.
+        choose: function of the image's width and height that returns the crop and its new (H, W).
+        places: parts of the result, all of one size, to return in its place as (N, h, w, C); the
+            rest is not resized.
+        channels: C of the file, whose dtype is kept; None = converted to 8-bit RGB, upright.
 
     Raises:
-        UnreadableImage: where `read_rgb` does.
+        UnreadableImage: see `read_rgb` and `open_pixels`.
+        ValueError: the file has another number of channels.
     """
+    if channels is not None:
+        with open_pixels(path, channels) as file:
+            crop, size = choose(file.width, file.height)
+            pixels, crop = file.read(*crop), (0, 0, *crop[2:])
+            return _resized_crop(pixels, crop, size, places=places), (file.height, file.width)
     jpeg = _Jpeg.open(path)
     image = read_rgb(path) if jpeg is None else None
-    whole = (image or jpeg).size
-    crop, size = choose(*whole)
+    width, height = (image or jpeg).size
+    crop, size = choose(width, height)
     if jpeg is not None:
         try:
-            return jpeg.resized_crop(crop, size, places), whole
+            return jpeg.resized_crop(crop, size, places), (height, width)
         except (OSError, RuntimeError, SyntaxError, ValueError):  # damaged: read_rgb decides
             image = read_rgb(path)
-    return _resized_crop(image, crop, size, places=places), whole
+    return _resized_crop(image, crop, size, places=places), (height, width)
 
 
 class _Jpeg:
-    """A grey or RGB JPEG file, not decoded; `size` is width and height of the upright image."""
+    """Grey or RGB JPEG file, not decoded; `size` is (width, height) of the upright image."""
 
     def __init__(self, data: bytes, stored: tuple[int, int], orientation: int):
         self.data, self.stored, self.turned = data, stored, 2 <= orientation <= 8
@@ -125,7 +150,7 @@ class _Jpeg:
 
     @classmethod
     def open(cls, path: str | Path) -> '_Jpeg | None':
-        """None for all other files, also for those that cannot be opened."""
+        """Return the JPEG file; None for other files and for files that cannot be opened."""
         try:
             data = Path(path).read_bytes()
             if stored := _plain_size(data):
@@ -133,13 +158,13 @@ class _Jpeg:
             header = Image.open(io.BytesIO(data))
             known = header.format in ('JPEG', 'MPO') and header.mode in ('L', 'RGB')
             return cls(data, header.size, header.getexif().get(ORIENTATION, 1)) if known else None
-        except Exception:  # read_rgb says what is wrong
+        except Exception:  # read_rgb raises the reason
             return None
 
     def resized_crop(
         self, crop: Crop, size: tuple[int, int], places: Sequence[Crop] | None
     ) -> np.ndarray:
-        """As `read_resized`; raises whatever the decoders do."""
+        """Return the image of `read_resized`; errors are those of the decoders."""
         factor = self._reduction(crop, size)
         if factor > 1 or self.turned:
             image = Image.open(io.BytesIO(self.data))
@@ -147,7 +172,7 @@ class _Jpeg:
             return _resized_crop(to_rgb(image), crop, size, factor, places)
         pixels = self._pixels()
         if places is not None and size[0] * size[1] > WORTH * sum(p[2] * p[3] for p in places):
-            # torch cannot resize a part that begins within a pixel.
+            # torch cannot resize a part that begins inside a pixel.
             return _resized_crop(pixels.permute(1, 2, 0).numpy(), crop, size, places=places)
         top, left, height, width = crop
         part = pixels[None, :, top : top + height, left : left + width]
@@ -162,10 +187,10 @@ class _Jpeg:
         return decode_jpeg(torch.frombuffer(bytearray(self.data), dtype=torch.uint8), READ)
 
     def _reduction(self, crop: Crop, size: tuple[int, int]) -> int:
-        """How many times smaller to decode: 1, 2, 4 or 8."""
+        """Return the factor by which the decoder reduces the image: 1, 2, 4 or 8."""
         room = min(crop[2] // size[0], crop[3] // size[1]) // GAP
         for factor in (8, 4, 2):
-            # Padding to a multiple of the factor must not end up on the left or at the top.
+            # Padding to a multiple of the factor must not be on the left or at the top.
             even = not self.turned or all(side % factor == 0 for side in self.stored)
             if factor <= room and even:
                 return factor
@@ -173,9 +198,9 @@ class _Jpeg:
 
 
 def _plain_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height if this is an 8-bit grey or YCbCr JPEG without EXIF and XMP, else None.
+    """Return (width, height) of an 8-bit grey or YCbCr JPEG without EXIF and XMP, else None.
 
-    Pillow finds out the same in ten times the time.
+    Pillow needs ten times as long for the same answer.
     """
     if not data.startswith(b'\xff\xd8'):
         return None
@@ -199,7 +224,7 @@ def _resized_crop(
     factor: int = 1,
     places: Sequence[Crop] | None = None,
 ) -> np.ndarray:
-    """`read_resized` by Pillow, bicubic; the image is `factor` times smaller than the crop's."""
+    """Return `read_resized` by Pillow's bicubic filter, of an image that is reduced by `factor`."""
     top, left, height, width = crop
     first, last = np.array([[left, top], [left + width, top + height]]) / factor
     zoom = (last - first) / size[::-1]
@@ -208,17 +233,14 @@ def _resized_crop(
     for top, left, height, width in [(0, 0, *size)] if places is None else places:
         box = first + zoom * [[left, top], [left + width, top + height]]
         outer = np.stack([np.floor(box[0] - reach), np.ceil(box[1] + reach)])
-        # The filter may not see more than the rest of the pixels that the crop's edges run through.
+        # Outside the crop, the filter may only see the pixels that the crop's edges run through.
         outer = outer.clip(np.floor(first), np.ceil(last)).astype(int)
-        part = _cut(image, *outer.ravel().tolist())
-        inner = (box - outer[0]).clip(0, part.size).ravel().tolist()
-        parts.append(np.array(part.resize((width, height), Image.BICUBIC, box=tuple(inner))))
+        inner = tuple((box - outer[0]).clip(0, outer[1] - outer[0]).ravel().tolist())
+        left, top, right, bottom = outer.ravel().tolist()
+        if isinstance(image, Image.Image):
+            part = image.crop((left, top, right, bottom))
+            parts.append(np.array(part.resize((width, height), Image.BICUBIC, inner)))
+        else:
+            part = image[top:bottom, left:right]
+            parts.append(resize_pixels(part, (height, width), box=inner))
     return parts[0] if places is None else np.stack(parts)
-
-
-def _cut(
-    image: Image.Image | np.ndarray, left: int, top: int, right: int, bottom: int
-) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image.crop((left, top, right, bottom))
-    return Image.fromarray(image[top:bottom, left:right])

@@ -1,4 +1,4 @@
-"""Randomness of loading as a function of seed, epoch and position: any batch can be replayed."""
+"""Samplers that make augmentation a function of seed, epoch and position, so it can be replayed."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from mmengine.registry import DATA_SAMPLERS
 
 
 class Draw(int):
-    """Index of a sample together with the seed of its augmentation."""
+    """Index of a sample that also has the seed of the sample's augmentation."""
 
     def __new__(cls, index: int, seed: tuple[int, ...] = ()):
         draw = super().__new__(cls, index)
@@ -21,10 +21,10 @@ class Draw(int):
 
 @DATA_SAMPLERS.register_module()
 class ReplaySampler(DefaultSampler):
-    """`DefaultSampler` whose indices carry a seed of their own.
+    """`DefaultSampler` whose indices have a seed each.
 
-    A dataset that calls `seed_everything(index.seed)` augments a sample in the same way whatever
-    process loads it and whatever was loaded before: a resumed run goes on as if uninterrupted.
+    A dataset that calls `seed_everything(index.seed)` augments a sample independently of the
+    process and of earlier samples. A resumed run therefore equals an uninterrupted one.
     """
 
     def __iter__(self) -> Iterator[Draw]:
@@ -34,10 +34,10 @@ class ReplaySampler(DefaultSampler):
 
 @DATA_SAMPLERS.register_module()
 class InfiniteReplaySampler(ReplaySampler):
-    """`ReplaySampler` for runs counted in iterations: one epoch after the other, from anywhere.
+    """`ReplaySampler` for runs counted in iterations: an endless sequence of epochs.
 
     Attributes:
-        start: draws of this process to leave out at the beginning.
+        start: number of indices of this process to skip at the beginning.
     """
 
     start = 0

@@ -47,3 +47,11 @@ def resize_pixels(
             plane = plane.round().clip(0, np.iinfo(np.uint16).max)
         resized[..., channel] = plane
     return resized
+
+
+def fit_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Center-crop (H, W, C) to the aspect ratio of `size` = (height, width), and resize to it."""
+    scale = max(want / side for want, side in zip(size, pixels.shape, strict=False))
+    sides = [max(1, round(want / scale)) for want in size]
+    top, left = ((side - part) // 2 for side, part in zip(pixels.shape, sides, strict=False))
+    return resize_pixels(pixels[top : top + sides[0], left : left + sides[1]], size)

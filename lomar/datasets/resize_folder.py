@@ -1,9 +1,8 @@
-"""A folder of images once more, smaller: plain files, which every tool reads."""
+"""Write a downscaled copy of an image folder as ordinary JPEG files."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,19 +26,20 @@ def resize_images(
     quality: int = 90,
     workers: int | None = None,
 ) -> dict:
-    """Write the images of a folder with shorter sides of at most `short_side` pixels.
+    """Write the images of a folder tree to `out` with shorter sides of at most `short_side` pixels.
 
-    The folders stay as they are. A larger image becomes an upright RGB JPEG of its own name, with
-    `.jpg` added where it was no JPEG; one that is small enough is linked, or copied where the
-    disk cannot link. Files that are there already are left, so an interrupted run can go on.
+    Larger images become upright RGB JPEG files of the same name; `.jpg` is added to names of other
+    formats. Smaller images are linked, or copied where the disk has no links. Files that exist in
+    `out` are kept, so an interrupted run can be repeated.
 
     Returns:
-        what is written to `out`/resized.json: {'source', 'short_side', 'quality', 'resized',
-        'kept', 'already_there' (counts), 'unreadable' (path: reason)}.
+        the contents of `out`/resized.json: {'source', 'short_side', 'quality', 'resized', 'kept',
+        'already_there' (counts), 'unreadable' (path: reason)}.
 
     Raises:
         FileNotFoundError: `source` has no images.
-        ValueError: an argument out of range, `out` inside `source`, or made with other settings.
+        ValueError: an argument is out of range, `out` is inside `source`, or was made with other
+            settings.
     """
     source, out = Path(source).expanduser().resolve(), Path(out).expanduser().resolve()
     settings = {'source': str(source), 'short_side': short_side, 'quality': quality}
@@ -47,8 +47,7 @@ def resize_images(
     paths = list_images(source)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / SUMMARY, settings)
-    counts = {'resized': 0, 'kept': 0, 'already_there': 0}
-    unreadable = {}
+    counts, unreadable = {'resized': 0, 'kept': 0, 'already_there': 0}, {}
     resize = partial(_resize, source=source, out=out, short_side=short_side, quality=quality)
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         done = tqdm(pool.map(resize, paths, chunksize=16), total=len(paths), unit=' images')
@@ -76,29 +75,29 @@ def _check(source: Path, out: Path, settings: dict) -> None:
         there = {name: there.get(name) for name in settings}
         if there != settings:
             raise ValueError(f'{out} was made with {there}, asked for are {settings}')
-    elif out.is_dir() and next(_entries(out), None):
+    elif out.is_dir() and any(not entry.name.endswith('.part') for entry in out.iterdir()):
         raise ValueError(f'{out} is not empty, and {SUMMARY} is not in it')
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    return (entry for entry in folder.iterdir() if not entry.name.endswith('.part'))
 
 
 def _resize(
     path: str, source: Path, out: Path, short_side: int, quality: int
 ) -> tuple[str, str | None]:
-    """What was done with an image, and why it cannot be read if so."""
+    """Write one image; return what was done with it, and for 'unreadable' the reason."""
     same = out / Path(path).relative_to(source)
     as_jpeg = same if same.suffix.lower() in JPEG else same.with_name(f'{same.name}.jpg')
     if same.exists() or as_jpeg.exists():
         return 'already_there', None
     try:
-        pixels, (width, height) = read_resized(path, partial(_whole, short_side))
+        pixels, whole = read_resized(path, partial(_whole, short_side))
     except UnreadableImage as error:
         return 'unreadable', error.reason
     same.parent.mkdir(parents=True, exist_ok=True)
-    if pixels.shape[:2] == (height, width):
-        _link(Path(path).resolve(), same)
+    if pixels.shape[:2] == whole:
+        try:
+            os.link(Path(path).resolve(), same)
+        except OSError:  # another disk, or a disk without links
+            with atomic_write(same) as part:
+                shutil.copy2(path, part)
         return 'kept', None
     with atomic_write(as_jpeg) as part:
         Image.fromarray(pixels).save(part, 'JPEG', quality=quality)
@@ -106,13 +105,6 @@ def _resize(
 
 
 def _whole(short_side: int, width: int, height: int) -> tuple[Crop, tuple[int, int]]:
+    """Return the whole image as the crop, and its size after shrinking, for `read_resized`."""
     ratio = min(1, short_side / min(width, height))
     return (0, 0, height, width), (max(1, round(height * ratio)), max(1, round(width * ratio)))
-
-
-def _link(path: Path, to: Path) -> None:
-    try:
-        os.link(path, to)
-    except OSError:  # another disk, or one without links
-        with atomic_write(to) as part:
-            shutil.copy2(path, part)

@@ -1,9 +1,9 @@
-"""Drawing textured shapes: the images of the embedded dataset, from a random generator.
+"""Draw images of textured shapes for the embedded dataset.
 
-A category is a shape and a texture together, or, easier, the texture alone. Every shape comes in
-every texture, colours are drawn independently of the category, backgrounds carry the same textures,
-and unannotated decoys show a category's shape without its texture or, where the shape counts, its
-texture without its shape.
+A category is a shape and a texture or, easier to learn, a texture. Every shape is drawn in every
+texture, colors do not depend on the category, backgrounds have the same textures, and decoys
+without annotation have a category's shape in another texture or, where shapes matter, its texture
+in another shape.
 """
 
 from dataclasses import dataclass, replace
@@ -18,11 +18,11 @@ CATEGORIES = {
     'texture': TEXTURES,
 }
 
-# Part of what identifies a dataset on disk: raise it with every change to the drawing.
+# Identifies a dataset on disk together with its arguments; raise it with every change here.
 RECIPE = 1
 MAX_OBJECTS = 6
 MAX_DECOYS = 2
-MIN_VISIBLE = 0.5  # of an object's full area, occluders and the image border both counted
+MIN_VISIBLE = 0.5  # share of an object's area that other objects and the border leave visible
 PLACING_TRIES = 8
 SUPERSAMPLING = 4
 SENSOR_NOISE = 0.012
@@ -31,7 +31,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class _Item:
-    kind: int | None  # index of shape and texture; None: a decoy, drawn but not annotated
+    kind: int | None  # index of shape and texture; None = a decoy, which is not annotated
     texture: str
     centre: np.ndarray
     radius: float  # of the disc with the area of the whole outline, in pixels
@@ -46,10 +46,10 @@ class _Item:
 def render(
     rng: np.random.Generator, size: int, categories: str = 'shape+texture'
 ) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    """Draw one image: uint8 RGB (size, size, 3), and its (category index, visible mask) pairs.
+    """Draw an image, uint8 RGB (size, size, 3); return it with (category index, mask) pairs.
 
-    There are 1 to 6 objects; their bool masks (size, size) are disjoint, and at least half of
-    each object's outline is visible. The index is one of `CATEGORIES[categories]`.
+    The bool masks (size, size) of the 1 to 6 objects are disjoint, and at least half of every
+    object is visible. The index is that of `CATEGORIES[categories]`.
     """
     items = _layout(rng, size, decoys_with_texture=categories == 'shape+texture')
     image = _background(rng, size)
@@ -61,13 +61,13 @@ def render(
     image *= 1 + 0.15 * _slope(rng, size, np.array([size / 2, size / 2]), size / 2)
     image += SENSOR_NOISE * rng.standard_normal(image.shape, np.float32)
     pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    # A kind counts the textures of one shape after the other.
+    # Kinds count the textures of the first shape, then those of the second, and so on.
     count = len(CATEGORIES[categories])
     return pixels, [(item.kind % count, item.visible) for item in items if item.kind is not None]
 
 
 def _layout(rng: np.random.Generator, size: int, decoys_with_texture: bool) -> list[_Item]:
-    """Choose and place the items, in painting order; one that would hide another is left out."""
+    """Return items in painting order; items that would hide others are left out."""
     kinds = len(SHAPES) * len(TEXTURES)
     wanted = rng.integers(kinds, size=rng.integers(1, MAX_OBJECTS + 1)).tolist()
     wanted += [None] * int(rng.integers(MAX_DECOYS + 1))
@@ -91,13 +91,13 @@ def _place(
         shape, texture = rng.choice(SHAPES), rng.choice(('plain', 'ringed'))
     else:
         shape, texture = 'blob', rng.choice(TEXTURES)
-    # Below 7 pixels a texture cannot be told from another.
+    # Below 7 pixels textures cannot be distinguished.
     smallest, largest = max(7.0, 0.08 * size), 0.28 * size
     radius = smallest * (largest / smallest) ** rng.random()
     centre = rng.uniform(0.8 * radius, size - 0.8 * radius, 2)
     points = _outline(shape, rng) * radius + centre
     canvas = np.zeros((size * SUPERSAMPLING, size * SUPERSAMPLING), np.uint8)
-    # fillPoly takes coordinates of pixel centres, in 1/16 pixel; ours are of pixel edges.
+    # fillPoly takes coordinates of pixel centers in 1/16 pixel; `points` are of pixel edges.
     fixed = ((points * SUPERSAMPLING - 0.5) * 16).round().astype(np.int32)
     cv2.fillPoly(canvas, [fixed], 255, shift=4)
     alpha = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) / np.float32(255)
@@ -105,7 +105,7 @@ def _place(
 
 
 def _outline(shape: str, rng: np.random.Generator) -> np.ndarray:
-    """Corners (n, 2) of a rotated, slightly stretched shape with the area of the unit disc."""
+    """Return corners (n, 2) of a rotated, stretched shape with the area of the unit disc."""
     count = {'square': 4, 'triangle': 3, 'star': 10}.get(shape, 72)
     theta = np.arange(count) * 2 * np.pi / count
     reach = np.ones(count)
@@ -121,7 +121,7 @@ def _outline(shape: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Two softly textured regions that meet along a wavy line, float32 (size, size, 3)."""
+    """Return two textured regions that meet along a wavy line, float32 (size, size, 3)."""
     region = np.clip(_smooth_noise(rng, size, 1) * size / 8 + 0.5, 0, 1)
     image = np.zeros((size, size, 3), np.float32)
     for weight in (region, 1 - region):
@@ -135,7 +135,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 def _pattern(
     kind: str, rng: np.random.Generator, size: int, centre: np.ndarray, radius: float
 ) -> np.ndarray:
-    """A texture for an object of the radius in pixels, float32 (size, size) in 0..1."""
+    """Return a texture for an object of a radius in pixels, float32 (size, size) in 0..1."""
     period = max(4.5, radius * rng.uniform(0.4, 0.75))
     u, v = _turned_grid(rng, size, centre)
     if kind == 'plain':
@@ -155,12 +155,12 @@ def _pattern(
 
 
 def _bars(distance: np.ndarray, period: float) -> np.ndarray:
-    """Stripes of the period in pixels, 0..1, with edges one pixel wide."""
+    """Return stripes of a period in pixels, 0..1, with edges that are one pixel wide."""
     return np.clip(np.abs(distance % period - period / 2) - period / 4 + 0.5, 0, 1)
 
 
 def _coloured(pattern: np.ndarray, rng: np.random.Generator, contrast: float) -> np.ndarray:
-    """The pattern between two random colours whose brightness differs by contrast (0..1)."""
+    """Return the pattern in two random colors whose brightness differs by contrast (0..1)."""
     middle = rng.uniform(0.1 + contrast / 2, 0.9 - contrast / 2)
     tint = rng.uniform(-0.45, 0.45, (2, 3)).astype(np.float32)
     bright = np.array([[middle - contrast / 2], [middle + contrast / 2]], np.float32)
@@ -169,7 +169,7 @@ def _coloured(pattern: np.ndarray, rng: np.random.Generator, contrast: float) ->
 
 
 def _slope(rng: np.random.Generator, size: int, centre: np.ndarray, radius: float) -> np.ndarray:
-    """A plane of random direction, about -1..1 across the radius, float32 (size, size, 1)."""
+    """Return a ramp of random direction, -1..1 across the radius, float32 (size, size, 1)."""
     return np.clip(_turned_grid(rng, size, centre)[0] / radius, -1, 1)[..., None]
 
 
@@ -181,7 +181,7 @@ def _smooth_noise(rng: np.random.Generator, size: int, channels: int) -> np.ndar
 
 
 def _turned_grid(rng: np.random.Generator, size: int, centre: np.ndarray) -> np.ndarray:
-    """Pixel coordinates about the centre along two random orthogonal axes, (2, size, size)."""
+    """Return pixel coordinates about a center along two random orthogonal axes, (2, size, size)."""
     steps = np.arange(size) + 0.5
     turned = (steps - centre[0] + 1j * (steps - centre[1])[:, None]) * _turn(rng)
     return np.stack([turned.real, turned.imag]).astype(np.float32)

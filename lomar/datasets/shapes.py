@@ -1,4 +1,4 @@
-"""The embedded dataset: textured shapes as JPEG files with COCO annotations and main objects."""
+"""Make the embedded dataset: textured shapes as JPEG files with COCO annotations and labels."""
 
 import json
 import os
@@ -25,16 +25,16 @@ LIMITS = {'train': (0, 999999), 'val': (0, 999999), 'size': (32, 1024), 'seed': 
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
-    """Turn a bool mask (H, W) into COCO polygons [x, y, ...] in pixels, along the pixel edges.
+    """Return a bool mask (H, W) as COCO polygons [x, y, ...] in pixels, along the pixel edges.
 
-    pycocotools rasterises them to exactly the mask. COCO polygons have no holes, so a region
-    with a hole is cut in two through it.
+    pycocotools rasterises the polygons to exactly the mask. COCO polygons have no holes, so a
+    region with a hole is cut in two through the hole.
     """
     doubled = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     polygons = []
     for contour, (_, _, _, parent) in zip(contours, [] if tree is None else tree[0], strict=True):
-        # A doubled pixel x covers 2x and 2x + 1, which become its two edges, x and x + 1.
+        # A doubled pixel x covers 2x and 2x + 1, which become the pixel's edges x and x + 1.
         corners = (contour[:, 0] + 1) // 2
         if parent >= 0:
             cut = int(corners[:, 0].min() + corners[:, 0].max()) // 2
@@ -57,13 +57,21 @@ def make_shapes(
 ) -> dict:
     """Write the dataset: out/{train,val}/NNNNNN.jpg and out/annotations/{train,val}.{json,txt}.
 
-    The json file is COCO's, the text file names the category of the main object of each image.
-    `categories` is a key of `lomar.datasets.shape_drawing.CATEGORIES`. The same numbers (image
-    counts, side in pixels, seed) and categories give the same bytes for any number of worker
-    processes (default: one per core). A complete dataset of the same is left as it is.
-    Returns {'out', 'made' (bool), 'images', 'objects' (category name: count), 'seconds'}.
-    Raises ValueError for an argument out of range, or if `out` holds anything else and `overwrite`
-    is off; only a dataset made by this function is ever overwritten.
+    The JSON files are in COCO's format; the text files name the category of the main object of
+    every image. The same arguments give the same bytes for any number of worker processes. A
+    complete dataset with the same arguments is kept.
+
+    Args:
+        train, val, size: number of images, and their side in pixels.
+        workers: number of processes; None = one per core.
+        overwrite: whether a dataset with other arguments is replaced; other files never are.
+        categories: key of `lomar.datasets.shape_drawing.CATEGORIES`.
+
+    Returns:
+        {'out', 'made' (bool), 'images', 'objects' (category name: count), 'seconds'}.
+
+    Raises:
+        ValueError: an argument is out of range, or `out` holds something else.
     """
     start = time.perf_counter()
     out, asked = Path(out).resolve(), {'train': train, 'val': val, 'size': size, 'seed': seed}
@@ -78,7 +86,7 @@ def make_shapes(
     made = not _already_there(out, info, overwrite)
     if made:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Whole or absent: the dataset is made next to `out` and gets its name at the end.
+        # Made beside `out` and renamed at the end, so that `out` is complete or absent.
         with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as scratch:
             _write(Path(scratch) / 'new', info, workers)
             if out.exists():
@@ -99,7 +107,7 @@ def make_shapes(
 
 
 def main_objects(coco: dict) -> list[tuple[str, str]]:
-    """File name of each image and the category of the object of which most is visible."""
+    """Return the file name of every image and the category of its largest visible object."""
     names = {category['id']: category['name'] for category in coco['categories']}
     largest = {}
     for one in sorted(coco['annotations'], key=lambda one: one['area']):
@@ -142,9 +150,9 @@ def _write(out: Path, info: dict, workers: int) -> None:
     for name in FOLDERS:
         (out / name).mkdir(parents=True)
     jobs = [
-        (out, info, number, first, min(first + CHUNK, info[split]))
-        for number, split in enumerate(SPLITS)
-        for first in range(0, info[split], CHUNK)
+        (out, info, split, first, min(first + CHUNK, info[name]))
+        for split, name in enumerate(SPLITS)
+        for first in range(0, info[name], CHUNK)
     ]
     objects: list[list] = [[] for _ in SPLITS]
     with tqdm(total=info['train'] + info['val'], unit='img', desc='shapes') as bar:
@@ -162,7 +170,7 @@ def _drawn(jobs: list[tuple], workers: int) -> Iterator[list]:
     if workers == 1 or len(jobs) < 2:
         yield from map(_draw, jobs)
         return
-    # A forked child hangs if it inherits a running OpenCV thread pool, so there must be none.
+    # A forked process hangs if it inherits a running thread pool of OpenCV.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -173,15 +181,15 @@ def _drawn(jobs: list[tuple], workers: int) -> Iterator[list]:
 
 
 def _draw(job: tuple) -> list[list[dict]]:
-    """Write one run of images; returns the COCO annotations of each, without their ids."""
-    out, info, number, first, stop = job
+    """Write a chunk of images; return the COCO annotations of each image, without ids."""
+    out, info, split, first, stop = job
     drawn = []
     for index in range(first, stop):
-        rng = np.random.default_rng([info['seed'], number, index])
+        rng = np.random.default_rng([info['seed'], split, index])
         pixels, objects = render(rng, info['size'], info['categories'])
-        # Without 4:4:4 the colours bleed over the edges that the masks follow.
+        # With subsampled chroma, colors bleed over the edges that the masks follow.
         Image.fromarray(pixels).save(
-            out / SPLITS[number] / f'{index:06d}.jpg', quality=92, subsampling='4:4:4'
+            out / SPLITS[split] / f'{index:06d}.jpg', quality=92, subsampling='4:4:4'
         )
         drawn.append([_annotation(category, mask) for category, mask in objects])
     return drawn
@@ -207,9 +215,9 @@ def _coco(info: dict, objects: list[list[dict]]) -> dict:
             {'id': index + 1, 'file_name': f'{index:06d}.jpg', **side}
             for index in range(len(objects))
         ],
-        'annotations': [{'id': number, **one} for number, one in enumerate(flat, 1)],
+        'annotations': [{'id': index, **one} for index, one in enumerate(flat, 1)],
         'categories': [
-            {'id': number, 'name': name, 'supercategory': name.split()[-1]}
-            for number, name in enumerate(CATEGORIES[info['categories']], 1)
+            {'id': index, 'name': name, 'supercategory': name.split()[-1]}
+            for index, name in enumerate(CATEGORIES[info['categories']], 1)
         ],
     }

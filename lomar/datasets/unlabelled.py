@@ -1,4 +1,4 @@
-"""Unlabelled images, as people have them: any folder tree, or a list of files."""
+"""Dataset of unlabelled images in a folder tree or in a list of files."""
 
 import os
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ MAX_TRIES = 10
 LAYOUT = """\
 Allowed is any folder with JPEG, PNG, WebP, TIFF, BMP or .npy images in it, at any depth:
     data/imagenet/train/n01440764/n01440764_10026.JPEG     (labels are not used)
-or a text file with one image path a line, relative to the text file's folder or absolute.
+or a text file with one image path per line, relative to the text file's folder or absolute.
 Name your own with --train-images DIR, or make the embedded dataset (a minute):
     lomar shapes --out data/shapes
     lomar train shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes"""
 
 
 def find_images(root: str | Path) -> Iterator[str]:
-    """Yield the paths of all images below a folder, or named in a text file.
+    """Yield the paths of all images below a folder, or listed in a text file.
 
     Raises:
-        FileNotFoundError: no such folder or file; says what is allowed.
+        FileNotFoundError: the folder or file does not exist.
     """
     root = Path(root).expanduser()
     if root.is_file():
@@ -43,42 +43,42 @@ def find_images(root: str | Path) -> Iterator[str]:
 
 
 def check_images(root: str | Path) -> None:
-    """Raise a FileNotFoundError that says what is allowed unless there is an image in `root`."""
+    """Raise a FileNotFoundError with the allowed layouts if `find_images` finds no image."""
     if next(find_images(root), None) is None:
         raise FileNotFoundError(f'Images: there are none in {root}.\n{LAYOUT}')
 
 
 def list_images(root: str | Path) -> list[str]:
-    """All of `find_images`, in a fixed order; as `check_images` if there is none."""
+    """Return the sorted paths of `find_images`; errors are those of `check_images`."""
     check_images(root)
     return sorted(find_images(root))
 
 
 @DATASETS.register_module()
 class UnlabelledImages(BaseDataset):
-    """Images of a folder tree or of a text list, without labels.
+    """Dataset of the images in a folder tree or in a text list, without labels.
 
-    An image that cannot be read is replaced by another one, drawn from the same seed; what happened
-    travels with the sample as the field `unreadable` of its `data_samples`.
+    An image that cannot be read is replaced by another one, drawn from the same seed. The field
+    `unreadable` of the sample's `data_samples` has the reason by path.
 
     Args:
-        data_root: folder, or text file with one path a line.
-        pipeline: transforms, of which the first raises `UnreadableImage` where it must.
+        data_root: folder, or text file with one path per line.
+        pipeline: transforms; the first one raises `UnreadableImage`.
     """
 
     def __init__(self, data_root: str, pipeline: list, **kwargs):
         super().__init__(data_root=data_root, data_prefix={}, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One dict with `img_path` an image."""
+        """Return one dict with `img_path` per image."""
         return [dict(img_path=path) for path in list_images(self.data_root)]
 
     def __getitem__(self, index: int) -> dict:
-        """Load and augment a sample.
+        """Return a sample, augmented with the seed of `index` if that is a `Draw`.
 
         Raises:
-            RuntimeError: many images in a row cannot be read.
-            UnreadableImage: one cannot be read, in `test_mode`.
+            OSError: `MAX_TRIES` images in a row cannot be read.
+            UnreadableImage: an image cannot be read, in `test_mode`.
         """
         if not self._fully_initialized:
             self.full_init()
@@ -98,6 +98,4 @@ class UnlabelledImages(BaseDataset):
                 sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
             return sample
         names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
-        raise RuntimeError(
-            f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}'
-        )
+        raise OSError(f'{MAX_TRIES} draws in a row from {self.data_root} cannot be read:\n{names}')

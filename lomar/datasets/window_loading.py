@@ -1,4 +1,4 @@
-"""Parts of images that become images of their own, and images as large as they are."""
+"""Load windows of images as images of their own, and images at their native size."""
 
 import random
 from pathlib import Path
@@ -8,137 +8,139 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.image_io import UnreadableImage, open_pixels
-from lomar.datasets.load_image import check_channels
-from lomar.datasets.random_resized_crop import Crop, LoadRandomResizedCrop, read_resized
+from lomar.datasets.random_resized_crop import (
+    Crop,
+    LoadRandomResizedCrop,
+    add_image,
+    read_resized,
+)
 
 
 def draw_places(rows: int, columns: int, number: int) -> list[tuple[int, int]]:
-    """`number` distinct places (row, column) below `rows` and `columns`, each equally likely."""
+    """Return `number` distinct places (row, column) of a grid, each place equally likely."""
     return [divmod(place, columns) for place in random.sample(range(rows * columns), number)]
 
 
 @TRANSFORMS.register_module()
-class LoadRegions(BaseTransform):
-    """Read regions of an image file at its own resolution, and nothing else of it where possible.
+class LoadWindows(BaseTransform):
+    """Pipeline step that loads windows of an image file; the model gets each as an image.
 
-    Of .npy and TIFF files only the pixels, tiles or strips that a region touches are decoded; other
-    files are decoded whole. Regions lie at distinct places, to the pixel, each equally likely; they
-    may overlap. All regions of an image are mirrored, or none.
-
-    Args:
-        channels: C, which every file must have.
-        size: side of a region in pixels; that of a window shows the model what it needs, no more.
-        number: regions of an image, each an image to the model.
-        flip_prob: share of the images that are mirrored.
-    """
-
-    def __init__(self, channels: int, size: int, number: int, flip_prob: float = 0.5):
-        _check_least('LoadRegions', channels=channels, size=size, number=number)
-        self.channels, self.size, self.number = channels, size, number
-        self.flip_prob = flip_prob
-
-    def transform(self, results: dict) -> dict:
-        """Add `img`, (number, C, size, size) in the file's number format, and what describes it.
-
-        `places` are row and column of each region's top-left pixel in the file, (number, 2).
-
-        Raises:
-            UnreadableImage: the file is damaged, or has fewer than `number` places for a region.
-            ValueError: another number of channels.
-        """
-        size = self.size
-        with open_pixels(results['img_path']) as file:
-            check_channels(file, results['img_path'], self.channels)
-            places = self._draw(results['img_path'], file.height, file.width)
-            regions = np.stack([file.read(top, left, size, size) for top, left in places])
-        flip = np.random.random() < self.flip_prob
-        return _add_regions(results, regions, places, (file.height, file.width), flip)
-
-    def _draw(self, path: str, height: int, width: int) -> list[tuple[int, int]]:
-        rows, columns = height - self.size + 1, width - self.size + 1
-        if min(rows, columns) < 1 or rows * columns < self.number:
-            raise UnreadableImage(
-                path,
-                f'{height} x {width} pixels; allowed with LoadRegions.size={self.size} and '
-                f'number={self.number}: at least {self.size} x {self.size} and as many places as '
-                'regions',
-            )
-        return draw_places(rows, columns, self.number)
-
-
-@TRANSFORMS.register_module()
-class LoadCropRegions(LoadRandomResizedCrop):
-    """`LoadRandomResizedCrop`, of which only regions are resized and kept.
-
-    The same random state draws the same crop and flip. Regions lie at distinct places of the patch
-    grid, each equally likely, as `lomar.models.windows.sample_windows` draws windows.
+    Without `scale`, windows have the file's resolution, dtype and channels and lie at any pixel.
+    Only the pixels, tiles or strips that a window touches are decoded of .npy and TIFF files;
+    other files are decoded whole. With `scale`, windows lie on the patch grid of a random resized
+    crop, of which only the windows are resized; the same random state draws the crop and flip of
+    `LoadRandomResizedCrop`. Windows of an image lie at distinct places, each equally likely, and
+    may overlap. All windows of an image are mirrored, or none.
 
     Args:
-        scale: side, or (height, width), to which the crop would be resized, in pixels.
-        size: side of a region in pixels, a multiple of `patch_size`.
-        number: regions of an image, each an image to the model.
-        patch_size: of the backbone.
-        settings: the others of `LoadRandomResizedCrop`.
+        size: side of a window in pixels; with `scale` a multiple of `patch_size`.
+        number: windows per image.
+        channels: see `LoadImage`.
+        scale: side, or (height, width), of the whole resized crop in pixels; None = no crop.
+        patch_size: patch size of the backbone; required with `scale`.
+        flip_prob: probability that an image is mirrored.
+        crop: other arguments of `LoadRandomResizedCrop`, allowed with `scale`.
 
     Raises:
-        ValueError: sides that are no whole patches, or fewer than `number` places.
-    """
-
-    def __init__(
-        self, scale: int | tuple[int, int], size: int, number: int, patch_size: int, **settings
-    ):
-        super().__init__(scale, **settings)
-        _check_least('LoadCropRegions', size=size, number=number, patch_size=patch_size)
-        self.size, self.number, self.patch_size = size, number, patch_size
-        self.scale = (scale, scale) if isinstance(scale, int) else tuple(scale)
-        if any(side % patch_size for side in (*self.scale, size)):
-            raise ValueError(
-                f'LoadCropRegions.scale is {scale} and size {size}; allowed: multiples of '
-                f'patch_size={patch_size}'
-            )
-        self.grid = tuple((side - size) // patch_size + 1 for side in self.scale)
-        if min(self.grid) < 1 or self.grid[0] * self.grid[1] < number:
-            raise ValueError(
-                f'LoadCropRegions.number is {number}, and regions of size={size} have '
-                f'{max(0, self.grid[0]) * max(0, self.grid[1])} places in scale={scale}; allowed: '
-                'at most one a place'
-            )
-
-    def transform(self, results: dict) -> dict:
-        """As `LoadRegions`, with 3 channels of uint8; `places` are those in the resized crop.
-
-        Raises:
-            UnreadableImage: where `read_rgb` does.
-        """
-        size, step = self.size, self.patch_size
-        places = [(row * step, col * step) for row, col in draw_places(*self.grid, self.number)]
-        boxes = [(top, left, size, size) for top, left in places]
-        regions, whole = read_resized(results['img_path'], self._draw, boxes)
-        flip = np.random.random() < self.flip_prob
-        return _add_regions(results, regions, places, whole[::-1], flip)
-
-
-@TRANSFORMS.register_module()
-class LoadNative(BaseTransform):
-    """Read an image as large as it is or smaller, less what exceeds whole patches.
-
-    The loader needs `collate_fn=dict(type='pseudo_collate')`, as sizes differ.
-
-    Args:
-        patch_size: of the backbone, in pixels.
-        min_grid: patches of the shorter side; windows of K patches have (min_grid - K + 1) ** 2
-            places at least. A smaller image counts as unreadable: it is never enlarged.
-        max_side: pixels to which the longer side is shrunk, keeping the aspect ratio, unless the
-            shorter side would have fewer than `min_grid` patches; None for no limit.
-        flip_prob: share of the images that are mirrored.
+        ValueError: a value that is too small, sides that are not whole patches, or fewer places
+            than windows.
     """
 
     def __init__(
         self,
-        patch_size: int,
-        min_grid: int,
-        max_side: int | None = None,
+        size: int,
+        number: int,
+        channels: int = 3,
+        scale: int | tuple[int, int] | None = None,
+        patch_size: int | None = None,
         flip_prob: float = 0.5,
+        **crop,
+    ):
+        _check_least('LoadWindows', size=size, number=number, channels=channels)
+        self.size, self.number, self.channels, self.flip_prob = size, number, channels, flip_prob
+        self.crop = None
+        if scale is not None:
+            self.crop = LoadRandomResizedCrop(scale, channels=channels, **crop)
+            self.patch_size, self.grid = patch_size, self._grid(scale, patch_size)
+        elif crop or patch_size is not None:
+            keys = ', '.join(crop) or 'patch_size'
+            raise ValueError(f'LoadWindows.{keys} is set without `scale`; allowed: only with it')
+
+    def transform(self, results: dict) -> dict:
+        """Add `img`, (number, C, size, size), its shapes, flip and `places`.
+
+        `places` (number, 2) are row and column of each window's top-left pixel in the file, or in
+        the resized crop. A file with fewer places than windows counts as unreadable.
+        """
+        load = self._native if self.crop is None else self._cropped
+        windows, places, whole = load(results['img_path'])
+        add_image(results, windows, windows.shape[1:3], whole, self.flip_prob)
+        img = np.ascontiguousarray(results['img'].transpose(0, 3, 1, 2))
+        results.update(img=img, places=np.array(places))
+        return results
+
+    def _native(self, path: str) -> tuple[np.ndarray, list[tuple[int, int]], tuple[int, int]]:
+        """Return windows (number, size, size, C) of a file, their places, and (height, width)."""
+        size = self.size
+        with open_pixels(path, self.channels) as file:
+            rows, columns = file.height - size + 1, file.width - size + 1
+            if min(rows, columns) < 1 or rows * columns < self.number:
+                raise UnreadableImage(
+                    path,
+                    f'{file.height} x {file.width} pixels; allowed with LoadWindows.size={size} '
+                    f'and number={self.number}: at least {size} x {size} and as many places as '
+                    'windows',
+                )
+            places = draw_places(rows, columns, self.number)
+            windows = np.stack([file.read(top, left, size, size) for top, left in places])
+            return windows, places, (file.height, file.width)
+
+    def _cropped(self, path: str) -> tuple[np.ndarray, list[tuple[int, int]], tuple[int, int]]:
+        """Return windows (number, size, size, C) of a crop, their places, and (height, width)."""
+        size, step = self.size, self.patch_size
+        places = [(row * step, col * step) for row, col in draw_places(*self.grid, self.number)]
+        windows, whole = self.crop.read(path, [(top, left, size, size) for top, left in places])
+        return windows, places, whole
+
+    def _grid(self, scale: int | tuple[int, int], patch_size: int | None) -> tuple[int, int]:
+        """Return rows and columns of places for a window in the resized crop."""
+        _check_least('LoadWindows', patch_size=patch_size or 0)
+        sides = (scale, scale) if isinstance(scale, int) else tuple(scale)
+        if any(side % patch_size for side in (*sides, self.size)):
+            raise ValueError(
+                f'LoadWindows.scale is {scale} and size {self.size}; allowed: multiples of '
+                f'patch_size={patch_size}'
+            )
+        rows, columns = (max(0, (side - self.size) // patch_size + 1) for side in sides)
+        if rows * columns < self.number:
+            raise ValueError(
+                f'LoadWindows.number is {self.number}, and windows of size={self.size} have '
+                f'{rows * columns} places in scale={scale}; allowed: at most one per place'
+            )
+        return rows, columns
+
+
+@TRANSFORMS.register_module()
+class LoadNative(BaseTransform):
+    """Pipeline step that loads an image at its own size or smaller, cut to whole patches.
+
+    Sizes differ, so the dataloader needs `collate_fn=dict(type='pseudo_collate')`.
+
+    Args:
+        patch_size: patch size of the backbone in pixels.
+        min_grid: least number of patches of the shorter side; windows of K x K patches have at
+            least (min_grid - K + 1) ** 2 places. A smaller image counts as unreadable: images are
+            never enlarged.
+        max_side: pixels to which the longer side is shrunk at constant aspect ratio, unless the
+            shorter side would have fewer than `min_grid` patches; None = no limit.
+        flip_prob: probability that an image is mirrored.
+
+    Raises:
+        ValueError: a value that is too small.
+    """
+
+    def __init__(
+        self, patch_size: int, min_grid: int, max_side: int | None = None, flip_prob: float = 0.5
     ):
         _check_least('LoadNative', patch_size=patch_size, min_grid=min_grid)
         self.patch_size, self.flip_prob = patch_size, flip_prob
@@ -150,24 +152,13 @@ class LoadNative(BaseTransform):
             )
 
     def transform(self, results: dict) -> dict:
-        """Add `img`, (H, W, 3) uint8 in the order R, G, B, and what describes it.
-
-        Raises:
-            UnreadableImage: where `read_rgb` does, and for an image that is too small.
-        """
+        """Add `img`, (H, W, 3) uint8 in the order R, G, B, its shapes and flip."""
         path = results['img_path']
         pixels, whole = read_resized(path, lambda *size: self._choose(path, *size))
-        flip = np.random.random() < self.flip_prob
-        results.update(
-            img=pixels[:, ::-1] if flip else pixels,
-            img_shape=pixels.shape[:2],
-            ori_shape=whole[::-1],
-            flip=flip,
-            flip_direction='horizontal' if flip else None,
-        )
-        return results
+        return add_image(results, pixels, pixels.shape[:2], whole, self.flip_prob)
 
     def _choose(self, path: str | Path, width: int, height: int) -> tuple[Crop, tuple[int, int]]:
+        """Return a random crop of whole patches and its size after shrinking."""
         if min(width, height) < self.min_side:
             raise UnreadableImage(
                 path,
@@ -176,39 +167,16 @@ class LoadNative(BaseTransform):
             )
         ratio = min(1, (self.max_side or max(width, height)) / max(width, height))
         ratio = max(ratio, self.min_side / min(width, height))
-        # The least bit more: a side that is a whole number on paper must not lose a patch.
-        size = [int(side * ratio + 1e-6) // self.patch_size for side in (height, width)]
-        size = [patches * self.patch_size for patches in size]
-        crop = [
-            min(round(new / ratio), old) for new, old in zip(size, (height, width), strict=True)
-        ]
-        top, left = (
-            np.random.randint(old - new + 1) for old, new in zip((height, width), crop, strict=True)
-        )
+        # 1e-6: rounding errors must not cost a patch where the exact side is a whole number.
+        whole = height, width
+        size = [int(s * ratio + 1e-6) // self.patch_size * self.patch_size for s in whole]
+        crop = [min(round(new / ratio), old) for new, old in zip(size, whole, strict=True)]
+        top, left = (np.random.randint(a - b + 1) for a, b in zip(whole, crop, strict=True))
         return (top, left, *crop), tuple(size)
 
 
-def _add_regions(
-    results: dict,
-    regions: np.ndarray,
-    places: list[tuple[int, int]],
-    whole: tuple[int, int],
-    flip: bool,
-) -> dict:
-    """Regions (R, h, w, C) as `PackInputs` takes them, and what is said of every image."""
-    regions = regions[:, :, ::-1] if flip else regions
-    results.update(
-        img=np.ascontiguousarray(regions.transpose(0, 3, 1, 2)),
-        img_shape=regions.shape[1:3],
-        ori_shape=whole,
-        places=np.array(places),
-        flip=flip,
-        flip_direction='horizontal' if flip else None,
-    )
-    return results
-
-
 def _check_least(name: str, **settings: int) -> None:
+    """Raise a ValueError if a setting is below 1."""
     for key, value in settings.items():
         if value < 1:
             raise ValueError(f'{name}.{key} is {value}; allowed: 1 or more')

@@ -20,7 +20,7 @@ except ImportError:
     from pycocotools.cocoeval import COCOeval
 
 from lomar.detection.coco import normalised_coco, read_coco
-from lomar.detection.masks import encode
+from lomar.detection.lazy_masks import encode
 from lomar.utils import write_json
 
 # Places in COCOeval.stats.

@@ -9,7 +9,7 @@ from mmdet.models import FCNMaskHead, RPNHead
 from mmengine.registry import MODELS
 from torch import nn
 
-from lomar.models.precision import Float32Conv2d
+from lomar.models.float32_layers import Float32Conv2d
 
 
 @MODELS.register_module()

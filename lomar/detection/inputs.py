@@ -14,8 +14,9 @@ class ChannelsDetDataPreprocessor(DetDataPreprocessor):
     """mmdet's `DetDataPreprocessor`, which takes means of 1 or 3 channels, for any number.
 
     Args:
-        mean, std: a number for each channel, of pixels as they are in the file.
-        kwargs: those of mmdet's, without the two that swap red and blue.
+        mean, std: one number per channel, for pixels as they are in the file.
+        kwargs: arguments of mmdet's class. `bgr_to_rgb` and `rgb_to_bgr` have an effect only on
+            images of 3 channels, as `color_type` of `LoadImage` has.
 
     Raises:
         ValueError: a different number of means and deviations, a deviation that is not positive,
@@ -25,11 +26,7 @@ class ChannelsDetDataPreprocessor(DetDataPreprocessor):
     def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
         check_normalisation(mean, std)
         super().__init__(**kwargs)
-        if self._channel_conversion:
-            raise ValueError(
-                'data_preprocessor.bgr_to_rgb or rgb_to_bgr is on; allowed: neither, as it would '
-                'leave three channels of all'
-            )
+        self._channel_conversion &= len(mean) == 3
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), False)
         self._enable_normalize = True

@@ -9,13 +9,14 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
-from lomar.datasets import check_images
+import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
+from lomar.datasets import check_images, use_channels
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
+from lomar.engine.option_keys import check_option_keys
 from lomar.engine.runner import latest_checkpoint
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -30,6 +31,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     """
     cfg = Config.fromfile(find_config(name))
     merge_options(cfg, options or {})
+    use_channels(cfg)
     return cfg
 
 
@@ -47,8 +49,6 @@ def train_config(args: argparse.Namespace) -> Config:
         _resume(cfg, args.resume)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
@@ -122,14 +122,17 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
 
 
 def merge_options(cfg: Config, options: dict) -> None:
-    """Apply `--cfg-options`; a ValueError if one begins with a key that nothing reads."""
-    known = set(cfg) | set(Runner.__init__.__code__.co_varnames) | {'transfer'}
-    for key in options:
-        if key.split('.')[0] not in known:
-            raise ValueError(
-                f"--cfg-options {key}: there is no '{key.split('.')[0]}' in the config; allowed: "
-                f'{", ".join(sorted(cfg))}'
-            )
+    """Apply `--cfg-options`; a ValueError if nothing reads one of the keys."""
+    for note in check_option_keys(cfg, options):
+        print_log(note)
+    for option in options:  # mmengine merges nothing into None
+        node = cfg._cfg_dict
+        for key in option.split('.')[:-1]:
+            if isinstance(node, list):
+                node = node[int(key)]
+            else:
+                node[key] = ConfigDict() if node.get(key) is None else node[key]
+                node = node[key]
     cfg.merge_from_dict(options)
 
 
@@ -152,7 +155,9 @@ def _check_checkpoint(cfg: Config, advice: str) -> None:
 
 def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, args.cfg_options)
+    # Before the options are checked: mixed precision has keys of its own.
+    amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
+    cfg = read_config(args.config, {**(args.cfg_options or {}), **amp})
     if args.quiet:
         cfg.quiet = True  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

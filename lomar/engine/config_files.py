@@ -3,8 +3,7 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
-FOLDERS = (PACKAGE / '.mim/configs', PACKAGE.parent / 'mmconfigs')  # installed, a checkout
+FOLDER = Path(__file__).parents[1] / '.mim/configs'
 
 
 def find_config(name: str | Path) -> Path:
@@ -33,9 +32,6 @@ def find_config(name: str | Path) -> Path:
 
 def packaged_configs() -> dict[str, Path]:
     """Return the packaged configs by name; those in `_base_` are parts of configs."""
-    folder = next((each for each in FOLDERS if each.is_dir()), None)
-    if folder is None:
-        return {}
-    files = sorted(folder.rglob('*.py'))
-    names = {path.relative_to(folder).with_suffix('').as_posix(): path for path in files}
+    files = sorted(FOLDER.rglob('*.py'))
+    names = {path.relative_to(FOLDER).with_suffix('').as_posix(): path for path in files}
     return {name: path for name, path in names.items() if not name.startswith('_base_/')}

@@ -2,6 +2,8 @@
 
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -184,19 +186,12 @@ class Runner(MMEngineRunner):
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
         """
-        try:
-            return self._load_checkpoint(filename, map_location)
-        except RuntimeError as error:
-            if not str(error).startswith('Error(s) in loading state_dict'):
-                raise
-            raise ValueError(f'{filename} does not fit the model: {error}') from error
-
-    def _load_checkpoint(self, filename: str, map_location):
         if self._resume:
-            return super().load_checkpoint(filename, map_location, strict=True)
+            with naming(filename), _misfit_as_value_error():
+                return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
-        with naming(filename):
+        with naming(filename), _misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None or weights.keys() == model.state_dict().keys():
                 model.load_state_dict(weights)
@@ -218,6 +213,17 @@ class Runner(MMEngineRunner):
                 self._resume = False
         super().load_or_resume()
         self._first_iter = self.iter
+
+
+@contextmanager
+def _misfit_as_value_error() -> Iterator[None]:
+    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith('Error(s) in loading state_dict'):
+            raise
+        raise ValueError(f'the weights do not fit the model: {error}') from error
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

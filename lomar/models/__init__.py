@@ -1,23 +1,5 @@
 """The LoMaR model: windows, relative positions, backbone, algorithm, head and targets."""
 
-from lomar.models import rpe, targets
-from lomar.models.feature_pyramid import SimpleFeaturePyramid
-from lomar.models.heads import WindowHead, WindowPixelHead
-from lomar.models.inputs import PretrainDataPreprocessor
-from lomar.models.lomar import LoMaR
-from lomar.models.precision import Float32Conv2d, Float32Linear
-from lomar.models.vit import LoMaRViT, RPEViT
+import lazy_loader
 
-__all__ = [
-    'Float32Conv2d',
-    'Float32Linear',
-    'LoMaR',
-    'LoMaRViT',
-    'PretrainDataPreprocessor',
-    'RPEViT',
-    'SimpleFeaturePyramid',
-    'WindowHead',
-    'WindowPixelHead',
-    'rpe',
-    'targets',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from lomar.models.flex import flex_attend, supports
-from lomar.models.rpe import DecomposedRelativePosition, build_rpe
+from lomar.models.flex_attention import flex_attend, supports
+from lomar.models.rpe import DecomposedRelativePosition, RelativePosition, build_rpe
 
 MAX_QUERIES = 1024  # of a long sequence, that are given a bias at a time
 MAX_QUERIES_ON_CPU = 128  # whose logits over a 64 x 64 grid stay in its cache
@@ -26,7 +26,7 @@ class Attention(nn.Module):
     Args:
         rpe: options of `lomar.models.rpe.build_rpe`, or None for no iRPE.
         decomposed: grid (height, width) of decomposed relative positions, or None for none.
-        flex: long sequences on a GPU go through `lomar.models.flex` instead of parts.
+        flex: long sequences on a GPU go through `lomar.models.flex_attention` instead of parts.
 
     Raises:
         ValueError: `flex` with positions that it is not for.
@@ -68,6 +68,7 @@ class Attention(nn.Module):
         elif length <= MAX_QUERIES + 1:
             out = self._attend(q, k, v, grid, 0, length)
         elif self.flex and x.is_cuda and length == grid[0] * grid[1]:
+            assert isinstance(self.rpe_k, RelativePosition)  # as `supports` requires
             out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
             # Parts are whole rows of the grid, which is what decomposed positions need.
@@ -110,6 +111,7 @@ class Attention(nn.Module):
 
     def _attend_with_values(self, q, k, v, grid: tuple[int, int]) -> Tensor:
         """With a positional term of the output, which needs the attention weights themselves."""
+        assert self.rpe_v is not None
         logits = q @ k.transpose(-2, -1) * self.scale
         bias = self._bias(q, k, grid, 0, q.shape[2])
         attention = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lomar.models.patches import patches_at
 
-TARGETS = Registry('target', locations=['lomar.models.targets', 'lomar.targets'])
+MODULES = ('models.targets', 'targets.hog', 'targets.teacher', 'targets.tokens')
+TARGETS = Registry('target', locations=[f'lomar.{name}' for name in MODULES])
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Normalisation(nn.Module):
     Args:
         mean, std: one number per channel, or one number for all channels.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()

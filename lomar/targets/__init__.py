@@ -1,9 +1,5 @@
 """Targets besides pixels: what masked patches are reconstructed as."""
 
-from lomar.targets.frozen import Frozen
-from lomar.targets.hog import HOGTarget
-from lomar.targets.teacher import TeacherTarget
-from lomar.targets.tokenizer import PatchTokenizer, Tokenizer
-from lomar.targets.tokens import TokenTarget
+import lazy_loader
 
-__all__ = ['Frozen', 'HOGTarget', 'PatchTokenizer', 'TeacherTarget', 'TokenTarget', 'Tokenizer']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from lomar.models.float32_layers import full_precision
 from lomar.models.patches import patches_at
-from lomar.models.precision import full_precision
 from lomar.models.targets import InputFormat, Normalisation
 
 KEY = 'head.target'

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable, list_images
 from lomar.models.patches import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
-from lomar.utils import atomic_write, undisturbed_rng, write_json
+from lomar.utils import atomic_write, check_device, undisturbed_rng, write_json
 
 DECAY = 0.9  # of the moving averages that the codebook is made of
 DEAD = 0.03  # of an even share: entries that are used less get a patch of the batch instead
@@ -89,10 +89,7 @@ class Settings:
             )
         if not 0 < self.lr <= 1:
             raise ValueError(f'--lr is {self.lr}; allowed: above 0, 1 at most')
-        try:
-            torch.empty(0, device=self.device)
-        except (AssertionError, RuntimeError) as error:
-            raise ValueError(f'--device {self.device} is not there: {error}') from error
+        check_device(self.device)
         self._check_out()
         paths = list_images(self.images)
         if not any(map(is_readable, paths)):
@@ -231,8 +228,8 @@ def train_tokenizer(
         how good it is on crops drawn after the last step; unreadable images (path: reason).
 
     Raises:
-        FileNotFoundError, OSError, ValueError: as `Settings.check`.
-        RuntimeError: too many images cannot be read.
+        FileNotFoundError, ValueError: as `Settings.check`.
+        OSError: too many images cannot be read.
     """
     number = settings.check()
     say(settings.summary(number))
@@ -295,7 +292,7 @@ class Crops:
             self.unreadable.update(sample.get('unreadable', {}))
         if len(self.unreadable) > MAX_UNREADABLE * self.number:
             names = '\n'.join(f'  {path}: {why}' for path, why in self.unreadable.items())
-            raise RuntimeError(
+            raise OSError(
                 f'{len(self.unreadable)} of {self.number} images are unreadable, more than the '
                 f'share of {MAX_UNREADABLE}; repair or remove them:\n{names}'
             )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from lomar.checkpoints import load_file, unwrap
-from lomar.models.precision import full_precision
+from lomar.models.float32_layers import full_precision
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.targets.frozen import Frozen
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line

@@ -1,7 +1,5 @@
 """Pictures for people: reconstructions and curves."""
 
-from lomar.visualization.curves import plot_loss
-from lomar.visualization.hook import ReconstructionHook
-from lomar.visualization.reconstruction import read_batch, read_native, reconstruct, sheet
+import lazy_loader
 
-__all__ = ['ReconstructionHook', 'plot_loss', 'read_batch', 'read_native', 'reconstruct', 'sheet']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

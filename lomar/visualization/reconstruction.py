@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from lomar.datasets.image_io import read_pixels, read_rgb
-from lomar.datasets.load_image import fit_pixels
+from lomar.datasets.resize import fit_pixels
 from lomar.models.lomar import LoMaR
 from lomar.models.patches import paste_patches
 from lomar.utils import undisturbed

@@ -1,6 +1,6 @@
 # What every run shares: log, checkpoints, exact resumption.
 default_scope = 'mmpretrain'
-custom_imports = dict(imports=['lomar'], allow_failed_imports=False)  # for mim and other tools
+custom_imports = dict(imports=['lomar.register'], allow_failed_imports=False)
 
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),

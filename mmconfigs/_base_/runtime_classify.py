@@ -1,7 +1,5 @@
 _base_ = './runtime.py'
 
-custom_imports = dict(imports=['lomar', 'lomar.classification'], allow_failed_imports=False)
-
 default_hooks = dict(checkpoint=dict(save_best='accuracy/top1'))
 custom_hooks = [
     dict(type='StepSeedHook'),

@@ -1,7 +1,6 @@
 _base_ = './runtime.py'
 
 default_scope = 'mmdet'
-custom_imports = dict(imports=['lomar', 'lomar.detection'], allow_failed_imports=False)
 
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=5, save_best='coco/bbox_mAP'),

@@ -6,7 +6,7 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(
-                type='LoadCropRegions',
+                type='LoadWindows',
                 scale=448,
                 size=7 * 16,
                 number=4,

@@ -7,7 +7,7 @@ train_dataloader = dict(
     dataset=dict(
         data_root='data/rasters/train',
         pipeline=[
-            dict(type='LoadRegions', channels=3, size=7 * 16, number=4),
+            dict(type='LoadWindows', size=7 * 16, number=4),
             dict(type='PackInputs'),
         ],
     ),

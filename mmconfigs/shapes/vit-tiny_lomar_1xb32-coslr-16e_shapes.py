@@ -37,7 +37,7 @@ val_dataloader = dict(
     num_workers=1,
     dataset=dict(
         data_root='data/shapes/annotations/val.txt',
-        pipeline=[dict(type='LoadRGB'), dict(type='PackInputs')],
+        pipeline=[dict(type='LoadImage'), dict(type='PackInputs')],
     ),
 )
 test_dataloader = val_dataloader

@@ -8,7 +8,8 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from benchmarks.detector.parts import benchmark_detector, to_markdown
+from benchmarks.detector.parts import benchmark_detector
+from benchmarks.detector.report import to_markdown
 from benchmarks.detector.scenes import HEIGHT, WIDTH, make_scenes, moved
 from benchmarks.speed.timing import Stopwatch
 

@@ -9,7 +9,7 @@ from benchmarks.gpu import work as gpu
 from benchmarks.loading import ways as loading
 from benchmarks.speed import steps, timing
 from benchmarks.speed.contenders import CONTENDERS, build
-from lomar.engine import record as provenance
+from lomar import provenance
 from lomar.models import rpe
 from lomar.models.architectures import ARCHS
 

@@ -90,7 +90,7 @@ def test_a_kill_while_saving_leaves_the_old_file(tmp_path):
     path = tmp_path / 'epoch_1.pth'
     save_checkpoint({'a': 1}, str(path))
     code = (
-        'import os, signal, lomar\n'
+        'import os, signal, lomar.register\n'
         'from mmengine.runner.checkpoint import save_checkpoint\n'
         'os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n'
         f'save_checkpoint({{"a": 2}}, {str(path)!r})\n'

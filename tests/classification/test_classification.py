@@ -4,8 +4,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 from copy import deepcopy
 
 import numpy as np
@@ -25,6 +23,7 @@ from mmengine.registry import (
 )
 from mmpretrain.structures import DataSample
 from PIL import Image
+from processes import run_lomar
 from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torch.nn import functional as F
@@ -350,7 +349,7 @@ def test_folders_and_lists(folders, tmp_path):
 def test_a_broken_image_is_replaced_in_training_and_named_in_testing(folders):
     broken = next(folders.rglob('*.jpg'))
     broken.write_bytes(b'no image')
-    pipeline = [dict(type='LoadRGB'), dict(type='PackInputs')]
+    pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
     init_default_scope('mmpretrain')
     for test_mode in (False, True):
         dataset = LabelledImages(str(folders), pipeline, test_mode=test_mode)
@@ -397,12 +396,7 @@ def test_the_commands(tmp_path):
     (lists / 'val.txt').write_text('\n'.join(lines))
 
     def run(command, *arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, '-m', 'lomar', command, ROOT / 'mmconfigs' / TOY, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_lomar(command, ROOT / 'mmconfigs' / TOY, *arguments)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -420,6 +414,12 @@ def test_the_commands(tmp_path):
     )
     metrics = json.loads((tmp_path / 'test/metrics.json').read_text())
     assert metrics['metrics']['accuracy']['top1'] == written['top1'] and 'accuracy/top1' in text
+    wrong = ('--cfg-options', *TINY, 'model.backbone.arch.depth=3')
+    text = run('test', *test, *wrong, code=1)
+    assert (
+        f'lomar test: {checkpoint}: the weights do not fit the model' in text
+        and 'Traceback' not in text
+    )
     text = run('test', *test, '--tta', code=1)
     assert '--show, --show-dir and --tta belong to detection configs' in text
     text = run('train', '--work-dir', tmp_path, *val, *options, code=1)

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 
-from lomar.compat import mmcv_ext
+from lomar.compat import mmcv_ops
 
 COMPILED = {
     key: torch.from_numpy(array)
@@ -28,7 +28,7 @@ COMPILED = {
 BOXES, SCORES, ROIS = COMPILED['boxes'], COMPILED['scores'], COMPILED['rois']
 
 supplied = pytest.mark.skipif(
-    not isinstance(sys.modules['mmcv._ext'], mmcv_ext.Operators), reason='mmcv is compiled here'
+    not isinstance(sys.modules['mmcv._ext'], mmcv_ops.Operators), reason='mmcv is compiled here'
 )
 
 
@@ -127,7 +127,7 @@ def test_compiled_operators_are_left_alone(tmp_path, monkeypatch):
     (tmp_path / '_ext.py').write_text('nms = "compiled"')
     monkeypatch.setattr(mmcv, '__path__', [str(tmp_path), *mmcv.__path__])
     monkeypatch.delitem(sys.modules, 'mmcv._ext')
-    mmcv_ext.apply()
+    mmcv_ops.apply()
     assert import_module('mmcv._ext').nms == 'compiled'
 
 

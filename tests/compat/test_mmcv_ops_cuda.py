@@ -16,10 +16,10 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
 from mmengine.registry import WEIGHT_INITIALIZERS, init_default_scope
 
-from lomar.compat import mmcv_ext
+from lomar.compat import mmcv_ops
 
 pytestmark = pytest.mark.skipif(
-    not isinstance(sys.modules['mmcv._ext'], mmcv_ext.Operators), reason='mmcv is compiled here'
+    not isinstance(sys.modules['mmcv._ext'], mmcv_ops.Operators), reason='mmcv is compiled here'
 )
 
 
@@ -45,7 +45,7 @@ def gpu_branch():
         enter = stack.enter_context
         enter(mock.patch('torch.cuda.is_available', return_value=True))
         enter(mock.patch('mmcv.ops.multi_scale_deform_attn.IS_CUDA_AVAILABLE', True))
-        for operator in mmcv_ext.SUPPLIED:
+        for operator in mmcv_ops.SUPPLIED:
             enter(mock.patch.object(module, operator.__name__, spied(operator)))
         yield calls
 
@@ -124,15 +124,15 @@ def test_nothing_is_copied_to_the_gpu():
         features, rois = torch.zeros(1, 2, 8, 8, device=CUDA), torch.zeros(3, 5, device=CUDA)
         assert ops.roi_align(features, rois, 7, 0.25, 0, 'avg', True).is_cuda
         gradient = torch.zeros_like(features)
-        mmcv_ext.roi_align_backward(
+        mmcv_ops.roi_align_backward(
             torch.zeros(3, 2, 7, 7, device=CUDA), rois, rois, rois, gradient, 7, 7, 0.25, 0, 1, True
         )
         logits, labels = features.view(-1, 8), torch.zeros(16, device=CUDA).long()
-        mmcv_ext.sigmoid_focal_loss_forward(logits, labels, logits[:0], logits, 2.0, 0.25)
-        mmcv_ext.sigmoid_focal_loss_backward(logits, labels, logits[:0], logits, 2.0, 0.25)
+        mmcv_ops.sigmoid_focal_loss_forward(logits, labels, logits[:0], logits, 2.0, 0.25)
+        mmcv_ops.sigmoid_focal_loss_backward(logits, labels, logits[:0], logits, 2.0, 0.25)
         assert watch.found == []
         with contextlib.suppress(*NEEDS_NUMBERS):
-            mmcv_ext.nms(boxes, scores, 0.5, offset=1)
+            mmcv_ops.nms(boxes, scores, 0.5, offset=1)
     assert not [line for line in watch.found if 'copy' in line]
 
 

@@ -3,8 +3,6 @@
 import json
 import random
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from processes import run_lomar
 from test_loading import photograph
 from test_pixels import scene, write_tiff
 from timm.models import adapt_input_conv
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader
 
 import lomar
 from lomar.checkpoints import TransferError, transfer_backbone
+from lomar.datasets import use_channels
 from lomar.datasets.channel_statistics import channel_statistics
 from lomar.datasets.resize import resize_pixels
 from lomar.models import RPEViT
@@ -31,11 +31,10 @@ from lomar.visualization import ReconstructionHook, reconstruct
 BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/channels.md').read_text(), re.DOTALL)
 
 
-def crop_of(path, loader, channels=None, scale=64, seed=0):
+def crop_of(path, seed, **given):
     init_default_scope('mmpretrain')
-    given = {} if channels is None else dict(channels=channels)
     np.random.seed(seed)
-    steps = [dict(type=loader, scale=scale, **given), dict(type='PackInputs')]
+    steps = [dict(type='LoadRandomResizedCrop', scale=64, **given), dict(type='PackInputs')]
     sample = Compose(steps)(dict(img_path=str(path)))
     return sample['inputs'], sample['data_samples'].to_dict()
 
@@ -46,8 +45,8 @@ def test_crops_are_those_of_rgb(tmp_path):
     image.save(tmp_path / 'a.jpg', quality=95)
     for seed in range(10):
         for name in ('a.png', 'a.jpg'):
-            mine, meta = crop_of(tmp_path / name, 'LoadRandomResizedCropChannels', 3, seed=seed)
-            theirs, expected = crop_of(tmp_path / name, 'LoadRandomResizedCrop', seed=seed)
+            mine, meta = crop_of(tmp_path / name, seed, convert=False)
+            theirs, expected = crop_of(tmp_path / name, seed)
             assert meta == expected and mine.dtype == torch.uint8
             # A JPEG file is resized by torch there: a step of rounding in each of two passes.
             bound = 2 if name == 'a.jpg' else 0
@@ -77,7 +76,7 @@ def test_damage_is_replaced_and_a_wrong_config_stops(tmp_path):
     (tmp_path / 'a.npy').write_bytes((tmp_path / 'a.npy').read_bytes()[:-50])
     init_default_scope('mmpretrain')
     for channels in (4, 13):
-        load = dict(type='LoadChannels', channels=channels, short_side=40)
+        load = dict(type='LoadImage', channels=channels, short_side=40)
         dataset = DATASETS.build(
             dict(
                 type='UnlabelledImages',
@@ -107,14 +106,13 @@ def test_statistics(tmp_path):
     np.testing.assert_allclose(found.mean, whole.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(found.std, whole.std(axis=0), rtol=1e-10)
     np.testing.assert_array_equal([found.low, found.high], [whole.min(axis=0), whole.max(axis=0)])
-    assert found.constant == [2] and found.pixels == len(whole)
+    assert found.constant == [2] and found.count == len(whole)
     assert list(found.unreadable) == [str(tmp_path / 'broken.tif')]
     drawn = channel_statistics(tmp_path, samples=2)
     assert drawn.dtypes.total() + len(drawn.unreadable) == 2
-    command = ['-m', 'lomar', 'statistics', tmp_path, '--json', tmp_path / 'a.json']
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    done = run_lomar('statistics', tmp_path, '--json', tmp_path / 'a.json')
     assert done.returncode == 1 and 'channels [2] (from 0) have one value' in done.stderr
-    assert 'unreadable, left out' in done.stdout and 'in_channels=3' in done.stdout
+    assert 'unreadable, left out' in done.stdout and 'in_channels=3\n\nconvert=False' in done.stdout
     printed = eval(re.search(r'data_preprocessor=(dict\(.*\))', done.stdout)[1])
     np.testing.assert_allclose(printed['mean'], found.mean, rtol=1e-5)
     assert json.loads((tmp_path / 'a.json').read_text())['std'] == found.std.tolist()
@@ -130,8 +128,10 @@ def documented(number, base, channels, tmp_path):
     )
     for old, new in {r'\b13\b': str(channels), '224': '64', '256': '72'}.items():
         text = re.sub(old, new, text)
+    assert text.count('channels=') == 1  # the number of channels has one place
     (tmp_path / 'documented.py').write_text(text)
     cfg = Config.fromfile(tmp_path / 'documented.py')
+    use_channels(cfg)
     init_default_scope(cfg.default_scope)
     return cfg
 
@@ -233,16 +233,12 @@ def test_mask_rcnn_of_4_channels(tmp_path, dtype):
 
 
 def test_detection_preprocessor_refuses():
-    import lomar.detection  # noqa: F401  (registers)
-
     def build(**given):
         settings = dict(type='ChannelsDetDataPreprocessor', mean=[0.0] * 4, std=[1.0] * 4)
         return MODELS.build(settings | given)
 
     with pytest.raises(ValueError, match=r'data_preprocessor\.mean is .* those of std above 0'):
         build(std=[1.0, 1.0, 0.0, 1.0])
-    with pytest.raises(ValueError, match='would leave three channels of all'):
-        build(bgr_to_rgb=True)
     with pytest.raises(ValueError, match=r'1 channels, data_preprocessor\.mean has 4'):
         build()(dict(inputs=[torch.zeros(1, 8, 8)], data_samples=None))
 

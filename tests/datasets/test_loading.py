@@ -22,12 +22,12 @@ PACK = dict(type='PackInputs')
 
 
 def pipelines(scale):
-    """Ours, and mmpretrain's on `LoadRGB`."""
+    """Ours, and mmpretrain's on `LoadImage`."""
     init_default_scope('mmpretrain')
     ours = dict(type='LoadRandomResizedCrop', scale=scale, crop_ratio_range=RANGE)
     crop = dict(ours, type='RandomResizedCrop', backend='pillow', interpolation='bicubic')
     flip = dict(type='RandomFlip', prob=0.5)
-    return Compose([ours, PACK]), Compose([dict(type='LoadRGB'), crop, flip, PACK])
+    return Compose([ours, PACK]), Compose([dict(type='LoadImage'), crop, flip, PACK])
 
 
 @pytest.fixture(params=['simplejpeg', 'torchvision'])

@@ -1,8 +1,6 @@
 """Parts of images as images of their own, and images of any size, from the file to the loss."""
 
 import random
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -13,12 +11,13 @@ from conftest import ROOT, randomised, tiny_lomar
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
+from processes import run_lomar
 from test_loading import photograph
 
 from benchmarks.loading.regions import benchmark_raster, benchmark_regions
 from lomar.datasets import UnreadableImage, random_resized_crop
 from lomar.datasets.replay import Draw
-from lomar.datasets.window_loading import LoadCropRegions, LoadNative, LoadRegions, draw_places
+from lomar.datasets.window_loading import LoadNative, LoadWindows, draw_places
 from lomar.models.inputs import PretrainDataPreprocessor
 
 
@@ -73,7 +72,7 @@ def test_regions_are_those_of_the_resized_crop(
     photograph(*size).save(tmp_path / file, exif=exif)
     shared = dict(scale=scale, crop_ratio_range=(0.2, 1.0))
     whole = pipeline(type='LoadRandomResizedCrop', **shared)
-    part = pipeline(type='LoadCropRegions', size=112, number=4, patch_size=16, **shared)
+    part = pipeline(type='LoadWindows', size=112, number=4, patch_size=16, **shared)
     largest, means, flips = 0, [], set()
     for seed in range(8):
         expected, said = run(whole, tmp_path / file, seed)
@@ -112,7 +111,7 @@ def test_regions_at_their_own_resolution(tmp_path, name, dtype, channels):
     array = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (300, 700, channels), dtype)
     path = tmp_path / name
     np.save(path, array) if name == 'a.npy' else write_tiff(path, array)
-    load = pipeline(type='LoadRegions', channels=channels, size=48, number=6)
+    load = pipeline(type='LoadWindows', channels=channels, size=48, number=6)
     flips = set()
     for seed in range(6):
         regions, meta = run(load, path, seed)
@@ -140,7 +139,7 @@ def test_a_large_raster_is_never_there_as_a_whole(tmp_path, name):
         tiles = dict(tiled=True, blockxsize=256, blockysize=256, sparse_ok=True)
         with rasterio.open(path, 'w', driver='GTiff', **shape, **tiles):
             pass
-    load = pipeline(type='LoadRegions', channels=3, size=112, number=4)
+    load = pipeline(type='LoadWindows', channels=3, size=112, number=4)
     run(load, path, 0)  # whatever is imported
     tracemalloc.start()
     regions, meta = run(load, path, 1)
@@ -155,32 +154,38 @@ def test_files_that_do_not_fit_say_so(tmp_path):
     Image.new('RGB', (60, 40)).save(tmp_path / 'a.png')
     np.save(tmp_path / 'a.npy', np.zeros((40, 60, 3), np.uint8))
     for transform, name, message in [
-        (LoadRegions(3, 48, 1), 'a.npy', r'a\.npy: 40 x 60 pixels; .*size=48 .* at least 48 x 48'),
-        (LoadRegions(3, 40, 22), 'a.npy', r'number=22: .*as many places as regions'),
+        (LoadWindows(48, 1), 'a.npy', r'a\.npy: 40 x 60 pixels; .*size=48 .* at least 48 x 48'),
+        (LoadWindows(40, 22), 'a.npy', r'number=22: .*as many places as windows'),
         (LoadNative(8, 6), 'a.png', r'a\.png: 40 x 60 pixels; .*min_grid: sides of at least 48'),
     ]:
         with pytest.raises(UnreadableImage, match=message):
             transform.transform(dict(img_path=str(tmp_path / name)))
-    assert (
-        LoadRegions(3, 40, 21).transform(dict(img_path=str(tmp_path / 'a.npy')))['img'].any() == 0
-    )
+    assert LoadWindows(40, 21).transform(dict(img_path=str(tmp_path / 'a.npy')))['img'].any() == 0
     with pytest.raises(
         ValueError, match=r'a\.npy has 3 channels, .* allowed: the 5 of the pipeline'
     ):
-        LoadRegions(5, 40, 1).transform(dict(img_path=str(tmp_path / 'a.npy')))
+        LoadWindows(40, 1, channels=5).transform(dict(img_path=str(tmp_path / 'a.npy')))
 
 
 @pytest.mark.parametrize(
     ('build', 'message'),
     [
-        (lambda: LoadRegions(3, 0, 4), r'LoadRegions\.size is 0; allowed: 1 or more'),
-        (lambda: LoadCropRegions(448, 112, 0, 16), r'LoadCropRegions\.number is 0'),
+        (lambda: LoadWindows(0, 4), r'LoadWindows\.size is 0; allowed: 1 or more'),
+        (lambda: LoadWindows(112, 0, scale=448, patch_size=16), r'LoadWindows\.number is 0'),
         (
-            lambda: LoadCropRegions(448, 100, 4, 16),
+            lambda: LoadWindows(100, 4, scale=448, patch_size=16),
             r'size 100; allowed: multiples of patch_size=16',
         ),
-        (lambda: LoadCropRegions(112, 112, 2, 16), r'number is 2, .* have 1 places in scale=112'),
-        (lambda: LoadCropRegions(96, 112, 1, 16), r'have 0 places in scale=96'),
+        (
+            lambda: LoadWindows(112, 2, scale=112, patch_size=16),
+            r'number is 2, .* have 1 places in scale=112',
+        ),
+        (lambda: LoadWindows(112, 1, scale=96, patch_size=16), r'have 0 places in scale=96'),
+        (lambda: LoadWindows(112, 1, scale=448), r'LoadWindows\.patch_size is 0; allowed: 1'),
+        (
+            lambda: LoadWindows(112, 1, crop_ratio_range=(0.2, 1)),
+            r'crop_ratio_range is set without',
+        ),
         (lambda: LoadNative(16, 8, 100), r'LoadNative\.max_side is 100; allowed: .* = 128'),
     ],
 )
@@ -190,7 +195,7 @@ def test_wrong_settings_name_the_key(build, message):
 
 
 def test_a_draw_is_replayed(photographs):
-    load = dict(type='LoadCropRegions', scale=64, size=24, number=2, patch_size=8)
+    load = dict(type='LoadWindows', scale=64, size=24, number=2, patch_size=8)
     init_default_scope('mmpretrain')
     settings = dict(data_root=str(photographs), pipeline=[load, dict(type='PackInputs')])
     dataset = DATASETS.build(dict(type='UnlabelledImages', **settings))
@@ -303,12 +308,9 @@ def test_training(tmp_path, name):
     make_files(tmp_path / 'images', name)
     config = tmp_path / 'toy.py'
     config.write_text(CONFIG.format(root=ROOT, name=name))
-    command = [sys.executable, '-m', 'lomar', 'train', str(config)]
     options = ['--train-images', str(tmp_path / 'images'), '--work-dir', str(tmp_path / 'work')]
     hook = 'custom_hooks.3.max_share=0.2'
-    done = subprocess.run(
-        [*command, *options, '--cfg-options', hook], capture_output=True, text=True, check=False
-    )
+    done = run_lomar('train', config, *options, '--cfg-options', hook)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     assert text.count('Epoch(train)') == 4 and 'images_per_second: ' in text

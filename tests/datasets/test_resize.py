@@ -193,5 +193,5 @@ def test_channels_of_rgb_are_those_of_the_classification_test(tmp_path):
     load, edge = cfg.val_dataloader.dataset.pipeline[:2]
     sample = dict(img_path=str(tmp_path / 'a.png'))
     expected = Compose([load, dict(edge, scale=40)])(dict(sample))['img']
-    mine = Compose([dict(type='LoadChannels', channels=3, short_side=40)])(dict(sample))['img']
+    mine = Compose([dict(type='LoadImage', convert=False, short_side=40)])(dict(sample))['img']
     np.testing.assert_array_equal(mine, expected)

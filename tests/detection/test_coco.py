@@ -70,7 +70,7 @@ def changed(change):
 def dataset(path, folder, masks=True, **kwargs):
     init_default_scope('mmdet')
     pipeline = [
-        dict(type='LoadRGB'),
+        dict(type='LoadImage'),
         dict(type='LoadAnnotations', with_bbox=True, with_mask=masks),
         dict(type='PackDetInputs'),
     ]

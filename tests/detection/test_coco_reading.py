@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
+from processes import run_ranks
 from test_coco import CLASSES, annotation, changed, dataset, second, valid, write
 from test_coco_training import config
 
@@ -248,15 +246,7 @@ def test_of_two_processes_one_reads_for_both(tmp_path):
     )
     cfg.dump(tmp_path / 'config.py')
     (tmp_path / 'read.py').write_text(TWO_PROCESSES)
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
-    done = subprocess.run(
-        [*torchrun, '--master-port=29621', tmp_path / 'read.py', tmp_path / 'config.py'],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(sys.path)},
-    )
+    done = run_ranks(tmp_path / 'read.py', tmp_path / 'config.py', count=2)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     mask = valid()['annotations'][1]['segmentation']

@@ -208,6 +208,7 @@ def test_golden_losses(objects, expected):
     data = demo_mm_inputs(
         2, [[3, 64, 64], [3, 48, 64]], num_items=objects, num_classes=12, with_mask=True
     )
+    data['inputs'] = [image.flip(0) for image in data['inputs']]  # recorded in the order R, G, B
     data = model.data_preprocessor(data, True)
     torch.manual_seed(1)
     _, losses = model.parse_losses(model(**data, mode='loss'))

@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
-import lomar.classification
-import lomar.detection  # noqa: F401  (both register)
 from tests.recipes import RECIPES, RecipeError, compare
 from tests.recipes.pretraining import LOMAR
 from tests.recipes.table import show

@@ -29,7 +29,7 @@ NAME = re.compile(
     r'(?P<parts>-regions|-native)?'
 )
 TARGETS = dict(maskfeat='HOGTarget', distil='TeacherTarget', beit='TokenTarget')
-LOADERS = {None: 'LoadRandomResizedCrop', '-regions': 'LoadCropRegions', '-native': 'LoadNative'}
+LOADERS = {None: 'LoadRandomResizedCrop', '-regions': 'LoadWindows', '-native': 'LoadNative'}
 
 
 def load(name):
@@ -76,7 +76,7 @@ def test_name_and_content_agree(name):
     assert {'in1k': 'imagenet'}.get(said['data'], said['data']) in loader.dataset.data_root
     side = int(said['px'] or (64 if said['data'] == 'shapes' else 224))
     first = loader.dataset.pipeline[0]
-    assert first.type == ('LoadRegions' if said['data'] == 'rasters' else LOADERS[said['parts']])
+    assert first.type == ('LoadWindows' if said['data'] == 'rasters' else LOADERS[said['parts']])
     assert backbone.img_size == first.get('scale', side) == side
     assert first.get('patch_size', backbone.patch_size) == backbone.patch_size
     if said['method'] == 'mae':
@@ -160,7 +160,6 @@ def test_weight_decay_groups():
     assert 'backbone.cls_token' in {
         names[id(p)] for group in groups if not group['weight_decay'] for p in group['params']
     }
-    cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0)
     cfg.optim_wrapper.paramwise_cfg = dict(no_decay=['cls_token'])
     with pytest.raises(ValueError, match=r"no_decay has \['cls_token'\], which match no parameter"):
         build_optim_wrapper(model, cfg.optim_wrapper)

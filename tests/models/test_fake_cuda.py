@@ -20,10 +20,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from lomar.compat.amp import BFloat16OptimWrapper
 from lomar.datasets.replay import seed_everything
-from lomar.engine.hooks import StepSeedHook, ThroughputHook, UnreadableImagesHook
 from lomar.engine.probe import knn_predict
 from lomar.engine.probe_hook import encode
-from lomar.models import flex
+from lomar.engine.step_seed_hook import StepSeedHook
+from lomar.engine.throughput_hook import ThroughputHook
+from lomar.engine.unreadable_images_hook import UnreadableImagesHook
+from lomar.models import flex_attention as flex
 from lomar.visualization import ReconstructionHook, reconstruct
 
 NARROW = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=48)
@@ -198,9 +200,11 @@ def test_flex():
     with (
         fake_cuda(),
         torch.no_grad(),
-        mock.patch('lomar.models.flex._compiled', lambda: flex._attend),
+        mock.patch('lomar.models.flex_attention._compiled', lambda: flex._attend),
         mock.patch(uncompiled, True),
-        mock.patch('lomar.models.flex.flex_attention', wraps=flex.flex_attention) as attended,
+        mock.patch(
+            'lomar.models.flex_attention.flex_attention', wraps=flex.flex_attention
+        ) as attended,
     ):
         images = torch.zeros(1, 3, 288, 288, device=CUDA)
         assert watched(lambda: moved(backbone)(images)) == []

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lomar.checkpoints import transfer_backbone
-from lomar.models import LoMaRViT, RPEViT, SimpleFeaturePyramid, attention, flex
+from lomar.models import LoMaRViT, RPEViT, SimpleFeaturePyramid, attention
+from lomar.models import flex_attention as flex
 
 POSITIONS = ('irpe', 'absolute', 'absolute+decomposed')
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import lomar  # noqa: F401  (registers)
+import lomar.register  # noqa: F401
 from tests.recipes import RECIPES, RecipeError, compare, to_markdown
 
 PROG = 'python -m tests.recipes'
@@ -31,9 +31,6 @@ def main() -> None:
         '--out', type=Path, metavar='FILE', help='file to write (default: print the page)'
     )
     args = parser.parse_args()
-    import lomar.classification
-    import lomar.detection  # noqa: F401  (registers)
-
     try:
         compared = [(recipe, compare(recipe, ROOT / 'mmconfigs')) for recipe in RECIPES]
     except RecipeError as error:

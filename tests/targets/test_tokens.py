@@ -3,8 +3,6 @@
 import inspect
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.backbones import BEiTViT
 from PIL import Image
+from processes import run_lomar
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from lomar.checkpoints import load_file
@@ -72,20 +71,8 @@ def trained(shapes, tmp_path_factory):
     """A tokenizer's file as the command makes it, and what the command says."""
     out = tmp_path_factory.mktemp('tokenizer') / 'tokenizer.pth'
     flags = '--patch-size 4 --size 64 --vocabulary 64 --hidden 64 --steps 150 --batch-size 4'
-    command = [
-        sys.executable,
-        '-m',
-        'lomar',
-        'tokenizer',
-        '--images',
-        shapes,
-        '--out',
-        out,
-        *flags.split(),
-    ]
-    done = subprocess.run(
-        [*command, *flags.split(), '--workers', '0'], capture_output=True, text=True, check=False
-    )
+    command = ('tokenizer', '--images', shapes, '--out', out, *flags.split())
+    done = run_lomar(*command, '--workers', '0')
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
 
@@ -161,7 +148,7 @@ def test_weights_come_from_the_file_and_all_of_them(tokenizer, tmp_path):
         (DALLE, None, r"head.target.weights is not set; .*'random'.*dalle_encoder.pth"),
         (DALLE, 'no.pth', r'head.target.weights is no.pth: .*not exist.*dalle_encoder.pth'),
         (VQKD, 'no.pth', r'head.target.weights is no.pth: .*not exist.*vqkd_encoder.pth'),
-        (dict(type='PatchTokenizer'), 'no.pth', r'no.pth.*train_tokenizer.py --images DIR --out'),
+        (dict(type='PatchTokenizer'), 'no.pth', r'no.pth.*lomar tokenizer --images DIR --out'),
         (dict(DALLE, init_cfg=dict(type='Pretrained')), 'random', 'tokenizer has init_cfg'),
         (dict(DALLE, input_channels=4), 'random', 'takes 4 channels, the images have 3'),
         (dict(type='VQGAN'), 'random', "type is 'VQGAN'; allowed: DALL-E, VQKD, PatchTokenizer"),
@@ -315,7 +302,7 @@ def test_damaged_images_and_a_file_that_is_there(shapes, tmp_path):
         settings.check()
     for number in range(3):
         (tmp_path / f'bad{number}.jpg').write_bytes(b'no image')
-    with pytest.raises(RuntimeError, match='of 44 images are unreadable, more than the share'):
+    with pytest.raises(OSError, match='of 44 images are unreadable, more than the share'):
         train_tokenizer(Settings(str(tmp_path), str(tmp_path / 'b.pth'), **small))
 
 

@@ -9,7 +9,7 @@ train_dataloader = dict(
         data_prefix=dict(img='data/coco/train2017/'),
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
-            dict(type='LoadRGB'),
+            dict(type='LoadImage', color_type='color'),  # B, G, R, as mmdet's transforms expect
             dict(type='LoadInstances', with_bbox=True, with_mask=True),
             dict(type='RandomFlip', prob=0.5),
             dict(
@@ -36,7 +36,8 @@ val_dataloader = dict(
         data_prefix=dict(img='data/coco/val2017/'),
         test_mode=True,
         pipeline=[
-            dict(type='LoadRGB'),
+            # mmdet's inference functions change this type and keep `color_type`.
+            dict(type='LoadImage', color_type='color'),
             # Boxes are clipped to `img_shape`, the size before padding.
             dict(type='AntialiasedResize', scale=(1024, 1024), keep_ratio=True),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

@@ -34,7 +34,7 @@ val_dataloader = dict(
         data_root='data/imagenet/val',
         test_mode=True,
         pipeline=[
-            dict(type='LoadRGB'),
+            dict(type='LoadImage'),
             dict(
                 type='ResizeEdge',
                 scale=256,  # 224 / 0.875

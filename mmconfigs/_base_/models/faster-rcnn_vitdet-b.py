@@ -3,7 +3,8 @@
 model = dict(
     type='FasterRCNN',
     data_preprocessor=dict(
-        type='DetDataPreprocessor',
+        type='ChannelsDetDataPreprocessor',
+        bgr_to_rgb=True,  # pipelines deliver B, G, R, as do mmdet's own
         mean=[123.675, 116.28, 103.53],  # R, G, B
         std=[58.395, 57.12, 57.375],
         non_blocking=True,  # asynchronous copy from pinned memory

@@ -8,8 +8,8 @@ from mmdet.structures.mask import BaseInstanceMasks, BitmapMasks
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
-from lomar.detection.masks import LazyMasks
-from lomar.detection.polygons import Polygons
+from lomar.detection.lazy_masks import LazyMasks
+from lomar.detection.polygon_masks import Polygons
 
 
 class MixedMasks(BitmapMasks):

@@ -1,0 +1,15 @@
+from .image_io import UnreadableImage as UnreadableImage
+from .image_io import is_readable as is_readable
+from .image_io import open_pixels as open_pixels
+from .image_io import read_pixels as read_pixels
+from .image_io import read_rgb as read_rgb
+from .load_image import LoadImage as LoadImage
+from .load_image import use_channels as use_channels
+from .random_resized_crop import LoadRandomResizedCrop as LoadRandomResizedCrop
+from .replay import InfiniteReplaySampler as InfiniteReplaySampler
+from .replay import ReplaySampler as ReplaySampler
+from .unlabelled import UnlabelledImages as UnlabelledImages
+from .unlabelled import check_images as check_images
+from .unlabelled import list_images as list_images
+from .window_loading import LoadNative as LoadNative
+from .window_loading import LoadWindows as LoadWindows

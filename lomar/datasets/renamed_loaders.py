@@ -1,0 +1,38 @@
+"""Names that loaders had before version 0.2, which configs inside of old checkpoints still use."""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from mmengine.registry import TRANSFORMS
+
+RENAMED = {
+    'LoadRGB': dict(type='LoadImage'),
+    'LoadChannels': dict(type='LoadImage', convert=False),
+    'LoadRandomResizedCropChannels': dict(type='LoadRandomResizedCrop', convert=False),
+    'LoadRegions': dict(type='LoadWindows'),
+    'LoadCropRegions': dict(type='LoadWindows'),
+}
+
+
+def _builder(name: str) -> Callable[..., BaseTransform]:
+    """Return a function that builds the loader that has replaced `name`."""
+
+    def build(**settings) -> BaseTransform:
+        _log(name)
+        return TRANSFORMS.build(RENAMED[name] | settings)
+
+    return build
+
+
+@cache  # once per process
+def _log(name: str) -> None:
+    keys = ', '.join(f'{key}={value!r}' for key, value in RENAMED[name].items())
+    line = f'{name} is deprecated and will be removed in version 0.2: use dict({keys}, ...)'
+    print_log(line, logger='current', level=logging.WARNING)
+
+
+for _name in RENAMED:
+    TRANSFORMS.register_module(_name, module=_builder(_name))

@@ -1,0 +1,24 @@
+"""Hook that keeps a complete checkpoint on disk at all times."""
+
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """`CheckpointHook` that always has a whole checkpoint on the disk.
+
+    mmengine removes the oldest one before it writes the next, so `max_keep_ckpts=1` has a moment
+    without any.
+
+    Raises:
+        ValueError: `max_keep_ckpts` is 1.
+    """
+
+    def __init__(self, *args, max_keep_ckpts: int = -1, **kwargs):
+        if max_keep_ckpts == 1:
+            raise ValueError(
+                'default_hooks.checkpoint.max_keep_ckpts is 1: a run killed while it saves would '
+                'have nothing to resume from; allowed: 2 or more, or -1 to keep all'
+            )
+        super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)

@@ -1,0 +1,29 @@
+"""The file metrics.json, which holds the results of a test run."""
+
+import hashlib
+from pathlib import Path
+
+from lomar.provenance import installed, now
+from lomar.utils import write_json
+
+
+def write_metrics(runner, config: str, checkpoint: str) -> Path:
+    """Write the results of `runner.test()` to `metrics.json` in its work dir.
+
+    Figures are percent, None where there is nothing to measure. Beside them stand the config,
+    the checkpoint and its SHA-256, versions, and the data.
+    """
+    dataset = runner.test_dataloader.dataset
+    record = dict(
+        config=str(config),
+        checkpoint=str(checkpoint),
+        checkpoint_sha256=hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
+        date=now(),
+        versions=installed(),
+        dataset=str(dataset.ann_file or dataset.data_root),
+        images=len(dataset),
+        metrics=runner.test_evaluator.metrics[0].summary,
+    )
+    path = Path(runner.work_dir) / 'metrics.json'
+    write_json(path, record)
+    return path

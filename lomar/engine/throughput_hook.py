@@ -1,0 +1,27 @@
+"""Hook that logs images per second, waiting for data, and memory."""
+
+import resource
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ThroughputHook(Hook):
+    """Log images per second over all processes, the share of time waiting for data, and memory."""
+
+    priority = 'BELOW_NORMAL'  # after mmengine's timer, before its logger
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Add the figures to the message hub, from which every log is fed."""
+        hub = runner.message_hub
+        step = hub.get_scalar('train/time').mean(10)
+        waiting = hub.get_scalar('train/data_time').mean(10)
+        images = runner.train_dataloader.batch_sampler.batch_size * get_world_size()
+        hub.update_scalar('train/images_per_second', images / step)
+        hub.update_scalar('train/data_wait', waiting / step)
+        if not torch.cuda.is_available():  # mmengine logs the peak of a GPU by itself
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            hub.update_scalar('train/memory', int(peak))

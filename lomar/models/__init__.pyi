@@ -1,0 +1,11 @@
+from . import rpe as rpe
+from . import targets as targets
+from .feature_pyramid import SimpleFeaturePyramid as SimpleFeaturePyramid
+from .float32_layers import Float32Conv2d as Float32Conv2d
+from .float32_layers import Float32Linear as Float32Linear
+from .heads import WindowHead as WindowHead
+from .heads import WindowPixelHead as WindowPixelHead
+from .inputs import PretrainDataPreprocessor as PretrainDataPreprocessor
+from .lomar import LoMaR as LoMaR
+from .vit import LoMaRViT as LoMaRViT
+from .vit import RPEViT as RPEViT

@@ -1,0 +1,17 @@
+"""Registration of all classes of this package in MMEngine's root registries.
+
+Importing this module adapts OpenMMLab to today's PyTorch and registers the classes. A config
+names it: `custom_imports = dict(imports=['lomar.register'])`.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from lomar import compat
+
+ROOMS = ('models', 'targets', 'datasets', 'engine', 'visualization', 'classification', 'detection')
+
+compat.apply()  # before mmcv, mmdet and mmpretrain are imported
+for room in ROOMS:
+    for module in iter_modules(import_module(f'lomar.{room}').__path__):
+        import_module(f'lomar.{room}.{module.name}')

@@ -1,0 +1,347 @@
+"""The `lomar` command: help, versions, configs by name, errors, exit codes, scripts in tools/."""
+
+import argparse
+import ast
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import MISSING, fields
+
+import pytest
+from conftest import ROOT
+from mmengine.config import Config, DictAction
+
+from lomar import cli
+from lomar.checkpoints.names import SOURCES, TARGETS
+from lomar.cli import convert, main, parse_args, results, shapes, tokenizer
+from lomar.datasets.shape_drawing import CATEGORIES
+from lomar.engine.config_files import find_config, packaged_configs
+from lomar.targets.tokenizer_training import Settings
+from lomar.visualization.results_table import METRICS
+
+ONE_THREAD = dict(OMP_NUM_THREADS='1')
+LOMAR = [sys.executable, '-m', 'lomar']
+TOY = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
+SMALL = ['model.backbone.arch.depth=2', 'model.backbone.arch.embed_dim=32']
+SMALL += ['train_dataloader.batch_size=4', 'train_dataloader.num_workers=0']
+
+
+def run(command, **options):
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False, **options
+    )
+
+
+HEAVY = {'torch', 'numpy', 'PIL', 'matplotlib', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain'}
+
+
+def test_help_is_light():
+    """No command needs more than the standard library to print its help."""
+    code = """
+        import contextlib, io, sys
+        from lomar.cli import COMMANDS, main
+        for name in COMMANDS:
+            with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as text:
+                main([name, '--help'])
+            assert text.getvalue().startswith(f'usage: lomar {name}')
+        print(*{name.partition('.')[0] for name in sys.modules})
+    """
+    done = run([sys.executable, '-c', textwrap.dedent(code)], cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    'command', [[*LOMAR, '--help'], [sys.executable, ROOT / 'tools/train.py', '--help']]
+)
+def test_help_of_fresh_processes_is_light(command):
+    done = run(command, cwd=ROOT, env={**os.environ, 'PYTHONPROFILEIMPORTTIME': '1'})
+    assert done.returncode == 0 and 'usage: lomar' in done.stdout
+    imported = re.findall(r'\| +([\w.]+)$', done.stderr, re.MULTILINE)
+    assert 'lomar.cli' in imported and not HEAVY & {name.partition('.')[0] for name in imported}
+
+
+def test_every_command_is_documented():
+    rows = re.findall(r'^\| `lomar (\w+)', (ROOT / 'docs/commands.md').read_text(), re.MULTILINE)
+    assert tuple(rows) == cli.COMMANDS
+
+
+@pytest.mark.parametrize('name', cli.COMMANDS)
+def test_what_commands_import_late_exists(name):
+    tree = ast.parse((ROOT / f'lomar/cli/{name}.py').read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for each in node.names:
+                module = importlib.import_module(node.module)
+                assert hasattr(module, each.name) or importlib.util.find_spec(
+                    f'{node.module}.{each.name}'
+                ), (node.module, each.name)
+
+
+def test_choices_and_defaults_are_those_of_the_library():
+    assert (convert.SOURCES, convert.TARGETS) == (SOURCES, TARGETS)
+    assert tuple(CATEGORIES) == shapes.CATEGORIES
+    assert tuple(METRICS) == results.KINDS
+    defaults = {field.name: field.default for field in fields(Settings)}
+    given = vars(parse_args(['tokenizer', '--images', 'a', '--out', 'b']))
+    for name, default in defaults.items():
+        assert default is MISSING or given[name] == default, name
+    assert set(tokenizer.SETTINGS) == set(defaults) - {'images', 'out', 'overwrite'}
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['a=1', 'b.c=[(1, 2),x]', 'd=None'],
+        ['a=1,2', 'b=true', "c='x'", 'd=e=f', 'g=1e-3'],
+        ['a=(1,)', 'b=[]', 'c='],
+    ],
+)
+def test_options_are_read_as_mmengine_reads_them(words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    line = ['--cfg-options', *words, '--cfg-options', 'z=1']
+    expected = parser.parse_args(line).cfg_options
+    assert parse_args(['check', 'CONFIG', *line]).cfg_options == expected
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('check CONFIG --cfg-options a', "--cfg-options: 'a' found; allowed: KEY=VALUE"),
+        ('check CONFIG --cfg-options a=[(1]', '--cfg-options: Imbalanced brackets'),
+        ('train', 'the following arguments are required: CONFIG'),
+        ('browse CONFIG --num-images 0', '--num-images: 0 found; allowed: 1 or more'),
+        ('trian CONFIG', "invalid choice: 'trian'"),
+        ('', 'the following arguments are required: COMMAND'),
+    ],
+)
+def test_wrong_usage_has_the_code_2(line, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_versions(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(['--version'])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 0
+    for name in ('lomar', 'python', 'torch', r'(onedl-)?mmengine'):
+        assert re.search(rf'^{name} \d+\.\d+', printed, re.MULTILINE), name
+
+
+def test_completion(capsys):
+    pytest.importorskip('shtab')
+    with pytest.raises(SystemExit) as stopped:
+        main(['--print-completion', 'bash'])
+    script = capsys.readouterr().out
+    assert stopped.value.code == 0 and '--cfg-options' in script and 'reconstruct' in script
+    assert run(['bash', '-n', '/dev/stdin'], input=script).returncode == 0
+
+
+def test_completion_without_shtab_is_one_line(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'shtab', None)
+    with pytest.raises(SystemExit) as stopped:
+        main(['--print-completion', 'bash'])
+    message = "lomar: --print-completion needs shtab: pip install 'lomar-openmmlab[completion]'\n"
+    assert stopped.value.code == 1 and capsys.readouterr().err == message
+
+
+def test_configs_are_found_by_path_and_by_name(tmp_path):
+    path = ROOT / f'mmconfigs/{TOY}.py'
+    for name in (path, str(path), TOY, f'{TOY}.py'):
+        assert find_config(name).samefile(path)
+    assert len(packaged_configs()) == len(
+        [each for each in (ROOT / 'mmconfigs').rglob('*.py') if '_base_' not in each.parts]
+    )
+    own = tmp_path / 'lomar_pretrain.py'
+    own.touch()
+    assert find_config(own) == own
+
+
+@pytest.mark.parametrize(
+    ('name', 'near'),
+    [
+        ('lomar_pretrian', 'lomar_pretrain'),
+        ('mask-rcnn_vitdet-b_lomar_lsj-100e_coco', 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco'),
+        ('configs/lomar_pretrain.py', 'lomar_pretrain'),
+    ],
+)
+def test_unknown_configs_list_the_nearest_names(name, near, capsys):
+    assert main(['train', name]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f'lomar train: {name} is neither a file nor a packaged config; nearest')
+    assert near in re.split(r'[ ,\n]+', line) and line.count('\n') == 1
+
+
+def test_the_printed_config_is_that_of_the_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ['--train-images', 'absent', '--amp', '--resume', '--cfg-options', *SMALL]
+    assert main(['train', TOY, '--print-config', *flags]) == 0
+    printed = capsys.readouterr()
+    cfg = Config.fromstring(printed.out, '.py')
+    assert cfg.train_dataloader.dataset.data_root == 'absent'
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.model.backbone.arch.depth == 2
+    assert 'Nothing to resume' in printed.err and not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_builds_everything_and_writes_nothing(photographs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob('*'))
+    command = ['train', TOY, '--dry-run', '--train-images', str(photographs)]
+    assert main([*command, '--cfg-options', *SMALL]) == 0
+    text = capsys.readouterr().out
+    assert 'nothing was trained, nothing written' in text
+    assert re.search(r'model +LoMaR, 0\.\d\d M parameters', text)
+    assert re.search(r'data +8 images, loaded one batch of 4', text)
+    assert main([*command, '--cfg-options', *SMALL, 'train_dataloader.batch_size=9']) == 1
+    assert 'no batch is complete' in capsys.readouterr().err
+    options = [*SMALL, 'optim_wrapper.optimizer.lr=-1']
+    with pytest.raises(Exception, match='Invalid learning rate'):  # by torch: keeps its traceback
+        main([*command, '--cfg-options', *options])
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
+    flags = ['--train-images', photographs, '--work-dir', tmp_path / 'work', '--quiet']
+    options = [*SMALL, 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=1']
+    done = run([*LOMAR, 'train', TOY, *flags, '--cfg-options', *options])
+    assert done.returncode == 0, done.stderr
+    assert 'Epoch(train)' not in done.stdout + done.stderr
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    assert 'Epoch(train)' in log.read_text()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_command(photographs, tmp_path):
+    flags = [
+        '--train-images',
+        photographs,
+        '--work-dir',
+        tmp_path / 'work',
+        '--launcher',
+        'pytorch',
+    ]
+    options = [*SMALL, 'train_cfg.max_epochs=1', 'env_cfg.dist_cfg.backend=gloo']
+    start = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2']
+    start += ['--master_port', '29655', '-m', 'lomar', 'train', TOY, *flags]
+    done = run([*start, '--cfg-options', *options], cwd=tmp_path, env={**os.environ, **ONE_THREAD})
+    assert done.returncode == 0, done.stderr
+    assert '2 process(es) x 4' in done.stdout + done.stderr
+    assert (tmp_path / 'work/epoch_1.pth').exists()
+
+
+class TestErrors:
+    """What happens to an exception of a command."""
+
+    @pytest.fixture
+    def fail(self, monkeypatch):
+        def fail(error):
+            monkeypatch.setattr(cli.check, 'run', raising(error))
+            return main(['check', 'CONFIG'])
+
+        return fail
+
+    def test_files_and_checks_are_one_line(self, fail, capsys):
+        assert fail(FileNotFoundError(2, 'No such file or directory', 'a.json')) == 1
+        assert capsys.readouterr().err == (
+            "lomar check: [Errno 2] No such file or directory: 'a.json'\n"
+        )
+        assert main(['cost', 'lomar_pretrain', '--gpus', '0']) == 1
+        assert capsys.readouterr().err == 'lomar cost: --gpus is 0; allowed: 1 or more\n'
+
+    def test_a_check_stays_one_where_a_registry_wraps_it(self, fail, capsys):
+        from mmengine.registry import HOOKS
+
+        def build(_):
+            HOOKS.build(dict(type='SafeCheckpointHook', max_keep_ckpts=1))
+
+        assert fail(build) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith('lomar check: ') and 'max_keep_ckpts is 1' in line
+
+    def test_bugs_keep_their_traceback(self, fail):
+        for error in (ValueError('of a library'), TypeError('x'), KeyError('x')):
+            with pytest.raises(type(error)):
+                fail(error)
+
+    def test_interruption(self, fail, capsys):
+        assert fail(KeyboardInterrupt()) == 130
+        assert capsys.readouterr().err == 'lomar check: interrupted\n'
+
+
+def raising(error):
+    def run(args):
+        if callable(error):
+            return error(args)
+        raise error
+
+    return run
+
+
+def test_a_value_error_after_the_first_step_is_a_bug(photographs, tmp_path, monkeypatch):
+    from lomar.engine import ThroughputHook
+
+    def stop(self, runner, *_, **__):
+        if runner.iter == 1:
+            raise ValueError('in a step')
+
+    monkeypatch.setattr(ThroughputHook, 'after_train_iter', stop)
+    flags = ['--train-images', str(photographs), '--work-dir', str(tmp_path / 'work')]
+    with pytest.raises(RuntimeError, match='training stopped after step 1'):
+        main(['train', TOY, *flags, '--cfg-options', *SMALL])
+
+
+def test_a_terminated_command_cleans_up(tmp_path):
+    """SIGTERM ends with 128 + 15 after unfinished files are removed."""
+    command = [*LOMAR, 'shapes', '--out', tmp_path / 'shapes', '--train', '100000']
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE)
+    while not re.search(rb' [1-9]\d*/100400', process.stderr.read1()):  # images of the progress bar
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143 and not list(tmp_path.iterdir())
+
+
+def test_a_closed_pipe_ends_quietly():
+    done = run(['bash', '-c', f'{sys.executable} -m lomar results | true; echo ${{PIPESTATUS[0]}}'])
+    assert done.stdout == '141\n' and done.stderr == ''
+
+
+def bare(path):
+    """An environment in which no virtual environment is active."""
+    return {'PATH': f'{path}:/usr/bin:/bin', 'HOME': os.environ['HOME']}
+
+
+def test_scripts_find_the_interpreter(tmp_path):
+    """The scripts run the checkout's packages with PYTHON, .venv or python, in this order."""
+    shown = tmp_path / 'shown'
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/bash\necho "$PYTHONPATH" "$@" > {shown}\n')
+    python.chmod(0o755)
+    (tmp_path / 'srun').write_text('#!/bin/bash\nwhile [[ $1 != *python ]]; do shift; done\n"$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+    environment = {**bare(tmp_path), 'PYTHON': str(python)}
+    for line, expected in {
+        'dist_train.sh C 2 --amp': '--nproc_per_node=2 -m lomar train C --launcher pytorch --amp',
+        'dist_test.sh C W 2 --tta': '--nproc_per_node=2 -m lomar test C W --launcher pytorch --tta',
+        'slurm_train.sh P J C D --amp': '-m lomar train C --work-dir=D --launcher slurm --amp',
+        'slurm_test.sh P J C W --tta': '-m lomar test C W --launcher slurm --tta',
+    }.items():
+        name, *words = line.split()
+        done = run([ROOT / 'tools' / name, *words], cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert shown.read_text().startswith(f'{ROOT} -')
+        assert shown.read_text().endswith(f'{expected}\n')
+        assert run([ROOT / 'tools' / name], env=environment).returncode == 2
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_python_scripts_are_doors(name, tmp_path):
+    done = run([sys.executable, ROOT / f'tools/{name}.py', '--help'], cwd=tmp_path, env=bare(''))
+    assert done.returncode == 0 and done.stdout.startswith(f'usage: lomar {name}')

@@ -1,0 +1,57 @@
+"""Commands that draw: detections below annotations, and the loss of a run."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from lomar.cli import main
+from lomar.datasets.shapes import make_shapes
+
+DETECTOR = 'shapes/mask-rcnn_vitdet-tiny-scratch_shapes'
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    make_shapes(tmp_path / 'shapes', 1, 3, 64, 0, workers=1)
+    return tmp_path / 'shapes'
+
+
+def test_detections_are_drawn_below_the_annotations(shapes, tmp_path, capsys):
+    annotations = shapes / 'annotations/val.json'
+    found = [
+        {'score': score, **{k: one[k] for k in ('image_id', 'category_id', 'bbox', 'segmentation')}}
+        for one in json.loads(annotations.read_text())['annotations']
+        for score in (0.9, 0.2)
+    ]
+    results, out = tmp_path / 'segm.json', tmp_path / 'made/detections.png'
+    results.write_text(json.dumps(found))
+    data = ['--val-ann', annotations, '--val-images', shapes / 'val']
+    line = ['browse', DETECTOR, *data, '--detections', results, '--num-images', 2, '--out', out]
+    assert main(list(map(str, line))) == 0
+    assert capsys.readouterr().out == f'detections on {shapes / "val"} in {out}\n'
+    with Image.open(out) as picture:
+        assert picture.size == (2 * (240 + 4) + 4, 2 * (240 + 4) + 4)
+        assert max(high - low for low, high in picture.getextrema()) > 99
+
+
+def test_browse_names_what_a_config_needs(tmp_path, capsys):
+    assert main(['browse', DETECTOR]) == 1
+    message = 'model.type is MaskRCNN; allowed: LoMaR, or a detector with --detections'
+    assert message in capsys.readouterr().err
+    assert main(['browse', 'lomar_pretrain', '--detections', 'segm.json']) == 1
+    assert '--detections belongs to detection configs' in capsys.readouterr().err
+
+
+def test_the_loss_of_a_work_dir(tmp_path, capsys):
+    assert main(['results', '--loss', str(tmp_path)]) == 1
+    assert 'was anything trained?' in capsys.readouterr().err
+    scalars = tmp_path / '1/vis_data/scalars.json'
+    scalars.parent.mkdir(parents=True)
+    lines = [json.dumps(dict(loss=1 / step, lr=0.1, step=step)) for step in range(1, 9)]
+    scalars.write_text('\n'.join(lines))
+    for flags, out in (([], tmp_path / 'loss.png'), (['--plot', 'a.png'], tmp_path / 'a.png')):
+        flags = [str(out) if flag == 'a.png' else flag for flag in flags]
+        assert main(['results', '--loss', str(tmp_path), *flags]) == 0
+        assert capsys.readouterr().out == f'{out}\n'
+        assert Image.open(out).width > 500
