@@ -1,6 +1,11 @@
-# make install | demo | test | lint | compare | gpu. See README.md.
+# make install | demo | test | test-quick | test-all | lint | compare | gpu. See README.md and
+# CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
+# Pins for pip; with nothing, `make CONSTRAINTS= ...`, pip takes the newest versions.
+CONSTRAINTS ?= constraints.txt
+# Tests that run side by side, each with one thread of PyTorch.
+JOBS ?= 2
 VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
 WORK_DIR ?= work_dirs/demo
 BIN := $(VENV)/bin
@@ -9,11 +14,11 @@ OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
 
-.PHONY: install demo test lint compare gpu clean
+.PHONY: install demo test test-quick test-all lint compare gpu clean
 
 install: $(STAMP)
 
-$(STAMP): setup.py constraints.txt
+$(STAMP): pyproject.toml setup.py $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
 		"Python %d.%d found; 3.10 to 3.13 are supported: make PYTHON=python3.11 ..." \
 		% sys.version_info[:2])'
@@ -23,7 +28,10 @@ $(STAMP): setup.py constraints.txt
 	name another folder with VENV=..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment: install the venv module \
 	(Debian: apt install python3-venv), or name another interpreter with PYTHON=..."; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	@# A torch that is already in the environment is kept, for example one for CPU or ROCm.
+	@$(BIN)/python -c 'import torch' 2>/dev/null && drop='/^torch/d'; \
+		cat /dev/null $(CONSTRAINTS) | sed "$$drop" > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt \
 		-e '.[$(STACK),demo,test]'
 	@# opencv-python needs libGL, which servers lack; the headless build of the same version fills
 	@# the same package.
@@ -38,8 +46,19 @@ demo: $(STAMP)
 compare: $(STAMP)
 	$(BIN)/python -m benchmarks.comparison
 
+# Idle workers take over tests of busy ones.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+QUICK := $(patsubst %,tests/models/test_%.py,windows parity model) tests/engine/test_configs.py \
+	$(patsubst %,tests/checkpoints/test_%.py,checkpoints transfer convert)
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not long'
+
+test-quick: $(STAMP)
+	$(PYTEST) -m 'not slow and not long' $(QUICK)
+
+test-all: $(STAMP)
+	$(PYTEST)
 
 # `make gpu` installs nothing. It uses the interpreter of PYTHON=..., else the virtual environment,
 # else python3. Packages may also come from PYTHONPATH.
@@ -51,6 +70,7 @@ gpu:
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 clean:
 	rm -rf .venv .venv-onedl build *.egg-info

@@ -1,6 +1,11 @@
 """Shared by the tests: the tiny models of the fixtures and small image folders."""
 
+import os
 from pathlib import Path
+
+# Before torch is imported, and inherited by the commands: one thread per process, because tests
+# run side by side.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import numpy as np
 import pytest

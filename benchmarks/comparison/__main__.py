@@ -19,6 +19,16 @@ from benchmarks.comparison.protocol import write_labels
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.comparison'
+SMOKE = dict(
+    images=64,
+    val=8,
+    seeds=(0, 1),
+    seconds=(1,),
+    labels=(16,),
+    classified=(16,),
+    few=16,
+    steps=2,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,16 +61,7 @@ def main() -> None:
     work = Path(args.work_dir).resolve()
     protocol = comparison.Protocol()
     if args.smoke:
-        protocol = comparison.Protocol(
-            images=64,
-            val=8,
-            seeds=(0, 1),
-            seconds=(1,),
-            labels=(16,),
-            classified=(16,),
-            few=16,
-            steps=2,
-        )
+        protocol = comparison.Protocol(**SMOKE)
     # A terminated comparison stops its jobs, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(f'{PROG}: terminated'))
     threads = max((os.cpu_count() or 1) // args.slots, 1)

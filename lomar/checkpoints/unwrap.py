@@ -1,4 +1,4 @@
-"""The state dict in a checkpoint of any project, without what is wrapped around it."""
+"""Extraction of the state dict from the content of a checkpoint."""
 
 from collections.abc import Iterable
 
@@ -7,19 +7,20 @@ from torch import Tensor
 
 # Keys of state dicts: of mmengine, timm and PyTorch; of MAE, LoMaR and detectron2; of DeepSpeed.
 KEYS = dict(plain=('state_dict', 'model', 'module'), ema=('state_dict_ema', 'model_ema'))
-# Prefixes of names: of DataParallel, of Lightning's modules; torch.compile's may be anywhere.
+# Prefixes from DataParallel and Lightning. The prefix of torch.compile may be anywhere.
 WRAPPERS = ('module.', 'model.')
 
 
 def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
-    """Return the state dict in the content of a checkpoint, without the prefixes of wrappers.
+    """Return the state dict in the content of a checkpoint, without prefixes of wrappers.
 
     Args:
-        content: what `load_file` returns, a state dict by itself or under one of `KEYS`.
-        weights: 'plain', or 'ema' for the exponential moving average that is beside them.
+        content: result of `load_file`: a state dict, or a dict with a state dict in `KEYS`.
+        weights: 'plain', or 'ema' for the exponential moving average.
 
     Raises:
-        ValueError: another choice of weights, no such weights, or other things than tensors.
+        ValueError: `weights` has another value, the content has no such weights, or the weights
+            are not tensors.
     """
     if weights not in KEYS:
         raise ValueError(f"weights is '{weights}'; allowed: {', '.join(KEYS)}")
@@ -34,13 +35,12 @@ def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
             else 'The checkpoint holds the moving average of the weights only, which loads'
         )
         print_log(line, logger='current')
-    chosen = found.get(weights, found.get('ema'))
-    _check(chosen)
+    chosen = _checked(found.get(weights, found.get('ema')))
     return {name: chosen[own] for own, name in strip_wrappers(chosen).items()}
 
 
 def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
-    """Return each name without the prefixes of wrappers that all have, and without `_orig_mod.`."""
+    """Return each name without `_orig_mod.` and without wrapper prefixes that all names have."""
     stripped = {name: name.replace('_orig_mod.', '') for name in names}
     for prefix in WRAPPERS * len(WRAPPERS):  # in any order
         if all(name.startswith(prefix) for name in stripped.values()):
@@ -49,10 +49,10 @@ def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
 
 
 def _state_dicts(content: object) -> dict[str, object]:
-    """Return the innermost state dicts by kind; the content as plain if it has none of the keys."""
+    """Return the innermost state dicts by kind; without a known key, the content as plain."""
     if not isinstance(content, dict):
         return {'plain': content}
-    found = {}
+    found: dict[str, object] = {}
     for kind, keys in KEYS.items():
         inner = next((content[key] for key in keys if isinstance(content.get(key), dict)), None)
         if inner is not None:
@@ -64,7 +64,8 @@ def _state_dicts(content: object) -> dict[str, object]:
     return found or {'plain': content}
 
 
-def _check(weights: object) -> None:
+def _checked(weights: object) -> dict[str, Tensor]:
+    """Return the weights; a ValueError if they are no state dict."""
     known = ', '.join(f'"{key}"' for keys in KEYS.values() for key in keys)
     allowed = f'allowed: a state dict as a whole, or under {known}'
     if not isinstance(weights, dict) or not weights:
@@ -76,3 +77,4 @@ def _check(weights: object) -> None:
     ]
     if wrong:
         raise ValueError(f'holds no tensors under {", ".join(wrong[:6])}; {allowed}')
+    return weights

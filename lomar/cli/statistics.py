@@ -30,13 +30,15 @@ def run(args: argparse.Namespace) -> None:
 def show(found) -> None:
     """Print a table, the lines for the config, and warnings."""
     kinds = ', '.join(f'{number} {dtype}' for dtype, number in found.dtypes.items())
-    print(f'{found.channels} channels; images: {kinds}; {found.pixels} pixels')
+    print(f'{found.channels} channels; images: {kinds}; {found.count} pixels')
     print('channel         mean          std          min          max')
     for channel, row in enumerate(zip(found.mean, found.std, found.low, found.high, strict=True)):
         print(f'{channel:>7}', *(f'{value:>12.6g}' for value in row))
     mean, std = (', '.join(f'{value:.6g}' for value in each) for each in (found.mean, found.std))
     print(f'\ndata_preprocessor=dict(mean=[{mean}], std=[{std}])')
     print(f'in_channels={found.channels}\n')
+    if found.channels == 3 and set(found.dtypes) != {'uint8'}:
+        print('convert=False  (in all loaders; else files are converted to 8-bit RGB)\n')
     if len(found.dtypes) > 1:
         print('warning: the images are of several types; do they have one scale?')
     for path, reason in found.unreadable.items():

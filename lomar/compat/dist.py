@@ -38,9 +38,9 @@ def wrap(self, module: torch.nn.Module, *args, **kwargs) -> None:
 
 
 class MainProcess:
-    """Barrier at which processes wait for the main process, which probes and computes metrics.
+    """Work of the main process for which the others wait: annotations, probes, metrics.
 
-    The barrier uses a separate gloo process group on the CPU. Its timeout is independent of the
+    Waiting uses a separate gloo process group on the CPU. Its timeout is independent of the
     timeout of the training's collectives.
     """
 
@@ -83,13 +83,15 @@ class MainProcess:
             ) from error
 
     def share(self, work: Callable[[], T], what: str) -> T:
-        """Return the result of `work` in all processes, which the main process alone computes.
+        """Call `work` in the main process; return its result, or raise its error, in all processes.
 
-        If it raises an error there, no process returns. Without a process group, every process
-        does the work.
+        Without a process group, every process calls `work`.
 
         Args:
-            what: the work, for error messages.
+            what: the work, for the error message.
+
+        Raises:
+            RuntimeError: the main process exceeded the timeout or has ended.
         """
         if self.group is None or not distributed.is_initialized():
             return work()

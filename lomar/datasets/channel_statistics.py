@@ -86,7 +86,7 @@ def channel_statistics(
         ValueError: images differ in the number of channels, or none can be read.
     """
     if samples is not None and samples < 1:
-        raise ValueError(f'--samples is {samples}; allowed: 1 or more')
+        raise ValueError(f'--num-images is {samples}; allowed: 1 or more')
     paths = list_images(root)
     if samples is not None and samples < len(paths):
         drawn = np.random.default_rng(0).choice(len(paths), samples, replace=False)

@@ -2,8 +2,9 @@
 
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp', '.npy'))
-NOT_RGB = ' (arrays and TIFF files that are not 8-bit RGB need `channels`, see docs/channels.md)'
+NOT_RGB = ' (arrays, and TIFF files other than 8-bit RGB, need `channels` or convert=False)'
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders
 KEPT = ('uint8', 'uint16')  # all other numeric types become float32
@@ -80,7 +81,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-class PixelFile:
+class PixelFile(ABC):
     """Open image file with its size in pixels and its `dtype`: uint8, uint16 or float32."""
 
     path: str | Path
@@ -105,6 +106,10 @@ class PixelFile:
         with _reasons(self.path):
             return _copy(self._part(top, left, height, width), self.dtype)
 
+    @abstractmethod
+    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """Return a part of the image as the decoder gives it."""
+
 
 @contextmanager
 def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[PixelFile]:
@@ -127,7 +132,9 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
             with open(path, 'rb') as file:
                 start = file.read(len(NPY))
             if start == NPY:
-                opened = _ArrayFile(path, np.load(path, mmap_mode='r', allow_pickle=False))
+                opened: PixelFile = _ArrayFile(
+                    path, np.load(path, mmap_mode='r', allow_pickle=False)
+                )
             elif start.startswith(TIFF):
                 opened = _open_tiff(path, stack)
             else:
@@ -212,8 +219,9 @@ def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
     try:
         import rasterio  # imported late: 8-bit RGB does not need GDAL
     except ImportError as error:
-        if _is_rgb(path):
-            return _ArrayFile(path, np.asarray(read_rgb(path)))
+        with suppress(UnidentifiedImageError), Image.open(path) as image:
+            if image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1:
+                return _ArrayFile(path, np.asarray(read_rgb(path)))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
     # As a path, an address such as https://... is only the name of a file.
@@ -222,14 +230,6 @@ def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
     names = sorted(first.subdatasets, key=lambda name: int(name.split(':')[1]))
     pages = [stack.enter_context(_dataset(rasterio, name)) for name in names]
     return _RasterFile(path, pages or [first])
-
-
-def _is_rgb(path: str | Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1
-    except UnidentifiedImageError:  # rasterio may know the format
-        return False
 
 
 def _dataset(rasterio: Any, name: str | Path) -> Any:

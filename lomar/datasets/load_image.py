@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.image_io import check_channels, open_pixels, read_rgb
+from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 
 COLOR_TYPES = ('rgb', 'color')
@@ -52,11 +54,12 @@ class LoadImage(BaseTransform):
     def transform(self, results: dict | str | np.ndarray) -> dict:
         """Add `img`, `img_shape` and `ori_shape` (height, width)."""
         if not isinstance(results, dict):
-            results = dict(img_path=results) if isinstance(results, str) else dict(img=results)
+            results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
         given = results.get('img')
-        pixels = self._read(results['img_path']) if given is None else self._check(given)
+        pixels = self._read(results['img_path']) if given is None else np.atleast_3d(given)
+        check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
-            pixels = np.ascontiguousarray(pixels[..., ::-1])
+            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
         whole = pixels.shape[:2]
         if self.short_side:
             ratio = self.short_side / min(whole)
@@ -71,11 +74,6 @@ class LoadImage(BaseTransform):
         with open_pixels(path, self.channels) as file:
             return file.read(0, 0, file.height, file.width)
 
-    def _check(self, array: np.ndarray) -> np.ndarray:
-        array = array if array.ndim == 3 else array[..., None]
-        check_channels('an array', array.shape, self.channels)
-        return array
-
 
 def converts(channels: int, convert: bool | None) -> bool:
     """Return whether a loader converts files to 8-bit RGB; its default is `channels == 3`."""
@@ -85,23 +83,35 @@ def converts(channels: int, convert: bool | None) -> bool:
 
 
 def use_channels(cfg: Config) -> None:
-    """Set `channels` of all loaders to `model.backbone.in_channels`; refuse other values."""
+    """Set `channels` of all loaders in a config to `model.backbone.in_channels`.
+
+    Raises:
+        ValueError: a loader has another value, or another color order than the data preprocessor.
+    """
     channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'
     for split in ('train', 'val', 'test'):
         for step in _loaders(cfg.get(f'{split}_dataloader')):
+            where = f'{split}_dataloader: {step["type"]}'
             if step.get('channels', channels) != channels:
                 raise ValueError(
-                    f'{split}_dataloader: {step["type"]}.channels is {step["channels"]}; allowed: '
-                    f'model.backbone.in_channels, {channels}'
+                    f'{where}.channels is {step["channels"]}; allowed: model.backbone.in_channels, '
+                    f'{channels}'
                 )
-            if channels != 3:  # mmdet's array loaders do not accept the key
+            if channels != 3 and step['type'] in LOADERS:  # not the array loaders of mmdet
                 step['channels'] = channels
+            if channels == 3 and (found := step.get('color_type', 'rgb')) != order:
+                raise ValueError(
+                    f'{where}.color_type is {found!r}; allowed: {order!r}, as '
+                    f'model.data_preprocessor has bgr_to_rgb={order == "color"}'
+                )
 
 
 def _loaders(node: object) -> Iterator[dict]:
-    """Yield the pipeline steps in a config node, at any depth, that have `channels`."""
+    """Yield the pipeline steps in a config node, at any depth, that load files."""
     if isinstance(node, dict):
-        if node.get('type') in LOADERS:
+        if node.get('type') in LOADERS or node.get('type') in RENAMED:
             yield node
         node = list(node.values())
     for child in node if isinstance(node, list | tuple) else ():

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / '.mim/configs'
+FOLDER = (Path(__file__).parents[1] / '.mim/configs').resolve()  # in a checkout, mmconfigs
 
 
 def find_config(name: str | Path) -> Path:

@@ -1,9 +1,10 @@
 """Learned absolute positions: a table for one grid of patches, resized to other grids."""
 
 import math
+from collections.abc import Callable
 
 from timm.layers import resample_abs_pos_embed
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def resize_positions(
@@ -16,12 +17,18 @@ def resize_positions(
     return resample_abs_pos_embed(table, list(grid), list(learned), prefix_tokens, antialias=False)
 
 
-class LearnedPositions:
+class LearnedPositions(nn.Module):
     """Mixin of backbones with an optional parameter `pos_embed`.
 
     The table is learned for the grid of `pretrain_img_size`. In checkpoints of earlier versions the
     table has the grid of `img_size`. Such a table is loaded unchanged, and its grid is kept.
     """
+
+    img_size: tuple[int, int]
+    pretrain_img_size: tuple[int, int]
+    with_cls_token: bool
+    pos_embed: nn.Parameter
+    grid: Callable[..., tuple[int, int]]  # from pixels to patches
 
     def position_grid(self, length: int) -> tuple[int, int] | None:
         """Return the grid of a table with `length` entries; None if no grid fits."""
@@ -31,6 +38,7 @@ class LearnedPositions:
     def resized_positions(self, grid: tuple[int, int]) -> Tensor:
         """Return positions (1, L, D) for a `grid` of patches; that of the cls token is first."""
         learned = self.position_grid(self.pos_embed.shape[1])
+        assert learned is not None  # `adopt_positions` takes no other table
         return resize_positions(self.pos_embed, grid, learned, int(self.with_cls_token))
 
     def adopt_positions(self, table: Tensor | None) -> None:

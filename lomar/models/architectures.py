@@ -22,7 +22,7 @@ def as_size(name: str, size: int | tuple[int, int]) -> tuple[int, int]:
         or any(type(side) is not int for side in pair)
     ):
         raise ValueError(f'backbone.{name} is {size!r}; allowed: an integer, or (height, width)')
-    return tuple(pair)
+    return pair[0], pair[1]
 
 
 def resolve_arch(arch: str | dict) -> dict:

@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from lomar.models.flex_attention import flex_attend, supports
-from lomar.models.rpe import DecomposedRelativePosition, build_rpe
+from lomar.models.rpe import DecomposedRelativePosition, RelativePosition, build_rpe
 
 MAX_QUERIES = 1024  # of a long sequence, that are given a bias at a time
 MAX_QUERIES_ON_CPU = 128  # whose logits over a 64 x 64 grid stay in its cache
@@ -68,6 +68,7 @@ class Attention(nn.Module):
         elif length <= MAX_QUERIES + 1:
             out = self._attend(q, k, v, grid, 0, length)
         elif self.flex and x.is_cuda and length == grid[0] * grid[1]:
+            assert isinstance(self.rpe_k, RelativePosition)  # as `supports` requires
             out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
             # Parts are whole rows of the grid, which is what decomposed positions need.
@@ -110,6 +111,7 @@ class Attention(nn.Module):
 
     def _attend_with_values(self, q, k, v, grid: tuple[int, int]) -> Tensor:
         """With a positional term of the output, which needs the attention weights themselves."""
+        assert self.rpe_v is not None
         logits = q @ k.transpose(-2, -1) * self.scale
         bias = self._bias(q, k, grid, 0, q.shape[2])
         attention = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype)

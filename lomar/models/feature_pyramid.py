@@ -1,6 +1,7 @@
 """A feature pyramid from the last map of a plain backbone (ViTDet, arXiv 2203.16527, section 3)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -35,7 +36,7 @@ class SimpleFeaturePyramid(BaseModule):
         super().__init__()
         if not scales or list(scales) != sorted(set(scales) & {4, 2, 1, 0.5}, reverse=True):
             raise ValueError(f'neck.scales is {list(scales)}; allowed: 4, 2, 1 and 0.5, falling')
-        self.levels = nn.ModuleList(
+        self.levels: Any = nn.ModuleList(  # of nn.Sequential, which its type cannot say
             nn.Sequential(
                 *_resample(in_channels, scale),
                 # Upsampling by 2 leaves half of the channels, by 4 a quarter.
@@ -66,7 +67,7 @@ def _resample(channels: int, scale: float) -> list[nn.Module]:
         return []
     if scale == 0.5:
         return [nn.MaxPool2d(2)]
-    once = [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)]
+    once: list[nn.Module] = [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)]
     if scale == 2:
         return once
     return [

@@ -50,7 +50,8 @@ def _attend(q, k, v, by_bucket, rows, columns, bins: int, scale: float) -> Tenso
         right = columns[query % width - key % width + width - 1]
         return score + by_bucket[image, head, query, down * bins + right]
 
-    return flex_attention(q, k, v, score_mod=add_position, scale=scale)
+    # A union in PyTorch's annotation; a tensor unless `return_aux` is given.
+    return flex_attention(q, k, v, score_mod=add_position, scale=scale)  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=1)

@@ -32,6 +32,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         """Return images as a batch (B, C, H, W), or as a list if their sizes differ."""
         data = self.cast_data(data)
         samples = data['inputs']
+        images: Tensor | list[Tensor]
         if isinstance(samples, Tensor):
             images = self._normalise(samples.flatten(0, -4))
         else:

@@ -58,7 +58,8 @@ def map_sizes(function: Callable, images: Images, *per_image: Tensor):
     for index, image in enumerate(images):
         groups[image.shape].append(index)
     results = [
-        function(*(_pick(x, group) for x in (images, *per_image))) for group in groups.values()
+        function(_pick(images, group), *(_pick(x, group) for x in per_image))
+        for group in groups.values()
     ]
     drawn = [index for group in groups.values() for index in group]
     order = sorted(range(len(drawn)), key=drawn.__getitem__)

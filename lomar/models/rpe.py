@@ -7,6 +7,7 @@ Buckets saturate with distance, so one table serves every height and width.
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -254,9 +255,9 @@ def build_rpe(
         raise ValueError("rpe.on contains 'v', which needs rpe.mode='contextual' (found 'bias')")
     if ratio < 1:
         raise ValueError(f'rpe.ratio is {ratio}; allowed: 1 or more (LoMaR: 1.9)')
-    tables = {}
+    tables: dict[str, nn.Module] = {}
     for letter in on:
-        options = dict(
+        options: dict[str, Any] = dict(
             mode=mode,
             ratio=ratio,
             num_heads=1 if shared_heads else num_heads,

@@ -39,6 +39,9 @@ class Normalisation(nn.Module):
         mean, std: one number per channel, or one number for all channels.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         for name, numbers in (('mean', mean), ('std', std)):

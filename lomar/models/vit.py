@@ -113,10 +113,11 @@ class RPEViT(LearnedPositions, BaseModule):
             )
             for rate, window in zip(drop_path, windows, strict=True)
         )
-        if out_type == 'avg_featmap':
-            self.norm, self.fc_norm = nn.Identity(), nn.LayerNorm(self.embed_dim, eps=1e-6)
-        else:
-            self.norm = nn.LayerNorm(self.embed_dim, eps=1e-6) if final_norm else nn.Identity()
+        pooled = out_type == 'avg_featmap'
+        norm = final_norm and not pooled
+        self.norm = nn.LayerNorm(self.embed_dim, eps=1e-6) if norm else nn.Identity()
+        if pooled:
+            self.fc_norm = nn.LayerNorm(self.embed_dim, eps=1e-6)
         self._reset_parameters()
         self.with_cp = with_cp
         self._freeze(frozen_stages)
@@ -195,7 +196,7 @@ class RPEViT(LearnedPositions, BaseModule):
                 f'images have the shape {tuple(images.shape)}; allowed: (B, C, H, W) with '
                 f'C = backbone.in_channels = {self.in_channels}'
             )
-        return self.grid(tuple(images.shape[-2:]))
+        return self.grid((images.shape[2], images.shape[3]))
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """Encode whole images (B, C, H, W) into a one-tuple of what `out_type` says."""

@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 from conftest import ROOT, TINY_ARCH, randomised, tiny_lomar
 from mmengine.registry import MODELS
+from processes import run_python
 
 from benchmarks.speed import report, timing
 from benchmarks.speed.contenders import CONTENDERS, build
@@ -132,8 +131,8 @@ def test_every_contender(inference, small, tmp_path):
 def test_the_command(tmp_path):
     out = tmp_path / 'record.json'
     words = '--models lomar mae --archs tiny --sizes 128 144 --repeats 1 --threads 1 --json'
-    command = [sys.executable, '-m', 'benchmarks.speed', *words.split(), str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_python('-m', 'benchmarks.speed', *words.split(), out, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     assert 'Matrix rate, float32' in done.stdout and '| lomar | 1 |' in done.stdout
     record = json.loads(out.read_text())
     assert record['command'].endswith(f'--json {out}') and record['hardware']['threads'] == 1

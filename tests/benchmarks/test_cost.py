@@ -337,7 +337,14 @@ def test_the_tables_of_the_documents(counted_once, monkeypatch, capsys, tmp_path
     monkeypatch.chdir(tmp_path)
     table = run(capsys, *words)
     assert f'\n\n{table}\n' in text
-    readme = (ROOT / 'README.md').read_text()
-    assert (
-        len([row for row in table.splitlines() if row.startswith('|') and row in readme]) == 2 + 3
+    flops = {
+        name: float(gflop)
+        for name, gflop in re.findall(r'^\| `(.*)` \| \d+ \| ([\d.]+)', table, re.MULTILINE)
+    }
+    mae = 'mae_vit-base-p16_8xb512-amp-coslr-{}'
+    at_224, at_448 = (
+        flops['lomar_pretrain'] / flops[mae.format(name)]
+        for name in ('1600e_in1k', '400e_in1k-448px')
     )
+    readme = ' '.join((ROOT / 'README.md').read_text().split())
+    assert f'{at_224:.1f} times the FLOPs of MAE at 224 px, and {at_448:.2f} times at' in readme

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from processes import run_python
 
 from benchmarks.gpu import goals
 from benchmarks.gpu import work as gpu
+from benchmarks.gpu.__main__ import parse_args
 from benchmarks.gpu.slices import Record, Slice, code_digest, last_line, run_slices
 from benchmarks.loading import ways as loading
 
@@ -67,11 +69,12 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize('minutes', ['0', '-1', 'nan'])
-def test_minutes_that_are_refused(minutes):
-    command = [sys.executable, '-m', 'benchmarks.gpu', '--toy', '--device', 'cpu']
-    command += ['--only', 'tests', '--minutes', minutes]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 2 and 'allowed: more than 0' in done.stderr
+def test_minutes_that_are_refused(minutes, monkeypatch, capsys):
+    words = ['--toy', '--device', 'cpu', '--only', 'tests', '--minutes', minutes]
+    monkeypatch.setattr(sys, 'argv', ['gpu', *words])
+    with pytest.raises(SystemExit, match='2'):
+        parse_args()
+    assert 'allowed: more than 0' in capsys.readouterr().err
 
 
 def test_what_is_done_is_skipped_and_failures_only_run_again_when_asked(tmp_path):
@@ -104,9 +107,7 @@ def test_another_device_code_or_version_is_another_result(tmp_path, change):
 def test_the_time_is_kept(tmp_path):
     record = Record(tmp_path / 'record.json')
     long, hang = Slice('crash', 100, 200), Slice('hang', 0.1, 50)
-    start = time.monotonic()
     failed, waiting, said = go(record, long, hang, 'good', seconds=2)
-    assert time.monotonic() - start < 10
     assert not failed and waiting == ['crash', 'hang', 'good']
     assert said[0] == 'crash: not started, needs 100 s of 2 s left'
     assert statuses(record) == dict(hang='cut off')  # it did not fail, its own limit is 50 s
@@ -248,14 +249,7 @@ def test_wrong_goals(tmp_path):
 
 
 def run(*words, **env):
-    return subprocess.run(
-        [sys.executable, '-m', 'benchmarks.gpu', *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **env},
-    )
+    return run_python('-m', 'benchmarks.gpu', *words, cwd=ROOT, env=env)
 
 
 def test_a_missing_device_is_refused_in_one_line(tmp_path):
@@ -274,6 +268,7 @@ def without_pytest(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_table(tmp_path, without_pytest):
     path, table = tmp_path / 'record.json', tmp_path / 'table.md'
     only = ['--only', 'loading', 'tests', 'pretrain-128-compiled', 'detect-528']

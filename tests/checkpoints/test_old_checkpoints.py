@@ -1,14 +1,13 @@
 """Checkpoints that earlier versions wrote: tested, resumed, embedded and transferred today."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES
 from old_checkpoints import MODELS_OF, answers, arguments, build, make_shapes
+from processes import run_lomar
 
 import lomar
 from lomar.checkpoints import load_file
@@ -103,7 +102,7 @@ def test_is_tested_by_the_command(version, method, shapes, tmp_path):
     options = MODELS_OF[name][1]
     data = ('--val-ann', str(shapes / 'annotations/val.json'), '--val-images', str(shapes / 'val'))
     checkpoint = str(FIXTURES / version / f'{name}.pth')
-    command = ['-m', 'lomar', 'test', config, checkpoint, *data, '--work-dir', str(tmp_path)]
-    done = subprocess.run([sys.executable, *command, '--cfg-options', *options], check=False)
-    assert done.returncode == 0
+    command = ('test', config, checkpoint, *data, '--work-dir', tmp_path)
+    done = run_lomar(*command, '--cfg-options', *options)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert set(json.loads((tmp_path / 'metrics.json').read_text())['metrics']) == {'bbox', 'segm'}

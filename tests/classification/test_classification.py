@@ -4,8 +4,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 from copy import deepcopy
 
 import numpy as np
@@ -25,6 +23,7 @@ from mmengine.registry import (
 )
 from mmpretrain.structures import DataSample
 from PIL import Image
+from processes import run_lomar
 from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torch.nn import functional as F
@@ -397,12 +396,7 @@ def test_the_commands(tmp_path):
     (lists / 'val.txt').write_text('\n'.join(lines))
 
     def run(command, *arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, '-m', 'lomar', command, ROOT / 'mmconfigs' / TOY, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_lomar(command, ROOT / 'mmconfigs' / TOY, *arguments)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -3,8 +3,6 @@
 import json
 import random
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from processes import run_lomar
 from test_loading import photograph
 from test_pixels import scene, write_tiff
 from timm.models import adapt_input_conv
@@ -111,10 +110,9 @@ def test_statistics(tmp_path):
     assert list(found.unreadable) == [str(tmp_path / 'broken.tif')]
     drawn = channel_statistics(tmp_path, samples=2)
     assert drawn.dtypes.total() + len(drawn.unreadable) == 2
-    command = ['-m', 'lomar', 'statistics', tmp_path, '--json', tmp_path / 'a.json']
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    done = run_lomar('statistics', tmp_path, '--json', tmp_path / 'a.json')
     assert done.returncode == 1 and 'channels [2] (from 0) have one value' in done.stderr
-    assert 'unreadable, left out' in done.stdout and 'in_channels=3' in done.stdout
+    assert 'unreadable, left out' in done.stdout and 'in_channels=3\n\nconvert=False' in done.stdout
     printed = eval(re.search(r'data_preprocessor=(dict\(.*\))', done.stdout)[1])
     np.testing.assert_allclose(printed['mean'], found.mean, rtol=1e-5)
     assert json.loads((tmp_path / 'a.json').read_text())['std'] == found.std.tolist()

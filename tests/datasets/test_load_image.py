@@ -213,6 +213,18 @@ def test_one_number_of_channels():
         use_channels(cfg)
 
 
+@pytest.mark.parametrize('name', [DETECTOR, CLASSIFIER, OLD])
+def test_loaders_and_preprocessor_agree_on_the_color_order(name):
+    cfg = config(name)
+    use_channels(cfg)
+    swap = {DETECTOR: False, OLD: True, CLASSIFIER: True}[name]
+    cfg.model.data_preprocessor['to_rgb' if name == CLASSIFIER else 'bgr_to_rgb'] = swap
+    with pytest.raises(ValueError, match=rf"color_type is '\w+'; .* bgr_to_rgb={swap}"):
+        use_channels(cfg)
+    cfg.model.backbone.in_channels = 5  # no color order
+    use_channels(cfg)
+
+
 def test_the_command_sets_the_channels(tmp_path, photographs):
     from lomar.cli import parse_args
     from lomar.engine import train_config

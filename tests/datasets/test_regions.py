@@ -1,8 +1,6 @@
 """Parts of images as images of their own, and images of any size, from the file to the loss."""
 
 import random
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -13,6 +11,7 @@ from conftest import ROOT, randomised, tiny_lomar
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
+from processes import run_lomar
 from test_loading import photograph
 
 from benchmarks.loading.regions import benchmark_raster, benchmark_regions
@@ -309,12 +308,9 @@ def test_training(tmp_path, name):
     make_files(tmp_path / 'images', name)
     config = tmp_path / 'toy.py'
     config.write_text(CONFIG.format(root=ROOT, name=name))
-    command = [sys.executable, '-m', 'lomar', 'train', str(config)]
     options = ['--train-images', str(tmp_path / 'images'), '--work-dir', str(tmp_path / 'work')]
     hook = 'custom_hooks.3.max_share=0.2'
-    done = subprocess.run(
-        [*command, *options, '--cfg-options', hook], capture_output=True, text=True, check=False
-    )
+    done = run_lomar('train', config, *options, '--cfg-options', hook)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     assert text.count('Epoch(train)') == 4 and 'images_per_second: ' in text

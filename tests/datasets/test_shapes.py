@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from processes import run_lomar
 from pycocotools.coco import COCO
 
 from lomar.cli import main
@@ -149,27 +148,8 @@ def test_bad_numbers_are_named(tmp_path, name, value):
 
 
 def test_command(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'lomar',
-            'shapes',
-            '--out',
-            str(tmp_path / 'shapes'),
-            '--train',
-            '3',
-            '--val',
-            '1',
-            '--size',
-            '32',
-            '--workers',
-            '1',
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    counts = '--train 3 --val 1 --size 32 --workers 1'
+    done = run_lomar('shapes', '--out', tmp_path / 'shapes', *counts.split())
     assert done.returncode == 0, done.stderr
     assert '4 images' in done.stdout and '4/4' in done.stderr
     assert all(name in done.stdout for name in NAMES)

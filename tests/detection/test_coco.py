@@ -125,6 +125,8 @@ def test_what_is_no_coco_file(tmp_path, name):
 def test_missing_places_say_what_is_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'(?s)none.json.*--train-ann.*lomar shapes'):
         check_coco(tmp_path / 'none.json', tmp_path, masks=True)
+    with pytest.raises(FileNotFoundError, match=r'does not exist\.\nA dataset is a COCO json file'):
+        dataset(str(tmp_path / 'none.json'), tmp_path)
     with pytest.raises(FileNotFoundError, match=r'(?s)nowhere is no folder.*--train-images'):
         check_coco(write(tmp_path, valid()), tmp_path / 'nowhere', masks=True)
 

@@ -2,17 +2,25 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from processes import run_ranks
 from test_coco import CLASSES, annotation, changed, dataset, second, valid, write
 from test_coco_training import config
 
-from lomar.detection import CocoAP, check_coco, check_config, read_coco
+from lomar.detection import (
+    CocoAP,
+    check_coco,
+    check_config,
+    read_coco,
+    stop_on_errors,
+    use_files,
+)
 from lomar.detection.coco import LazyEntries
 
 # Text of the last coordinate of a box in the file, and its value for Python.
@@ -89,6 +97,20 @@ def test_a_run_reads_each_file_once(tmp_path, reads):
     assert reads == ['train.json', 'val.json', 'train.json']
     for number in range(3):
         assert first.get_data_info(number) == again.get_data_info(number)
+
+
+@pytest.mark.parametrize('kind', ['mask', 'faster'])
+def test_the_datasets_of_a_config_are_those_that_were_checked(tmp_path, reads, kind):
+    name = f'{kind}-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
+    cfg = Config.fromfile(ROOT / 'mmconfigs/detect' / name)
+    train, val = write(tmp_path, valid()), write(tmp_path, valid(), 'val.json')
+    use_files(cfg, train, str(tmp_path), val, str(tmp_path))
+    reads.clear()
+    stop_on_errors(check_config(cfg, ('train', 'val')).values())
+    init_default_scope('mmdet')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert len(DATASETS.build(loader.dataset)) == 3
+    assert reads == ['train.json', 'val.json']
 
 
 @pytest.mark.parametrize(
@@ -174,7 +196,9 @@ def test_a_class_that_is_left_out_may_lack_masks(tmp_path):
 TWO_PROCESSES = """
 import sys
 from pathlib import Path
+from conftest import ROOT
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.dist import get_rank
 from mmengine.registry import DATASETS, init_default_scope
 import lomar
@@ -222,15 +246,7 @@ def test_of_two_processes_one_reads_for_both(tmp_path):
     )
     cfg.dump(tmp_path / 'config.py')
     (tmp_path / 'read.py').write_text(TWO_PROCESSES)
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
-    done = subprocess.run(
-        [*torchrun, '--master-port=29621', tmp_path / 'read.py', tmp_path / 'config.py'],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(sys.path)},
-    )
+    done = run_ranks(tmp_path / 'read.py', tmp_path / 'config.py', count=2)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     mask = valid()['annotations'][1]['segmentation']

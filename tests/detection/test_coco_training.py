@@ -2,12 +2,11 @@
 
 import math
 import re
-import subprocess
-import sys
 from copy import deepcopy
 
 import pytest
 from mmengine.config import Config
+from processes import run_lomar
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_coco import (
@@ -270,11 +269,6 @@ def test_the_command(tmp_path, capsys):
     assert 'can be trained on' in text and 'ids have gaps' in text
 
     bad = write(tmp_path, changed(second(image_id=99)), 'bad.json')
-    done = subprocess.run(
-        [sys.executable, '-m', 'lomar', 'check', str(path), '--train-ann', bad],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_lomar('check', path, '--train-ann', bad)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert f'{bad}: annotations[1] (id 101): is on no image of the file, image_id 99' in done.stdout

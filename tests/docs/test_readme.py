@@ -1,4 +1,4 @@
-"""What the README says can be done is done."""
+"""README and docs: their Python examples run, and the files that they name exist."""
 
 import re
 
@@ -7,8 +7,16 @@ from conftest import ROOT, tiny_lomar
 from PIL import Image
 
 
+def example(page: str, head: str) -> str:
+    """Return the only Python example of a page that begins with this line."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / page).read_text(), re.DOTALL)
+    (found,) = [block for block in blocks if block.startswith(head + '\n')]
+    return found
+
+
 def test_the_python_examples_run(tmp_path, monkeypatch):
-    embed, train = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+    embed = example('README.md', 'import lomar')
+    train = example('docs/pretraining.md', 'import torch')
     monkeypatch.chdir(tmp_path)
     torch.save(dict(state_dict=tiny_lomar().state_dict()), 'checkpoint.pth')
     Image.effect_noise((300, 240), 90).save('a.jpg')

@@ -160,7 +160,6 @@ def test_weight_decay_groups():
     assert 'backbone.cls_token' in {
         names[id(p)] for group in groups if not group['weight_decay'] for p in group['params']
     }
-    cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0)
     cfg.optim_wrapper.paramwise_cfg = dict(no_decay=['cls_token'])
     with pytest.raises(ValueError, match=r"no_decay has \['cls_token'\], which match no parameter"):
         build_optim_wrapper(model, cfg.optim_wrapper)

@@ -1,11 +1,8 @@
 """kNN and linear probe: the maths, the folder, and a training that does not notice them."""
 
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from copy import deepcopy
 
 import numpy as np
@@ -15,6 +12,7 @@ from conftest import ROOT, TINY_ARCH, randomised
 from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from PIL import Image
+from processes import run_ranks
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -174,20 +172,8 @@ def test_training_does_not_notice(colours, tmp_path, monkeypatch):
 def train_in_two_processes(cfg, tmp_path):
     cfg.env_cfg.dist_cfg.backend = 'gloo'
     cfg.dump(tmp_path / 'config.py')
-    done = subprocess.run(
-        [ROOT / 'tools/dist_train.sh', tmp_path / 'config.py', '2'],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={
-            **os.environ,
-            'PORT': '29619',
-            'OMP_NUM_THREADS': '1',
-            'PYTHON': sys.executable,
-            'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
-        },
-    )
+    command = ('-m', 'lomar', 'train', tmp_path / 'config.py', '--launcher', 'pytorch')
+    done = run_ranks(*command, count=2)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -244,15 +230,7 @@ print('found', metric.evaluate(2))
 def test_a_long_evaluation_has_its_own_limit(tmp_path):
     """Metrics that take 6 s, where collective operations may take 3."""
     (tmp_path / 'evaluate.py').write_text(SLOW_METRIC)
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
-    done = subprocess.run(
-        [*torchrun, '--master-port=29620', tmp_path / 'evaluate.py'],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
-    )
+    done = run_ranks(tmp_path / 'evaluate.py', count=2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("found {'slow/count': 2}") == 2
 
@@ -335,7 +313,7 @@ def wrong(colours, what):
 @pytest.mark.parametrize(
     ('what', 'error'),
     [
-        ('a missing folder', r'colours does not exist.\nAllowed is a folder with a folder'),
+        ('a missing folder', r'colours does not exist.\nAllowed is a folder with one folder'),
         ('no classes', r'there are no class folders in .*red'),
         ('one class', r"has the single class \['green'\]"),
         ('an empty class', r'no valid file for the classes grey'),

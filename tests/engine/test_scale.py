@@ -1,19 +1,16 @@
 """Ways to train with less memory or more processes, against one process with the whole batch."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
+from processes import run_lomar, run_ranks
 
 from lomar.checkpoints.files import load_file
+from lomar.datasets.shapes import make_shapes
 
 STEPS = 3
-ALONE = dict(OMP_NUM_THREADS='1', PYTHON=sys.executable)
 # SGD, because AdamW turns the noise of gradients that are zero on paper into steps of full length.
 CONFIG = """
 _base_ = '{root}/mmconfigs/shapes/{base}.py'
@@ -31,6 +28,15 @@ CONFIGS = dict(
 )
 
 
+def run_train(*words, processes=1):
+    if processes > 1:
+        command = ('-m', 'lomar', 'train', *words, '--launcher', 'pytorch')
+        done = run_ranks(*command, count=processes)
+    else:
+        done = run_lomar('train', *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope='module')
 def train(tmp_path_factory):
     """Train for epochs of a few steps of 16 images in all; options go to --cfg-options.
@@ -40,8 +46,7 @@ def train(tmp_path_factory):
     folder = tmp_path_factory.mktemp('scale')
     for name, parts in CONFIGS.items():
         (folder / f'{name}.py').write_text(CONFIG.format(root=ROOT, **parts))
-    make = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(folder / 'shapes')]
-    subprocess.run([*make, '--train', str(16 * STEPS), '--val', '8'], check=True)
+    make_shapes(folder / 'shapes', 16 * STEPS, 8, 64, 0, workers=1)
     trained = {}
 
     def train(*options, task='classify', batch=16, processes=1, epochs=1, resume=None):
@@ -49,9 +54,6 @@ def train(tmp_path_factory):
         if key not in trained:
             work = folder / str(len(trained))
             config = folder / f'{task}.py'
-            start = [sys.executable, '-m', 'lomar', 'train', str(config)]
-            if processes > 1:
-                start = [str(ROOT / 'tools/dist_train.sh'), str(config), str(processes)]
             data = []
             for split in ('train', 'val'):
                 place = (
@@ -60,11 +62,8 @@ def train(tmp_path_factory):
                 data += [f'--{split}-images', str(folder / place)]
             data += ['--resume', str(resume)] if resume else []
             always = [f'train_cfg.max_epochs={epochs}', f'train_dataloader.batch_size={batch}']
-            subprocess.run(
-                [*start, *data, '--work-dir', str(work), '--cfg-options', *always, *options],
-                env={**os.environ, **ALONE, 'PORT': '29641'},
-                check=True,
-            )
+            flags = [*data, '--work-dir', work, '--cfg-options', *always, *options]
+            run_train(config, *flags, processes=processes)
             trained[key] = work / f'epoch_{epochs}.pth'
         return trained[key]
 
@@ -151,8 +150,7 @@ def test_sharded_pretraining_draws_its_pictures(train):
 def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     """Its table of positions is larger than the config's, which no wrapper may find out later."""
     shapes = tmp_path / 'shapes'
-    make = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(shapes)]
-    subprocess.run([*make, '--train', '16', '--val', '8'], check=True)
+    make_shapes(shapes, 16, 8, 64, 0, workers=1)
     data = ['--no-validate', '--work-dir', str(tmp_path)]
     for split in ('train', 'val'):
         data += [f'--{split}-ann', str(shapes / f'annotations/{split}.json')]
@@ -161,15 +159,10 @@ def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     sizes += ['model.backbone.arch.embed_dim=16', 'model.neck.in_channels=16']
     options = ['--cfg-options', 'load_from=None', 'train_dataloader.batch_size=4', *sizes]
     config = str(ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-mae_shapes.py')
-    environment = {**os.environ, **ALONE, 'PORT': '29647'}
-
-    def run(*command):
-        subprocess.run(list(map(str, command)), env=environment, check=True)
-
     earlier = ['model.backbone.pretrain_img_size=None', 'train_cfg.max_epochs=1']
-    run(sys.executable, '-m', 'lomar', 'train', config, *data, *options, *earlier)
+    run_train(config, *data, *options, *earlier)
     later = ['train_cfg.max_epochs=2']
-    run(ROOT / 'tools/dist_train.sh', config, 2, *data, '--resume', *options, *later)
+    run_train(config, *data, '--resume', *options, *later, processes=2)
     before, after = (weights(tmp_path / f'epoch_{n}.pth')['backbone.pos_embed'] for n in (1, 2))
     assert before.shape == after.shape == (1, (96 // 4) ** 2, 16)
     assert not before.equal(after)

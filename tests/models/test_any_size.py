@@ -1,8 +1,6 @@
 """Images of any size in one batch, windows of several sizes, masks of blocks."""
 
 import math
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -11,6 +9,7 @@ from conftest import ROOT, randomised, tiny_lomar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from processes import run_lomar
 
 from lomar.models.patches import map_sizes
 from lomar.models.windows import build_samplers, sample_blocks, sample_masked
@@ -172,11 +171,8 @@ def test_browse(photographs, tmp_path):
     config = ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
 
     def browse(*flags):
-        command = [sys.executable, '-m', 'lomar', 'browse', config]
-        out = ['--out', tmp_path / 'a.png', '--train-images', photographs]
-        return subprocess.run(
-            [*map(str, [*command, *out, *flags])], capture_output=True, text=True, cwd=tmp_path
-        )
+        out = ('--out', tmp_path / 'a.png', '--train-images', photographs)
+        return run_lomar('browse', config, *out, *flags, cwd=tmp_path)
 
     windows = 'model.windows.size=[5,8]', 'model.windows.number=[2,1]'
     done = browse('--num-images', '2', '--cfg-options', *windows, 'model.windows.masking=block')

@@ -3,8 +3,6 @@
 import inspect
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.backbones import BEiTViT
 from PIL import Image
+from processes import run_lomar
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from lomar.checkpoints import load_file
@@ -72,20 +71,8 @@ def trained(shapes, tmp_path_factory):
     """A tokenizer's file as the command makes it, and what the command says."""
     out = tmp_path_factory.mktemp('tokenizer') / 'tokenizer.pth'
     flags = '--patch-size 4 --size 64 --vocabulary 64 --hidden 64 --steps 150 --batch-size 4'
-    command = [
-        sys.executable,
-        '-m',
-        'lomar',
-        'tokenizer',
-        '--images',
-        shapes,
-        '--out',
-        out,
-        *flags.split(),
-    ]
-    done = subprocess.run(
-        [*command, *flags.split(), '--workers', '0'], capture_output=True, text=True, check=False
-    )
+    command = ('tokenizer', '--images', shapes, '--out', out, *flags.split())
+    done = run_lomar(*command, '--workers', '0')
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
 

@@ -4,12 +4,11 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
 from PIL import Image
+from processes import run_lomar
 
 from lomar.cli import main
 from lomar.visualization import results_table as results
@@ -243,13 +242,7 @@ def test_command(tmp_path):
     write(tmp_path / 'toy.json', dataset='data/shapes/annotations/val.json', images=200)
     files = ['run.json', 'toy.json']
     outputs = ['--markdown', '-', '--csv', 'out.csv', '--plot', 'out.png']
-    done = subprocess.run(
-        [sys.executable, '-m', 'lomar', 'results', *files, *outputs],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
+    done = run_lomar('results', *files, *outputs, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     titles = [line for line in done.stdout.splitlines() if line.startswith('#')]
     assert titles[0] == '### run.json: COCO val2017'
