@@ -21,7 +21,7 @@ class DryRunner(Runner):
         return self._without_steps(super().build_test_loop(loop))
 
     def _without_steps(self, loop: BaseLoop) -> BaseLoop:
-        self.lines = []
+        self.lines: list[str] = []
         loop.run = lambda: self._load_batches(loop, self._val_loop)
         return loop
 

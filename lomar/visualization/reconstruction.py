@@ -47,12 +47,14 @@ def read_batch(
     Returns:
         (B, C, H, W), (B, 3, H, W) uint8 unless `as_stored`.
     """
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    if as_stored:
-        fitted = [fit_pixels(read_pixels(path), size) for path in paths]
-    else:
-        fitted = [ImageOps.fit(read_rgb(path), size[::-1], Image.BICUBIC) for path in paths]
-    return torch.from_numpy(np.stack([np.array(image) for image in fitted])).permute(0, 3, 1, 2)
+    height, width = (size, size) if isinstance(size, int) else size
+
+    def read(path: str | Path) -> np.ndarray:
+        if as_stored:
+            return fit_pixels(read_pixels(path), (height, width))
+        return np.array(ImageOps.fit(read_rgb(path), (width, height), Image.Resampling.BICUBIC))
+
+    return torch.from_numpy(np.stack([read(path) for path in paths])).permute(0, 3, 1, 2)
 
 
 def read_native(path: str | Path, multiple: int, as_stored: bool = False) -> Tensor:
@@ -159,13 +161,13 @@ def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
 def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
     """Pictures of a row at a size at which one can see something, with the windows' borders."""
     height, width = row.pictures['input'].shape[1:]
-    scale = max(1, round(MIN_CELL / min(height, width)))
+    scale: float = max(1, round(MIN_CELL / min(height, width)))
     if max_cell and max(height, width) > max_cell:
         scale = max_cell / max(height, width)
     images = []
     for title, pixels in row.pictures.items():
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-        resample = Image.NEAREST if scale >= 1 else Image.BOX
+        resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         image = image.resize((round(width * scale), round(height * scale)), resample)
         if title == 'windows and masks':
             _outline(image, row.boxes * scale)

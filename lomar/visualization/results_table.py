@@ -6,6 +6,7 @@ import json
 import re
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import yaml
 from matplotlib.axes import Axes
@@ -50,13 +51,13 @@ def _check_type(value: object, kind: type, what: str) -> None:
     _check(isinstance(value, kind), f'{what} must be of type {kind.__name__}')
 
 
-def _check_percent(value: object, what: str) -> None:
+def _check_percent(value: Any, what: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     valid = value is None or (number and 0 <= value <= 100)
     _check(valid, f'{what} must be a number in 0..100 or null, got {value!r}')
 
 
-def _check_entry(entry: object, where: str) -> None:
+def _check_entry(entry: Any, where: str) -> None:
     known = isinstance(entry, dict) and entry.get('kind') in REQUIRED
     _check(known, f'{where}: kind must be one of {", ".join(REQUIRED)}')
     required = {'kind', *REQUIRED[entry['kind']].split()}
@@ -81,7 +82,7 @@ def read_published(path: str | Path) -> list[dict]:
     entries = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     _check_type(entries, list, f'{path}: the content')
     figures = {*DELTAS, *FURTHER, 'delta', 'curve', 'notes'}
-    seen = {}
+    seen: dict[str, int] = {}
     for number, entry in enumerate(entries, 1):
         where = f'{path}: entry {number}'
         _check_entry(entry, where)
@@ -91,7 +92,7 @@ def read_published(path: str | Path) -> list[dict]:
     return entries
 
 
-def _check_metrics(content: object, where: str) -> None:
+def _check_metrics(content: Any, where: str) -> None:
     _check_type(content, dict, f'{where}: the content')
     for key in ('config', 'checkpoint', 'checkpoint_sha256', 'date', 'dataset'):
         _check_type(content.get(key), str, f'{where}: {key}')
@@ -214,7 +215,7 @@ def comparison(published: list[dict], measured: list[dict], kind: str | None = N
     return beside + sorted(apart, key=lambda row: row['table'])
 
 
-def _cell(column: str, value: object) -> str:
+def _cell(column: str, value: Any) -> str:
     if value is None:
         return '-'
     if column.endswith('_gap'):
@@ -276,7 +277,7 @@ def plot(rows: list[dict], out: str | Path) -> Path:
     Raises:
         ValueError: no row holds AP or accuracy.
     """
-    groups = {}
+    groups: dict[tuple[str, str], dict] = {}
     for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
         figures = [row[metric] for metric in METRICS.get(row['kind'], [])]
         if any(figure is not None for figure in figures):
@@ -285,7 +286,9 @@ def plot(rows: list[dict], out: str | Path) -> Path:
     _check(groups, 'nothing to plot: no row holds AP or accuracy')
     heights = [1 + 0.32 * len(group) for group in groups.values()]
     figure = Figure(figsize=(12, sum(heights)), layout='constrained')
-    grid = figure.subplots(len(groups), 2, sharey='row', squeeze=False, height_ratios=heights)
+    grid = figure.subplots(
+        nrows=len(groups), ncols=2, sharey='row', squeeze=False, height_ratios=heights
+    )
     for panels, ((kind, dataset), group) in zip(grid, groups.items(), strict=True):
         for axes in panels[len(METRICS[kind]) :]:
             axes.set_axis_off()
