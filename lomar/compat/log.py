@@ -18,7 +18,7 @@ NOISE = (
 )
 
 
-def worth_reading(self: MMLogger, record: logging.LogRecord) -> bool:
+def worth_reading(self: MMLogger, record: logging.LogRecord) -> bool | logging.LogRecord:
     """Drop `NOISE`, then filter as any logger does."""
     return not str(record.msg).startswith(NOISE) and logging.Logger.filter(self, record)
 
