@@ -41,10 +41,10 @@ class ClassAccuracy(BaseMetric):
         figures = {name: value[0].item() for name, value in zip(top, values, strict=True)}
         self.summary['accuracy'] = {'top5': None, **figures}
         if self.out:
-            self._write(scores, labels)
+            self._write(Path(self.out), scores, labels)
         return figures
 
-    def _write(self, scores: torch.Tensor, labels: torch.Tensor) -> None:
+    def _write(self, out: Path, scores: torch.Tensor, labels: torch.Tensor) -> None:
         """Write accuracy.json and confusion.png."""
         matrix = ConfusionMatrix.calculate(scores, labels, num_classes=scores.shape[1])
         right = matrix.diag() / matrix.sum(dim=1) * 100  # 0 / 0 where a class has no image
@@ -53,7 +53,6 @@ class ClassAccuracy(BaseMetric):
             name: None if torch.isnan(value) else value.item()
             for name, value in zip(names, right, strict=True)
         }
-        out = Path(self.out)
         out.mkdir(parents=True, exist_ok=True)
         record = dict(
             **self.summary['accuracy'],

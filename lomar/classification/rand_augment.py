@@ -21,7 +21,9 @@ class TimmRandAugment(BaseTransform):
 
     def __init__(self, policy: str = 'rand-m9-mstd0.5-inc1', size: int = 224):
         fill = (124, 116, 104)  # ImageNet's mean: R, G, B
-        hparams = dict(translate_const=int(size * 0.45), img_mean=fill, interpolation=Image.BICUBIC)
+        hparams = dict(
+            translate_const=int(size * 0.45), img_mean=fill, interpolation=Image.Resampling.BICUBIC
+        )
         self.augment = rand_augment_transform(policy, hparams)
         for operation in self.augment.ops:
             if operation.aug_fn is posterize:

@@ -1,5 +1,7 @@
 """Wrapper for frozen networks that compute targets."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -10,6 +12,8 @@ class Frozen(nn.Module):
     The parameters become non-persistent buffers. They are not optimized, are not part of the state
     dict, and are moved to another device together with the model.
     """
+
+    network: Any
 
     def __init__(self, network: nn.Module):
         super().__init__()
