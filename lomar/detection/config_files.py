@@ -1,4 +1,4 @@
-"""COCO files of a detection config: their check, and replacing them by a user's files."""
+"""COCO files of a detection config: checks, and replacement by a user's files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,9 @@ SPLITS = ('train', 'val', 'test')
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
     """Check the CocoFiles datasets of a config and what depends on them; return a report per split.
 
-    A split that has the files of an earlier one is left out. `stop_on_errors` raises the errors.
-    The main process alone reads the files; all processes get its reports, and their next datasets
-    of these files are made from them.
+    A split with the files of an earlier split is omitted. `stop_on_errors` raises the errors. Only
+    the main process reads the files. All processes get the reports, from which their next datasets
+    of these files are built.
 
     Raises:
         FileNotFoundError: an annotation file or a folder of images is missing.
@@ -84,7 +84,7 @@ def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationRep
 
 
 def _datasets(cfg: Config, split: str) -> Iterator[dict]:
-    """The CocoFiles of a split, whatever they are wrapped in."""
+    """Yield the CocoFiles of a split, also inside of dataset wrappers."""
     waiting = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
     while waiting:
         dataset = waiting.pop(0) or {}
@@ -100,7 +100,7 @@ def _evaluators(cfg: Config, split: str) -> list[dict]:
 
 
 def _heads(node: object) -> Iterator[dict]:
-    """The dicts with a `num_classes`, at any depth."""
+    """Yield the dicts with `num_classes`, at any depth."""
     if isinstance(node, dict):
         if 'num_classes' in node:
             yield node
@@ -118,7 +118,7 @@ def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None
 
 
 def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
-    """Labels have to mean the same to the model and in all splits."""
+    """Check that the classes of the model and of all splits are equal."""
     first = list(reports[0].categories.values())
     for report in reports[1:]:
         names = list(report.categories.values())

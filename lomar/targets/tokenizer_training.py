@@ -1,4 +1,4 @@
-"""Training a `PatchTokenizer` to reconstruct through its codebook (VQ-VAE, arXiv 1711.00937)."""
+"""Training of a `PatchTokenizer` as a VQ-VAE (arXiv 1711.00937)."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ from lomar.models.patches import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
 from lomar.utils import atomic_write, check_device, undisturbed_rng, write_json
 
-DECAY = 0.9  # of the moving averages that the codebook is made of
-DEAD = 0.03  # of an even share: entries that are used less get a patch of the batch instead
-# Weight of the encoder's distance to the codebook. With VQ-VAE's 0.25 all that tokens told of
-# patches of 8 px was their colour.
+DECAY = 0.9  # decay of the moving averages in the codebook
+DEAD = 0.03  # entries with less than this fraction of an even share are replaced by a patch
+# Weight of the encoder's distance to the codebook. With VQ-VAE's 0.25, tokens of 8 px patches
+# encoded only the color.
 COMMITMENT = 0.01
-REVIVE = 0.8  # of the steps; then entries may only settle
-STATISTICS, TEST = 8, 16  # batches: for the channels' mean and deviation, and for the last figures
-MAX_UNREADABLE = 0.05  # of the images, as `UnreadableImagesHook`
+REVIVE = 0.8  # fraction of the steps in which unused entries are replaced
+STATISTICS, TEST = 8, 16  # batches for mean and standard deviation, and for the evaluation
+MAX_UNREADABLE = 0.05  # fraction of the images, as in `UnreadableImagesHook`
 LIMITS = {
     'patch_size': (2, 64),
     'vocabulary': (2, 65536),
@@ -40,20 +40,20 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What `train_tokenizer` is asked for.
+    """Settings of `train_tokenizer`.
 
     Args:
         images: folder or text list, as for pretraining.
         out: file to write, *.pth.
-        patch_size, vocabulary, code_dim, hidden: as `PatchTokenizer`.
-        steps: of the optimizer.
-        batch_size: crops in a step, of each of which all patches are used.
+        patch_size, vocabulary, code_dim, hidden: as in `PatchTokenizer`.
+        steps: number of optimizer steps.
+        batch_size: crops per step; all patches of a crop are used.
         size: side of a crop in pixels, a multiple of `patch_size`.
-        lr: largest learning rate, of Adam.
-        seed: the same seed gives the same bytes on a CPU, with any number of workers.
-        workers: processes that load images.
-        device: where to compute.
-        overwrite: replace `out` if it is there.
+        lr: peak learning rate of Adam.
+        seed: random seed; on a CPU, the same seed gives the same bytes with any number of workers.
+        workers: number of processes that load images.
+        device: PyTorch device.
+        overwrite: replace `out` if the file exists.
     """
 
     images: str
@@ -72,12 +72,12 @@ class Settings:
     overwrite: bool = False
 
     def check(self) -> int:
-        """How many images there are.
+        """Check the settings and return the number of images.
 
         Raises:
-            FileNotFoundError: there are none.
-            OSError: none can be read.
-            ValueError: a setting out of range, or a file that cannot be written.
+            FileNotFoundError: there are no images.
+            OSError: no image can be read.
+            ValueError: a setting is out of range, or `out` cannot be written.
         """
         for name, (low, high) in LIMITS.items():
             if not low <= (value := getattr(self, name)) <= high:
@@ -97,7 +97,7 @@ class Settings:
         return len(paths)
 
     def summary(self, images: int) -> str:
-        """What is going to be trained on how many images, in three lines."""
+        """Return a summary of the training in three lines."""
         patches = self.batch_size * (self.size // self.patch_size) ** 2
         return (
             f'{images} images in {self.images}\n'
@@ -119,14 +119,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a tokenizer is on a number of patches.
+    """Quality of a tokenizer on a number of patches.
 
     Attributes:
-        error: squared error of the reconstruction over that of each patch's mean.
-        mean_colour_error: the same of the mean of each channel of each patch.
-        perplexity: as many evenly used words would have the entropy of the tokens.
-        used: share of the vocabulary that is used at all.
-        patches: how many were looked at.
+        error: squared error of the reconstruction, relative to a prediction of each patch's mean.
+        mean_colour_error: the same error for a prediction of the mean of each channel.
+        perplexity: exponential of the entropy of the tokens.
+        used: fraction of the vocabulary that occurs.
+        patches: number of patches.
     """
 
     error: float
@@ -137,14 +137,14 @@ class Quality:
 
 
 class Codebook:
-    """The entries of a tokenizer as moving averages of the patches that they stand for."""
+    """Codebook update: entries are moving averages of the codes assigned to each entry."""
 
     def __init__(self, tokenizer: PatchTokenizer, generator: torch.Generator):
         self.tokenizer, self.generator = tokenizer, generator
         self.averages: tuple[Tensor, Tensor] | None = None  # counts and sums of the entries
 
     def update(self, codes: Tensor, tokens: Tensor, revive: bool) -> None:
-        """Take in a batch: codes (N, D) and their tokens (N,)."""
+        """Update the codebook with codes (N, D) and their tokens (N,)."""
         entries = self.tokenizer.codebook
         batch_counts = torch.bincount(tokens, minlength=len(entries)).to(codes)
         batch_sums = torch.zeros_like(entries).index_add_(0, tokens, codes)
@@ -158,7 +158,7 @@ class Codebook:
             sums = torch.where(dead[:, None], codes[drawn.to(codes.device)] * share, sums)
             counts = counts.masked_fill(dead, share)
         self.averages = counts, sums
-        # An entry whose patches cancel out, or that has none, stays where it is.
+        # An entry without patches, or with a zero sum of codes, is not changed.
         usable = sums.norm(dim=1, keepdim=True) > 1e-6
         entries.copy_(torch.where(usable, normalize(sums, dim=1), entries))
 
@@ -170,11 +170,11 @@ def fit(
     lr: float = 1e-3,
     seed: int = 0,
 ) -> None:
-    """Train a tokenizer on batches of patches (N, P*P*C), as they are in the file, with progress.
+    """Train a tokenizer on batches of patches (N, P*P*C) with the pixel values of the files.
 
     Args:
-        lr: largest learning rate; a cosine takes it to zero.
-        seed: of the patches that take the place of entries that nothing uses.
+        lr: peak learning rate, with a cosine decay to zero.
+        seed: seed for the patches that replace unused entries.
     """
     codebook = Codebook(tokenizer, torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam(tokenizer.parameters(), lr)
@@ -185,7 +185,7 @@ def fit(
         codes = tokenizer.encode(x)
         tokens = tokenizer.tokens(codes)
         entries = tokenizer.codebook[tokens]
-        # Straight through: the decoder sees the entries, the encoder gets the decoder's gradient.
+        # Straight-through estimator: the decoder gets the entries, the encoder its gradient.
         error = mse_loss(tokenizer.decoder(codes + (entries - codes).detach()), x)
         distance = (codes - entries).square().sum(dim=1).mean()
         optimizer.zero_grad()
@@ -199,7 +199,7 @@ def fit(
 
 @torch.no_grad()
 def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int = TEST) -> Quality:
-    """Reconstruct batches of patches (N, P*P*C) as they are in the file."""
+    """Return the quality of a tokenizer on batches of patches (N, P*P*C)."""
     wrong, colour, total, number = 0.0, 0.0, 0.0, 0
     counts = torch.zeros(tokenizer.vocabulary, dtype=torch.float64)
     for _ in range(batches):
@@ -219,17 +219,18 @@ def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int =
 def train_tokenizer(
     settings: Settings, say: Callable[[str], None] = print
 ) -> tuple[Quality, dict[str, str]]:
-    """Train a tokenizer and write it to `settings.out`, and its figures to a .json beside it.
+    """Train a tokenizer; write the file `settings.out` and a .json file with its quality.
 
     Args:
-        say: told what is going to be trained, once that is checked.
+        say: function that is called with the summary of the settings before the training.
 
     Returns:
-        how good it is on crops drawn after the last step; unreadable images (path: reason).
+        The quality on crops that are drawn after the last step, and the unreadable images (path:
+        reason).
 
     Raises:
-        FileNotFoundError, ValueError: as `Settings.check`.
-        OSError: too many images cannot be read.
+        FileNotFoundError, ValueError: as in `Settings.check`.
+        OSError: too many images are unreadable.
     """
     number = settings.check()
     say(settings.summary(number))
@@ -259,10 +260,10 @@ def train_tokenizer(
 
 
 class Crops:
-    """Random crops of images, cut into patches.
+    """Source of patches from random crops of images.
 
     Attributes:
-        unreadable: images that were replaced by others (path: reason).
+        unreadable: images that were replaced because they are unreadable (path: reason).
     """
 
     def __init__(self, settings: Settings, number: int):
@@ -270,7 +271,7 @@ class Crops:
         self.unreadable: dict[str, str] = {}
 
     def patches(self) -> Iterator[Tensor]:
-        """Batches (N, P*P*3) without end."""
+        """Yield an endless sequence of batches (N, P*P*3)."""
         settings = self.settings
         crop = dict(type='LoadRandomResizedCrop', scale=settings.size, crop_ratio_range=(0.2, 1.0))
         pack = dict(type='mmpretrain.PackInputs')
