@@ -1,4 +1,4 @@
-"""From images to features in Python: weights are all it needs, no config."""
+"""Features of images in Python, from a checkpoint without a config."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -29,9 +29,9 @@ class Features:
     """Features of N images, on the CPU in float32.
 
     Attributes:
-        pooled: (N, D), mean of the patch features, after the norm `fc_norm` where weights have it.
-        patches: (N, D, H/P, W/P), or a list of N (D, H/P, W/P) where sizes differ; None if not
-            asked for.
+        pooled: (N, D), mean of the patch features, after `fc_norm` if the weights contain it.
+        patches: (N, D, H/P, W/P), or a list of N tensors (D, H/P, W/P) if sizes differ; None
+            with `patches=False`.
     """
 
     pooled: Tensor
@@ -39,29 +39,30 @@ class Features:
 
 
 class Encoder:
-    """A pretrained or fine-tuned vision transformer that embeds images.
+    """Pretrained or fine-tuned vision transformer that embeds images.
 
-    Takes checkpoints of this package, of the original LoMaR and MAE code, of mmpretrain's MAE and
-    of timm. The architecture is that of the weights.
+    Checkpoints may be from this package, the original LoMaR and MAE code, mmpretrain's MAE or timm.
+    The architecture is read from the weights.
 
     Args:
         path: checkpoint or .safetensors file.
-        device: where to compute; None = a GPU if there is one.
-        num_heads: needed where neither the weights nor a standard width and depth tell it.
-        rpe: options of `lomar.models.rpe.build_rpe`, where method or ratio differ from LoMaR's.
-        mean, std: a number for each channel, in the units of the pixels. None = ImageNet's, for
-            images of 8-bit RGB; where they are given, images may be of any numbers.
-        weights: 'plain', or 'ema' for the moving average that a file holds beside them.
+        device: PyTorch device; None = a GPU if there is one.
+        num_heads: number of heads; required if neither the weights nor a standard width and depth
+            determine the number.
+        rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's.
+        mean, std: one number per channel in pixel units; images may then have any real dtype.
+            None = ImageNet's values, for 8-bit RGB images.
+        weights: 'plain', or 'ema' for the moving average in the file.
 
     Attributes:
         backbone: the `RPEViT`.
-        rgb: whether images are 8-bit RGB, with ImageNet's mean and deviation.
-        report: what became of every weight, see `lomar.checkpoints.Report`.
+        rgb: whether images are 8-bit RGB, with ImageNet's mean and standard deviation.
+        report: report of every weight, see `lomar.checkpoints.Report`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the weights are of another kind of model, do not tell what is needed, or are
-            in part left over (`TransferError`).
+        FileNotFoundError: the file does not exist.
+        ValueError: the weights are from another kind of model or do not determine the
+            architecture, or a weight was not loaded (`TransferError`).
     """
 
     def __init__(
@@ -112,16 +113,16 @@ class Encoder:
         """Embed images.
 
         Args:
-            images: paths, PIL images, arrays (H, W, C) or tensors (C, H, W), the last two uint8
-                unless `mean` and `std` were given. Then a path is read as `open_pixels` does.
-            batch_size: images read, and encoded at most, at a time.
-            size: (height, width) in pixels, or one number for both, to which images are resized
-                and cropped; None = their own size less what exceeds whole patches.
-            patches: False leaves the patch features out, which take most of the memory.
+            images: paths, PIL images, arrays (H, W, C) or tensors (C, H, W). Without `mean` and
+                `std`, arrays and tensors are uint8. With them, `open_pixels` reads the paths.
+            batch_size: number of images that are read at a time, and largest batch.
+            size: (height, width) or side in pixels to which images are resized and cropped;
+                None = native size, cropped to whole patches.
+            patches: False omits the patch features, which take most of the memory.
 
         Raises:
-            TypeError, ValueError: what is no image, or one that the weights cannot take.
-            UnreadableImage: a file that is missing or damaged.
+            TypeError, ValueError: an entry is not an image, or the model does not support it.
+            UnreadableImage: a file is missing or damaged.
         """
         if isinstance(images, (str, Path, Image.Image)) or getattr(images, 'ndim', 4) != 4:
             raise TypeError(f'images is a single {type(images).__name__}; allowed: a list of them')
@@ -143,7 +144,7 @@ class Encoder:
         return Features(torch.stack(pooled), maps if patches else None)
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Pooled and patch features of each image, those of one size encoded together."""
+        """Return pooled and patch features of each image; images of one size form a batch."""
         groups, features = defaultdict(list), [()] * len(images)
         for index, image in enumerate(images):
             groups[image.shape, image.dtype].append(index)
@@ -154,13 +155,13 @@ class Encoder:
         return features
 
     def _encode(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled and patch features of images (B, C, H, W)."""
+        """Return pooled and patch features of images (B, C, H, W)."""
         mean, std = self.mean.view(-1, 1, 1), self.std.view(-1, 1, 1)
         (maps,) = self.backbone((batch.to(self.device) - mean) / std)
         return self.fc_norm(maps.mean(dim=(2, 3))).cpu(), maps.cpu()
 
     def _pixels(self, image: AnyImage) -> Tensor:
-        """An image of any kind as (C, H, W) uint8 or float32."""
+        """Return an image of any supported type as (C, H, W) uint8 or float32."""
         if isinstance(image, (str, Path)):
             image = np.array(read_rgb(image)) if self.rgb else read_pixels(image)
         elif isinstance(image, Image.Image):

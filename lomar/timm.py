@@ -1,4 +1,4 @@
-"""LoMaR's vision transformers for timm: importing this registers `lomar_vit_*` with it."""
+"""LoMaR's vision transformers for timm; importing this module registers `lomar_vit_*`."""
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lomar.models.architectures import ARCHS
 from lomar.models.attention import Attention
 
-# What would change the tokens or the attention in ways that LoMaR's positions know nothing of.
+# Options that would change tokens or attention, which LoMaR's positions do not support.
 FIXED = dict(
     pos_embed='none',
     reg_tokens=0,
@@ -30,7 +30,7 @@ FIXED = dict(
 
 @register_notrace_module
 class GridAttention(Attention):
-    """`Attention` that remembers the grid, as timm's blocks are called with tokens only."""
+    """`Attention` that stores the grid, because timm's blocks pass tokens only."""
 
     grid: tuple[int, int]
 
@@ -42,14 +42,14 @@ class GridAttention(Attention):
         """Attend within each sequence: (N, L, D) -> (N, L, D).
 
         Raises:
-            ValueError: a mask, for which there is no use here.
+            ValueError: a mask, which is not supported.
         """
         if attn_mask is not None or is_causal:
             raise ValueError('attn_mask or is_causal is set; lomar_vit_* models attend to all')
         return self.proj_drop(super().forward(x, self.grid))
 
     def reset_parameters(self) -> None:
-        """Zero the tables, which timm's initialisation of the linear layers passes over."""
+        """Set the tables to zero; timm initializes linear layers only."""
         for name, table in self.named_parameters():
             if 'lookup_table' in name:
                 nn.init.zeros_(table)
@@ -67,8 +67,8 @@ class Block(vit.Block):
 class VisionTransformer(vit.VisionTransformer):
     """timm's vision transformer with iRPE in place of absolute positions.
 
-    Names of parameters are those of `RPEViT`, and `head`. Takes the arguments of timm's class but
-    those in `FIXED`.
+    Parameters have the names of `RPEViT`, and `head`. The arguments are those of timm's class,
+    except those in `FIXED`.
 
     Raises:
         ValueError: one of `FIXED` has another value.
@@ -86,14 +86,14 @@ class VisionTransformer(vit.VisionTransformer):
             block.attn.grid = grid
 
     def set_input_size(self, img_size=None, patch_size=None) -> None:
-        """Take images of another size, (height, width) or one side; the weights do not change."""
+        """Set the image size, (height, width) or one side; the weights do not change."""
         super().set_input_size(img_size=img_size, patch_size=patch_size)
         self._set_grid(self.patch_embed.grid_size)
 
     def _pos_embed(self, x: Tensor) -> Tensor:
         if self.dynamic_img_size:  # (B, height, width, D); else (B, L, D)
             if self.grad_checkpointing and self.training:
-                # Blocks are run once more in the backward pass, when the grid may be another's.
+                # The backward pass recomputes blocks, possibly with the grid of another batch.
                 raise ValueError(
                     'dynamic_img_size and gradient checkpointing exclude each other in lomar_vit_* '
                     'models; use set_input_size'

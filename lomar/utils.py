@@ -39,7 +39,7 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
         part.write_text(text + '\n', encoding='utf-8')
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> Any:
     """Return the model without a distributed wrapper."""
     from mmengine.model import is_model_wrapper
 

@@ -108,7 +108,7 @@ def peak_gb() -> float:
 def main() -> None:
     way, folder = sys.argv[1:]
     if way != 'json':
-        import lomar.detection  # noqa: F401  (registers)
+        from lomar.detection import CocoFiles, LoadInstances  # noqa: F401  (registers)
     with redirect_stdout(sys.stderr):
         read = WAYS[way](Path(folder))
         imported = peak_gb()

@@ -1,4 +1,4 @@
-"""What a vision transformer looks like, read from the names and shapes of its weights."""
+"""Architecture of a vision transformer, read from the names and shapes of its weights."""
 
 import math
 import re
@@ -23,8 +23,8 @@ class Architecture:
 
     Attributes:
         backbone: arguments of `RPEViT`; out_type is 'avg_featmap' where there is an `fc_norm`.
-        classes: outputs of the classification head, 0 = no head.
-        predicted: values that LoMaR's prediction head gives for a patch, 0 = no pretraining.
+        classes: outputs of the classification head; 0 without a head.
+        predicted: outputs of LoMaR's prediction head per patch; 0 without this head.
     """
 
     backbone: dict
@@ -42,11 +42,11 @@ class Architecture:
 
     @property
     def fc_norm(self) -> bool:
-        """Whether there is a norm on the mean of the tokens."""
+        """Return whether the model has a norm after mean pooling."""
         return self.backbone['out_type'] == 'avg_featmap'
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every weight that belongs to it, by timm's names."""
+        """Return the shape of every weight of this architecture, by timm's names."""
         with torch.device('meta'):
             shapes = {k: tuple(v.shape) for k, v in RPEViT(**self.backbone).state_dict().items()}
         width = self.backbone['arch']['embed_dim']
@@ -105,7 +105,7 @@ def read_architecture(
 
 
 def _check_encoder(weights: dict[str, Tensor]) -> tuple[int, ...]:
-    """Return the shape of the patch embedding; a ValueError if the weights are of no encoder."""
+    """Return the shape of the patch embedding; raise a ValueError without an encoder."""
     if PATCHES not in weights or not any(re.match(r'blocks\.\d+\.attn\.', n) for n in weights):
         raise ValueError(
             f'these are no weights of a vision transformer, which has {PATCHES} and blocks.*.attn'
@@ -122,13 +122,13 @@ def _check_encoder(weights: dict[str, Tensor]) -> tuple[int, ...]:
 
 
 def _common(weights: dict[str, Tensor], pattern: str) -> int:
-    """Return the most common length of the weights of these names, 0 if there are none."""
+    """Return the most common length of weights whose names match; 0 without a match."""
     sizes = Counter(len(v) for name, v in weights.items() if v.ndim and re.search(pattern, name))
     return sizes.most_common(1)[0][0] if sizes else 0
 
 
 def _tables(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the most common shape of each table of iRPE, by its name within `attn`."""
+    """Return the most common shape of each iRPE table, by the table's name within `attn`."""
     found = Counter(
         (name.split('.attn.')[1], tuple(value.shape))
         for name, value in weights.items()
@@ -138,7 +138,7 @@ def _tables(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _square_grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
-    """Return the grid of a position table, which is square in every project known here."""
+    """Return the grid (height, width) of a position table; only square grids are known."""
     if pos_embed is None or pos_embed.ndim != 3:
         raise ValueError('the weights have no positions, neither relative nor absolute (1, L, D)')
     places = pos_embed.shape[1] - cls_token
@@ -151,7 +151,7 @@ def _square_grid(pos_embed: Tensor | None, cls_token: bool) -> tuple[int, int]:
 def _num_heads(
     tables: dict[str, tuple[int, ...]], embed_dim: int, depth: int, heads: int | None
 ) -> int:
-    """Return the heads: those given, those of the tables, or those of a named architecture."""
+    """Return the number of heads: as given, as in the tables, or of a named architecture."""
     for name, shape in tables.items() if heads is None else ():
         if name.endswith('lookup_table_weight'):  # (heads or 1, D / heads, buckets), of v turned
             heads = embed_dim // max(shape[2 if name.startswith('rpe_v.') else 1], 1)
@@ -181,7 +181,7 @@ def _num_heads(
 
 
 def _rpe_options(tables: dict[str, tuple[int, ...]], given: dict) -> dict:
-    """Return the options of iRPE; a ValueError if the tables have other buckets."""
+    """Return the iRPE options; raise a ValueError if the number of buckets does not fit."""
     name, shape = next(iter(tables.items()))
     if 'lookup_table' not in name:
         raise ValueError(f'the weights have decomposed positions ({name}); allowed: iRPE, absolute')

@@ -1,4 +1,4 @@
-"""Checkpoints from one project's names to another's, with a table and a check of the result."""
+"""Conversion of checkpoints between the parameter names of projects, with verification."""
 
 import argparse
 import re
@@ -23,13 +23,13 @@ SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
 @dataclass
 class Conversion:
-    """The weights under their new names, and what became of each.
+    """Result of a conversion: weights under new names, and the new name of every weight.
 
     Attributes:
-        encoder: what the weights belong to.
-        becomes: source's name -> target's name, or the reason why it is left out in brackets.
-        check: how far source and target model are apart, or why that is not known.
-        arguments: of the training run, where the file holds them.
+        encoder: architecture of the source model.
+        becomes: target name by source name; for an omitted weight, the reason in brackets.
+        check: largest difference between source and target model, or why it was not computed.
+        arguments: arguments of the training run, if the file contains them.
     """
 
     weights: dict[str, Tensor]
@@ -60,16 +60,16 @@ class Conversion:
 def convert(
     weights: dict[str, Tensor], source: str, target: str, num_heads: int | None = None
 ) -> Conversion:
-    """Give weights another project's names, check them one by one, and compare the two models.
+    """Rename weights for another project, check every weight, and compare the two models.
 
     Args:
         source: one of `names.SOURCES`.
         target: one of `names.TARGETS`.
-        num_heads: of an encoder with absolute positions and an unusual size.
+        num_heads: number of heads; required for absolute positions and an unusual size.
 
     Raises:
-        ValueError: weights that are not the source's, do not make up a model, or do not serve the
-            target; the message names every one of them.
+        ValueError: weights are not from the source, do not form a model, or do not fit the
+            target. The message names every such weight.
     """
     own, by_timm = names.without_prefix(weights), names.timm_names(weights)
     names.check_source(own.values(), source)
@@ -93,14 +93,14 @@ def convert_file(
     num_heads: int | None = None,
     weights: str = 'plain',
 ) -> Conversion:
-    """Convert the weights of a file and write them; a name ending in .safetensors says the format.
+    """Convert the weights of a file and write a new file; its extension selects the format.
 
     Args:
         weights: 'plain' or 'ema', see `unwrap`.
 
     Raises:
-        FileNotFoundError: there is no file at `path`.
-        ValueError: the file is refused or does not convert; the message names it.
+        FileNotFoundError: `path` does not exist.
+        ValueError: the file is refused or cannot be converted; the message names the file.
     """
     path, out = Path(path), Path(out)
     if out.suffix not in SUFFIXES:
@@ -118,7 +118,7 @@ def convert_file(
 
 
 def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
-    # A copy each: what the file holds must not depend on the storage that tensors happen to share.
+    # Copy each tensor: tensors that share storage would be stored with the whole storage.
     weights = {
         name: value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in weights.items()
@@ -133,7 +133,7 @@ def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
 def _check_weights(
     weights: dict[str, Tensor], read: dict[str, str], encoder: Architecture, source: str
 ) -> None:
-    """Raise unless every weight of the encoder is there once, in its shape, and nothing else is."""
+    """Raise a ValueError unless the weights are exactly those of the encoder, by name and shape."""
     expected = encoder.shapes()
     if source in ('official', 'mae'):  # whose models always have one
         expected['cls_token'] = (1, 1, encoder.backbone['arch']['embed_dim'])

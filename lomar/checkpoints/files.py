@@ -1,4 +1,4 @@
-"""The one function that opens checkpoint files: weights only, nothing in a file is executed."""
+"""Reading of checkpoint files: weights only, so that no code in a file is executed."""
 
 import argparse
 import pickle
@@ -22,13 +22,13 @@ _REBUILT = {'_reconstruct': np.empty(0), 'scalar': np.float64()}
 
 
 def _history_method(owner: type, name: str):
-    """Stand in for `getattr`, by which mmengine's history buffers name their own methods."""
+    """Replace `getattr` in pickles of mmengine's history buffers; refuse all other uses."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean', 'data'):
         return getattr(owner, name)
     raise pickle.UnpicklingError(f'getattr of {owner!r} and {name!r} is not allowed')
 
 
-# What training checkpoints of mmengine and of the original code hold besides tensors: plain data.
+# Plain data that training checkpoints of mmengine and of the original code contain.
 ALLOWED = [
     HistoryBuffer,
     (_history_method, 'builtins.getattr'),
@@ -41,7 +41,7 @@ ALLOWED = [
     # NumPy 2 moved these; a file carries the name of the version that wrote it.
     *((value.__reduce__()[0], f'numpy.{core}.multiarray.{name}')
       for name, value in _REBUILT.items() for core in ('core', '_core')),
-    # Types, which default dicts and mmengine's message hub mention.
+    # Types in default dicts and in mmengine's message hub.
     dict, list, int, float,
 ]  # fmt: skip
 
@@ -53,7 +53,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         map_location: device or mapping, as in `torch.load`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is damaged, or contains anything but tensors and plain data.
     """
     path = Path(path).expanduser()
@@ -82,7 +82,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
 
 @contextmanager
 def naming(what: str | Path) -> Iterator[None]:
-    """Put the name of a file, or of what it is for, before the message of a ValueError."""
+    """Prepend a file name or a purpose to the message of a ValueError."""
     try:
         yield
     except ValueError as error:
@@ -90,18 +90,18 @@ def naming(what: str | Path) -> Iterator[None]:
 
 
 def load_url(url: str, **kwargs) -> dict:
-    """`torch.hub.load_state_dict_from_url`, weights only."""
+    """Download weights as `torch.hub.load_state_dict_from_url` does, weights only."""
     with torch.serialization.safe_globals(ALLOWED):
         return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
 
 
 def load_from_disk(path: str, map_location=None) -> dict:
-    """`load_file` as mmengine calls it, which logs what stands behind `load_from_`."""
+    """Return `load_file(path)`; mmengine logs the part of this name after `load_from_`."""
     return load_file(path, map_location)
 
 
 # Checkpoints named in configs (`load_from`, `init_cfg`) and resumed runs come through here.
 CheckpointLoader.register_scheme(prefixes='', loader=load_from_disk, force=True)
 mmengine_checkpoint.load_url = load_url
-# The onedl forks load other schemes with this; theirs answers a refusal by running the file.
+# The onedl forks load other schemes with this function; theirs executes a refused file.
 mmengine_checkpoint._safe_torch_load = partial(torch.load, weights_only=True)

@@ -1,7 +1,7 @@
-"""Names of weights: those of every known project to timm's, and timm's to those of a target.
+"""Parameter names: from the names of known projects to timm's, and from timm's to a target's.
 
-timm's names are also those of the original LoMaR and MAE. LoMaR's pretraining model adds
-`mask_token` and `head.pred.*`.
+The original LoMaR and MAE code uses timm's names. LoMaR's pretraining model adds `mask_token`
+and `head.pred.*`.
 """
 
 import re
@@ -13,7 +13,7 @@ from lomar.checkpoints.unwrap import strip_wrappers
 
 PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P), in every vision transformer
 PREFIXES = ('backbone', 'encoder', 'model', 'module', 'timm_model')
-# Every project's names, in order; what follows a prefix.
+# Rules from the names of all projects, without prefix, to timm's; applied in order.
 _TO_TIMM = (
     (r'^patch_embed\.projection\.', 'patch_embed.proj.'),  # mmpretrain
     (r'^layers\.(\d+)\.ln(\d)\.', r'blocks.\1.norm\2.'),
@@ -33,7 +33,7 @@ _FROM_TIMM = {
     'detectron2': ((r'^', 'backbone.net.'),),
 }
 TARGETS = tuple(_FROM_TIMM)
-# Names without prefix that a project's files have, and those that they never have.
+# Patterns of names, without prefix, that a project's files have and never have.
 _SIGNS = {
     'official': (r'^blocks\.\d+\.attn\.rpe_', r'^head\.(fc|pred)\.'),
     'mae': (r'^blocks\.\d+\.attn\.qkv', r'\.rpe_|^head\.(fc|pred)\.'),
@@ -56,12 +56,12 @@ _UNWRITTEN = {
 
 
 def rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the backbone by timm's names, whatever model they come from.
+    """Return the weights of the backbone with timm's names.
 
-    Understood are this package's models, the original LoMaR and MAE code, timm, and mmpretrain.
+    Supported are models of this package, of the original LoMaR and MAE code, timm and mmpretrain.
 
     Raises:
-        ValueError: the weights of a transformer are under an unknown prefix, or under several; or
+        ValueError: the weights of a transformer have an unknown prefix or several prefixes, or
             two weights have the same name.
     """
     stripped, renamed = strip_wrappers(weights), {}
@@ -75,7 +75,7 @@ def rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def timm_names(names: Iterable[str]) -> dict[str, str]:
-    """Return timm's name of each weight of a model: those of the backbone and those beside it."""
+    """Return timm's name of each weight of a model, inside and outside of the backbone."""
     return {own: _replaced(name, _TO_TIMM) for own, name in without_prefix(names).items()}
 
 
@@ -88,7 +88,7 @@ def without_prefix(names: Iterable[str]) -> dict[str, str]:
 
 
 def target_names(names: Iterable[str], target: str) -> dict[str, str]:
-    """Return the target's name of each weight of a model, or in brackets why it is left out."""
+    """Return the target's name of each weight; for omitted weights, the reason in brackets."""
     by_timm = timm_names(names)
     reasons = unused(by_timm.values())
     rules = _UNWRITTEN.get(target, ())
@@ -100,7 +100,7 @@ def target_names(names: Iterable[str], target: str) -> dict[str, str]:
 
 
 def unused(names: Collection[str]) -> dict[str, str]:
-    """Return why weights belong to no encoder and no head: reasons by timm's names."""
+    """Return, by timm's name, why a weight belongs to neither encoder nor head."""
     rules = [(r'^(decoder_|neck\.)', 'decoder of the pretraining')]
     if any(name.startswith('decoder_') for name in names):
         rules.append((r'^mask_token$', 'decoder of the pretraining'))
@@ -110,7 +110,7 @@ def unused(names: Collection[str]) -> dict[str, str]:
 
 
 def check_source(names: Collection[str], source: str) -> None:
-    """Raise a ValueError unless names without prefix may be those of the source."""
+    """Raise a ValueError if the names, without prefix, cannot be from the source."""
     possible = [
         other
         for other, (needed, never) in _SIGNS.items()
@@ -132,7 +132,7 @@ def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tenso
             `ImageClassifier` with an `RPEViT`.
 
     Raises:
-        ValueError: unknown target, or weights of a model that does not serve it.
+        ValueError: the target is unknown, or the model does not have the target's weights.
     """
     needed = dict(pretrain='encoder_pred.weight', backbone='', classifier='head.weight')
     if target not in needed:
@@ -149,7 +149,7 @@ def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tenso
 
 
 def _prefix(names: Collection[str]) -> str:
-    """Return what the names of the backbone's weights begin with."""
+    """Return the prefix of the names of the backbone's weights."""
     found = {m[1] for m in map(re.compile(r'((?:[^.]+\.)*?)patch_embed\.').match, names) if m}
     if not found:  # another network than a vision transformer
         starts = map(re.compile(r'(backbone\.)?(timm_model\.)?').match, names)

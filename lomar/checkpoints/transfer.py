@@ -1,4 +1,4 @@
-"""Transfer of pretrained weights to a backbone: names, resizing, and a report on every weight."""
+"""Transfer of pretrained weights to a backbone, with resizing and a report of every weight."""
 
 import math
 import re
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from lomar.checkpoints.names import PATCHES, rename, unused
 from lomar.models.absolute_positions import LearnedPositions, resize_positions
 
-# What a backbone for another task has no use for: parts of the pretraining and of other tasks.
+# Weights of the pretraining and of other tasks, which a backbone does not need.
 LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')
 COLOURS = 3  # the only number of channels that timm's rule starts from
-# New in a detector, and zero at the start, so that they change nothing until they are trained.
+# Parameters that only detectors have; they are zero at the start and change no output.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
-# What helps, by patterns of unexpected weights.
+# Advice by pattern of unexpected weights.
 HINTS = {
     '^pos_embed$': 'The weights were trained with absolute positions: use '
     "backbone.position='absolute' or 'absolute+decomposed'.\n",
@@ -32,19 +32,19 @@ HINTS = {
 
 
 class TransferError(ValueError):
-    """Weights that would not do what the user expects of them; the message holds the report."""
+    """Error for weights that do not fit the model; the message contains the report."""
 
 
 @dataclass
 class Report:
-    """What became of every weight, by the names of the model that takes them.
+    """Names of weights, grouped by how the transfer treated each weight.
 
     Attributes:
-        matched: loaded as they are.
-        resized: loaded after a change of size, with both shapes.
+        matched: weights that were loaded unchanged.
+        resized: weights that were loaded after a resize, with both shapes.
         missing: parameters of the model that keep their initial values.
-        left_out: weights that the model has no use for, as expected.
-        unexpected: weights that the model has no place for, for which there is no explanation.
+        left_out: weights of known kinds that the model does not have.
+        unexpected: other weights that the model does not have.
     """
 
     matched: list[str] = field(default_factory=list)
@@ -124,7 +124,7 @@ def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor
 
 
 def _fit_positions(table: Tensor, place: Tensor, backbone: LearnedPositions) -> Tensor:
-    """Resize absolute positions of a square grid; take those of another grid if it is the same."""
+    """Resize absolute positions of a square grid; keep others, which must have the model's grid."""
     count, length, with_cls_token = table.shape[1], place.shape[1], int(backbone.with_cls_token)
     side = math.isqrt(count)
     prefix = int(side**2 != count)
@@ -155,5 +155,5 @@ def _explain(report: Report, lost: list[str]) -> str:
 
 
 def _collapsed(names: list[str]) -> list[str]:
-    """Names with the number of a block as `*`, each once, in order."""
+    """Return distinct names in order, with `*` in place of the block number."""
     return list(dict.fromkeys(re.sub(r'^blocks\.\d+', 'blocks.*', name) for name in names))

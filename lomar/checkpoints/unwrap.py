@@ -1,4 +1,4 @@
-"""The state dict in a checkpoint of any project, without what is wrapped around it."""
+"""Extraction of the state dict from the content of a checkpoint."""
 
 from collections.abc import Iterable
 
@@ -7,19 +7,20 @@ from torch import Tensor
 
 # Keys of state dicts: of mmengine, timm and PyTorch; of MAE, LoMaR and detectron2; of DeepSpeed.
 KEYS = dict(plain=('state_dict', 'model', 'module'), ema=('state_dict_ema', 'model_ema'))
-# Prefixes of names: of DataParallel, of Lightning's modules; torch.compile's may be anywhere.
+# Prefixes from DataParallel and Lightning. The prefix of torch.compile may be anywhere.
 WRAPPERS = ('module.', 'model.')
 
 
 def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
-    """Return the state dict in the content of a checkpoint, without the prefixes of wrappers.
+    """Return the state dict in the content of a checkpoint, without prefixes of wrappers.
 
     Args:
-        content: what `load_file` returns, a state dict by itself or under one of `KEYS`.
-        weights: 'plain', or 'ema' for the exponential moving average that is beside them.
+        content: result of `load_file`: a state dict, or a dict with a state dict in `KEYS`.
+        weights: 'plain', or 'ema' for the exponential moving average.
 
     Raises:
-        ValueError: another choice of weights, no such weights, or other things than tensors.
+        ValueError: `weights` has another value, the content has no such weights, or the weights
+            are not tensors.
     """
     if weights not in KEYS:
         raise ValueError(f"weights is '{weights}'; allowed: {', '.join(KEYS)}")
@@ -39,7 +40,7 @@ def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
 
 
 def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
-    """Return each name without the prefixes of wrappers that all have, and without `_orig_mod.`."""
+    """Return each name without `_orig_mod.` and without wrapper prefixes that all names have."""
     stripped = {name: name.replace('_orig_mod.', '') for name in names}
     for prefix in WRAPPERS * len(WRAPPERS):  # in any order
         if all(name.startswith(prefix) for name in stripped.values()):
@@ -48,7 +49,7 @@ def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
 
 
 def _state_dicts(content: object) -> dict[str, object]:
-    """Return the innermost state dicts by kind; the content as plain if it has none of the keys."""
+    """Return the innermost state dicts by kind; without a known key, the content as plain."""
     if not isinstance(content, dict):
         return {'plain': content}
     found: dict[str, object] = {}

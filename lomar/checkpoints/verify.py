@@ -1,4 +1,4 @@
-"""Source and target of a conversion as models, and one image through both."""
+"""Verification of a conversion: the source and target models process the same image."""
 
 from collections.abc import Callable
 
@@ -20,17 +20,17 @@ TOLERANCE = 1e-4
 def largest_difference(
     old: Weights, new: Weights, source: str, target: str, encoder: Architecture
 ) -> str:
-    """Run one seeded image through the model of either side and say how far they are apart.
+    """Return the largest difference of the two models' outputs for one seeded image, as text.
 
     Args:
-        old: weights of encoder and head by the source's names, without prefix.
-        new: weights by the target's names.
+        old: weights of encoder and head with the source's names, without prefix.
+        new: weights with the target's names.
 
     Returns:
-        One line: what was compared and the largest difference, or why nothing was.
+        One line: the compared outputs and the largest difference, or why none was computed.
 
     Raises:
-        ValueError: the difference is more than rounding, or weights do not make up the model.
+        ValueError: the difference exceeds rounding, or the weights do not form the model.
     """
     if target == 'detectron2':
         return 'not verified: detectron2 is not among the packages used here'
@@ -53,7 +53,7 @@ def largest_difference(
 
 
 def _what(new: Weights, encoder: Architecture) -> str:
-    """Return the last output that the target can give."""
+    """Return the name of the last output that the target model has."""
     if any('head.pred.' in name for name in new):
         return 'predictions'
     if any('head.' in name for name in new):
@@ -70,7 +70,7 @@ def _fill(model: nn.Module, weights: Weights) -> None:
 
 
 def _ours(weights: Weights, encoder: Architecture, what: str) -> Model:
-    """Return a `LoMaR`, an `ImageClassifier` or an `RPEViT`, as the names say."""
+    """Return a `LoMaR`, an `ImageClassifier` or an `RPEViT`, depending on the names."""
     if 'head.pred.weight' not in weights:
         return _openmmlab(dict(type='RPEViT', **encoder.backbone), weights, encoder, what)
     config = dict(
@@ -83,7 +83,7 @@ def _ours(weights: Weights, encoder: Architecture, what: str) -> Model:
 
 
 def _openmmlab(config: dict, weights: Weights, encoder: Architecture, what: str) -> Model:
-    """Return a model of the registry with weights; a backbone with a head is a classifier."""
+    """Return a registered model with the weights; a backbone with a head becomes a classifier."""
     heads = {
         'head.fc.weight': 'LinearClsHead',
         'head.layers.head.weight': 'VisionTransformerClsHead',
@@ -96,7 +96,7 @@ def _openmmlab(config: dict, weights: Weights, encoder: Architecture, what: str)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(config)
     if 'head.pred.weight' in weights:
-        # The weights tell how much is predicted for a patch, and not what; the target is not asked.
+        # The weights determine the number of outputs, but not the target, which is not used here.
         outputs, width = weights['head.pred.weight'].shape
         model.head.pred = nn.Linear(width, outputs)
     backbone = getattr(model, 'backbone', model)

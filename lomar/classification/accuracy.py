@@ -1,4 +1,4 @@
-"""Accuracy: top-1, top-5, by class, and which classes are taken for which."""
+"""Classification metrics: top-1 and top-5 accuracy, accuracy by class, confusion matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from lomar.utils import write_json
 
 @METRICS.register_module()
 class ClassAccuracy(BaseMetric):
-    """Top-1 and top-5 accuracy; None for top-5 with fewer than five classes.
+    """Metric for top-1 and top-5 accuracy; top-5 is None with fewer than five classes.
 
     Args:
         out: folder for accuracy.json (accuracy by class, confusion matrix) and confusion.png.
@@ -28,12 +28,12 @@ class ClassAccuracy(BaseMetric):
         self.summary: dict[str, dict] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep the scores of a batch and what is right."""
+        """Store scores and labels of a batch."""
         for sample in data_samples:
             self.results.append((sample['pred_score'].float().cpu(), int(sample['gt_label'])))
 
     def compute_metrics(self, results: list[tuple[torch.Tensor, int]]) -> dict[str, float]:
-        """Percent; `summary` gets them as well."""
+        """Return accuracies in percent, and store them in `summary`."""
         scores = torch.stack([score for score, _ in results])
         labels = torch.tensor([label for _, label in results])
         top = {f'top{k}': k for k in (1, 5) if k <= scores.shape[1]}
@@ -41,10 +41,10 @@ class ClassAccuracy(BaseMetric):
         figures = {name: value[0].item() for name, value in zip(top, values, strict=True)}
         self.summary['accuracy'] = {'top5': None, **figures}
         if self.out:
-            self._write(scores, labels)
+            self._write(Path(self.out), scores, labels)
         return figures
 
-    def _write(self, scores: torch.Tensor, labels: torch.Tensor) -> None:
+    def _write(self, out: Path, scores: torch.Tensor, labels: torch.Tensor) -> None:
         """Write accuracy.json and confusion.png."""
         matrix = ConfusionMatrix.calculate(scores, labels, num_classes=scores.shape[1])
         right = matrix.diag() / matrix.sum(dim=1) * 100  # 0 / 0 where a class has no image
@@ -53,7 +53,6 @@ class ClassAccuracy(BaseMetric):
             name: None if torch.isnan(value) else value.item()
             for name, value in zip(names, right, strict=True)
         }
-        out = Path(self.out)
         out.mkdir(parents=True, exist_ok=True)
         record = dict(
             **self.summary['accuracy'],

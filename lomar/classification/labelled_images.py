@@ -1,4 +1,4 @@
-"""Labelled images as people have them: a folder of class folders, or a list with classes."""
+"""Dataset of labelled images in class folders or in a text list."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +19,11 @@ Paths are relative to the text file's folder or absolute."""
 
 
 def read_labelled(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Classes in alphabetical order, and paths of images with their class.
+    """Return classes in alphabetical order, and (path, class) of every image.
 
     Raises:
-        FileNotFoundError: no such folder or file, no class folders, or one without images.
-        ValueError: an empty list, or a line without a class.
+        FileNotFoundError: `root` does not exist, has no class folders, or a class has no images.
+        ValueError: the list is empty, or a line has no class.
     """
     root = Path(root).expanduser()
     if root.is_file():
@@ -37,7 +37,7 @@ def read_labelled(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _read_list(file: Path) -> list[tuple[str, str]]:
-    """Paths and classes of a text list."""
+    """Return (path, class) of every line of a text list."""
     pairs = []
     for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
         if not line.strip():
@@ -53,17 +53,18 @@ def _read_list(file: Path) -> list[tuple[str, str]]:
 
 @DATASETS.register_module()
 class LabelledImages(UnlabelledImages):
-    """Images with a class each, of class folders or of a text list.
+    """Dataset of the images in class folders or in a text list, with labels.
 
-    Labels count the classes in alphabetical order, or in that of `metainfo['classes']`. For
-    testing, an image that cannot be read raises `UnreadableImage` instead of being replaced.
+    Labels are indices of the classes in alphabetical order, or in the order of
+    `metainfo['classes']`. In testing, an unreadable image raises `UnreadableImage` instead of being
+    replaced.
 
     Raises:
-        ValueError: a class that `metainfo['classes']` does not have.
+        ValueError: a class is not in `metainfo['classes']`.
     """
 
     def load_data_list(self) -> list[dict]:
-        """One dict with `img_path` and `gt_label` an image."""
+        """Return one dict with `img_path` and `gt_label` per image."""
         found, pairs = read_labelled(self.data_root)
         classes = list(self._metainfo.get('classes') or found)
         check_classes(self.data_root, found, classes)
@@ -73,7 +74,7 @@ class LabelledImages(UnlabelledImages):
 
 
 def check_classes(root: str | Path, found: Sequence[str], classes: Sequence[str]) -> None:
-    """Raise a ValueError if there are classes in `root` that are not among `classes`."""
+    """Raise a ValueError if `root` has classes that are not in `classes`."""
     unknown = sorted(set(found) - set(classes))
     if unknown:
         raise ValueError(
@@ -85,9 +86,9 @@ def check_classes(root: str | Path, found: Sequence[str], classes: Sequence[str]
 def use_folders(
     cfg: Config, train: str | None = None, val: str | None = None, checkpoint: str | None = None
 ) -> None:
-    """Put a user's labelled images in a config, those for validation also for testing.
+    """Set a user's labelled images in a config; validation images are also used for testing.
 
-    The classes become those of `train`, or those that the checkpoint to test was trained for.
+    Classes are read from `train`, or from the checkpoint to test.
     """
     classes = read_labelled(train)[0] if train else None
     if checkpoint and val:
@@ -100,16 +101,16 @@ def use_folders(
         if loader and classes:
             loader.dataset.metainfo = dict(classes=list(classes))
     if classes:
-        # Mixup and CutMix make targets of as many numbers as the preprocessor has classes.
+        # The preprocessor's number of classes determines the targets of Mixup and CutMix.
         cfg.model.head.num_classes = cfg.model.data_preprocessor.num_classes = len(classes)
 
 
 def check_folders(cfg: Config, splits: Sequence[str]) -> None:
-    """Look at the classes of the config's data before anything is built.
+    """Check the classes of the config's datasets before anything is built.
 
     Raises:
         FileNotFoundError: data are missing.
-        ValueError: classes that do not agree with each other or with the model.
+        ValueError: the classes of the datasets and the model do not agree.
     """
     classes = None
     for split in splits:

@@ -1,4 +1,4 @@
-"""Augmentation that mmpretrain has for B, G, R only, or not as the recipes use it."""
+"""RandAugment of timm for RGB images."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -11,17 +11,19 @@ from timm.data.auto_augment import posterize, rand_augment_transform
 class TimmRandAugment(BaseTransform):
     """timm's RandAugment, which the fine-tuning of MAE and LoMaR uses.
 
-    mmpretrain's own takes pixels in the order B, G, R to make them grey.
+    mmpretrain's RandAugment expects B, G, R in its conversion to grey.
 
     Args:
-        policy: timm's words, e.g. 'rand-m9-mstd0.5-inc1': magnitude 9 with a deviation of 0.5,
-            operations that grow with it.
-        size: side of the images in pixels; they move by up to 0.45 of it, as timm does.
+        policy: timm's policy string, e.g. 'rand-m9-mstd0.5-inc1': magnitude 9 with standard
+            deviation 0.5, and operations whose strength increases with the magnitude.
+        size: image side in pixels; the largest translation is 0.45 x size, as in timm.
     """
 
     def __init__(self, policy: str = 'rand-m9-mstd0.5-inc1', size: int = 224):
         fill = (124, 116, 104)  # ImageNet's mean: R, G, B
-        hparams = dict(translate_const=int(size * 0.45), img_mean=fill, interpolation=Image.BICUBIC)
+        hparams = dict(
+            translate_const=int(size * 0.45), img_mean=fill, interpolation=Image.Resampling.BICUBIC
+        )
         self.augment = rand_augment_transform(policy, hparams)
         for operation in self.augment.ops:
             if operation.aug_fn is posterize:

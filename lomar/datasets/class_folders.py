@@ -102,15 +102,15 @@ class FixedSizeImages:
 
     def _read(self, path: str) -> np.ndarray:
         height, width = self.size
-        return np.asarray(ImageOps.fit(read_rgb(path), (width, height), Image.BICUBIC))
+        return np.asarray(ImageOps.fit(read_rgb(path), (width, height), Image.Resampling.BICUBIC))
 
 
 def _hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Return the samples of every class in two random parts, the second with `share` of them."""
     generator = np.random.default_rng(seed)
     train, val = [], []
-    for _, of_class in groupby(samples, key=itemgetter(1)):
-        of_class = list(of_class)
+    for _, group in groupby(samples, key=itemgetter(1)):
+        of_class = list(group)
         held = min(max(1, round(share * len(of_class))), len(of_class) - 1)
         order = generator.permutation(len(of_class))
         val += [of_class[i] for i in sorted(order[:held])]

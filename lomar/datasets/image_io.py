@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -80,7 +81,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-class PixelFile:
+class PixelFile(ABC):
     """Open image file with its size in pixels and its `dtype`: uint8, uint16 or float32."""
 
     path: str | Path
@@ -105,6 +106,10 @@ class PixelFile:
         with _reasons(self.path):
             return _copy(self._part(top, left, height, width), self.dtype)
 
+    @abstractmethod
+    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """Return a part of the image as the decoder gives it."""
+
 
 @contextmanager
 def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[PixelFile]:
@@ -127,7 +132,9 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
             with open(path, 'rb') as file:
                 start = file.read(len(NPY))
             if start == NPY:
-                opened = _ArrayFile(path, np.load(path, mmap_mode='r', allow_pickle=False))
+                opened: PixelFile = _ArrayFile(
+                    path, np.load(path, mmap_mode='r', allow_pickle=False)
+                )
             elif start.startswith(TIFF):
                 opened = _open_tiff(path, stack)
             else:

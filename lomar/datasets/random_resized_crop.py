@@ -129,13 +129,12 @@ def read_resized(
             crop, size = choose(file.width, file.height)
             pixels, crop = file.read(*crop), (0, 0, *crop[2:])
             return _resized_crop(pixels, crop, size, places=places), (file.height, file.width)
-    jpeg = _Jpeg.open(path)
-    image = read_rgb(path) if jpeg is None else None
-    width, height = (image or jpeg).size
+    image = _Jpeg.open(path) or read_rgb(path)
+    width, height = image.size
     crop, size = choose(width, height)
-    if jpeg is not None:
+    if isinstance(image, _Jpeg):
         try:
-            return jpeg.resized_crop(crop, size, places), (height, width)
+            return image.resized_crop(crop, size, places), (height, width)
         except (OSError, RuntimeError, SyntaxError, ValueError):  # damaged: read_rgb decides
             image = read_rgb(path)
     return _resized_crop(image, crop, size, places=places), (height, width)
@@ -168,7 +167,7 @@ class _Jpeg:
         factor = self._reduction(crop, size)
         if factor > 1 or self.turned:
             image = Image.open(io.BytesIO(self.data))
-            image.draft(image.mode, tuple(side // factor for side in self.stored))
+            image.draft(image.mode, (self.stored[0] // factor, self.stored[1] // factor))
             return _resized_crop(to_rgb(image), crop, size, factor, places)
         pixels = self._pixels()
         if places is not None and size[0] * size[1] > WORTH * sum(p[2] * p[3] for p in places):
@@ -239,8 +238,8 @@ def _resized_crop(
         left, top, right, bottom = outer.ravel().tolist()
         if isinstance(image, Image.Image):
             part = image.crop((left, top, right, bottom))
-            parts.append(np.array(part.resize((width, height), Image.BICUBIC, inner)))
+            parts.append(np.array(part.resize((width, height), Image.Resampling.BICUBIC, inner)))
         else:
-            part = image[top:bottom, left:right]
-            parts.append(resize_pixels(part, (height, width), box=inner))
+            pixels = image[top:bottom, left:right]
+            parts.append(resize_pixels(pixels, (height, width), box=inner))
     return parts[0] if places is None else np.stack(parts)

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
-RENAMED = {
+RENAMED: dict[str, dict] = {
     'LoadRGB': dict(type='LoadImage'),
     'LoadChannels': dict(type='LoadImage', convert=False),
     'LoadRandomResizedCropChannels': dict(type='LoadRandomResizedCrop', convert=False),

@@ -13,6 +13,8 @@ from mmengine.registry import DATA_SAMPLERS
 class Draw(int):
     """Index of a sample that also has the seed of the sample's augmentation."""
 
+    seed: tuple[int, ...]
+
     def __new__(cls, index: int, seed: tuple[int, ...] = ()):
         draw = super().__new__(cls, index)
         draw.seed = seed

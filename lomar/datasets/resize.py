@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-FILTERS = dict(bilinear=Image.BILINEAR, bicubic=Image.BICUBIC)
+FILTERS = dict(bilinear=Image.Resampling.BILINEAR, bicubic=Image.Resampling.BICUBIC)
 TYPES = ('uint8', 'uint16', 'float32')
 
 

@@ -61,7 +61,8 @@ class LoadWindows(BaseTransform):
         self.crop = None
         if scale is not None:
             self.crop = LoadRandomResizedCrop(scale, channels=channels, **crop)
-            self.patch_size, self.grid = patch_size, self._grid(scale, patch_size)
+            self.patch_size = patch_size or 0
+            self.grid = self._grid(scale, self.patch_size)
         elif crop or patch_size is not None:
             keys = ', '.join(crop) or 'patch_size'
             raise ValueError(f'LoadWindows.{keys} is set without `scale`; allowed: only with it')
@@ -72,8 +73,10 @@ class LoadWindows(BaseTransform):
         `places` (number, 2) are row and column of each window's top-left pixel in the file, or in
         the resized crop. A file with fewer places than windows counts as unreadable.
         """
-        load = self._native if self.crop is None else self._cropped
-        windows, places, whole = load(results['img_path'])
+        path = results['img_path']
+        windows, places, whole = (
+            self._native(path) if self.crop is None else self._cropped(path, self.crop)
+        )
         add_image(results, windows, windows.shape[1:3], whole, self.flip_prob)
         img = np.ascontiguousarray(results['img'].transpose(0, 3, 1, 2))
         results.update(img=img, places=np.array(places))
@@ -95,16 +98,18 @@ class LoadWindows(BaseTransform):
             windows = np.stack([file.read(top, left, size, size) for top, left in places])
             return windows, places, (file.height, file.width)
 
-    def _cropped(self, path: str) -> tuple[np.ndarray, list[tuple[int, int]], tuple[int, int]]:
+    def _cropped(
+        self, path: str, crop: LoadRandomResizedCrop
+    ) -> tuple[np.ndarray, list[tuple[int, int]], tuple[int, int]]:
         """Return windows (number, size, size, C) of a crop, their places, and (height, width)."""
         size, step = self.size, self.patch_size
         places = [(row * step, col * step) for row, col in draw_places(*self.grid, self.number)]
-        windows, whole = self.crop.read(path, [(top, left, size, size) for top, left in places])
+        windows, whole = crop.read(path, [(top, left, size, size) for top, left in places])
         return windows, places, whole
 
-    def _grid(self, scale: int | tuple[int, int], patch_size: int | None) -> tuple[int, int]:
+    def _grid(self, scale: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
         """Return rows and columns of places for a window in the resized crop."""
-        _check_least('LoadWindows', patch_size=patch_size or 0)
+        _check_least('LoadWindows', patch_size=patch_size)
         sides = (scale, scale) if isinstance(scale, int) else tuple(scale)
         if any(side % patch_size for side in (*sides, self.size)):
             raise ValueError(
@@ -172,7 +177,7 @@ class LoadNative(BaseTransform):
         size = [int(s * ratio + 1e-6) // self.patch_size * self.patch_size for s in whole]
         crop = [min(round(new / ratio), old) for new, old in zip(size, whole, strict=True)]
         top, left = (np.random.randint(a - b + 1) for a, b in zip(whole, crop, strict=True))
-        return (top, left, *crop), tuple(size)
+        return (top, left, crop[0], crop[1]), (size[0], size[1])
 
 
 def _check_least(name: str, **settings: int) -> None:

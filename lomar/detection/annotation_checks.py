@@ -25,7 +25,7 @@ EXIF_ORIENTATION = 0x0112
 def check_coco(
     ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None = None
 ) -> AnnotationReport:
-    """Look at every entry of an annotation file, and whether its images are there.
+    """Check every entry of an annotation file, and that its images exist; return a report.
 
     Args:
         masks: whether a segmentation is needed.
@@ -46,7 +46,7 @@ def check_coco(
 
 
 def _entries(report: AnnotationReport, name: str, entries: list) -> Iterator[tuple[str, dict]]:
-    """Yield how to call an entry, and the entry, if it has an id of its own."""
+    """Yield the place of an entry and the entry, for entries with an id of their own."""
     first: dict = {}
     for index, entry in enumerate(entries):
         where = f'{name}[{index}]'
@@ -206,7 +206,7 @@ class Boxes:
         self.beyond: dict = {}  # by image
 
     def add(self, annotation: dict) -> None:
-        """Look at a box that is trained on."""
+        """Add the box of an annotation that is trained on."""
         image = self.report.images[annotation['image_id']]
         width, height, (x, y, w, h) = image['width'], image['height'], annotation['bbox']
         self.number += 1
@@ -216,7 +216,7 @@ class Boxes:
             self.beyond.setdefault(annotation['image_id'], []).append(found)
 
     def finish(self) -> None:
-        """Add what was found to the report, image by image."""
+        """Add the findings to the report, image by image."""
         beyond = [one for image_id in self.report.objects for one in self.beyond.get(image_id, ())]
         for where, box in beyond:
             self.report.notes.add(where, 'its box reaches out of the image', f', {box}')

@@ -1,4 +1,4 @@
-"""What was found in a COCO annotation file: findings with file and entry, and the objects."""
+"""Report on a COCO annotation file: findings with file and entry, and objects to train on."""
 
 import os
 import pickle
@@ -13,20 +13,20 @@ _kept: dict[tuple, 'AnnotationReport'] = {}
 
 
 class Findings:
-    """What was found in a file: of each kind the first entries, and how many more there are."""
+    """Findings in a file: the first entries of each kind, and the number of the others."""
 
     def __init__(self, file: str):
         self.file, self.kinds = file, {}
 
     def add(self, where: str, kind: str, detail: object = '') -> None:
-        """Note that the entry `where` is of a kind; the detail may differ between entries."""
+        """Add the entry `where` to a kind of finding; the detail may differ between entries."""
         examples = self.kinds.setdefault(kind, [0, []])
         examples[0] += 1
         if examples[0] <= EXAMPLES:
             examples[1].append(f'{self.file}: {where}: {kind}{short(detail)}')
 
     def lines(self) -> list[str]:
-        """One line an example, and one for the rest of its kind."""
+        """Return a line per example, and one for the rest of its kind."""
         lines = []
         for kind, (count, examples) in self.kinds.items():
             lines += examples
@@ -37,7 +37,7 @@ class Findings:
 
 @dataclass
 class AnnotationReport:
-    """What `check_coco` found, and what there is to train on.
+    """Result of `check_coco`: findings, and the objects to train on.
 
     Attributes:
         ann_file, image_folder, masks, classes: arguments of `check_coco`.

@@ -1,4 +1,4 @@
-"""COCO annotation files: reading them, and what each annotation means."""
+"""COCO annotation files: reading, and the objects of an annotation for training and evaluation."""
 
 import codecs
 import json

@@ -37,7 +37,7 @@ def use_files(
     val_ann: str | None = None,
     val_images: str | None = None,
 ) -> None:
-    """Put a user's files in a config, those for validation also for testing.
+    """Set a user's files in a config; the files for validation also serve for testing.
 
     Class names of all splits and their number in the model become those of `train_ann`, or in a
     config that only tests those of `val_ann`.

@@ -1,5 +1,7 @@
 """Frozen networks that compute targets."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -10,6 +12,8 @@ class Frozen(nn.Module):
     Its parameters become buffers outside of the state dict: no optimizer sees them, no checkpoint
     repeats the file they come from, and they move with the model from device to device.
     """
+
+    network: Any
 
     def __init__(self, network: nn.Module):
         super().__init__()

@@ -105,7 +105,7 @@ class TeacherTarget(Target):
         self._check(features, grid, size)
         return features
 
-    def _check(self, features: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> None:
+    def _check(self, features: Tensor, grid: tuple[int, ...], size: tuple[int, ...]) -> None:
         if features.ndim != 4:
             raise ValueError(
                 f'head.target.teacher ({self.name}) answers with {tuple(features.shape)}; allowed: '
@@ -203,7 +203,7 @@ def _per_channel(
     return values
 
 
-def _by(sides: tuple[int, int]) -> str:
+def _by(sides: Sequence[int]) -> str:
     return f'{sides[0]} x {sides[1]}'
 
 

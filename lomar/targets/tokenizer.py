@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,7 @@ class PatchTokenizer(Tokenizer):
     """
 
     origin = 'lomar tokenizer --images DIR --out FILE'
+    codebook: Tensor
 
     def __init__(
         self,
@@ -95,18 +97,18 @@ class PatchTokenizer(Tokenizer):
         for name, value in numbers.items():
             if value < (least := 2 if name in ('vocabulary', 'code_dim') else 1):
                 raise ValueError(f'tokenizer.{name} is {value}; allowed: {least} or more')
-        for name, value in (('mean', mean), ('std', std)):
-            if len(value) not in (1, channels):
+        for name, values in (('mean', mean), ('std', std)):
+            if len(values) not in (1, channels):
                 raise ValueError(
-                    f'tokenizer.{name} has {len(value)} numbers; allowed: 1 or {channels}'
+                    f'tokenizer.{name} has {len(values)} numbers; allowed: 1 or {channels}'
                 )
         if min(std) <= 0:
             raise ValueError(f'tokenizer.std is {list(std)}; allowed: above 0')
-        self.settings = dict(numbers, mean=list(mean), std=list(std))
+        self.settings: dict[str, Any] = dict(numbers, mean=list(mean), std=list(std))
         self.vocabulary = vocabulary
-        values = patch_size**2 * channels
-        self.encoder = _mlp(values, hidden, code_dim)
-        self.decoder = _mlp(code_dim, hidden, values)
+        pixels = patch_size**2 * channels
+        self.encoder = _mlp(pixels, hidden, code_dim)
+        self.decoder = _mlp(code_dim, hidden, pixels)
         self.register_buffer('codebook', normalize(torch.randn(vocabulary, code_dim), dim=1))
         self.own_normalisation = Normalisation(mean, std)
         self.normalisation = Normalisation([0.0], [1.0])  # identity: pixel values of the file

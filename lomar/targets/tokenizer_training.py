@@ -52,26 +52,26 @@ class Codebook:
 
     def __init__(self, tokenizer: PatchTokenizer, generator: torch.Generator):
         self.tokenizer, self.generator = tokenizer, generator
-        self.sums = self.counts = None
+        self.averages: tuple[Tensor, Tensor] | None = None  # counts and sums of the entries
 
     def update(self, codes: Tensor, tokens: Tensor, revive: bool) -> None:
         """Take in a batch: codes (N, D) and their tokens (N,)."""
         entries = self.tokenizer.codebook
-        counts = torch.bincount(tokens, minlength=len(entries)).to(codes)
-        sums = torch.zeros_like(entries).index_add_(0, tokens, codes)
-        if self.sums is None:
-            self.counts, self.sums = counts, sums
-        self.counts.lerp_(counts, 1 - DECAY)
-        self.sums.lerp_(sums, 1 - DECAY)
+        batch_counts = torch.bincount(tokens, minlength=len(entries)).to(codes)
+        batch_sums = torch.zeros_like(entries).index_add_(0, tokens, codes)
+        counts, sums = self.averages or (batch_counts, batch_sums)
+        counts = counts.lerp(batch_counts, 1 - DECAY)
+        sums = sums.lerp(batch_sums, 1 - DECAY)
         share = len(codes) / len(entries)
-        dead = self.counts < DEAD * share
+        dead = counts < DEAD * share
         if revive:
             drawn = torch.randint(len(codes), (len(entries),), generator=self.generator)
-            self.sums = torch.where(dead[:, None], codes[drawn.to(codes.device)] * share, self.sums)
-            self.counts = self.counts.masked_fill(dead, share)
+            sums = torch.where(dead[:, None], codes[drawn.to(codes.device)] * share, sums)
+            counts = counts.masked_fill(dead, share)
+        self.averages = counts, sums
         # An entry whose patches cancel out, or that has none, stays where it is.
-        usable = self.sums.norm(dim=1, keepdim=True) > 1e-6
-        entries.copy_(torch.where(usable, normalize(self.sums, dim=1), entries))
+        usable = sums.norm(dim=1, keepdim=True) > 1e-6
+        entries.copy_(torch.where(usable, normalize(sums, dim=1), entries))
 
 
 def fit(tokenizer: PatchTokenizer, patches: Iterator[Tensor], settings: Settings) -> None:
@@ -101,7 +101,7 @@ def fit(tokenizer: PatchTokenizer, patches: Iterator[Tensor], settings: Settings
 @torch.no_grad()
 def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int = TEST) -> Quality:
     """Reconstruct batches of patches (N, P*P*C) as they are in the file."""
-    wrong = colour = total = number = 0
+    wrong, colour, total, number = 0.0, 0.0, 0.0, 0
     counts = torch.zeros(tokenizer.vocabulary, dtype=torch.float64)
     for _ in range(batches):
         x = tokenizer.normalised(next(patches))[0]
@@ -193,7 +193,7 @@ def draw_patches(settings: Settings, unreadable: dict[str, str]) -> Iterator[Ten
     """
     crop = dict(type='LoadRandomResizedCrop', scale=settings.size, crop_ratio_range=(0.2, 1.0))
     dataset = UnlabelledImages(settings.images, [crop, dict(type='mmpretrain.PackInputs')])
-    loader = DataLoader(
+    loader: DataLoader = DataLoader(
         dataset,
         settings.batch_size,
         sampler=InfiniteReplaySampler(dataset, shuffle=True, seed=settings.seed),

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 
 import torch
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
@@ -47,14 +48,14 @@ class WholeImageTokenizer(Tokenizer):
     stride: int
     channels: int
 
-    def __init__(self, network: nn.Module, inputs: InputFormat):
+    def __init__(self, network: BaseModule, inputs: InputFormat):
         super().__init__()
         self.network, self.inputs = network, inputs
         self.normalisation = Normalisation(inputs.mean, inputs.std)
 
     @classmethod
     @abstractmethod
-    def make(cls, **settings) -> nn.Module:
+    def make(cls, **settings) -> BaseModule:
         """Return mmpretrain's network with random weights."""
 
     @abstractmethod
@@ -96,13 +97,13 @@ class DALLETokenizer(WholeImageTokenizer):
     mean, std = -31.875, 318.75  # x / 255 * 0.8 + 0.1, DALL-E's `map_pixels`
     stride = 8
 
-    def __init__(self, network: nn.Module, inputs: InputFormat):
+    def __init__(self, network: BaseModule, inputs: InputFormat):
         super().__init__(network, inputs)
         self.channels = network.input_channels
         self.vocabulary = len(network.blocks.output.conv.w)
 
     @classmethod
-    def make(cls, **settings) -> nn.Module:
+    def make(cls, **settings) -> BaseModule:
         """mmpretrain's `DALLEEncoder`."""
         return MODELS.build(dict(type='mmpretrain.DALL-E', **settings))
 
@@ -122,7 +123,7 @@ class VQKDTokenizer(WholeImageTokenizer):
     origin = f'{FILES}/vqkd_encoder.pth'
     mean, std = 127.5, 127.5
 
-    def __init__(self, network: nn.Module, inputs: InputFormat):
+    def __init__(self, network: BaseModule, inputs: InputFormat):
         super().__init__(network, inputs)
         projection = network.encoder.patch_embed.projection
         self.channels, self.stride = projection.in_channels, projection.stride[0]
@@ -134,7 +135,7 @@ class VQKDTokenizer(WholeImageTokenizer):
         del network.quantize.cluster_size, network.quantize.embedding.initted
 
     @classmethod
-    def make(cls, encoder_config: dict | None = None, **settings) -> nn.Module:
+    def make(cls, encoder_config: dict | None = None, **settings) -> BaseModule:
         """Return mmpretrain's `VQKD` without k-means initialization of the codebook."""
         encoder = {**VQKD_ENCODER, **(encoder_config or {})}
         settings = {'quantize_kmeans_init': False, **settings}
@@ -152,7 +153,11 @@ class VQKDTokenizer(WholeImageTokenizer):
             return (codebook.square().sum(dim=1) - 2 * codes @ codebook.T).argmin(dim=-1)
 
 
-TOKENIZERS = {'DALL-E': DALLETokenizer, 'VQKD': VQKDTokenizer, 'PatchTokenizer': PatchTokenizer}
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    'DALL-E': DALLETokenizer,
+    'VQKD': VQKDTokenizer,
+    'PatchTokenizer': PatchTokenizer,
+}
 
 
 @TARGETS.register_module()

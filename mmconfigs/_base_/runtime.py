@@ -24,7 +24,7 @@ env_cfg = dict(
     cudnn_benchmark=True,  # for images of one size; off in configs with several sizes
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
-    main_process_minutes=120,  # timeout for a probe or an evaluation in the main process
+    main_process_minutes=120,  # timeout for annotations, a probe or an evaluation
 )
 # On several GPUs; BFloat16DataParallel sends gradients as bf16.
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
