@@ -1,8 +1,8 @@
-"""mmengine logs four lines for every parameter when a model is initialised."""
+"""Removal of mmengine's initialization log, which has four lines per parameter."""
 
 from mmengine.model import BaseModule
 
 
 def apply() -> None:
-    """Leave that list out of the log; `ModelSummaryHook` says in a few lines what is trained."""
+    """Disable the log; `ModelSummaryHook` logs a summary of the model instead."""
     BaseModule._dump_init_info = lambda self: None

@@ -43,7 +43,7 @@ class Runner(MMEngineRunner):
 
     @property
     def has_trained(self) -> bool:
-        """Whether this run, not an earlier one that it resumes, has made a step."""
+        """Return whether this run has made a step; steps before a resumption do not count."""
         return self.iter > self._first_iter
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -160,7 +160,7 @@ class Runner(MMEngineRunner):
             super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
-        """Build mmengine's wrapper; for a sharded model, its state dicts hold whole tensors."""
+        """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if is_sharded(self.model):
             shard_state(wrapper.optimizer)
@@ -229,8 +229,8 @@ def _misfit_as_value_error() -> Iterator[None]:
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
 
-    mmengine's `last_checkpoint` file is not used: it holds the folder's path at the start of the
-    run, and a kill may truncate it. Checkpoints are written atomically.
+    mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
+    of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
     """
     found = [
         path

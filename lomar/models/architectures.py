@@ -1,4 +1,4 @@
-"""Named sizes of vision transformers, and checks of a backbone's settings by config key."""
+"""Named architectures of vision transformers, and checks of backbone settings."""
 
 from collections.abc import Sequence
 
@@ -46,7 +46,7 @@ def resolve_arch(arch: str | dict) -> dict:
 def check_position(
     position: str, with_cls_token: bool, pretrain_img_size: int | tuple[int, int] | None
 ) -> None:
-    """Check the position encoding with the settings that depend on it."""
+    """Check the position encoding and the settings that depend on this encoding."""
     check_choice('position', position, POSITIONS)
     if position == 'irpe' and pretrain_img_size is not None:
         raise ValueError(
@@ -61,7 +61,7 @@ def check_position(
 
 
 def check_least(**settings: tuple[int, int]) -> None:
-    """Check settings given as key=(value, least allowed value)."""
+    """Check settings that are given as key=(value, smallest allowed value)."""
     for key, (value, least) in settings.items():
         if value < least:
             raise ValueError(f'backbone.{key} is {value}; allowed: {least} or more')

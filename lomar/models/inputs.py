@@ -10,7 +10,7 @@ from torch import Tensor
 
 @MODELS.register_module(name=['PretrainDataPreprocessor', 'WindowDataPreprocessor'])
 class PretrainDataPreprocessor(BaseDataPreprocessor):
-    """Normalize images of any number of channels, size and dtype on the device.
+    """Data preprocessor that normalizes images of any channels, size and dtype on the device.
 
     A sample is one image (C, H, W), or several regions of one image (R, C, H, W). Each region
     becomes an image of the batch. The earlier name `WindowDataPreprocessor` still works.
@@ -55,7 +55,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raise a ValueError unless there is a mean and a positive deviation for each channel."""
+    """Raise a ValueError unless each channel has a mean and a positive standard deviation."""
     if not len(mean) == len(std) > 0 or min(std) <= 0:
         raise ValueError(
             f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '

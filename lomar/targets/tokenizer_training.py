@@ -1,4 +1,4 @@
-"""Training a `PatchTokenizer` to reconstruct through its codebook (VQ-VAE, arXiv 1711.00937)."""
+"""Training of a `PatchTokenizer` as a VQ-VAE (arXiv 1711.00937)."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,26 +18,26 @@ from lomar.targets.tokenizer import PatchTokenizer
 from lomar.targets.tokenizer_settings import Settings
 from lomar.utils import atomic_write, check_device, undisturbed_rng, write_json
 
-DECAY = 0.9  # of the moving averages that the codebook is made of
-DEAD = 0.03  # of an even share: entries that are used less get a patch of the batch instead
-# Weight of the encoder's distance to the codebook. With VQ-VAE's 0.25 all that tokens told of
-# patches of 8 px was their colour.
+DECAY = 0.9  # decay of the moving averages in the codebook
+DEAD = 0.03  # entries with less than this fraction of an even share are replaced by a patch
+# Weight of the encoder's distance to the codebook. With VQ-VAE's 0.25, tokens of 8 px patches
+# encoded only the color.
 COMMITMENT = 0.01
-REVIVE = 0.8  # of the steps; then entries may only settle
-STATISTICS, TEST = 8, 16  # batches: for the channels' mean and deviation, and for the last figures
-MAX_UNREADABLE = 0.05  # of the images, as `UnreadableImagesHook`
+REVIVE = 0.8  # fraction of the steps in which unused entries are replaced
+STATISTICS, TEST = 8, 16  # batches for mean and standard deviation, and for the evaluation
+MAX_UNREADABLE = 0.05  # fraction of the images, as in `UnreadableImagesHook`
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a tokenizer is on a number of patches.
+    """Quality of a tokenizer on a number of patches.
 
     Attributes:
-        error: squared error of the reconstruction over that of each patch's mean.
-        mean_colour_error: the same of the mean of each channel of each patch.
-        perplexity: as many evenly used words would have the entropy of the tokens.
-        used: share of the vocabulary that is used at all.
-        patches: how many were looked at.
+        error: squared error of the reconstruction, relative to a prediction of each patch's mean.
+        mean_colour_error: the same error for a prediction of the mean of each channel.
+        perplexity: exponential of the entropy of the tokens.
+        used: fraction of the vocabulary that occurs.
+        patches: number of patches.
     """
 
     error: float
@@ -48,14 +48,14 @@ class Quality:
 
 
 class Codebook:
-    """The entries of a tokenizer as moving averages of the patches that they stand for."""
+    """Codebook update: entries are moving averages of the codes assigned to each entry."""
 
     def __init__(self, tokenizer: PatchTokenizer, generator: torch.Generator):
         self.tokenizer, self.generator = tokenizer, generator
         self.averages: tuple[Tensor, Tensor] | None = None  # counts and sums of the entries
 
     def update(self, codes: Tensor, tokens: Tensor, revive: bool) -> None:
-        """Take in a batch: codes (N, D) and their tokens (N,)."""
+        """Update the codebook with codes (N, D) and their tokens (N,)."""
         entries = self.tokenizer.codebook
         batch_counts = torch.bincount(tokens, minlength=len(entries)).to(codes)
         batch_sums = torch.zeros_like(entries).index_add_(0, tokens, codes)
@@ -69,13 +69,13 @@ class Codebook:
             sums = torch.where(dead[:, None], codes[drawn.to(codes.device)] * share, sums)
             counts = counts.masked_fill(dead, share)
         self.averages = counts, sums
-        # An entry whose patches cancel out, or that has none, stays where it is.
+        # An entry without patches, or with a zero sum of codes, is not changed.
         usable = sums.norm(dim=1, keepdim=True) > 1e-6
         entries.copy_(torch.where(usable, normalize(sums, dim=1), entries))
 
 
 def fit(tokenizer: PatchTokenizer, patches: Iterator[Tensor], settings: Settings) -> None:
-    """Train a tokenizer on batches of patches (N, P*P*C), as they are in the file."""
+    """Train a tokenizer on batches of patches (N, P*P*C) with the pixel values of the files."""
     steps = settings.steps
     codebook = Codebook(tokenizer, torch.Generator().manual_seed(settings.seed))
     optimizer = torch.optim.Adam(tokenizer.parameters(), settings.lr)
@@ -86,7 +86,7 @@ def fit(tokenizer: PatchTokenizer, patches: Iterator[Tensor], settings: Settings
         codes = tokenizer.encode(x)
         tokens = tokenizer.tokens(codes)
         entries = tokenizer.codebook[tokens]
-        # Straight through: the decoder sees the entries, the encoder gets the decoder's gradient.
+        # Straight-through estimator: the decoder gets the entries, the encoder its gradient.
         error = mse_loss(tokenizer.decoder(codes + (entries - codes).detach()), x)
         distance = (codes - entries).square().sum(dim=1).mean()
         optimizer.zero_grad()
@@ -100,7 +100,7 @@ def fit(tokenizer: PatchTokenizer, patches: Iterator[Tensor], settings: Settings
 
 @torch.no_grad()
 def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int = TEST) -> Quality:
-    """Reconstruct batches of patches (N, P*P*C) as they are in the file."""
+    """Return the quality of a tokenizer on batches of patches (N, P*P*C)."""
     wrong, colour, total, number = 0.0, 0.0, 0.0, 0
     counts = torch.zeros(tokenizer.vocabulary, dtype=torch.float64)
     for _ in range(batches):
@@ -120,13 +120,14 @@ def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int =
 def train_tokenizer(
     settings: Settings, say: Callable[[str], None] = print
 ) -> tuple[Quality, dict[str, str]]:
-    """Train a tokenizer and write it to `settings.out`, and its figures to a .json beside it.
+    """Train a tokenizer; write the file `settings.out` and a .json file with its quality.
 
     Args:
         say: called with a summary before the training starts.
 
     Returns:
-        how good it is on crops drawn after the last step; unreadable images (path: reason).
+        The quality on crops that are drawn after the last step, and the unreadable images (path:
+        reason).
 
     Raises:
         FileNotFoundError: there are no images.

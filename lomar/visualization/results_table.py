@@ -1,4 +1,4 @@
-"""Published results beside measured ones: rows, and tables and bars of rows."""
+"""Tables and plots of published and measured results."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ PUBLISHED = Path(__file__).with_name('published.yaml')
 METRICS = {'detection': ['box_ap', 'mask_ap'], 'imagenet': ['top1']}
 DATASETS = {'detection': 'COCO val2017', 'imagenet': 'ImageNet-1K val'}
 FURTHER = ['train_s_im', 'infer_s_im', 'train_s_iter', 'memory', 'parameters_m']
-# A difference says something only where all of these are known and equal.
+# Results are comparable only if all of these values are known and equal.
 COMPARABLE = {
     'detection': ['detector', 'recipe', 'model', 'epochs', 'input'],
     'imagenet': ['recipe', 'model', 'input'],
@@ -78,10 +78,10 @@ def read_published() -> list[dict]:
 
 
 def read_metrics(path: str | Path) -> dict:
-    """Return the content of a metrics.json of `lomar test`, AP and accuracy in percent, and `file`.
+    """Return the content of a metrics.json of `lomar test`, with its path as `file`.
 
     Raises:
-        ValueError: the file is no JSON or has another shape; the message names file and key.
+        ValueError: the file is not JSON or has another layout; the message names file and key.
     """
     try:
         content = msgspec.json.decode(Path(path).read_bytes())
@@ -97,7 +97,7 @@ def read_metrics(path: str | Path) -> dict:
 
 
 def _dataset(kind: str, path: Path, images: int) -> str:
-    """Name of the public validation set, or size and path of anything else, a part of it too."""
+    """Return the name of the public validation set, or size and path of another dataset."""
     if kind == 'detection':
         public = path.name == 'instances_val2017.json' and images == 5000
     else:
@@ -107,7 +107,7 @@ def _dataset(kind: str, path: Path, images: int) -> str:
 
 
 def _measured_row(run: dict) -> dict:
-    """A run in the words of a published entry; what the name of its config leaves open is None."""
+    """Return a run as a published entry; values are parsed from the config's name, or None."""
     name = Path(run['config']).stem
     words = re.split('[_-]', name)
     size = re.search(r'vit(?:det)?-([a-z]+)', name)
@@ -139,7 +139,7 @@ def _measured_row(run: dict) -> dict:
 
 
 def _beside(row: dict, published: list[dict]) -> list[dict]:
-    """Published rows of a run's kind, those of its own recipe first and with their gaps."""
+    """Return published rows for a run; rows of the same recipe are first and have gaps."""
     entries = [entry for entry in published if entry['kind'] == row['kind']]
     entries = [entry for entry in entries if entry['model'] == row['model']] or [
         entry for entry in entries if entry.get('detector', 'Mask R-CNN') == 'Mask R-CNN'
@@ -155,11 +155,14 @@ def _beside(row: dict, published: list[dict]) -> list[dict]:
 
 
 def comparison(published: list[dict], measured: list[dict], kind: str | None = None) -> list[dict]:
-    """Rows of a table for each measured run, or of all that is published where nothing is measured.
+    """Return rows of one table per measured run; without runs, rows of all published results.
 
-    Beside a run stand the published rows of its model size, else all of Mask R-CNN; those of its
-    own recipe have gaps, measured - published. Runs on any other dataset are in tables of their
-    own. What a run is follows from the name of its config. `kind` leaves one kind of METRICS.
+    A table contains the published rows of the same model size, otherwise all rows of Mask R-CNN.
+    Rows of the same recipe have gaps (measured - published). Runs on other datasets have separate
+    tables. Method, model and recipe of a run are parsed from the config's name.
+
+    Args:
+        kind: a key of METRICS; other results are omitted.
     """
     entries = [
         {'dataset': DATASETS.get(e['kind']), 'origin': 'published', **e, **e.get('delta', {})}
@@ -197,7 +200,7 @@ def _heading(column: str) -> str:
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """Rows as Markdown tables under their titles, without columns that would be empty."""
+    """Return rows as Markdown tables with titles, without empty columns."""
     lines = []
     for title, group in groupby(rows, key=lambda row: row['table']):
         table = list(group)
@@ -209,7 +212,7 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 def to_csv(rows: list[dict]) -> str:
-    """Rows as CSV with a header and every figure but the curves; what is not known is empty."""
+    """Return rows as CSV with a header, without curves; unknown values are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
@@ -241,10 +244,10 @@ def _draw(axes: Axes, metric: str, rows: list[dict]) -> None:
 
 
 def plot(rows: list[dict], out: str | Path) -> Path:
-    """Draw AP and accuracy of rows as bars into an image file, every dataset apart.
+    """Plot AP and accuracy of rows as bars into an image file, one panel row per dataset.
 
     Raises:
-        ValueError: no row holds AP or accuracy.
+        ValueError: no row contains AP or accuracy.
     """
     groups = {}
     for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
