@@ -14,7 +14,7 @@ from lomar.datasets.class_folders import FixedSizeImages, split_folder
 from lomar.engine.distributed import SHARDED, is_sharded
 from lomar.engine.probe import knn_predict, linear_logits, top1
 from lomar.models.vit import RPEViT
-from lomar.utils import undisturbed, unwrapped
+from lomar.utils import check_least, undisturbed, unwrapped
 
 
 @HOOKS.register_module()
@@ -58,9 +58,7 @@ class ProbeHook(Hook):
         batch_size: int = 64,
         max_memory: float = 2.0,
     ):
-        for name, value in dict(interval=interval, k=k, batch_size=batch_size).items():
-            if value < 1:
-                raise ValueError(f'ProbeHook.{name} is {value}; allowed: 1 or more')
+        check_least('ProbeHook', interval=interval, k=k, batch_size=batch_size)
         for name, value in dict(temperature=temperature, l2=l2).items():
             if value <= 0:
                 raise ValueError(f'ProbeHook.{name} is {value}; allowed: more than 0')
