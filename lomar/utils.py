@@ -91,3 +91,12 @@ def check_least(owner: str, least: int = 1, **settings: float) -> None:
     for key, value in settings.items():
         if value < least:
             raise ValueError(f'{owner}.{key} is {value}; allowed: {least} or more')
+
+
+def dicts_in(node: object) -> Iterator[dict]:
+    """Yield the dicts in a node of a config, at any depth, and the node if it is a dict."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for child in node if isinstance(node, list | tuple) else ():
+        yield from dicts_in(child)
