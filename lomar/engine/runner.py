@@ -2,8 +2,6 @@
 
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import rename, transfer_backbone, unwrap
-from lomar.checkpoints.files import naming
+from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
@@ -191,11 +189,11 @@ class Runner(MMEngineRunner):
                 in it takes the moving average that is beside plain weights.
         """
         if self._resume:
-            with naming(filename), _misfit_as_value_error():
+            with naming(filename), misfit_as_value_error():
                 return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
-        with naming(filename), _misfit_as_value_error():
+        with naming(filename), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None or weights.keys() == model.state_dict().keys():
                 model.load_state_dict(weights)
@@ -217,17 +215,6 @@ class Runner(MMEngineRunner):
                 self._resume = False
         super().load_or_resume()
         self._first_iter = self.iter
-
-
-@contextmanager
-def _misfit_as_value_error() -> Iterator[None]:
-    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith('Error(s) in loading state_dict'):
-            raise
-        raise ValueError(f'the weights do not fit the model: {error}') from error
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

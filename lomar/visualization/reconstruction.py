@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lomar.datasets.image_io import read_pixels, read_rgb
@@ -36,41 +36,29 @@ class Row:
     boxes: Tensor
 
 
-def read_batch(
-    paths: Iterable[str | Path], size: int | tuple[int, int], as_stored: bool = False
+def read_image(
+    path: str | Path, patch_size: int, side: int | None = None, as_stored: bool = False
 ) -> Tensor:
-    """Read images, resized and cropped to `size` = (height, width).
+    """Read an image as a batch of one, (1, C, H, W), center-cropped to whole patches.
 
     Args:
+        side: side in pixels of the square to resize and crop to; None = the native size.
         as_stored: read all channels in the dtype of the file by `read_pixels`; False = 8-bit RGB.
-
-    Returns:
-        (B, C, H, W); without `as_stored` (B, 3, H, W) uint8.
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-
-    def read(path: str | Path) -> np.ndarray:
-        if as_stored:
-            return fit_pixels(read_pixels(path), (height, width))
-        return np.array(ImageOps.fit(read_rgb(path), (width, height), Image.Resampling.BICUBIC))
-
-    return torch.from_numpy(np.stack([read(path) for path in paths])).permute(0, 3, 1, 2)
-
-
-def read_native(path: str | Path, multiple: int, as_stored: bool = False) -> Tensor:
-    """Read an image at its native size, cropped to whole patches: (1, C, H, W); see `read_batch`.
 
     Raises:
         ValueError: the image is smaller than a patch.
     """
     pixels = read_pixels(path) if as_stored else np.array(read_rgb(path))
     sides = pixels.shape[:2]
-    height, width = (side // multiple * multiple for side in sides)
-    if not width or not height:
+    if side:
+        fitted = fit_pixels(pixels, (side, side))
+    elif min(sides) < patch_size:
         raise ValueError(f'{path} has {sides[1]} x {sides[0]} pixels, less than a patch')
-    top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
-    pixels = pixels[top : top + height, left : left + width]
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    else:
+        height, width = (s // patch_size * patch_size for s in sides)
+        top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
+        fitted = pixels[top : top + height, left : left + width]
+    return torch.from_numpy(fitted).permute(2, 0, 1)[None]
 
 
 @torch.no_grad()
