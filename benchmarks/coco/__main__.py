@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lomar.engine.record import provenance
-
 from benchmarks.coco.generate import generate
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.coco'
