@@ -44,7 +44,8 @@ def dry_run(cfg: Config) -> str:
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = latest_checkpoint(work_dir)
     with TemporaryDirectory() as folder:
-        cfg.work_dir = folder
+        # mmengine keeps loggers and visualizers by this name, also of an earlier dry run.
+        cfg.work_dir = cfg.experiment_name = folder
         runner = DryRunner.from_cfg(cfg)
         run = runner.test if cfg.get('train_cfg') is None else runner.train
         run()
