@@ -5,9 +5,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from operator import mul
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import msgspec
 from pycocotools import mask as rle
@@ -40,7 +41,7 @@ class CocoLists(msgspec.Struct):
     categories: list
 
 
-class LazyEntries(Sequence):
+class LazyEntries:
     """Entries of a list in a JSON file, decoded one at a time.
 
     COCO's annotations are 0.4 GB of text, and 2 GB as Python objects.
@@ -111,7 +112,7 @@ def normalised_coco(coco: dict, masks: bool = True) -> dict:
     """
     entries = list(coco['images'])
     images = {image['id']: image for image in entries}
-    kept = []
+    kept: list[dict] = []
     for annotation in coco['annotations']:
         image = images[annotation['image_id']]
         try:
@@ -175,7 +176,7 @@ def has_area(annotation: dict) -> bool:
     return is_number(area) and area > 0
 
 
-def is_number(value: object) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value from a json file is a finite number."""
     # A json integer may be too large for math.isfinite.
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
@@ -187,7 +188,7 @@ def short(value: object) -> str:
     return text if len(text) <= 300 else f'{text[:300]} ...'
 
 
-def _python_json(path: str | os.PathLike, text: bytes) -> object:
+def _python_json(path: str | os.PathLike, text: bytes) -> Any:
     """Return JSON decoded by Python, which accepts NaN, infinity and numbers of any size."""
     try:
         return json.loads(text.decode())
@@ -263,7 +264,8 @@ def _runs(segmentation: dict, height: int, width: int) -> list[int]:
 
 def _decompressed(text: str) -> list[int] | None:
     """Decode compressed counts: 5 bits per character, differences from the third number on."""
-    runs, number, shift = [], 0, 0
+    runs: list[int] = []
+    number = shift = 0
     for character in text:
         bits = ord(character) - 48
         if not 0 <= bits < 64:
