@@ -89,6 +89,17 @@ def naming(what: str | Path) -> Iterator[None]:
         raise type(error)(f'{what}: {error}') from error
 
 
+@contextmanager
+def misfit_as_value_error() -> Iterator[None]:
+    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith('Error(s) in loading state_dict'):
+            raise
+        raise ValueError(f'the weights do not fit the model: {error}') from error
+
+
 def load_url(url: str, **kwargs) -> dict:
     """Download weights as `torch.hub.load_state_dict_from_url` does, weights only."""
     with torch.serialization.safe_globals(ALLOWED):

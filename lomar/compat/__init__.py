@@ -29,5 +29,5 @@ def apply() -> None:
         )
     # mmcv-lite warns about missing compiled operators even if nothing uses them.
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
-    for name in ('amp', 'dist', 'fileio', 'init_log', 'log', 'mmcv_ops', 'packages'):
+    for name in ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages'):
         import_module(f'lomar.compat.{name}').apply()

@@ -4,6 +4,7 @@ import logging
 
 import mmengine.logging
 from mmengine.logging import MMLogger, print_log
+from mmengine.model import BaseModule
 
 # mmengine's list of hooks, a line at the end of every epoch, deprecations inside of mmengine, and a
 # lane detector of the onedl forks, which warns about a missing operator when it is imported.
@@ -29,6 +30,10 @@ def print_from_info(msg, logger=None, level: int = logging.INFO) -> None:
 
 
 def apply() -> None:
-    """Replace mmengine's log filter and `print_log`."""
+    """Replace mmengine's log filter and `print_log`, and disable its log of each parameter.
+
+    `ModelSummaryHook` logs a summary of the model instead of four lines per parameter.
+    """
+    BaseModule._dump_init_info = lambda self: None
     MMLogger.filter = worth_reading
     mmengine.logging.print_log = print_from_info

@@ -1,7 +1,7 @@
 """COCO files of a detection config: checks, and replacement by a user's files."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mmengine.config import Config
 
@@ -10,6 +10,7 @@ from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import AnnotationReport, keep_for_datasets
 from lomar.detection.coco import class_names, read_coco
 from lomar.detection.dataset import CocoFiles
+from lomar.utils import dicts_in
 
 SPLITS = ('train', 'val', 'test')
 
@@ -45,7 +46,7 @@ def use_files(
     given = dict(
         train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
     )
-    source = train_ann or (None if any(_datasets(cfg, 'train')) else val_ann)
+    source = train_ann or (None if _datasets(cfg, 'train') else val_ann)
     classes = source and main_process.share(lambda: class_names(read_coco(source)), 'class names')
     for split, (ann_file, images) in given.items():
         for dataset in _datasets(cfg, split):
@@ -57,7 +58,7 @@ def use_files(
                 dataset.data_prefix = dict(img=os.path.abspath(images))
         for evaluator in _evaluators(cfg, split) if ann_file else ():
             evaluator.ann_file = os.path.abspath(ann_file)
-    for head in _heads(cfg.model.get('roi_head')) if classes else ():
+    for head in _heads(cfg) if classes else ():
         head.num_classes = len(classes)
 
 
@@ -83,14 +84,10 @@ def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationRep
     return reports
 
 
-def _datasets(cfg: Config, split: str) -> Iterator[dict]:
-    """Yield the CocoFiles of a split, also inside of dataset wrappers."""
-    waiting = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
-    while waiting:
-        dataset = waiting.pop(0) or {}
-        if dataset.get('type') in ('CocoFiles', CocoFiles):
-            yield dataset
-        waiting += [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets', [])
+def _datasets(cfg: Config, split: str) -> list[dict]:
+    """Return the CocoFiles of a split, whatever they are wrapped in."""
+    loader = dicts_in(cfg.get(f'{split}_dataloader'))
+    return [node for node in loader if node.get('type') in ('CocoFiles', CocoFiles)]
 
 
 def _evaluators(cfg: Config, split: str) -> list[dict]:
@@ -99,15 +96,9 @@ def _evaluators(cfg: Config, split: str) -> list[dict]:
     return [evaluator for evaluator in evaluators if 'ann_file' in evaluator]
 
 
-def _heads(node: object) -> Iterator[dict]:
-    """Yield the dicts with `num_classes`, at any depth."""
-    if isinstance(node, dict):
-        if 'num_classes' in node:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _heads(child)
+def _heads(cfg: Config) -> list[dict]:
+    """Return the parts of the model with a number of classes."""
+    return [node for node in dicts_in(cfg.model.get('roi_head')) if 'num_classes' in node]
 
 
 def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None:
@@ -127,7 +118,7 @@ def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
             report.errors.add(
                 'categories', f'other classes than {reports[0].ann_file} has: ', f'{differ}'
             )
-    for head in _heads(cfg.model.get('roi_head')):
+    for head in _heads(cfg):
         if head.num_classes != len(first):
             reports[0].errors.add(
                 'categories',

@@ -1,10 +1,12 @@
 """Hook that evaluates frozen features with kNN and a linear probe during pretraining."""
 
 from time import perf_counter
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from lomar.datasets.class_folders import FixedSizeImages, split_folder
 from lomar.engine.distributed import SHARDED, is_sharded
 from lomar.engine.probe import knn_predict, linear_logits, top1
 from lomar.models.vit import RPEViT
-from lomar.utils import undisturbed, unwrapped
+from lomar.utils import check_least, undisturbed, unwrapped
 
 
 @HOOKS.register_module()
@@ -58,9 +60,7 @@ class ProbeHook(Hook):
         batch_size: int = 64,
         max_memory: float = 2.0,
     ):
-        for name, value in dict(interval=interval, k=k, batch_size=batch_size).items():
-            if value < 1:
-                raise ValueError(f'ProbeHook.{name} is {value}; allowed: 1 or more')
+        check_least('ProbeHook', interval=interval, k=k, batch_size=batch_size)
         for name, value in dict(temperature=temperature, l2=l2).items():
             if value <= 0:
                 raise ValueError(f'ProbeHook.{name} is {value}; allowed: more than 0')
@@ -150,7 +150,7 @@ class ProbeHook(Hook):
 
 def check_backbone(model: nn.Module) -> None:
     """Raise a ValueError if `encode` does not support the model."""
-    backbone = getattr(model, 'backbone', None)
+    backbone: Any = getattr(model, 'backbone', None)
     if not (isinstance(backbone, RPEViT) or _is_mae(backbone)) or backbone.out_type != 'raw':
         raise ValueError(
             f'ProbeHook cannot encode whole images with a {type(model).__name__} whose backbone is '
@@ -160,7 +160,7 @@ def check_backbone(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def encode(model: nn.Module, images: Tensor) -> Tensor:
+def encode(model: BaseModel, images: Tensor) -> Tensor:
     """Return mean patch tokens (B, D) of R, G, B images (B, 3, H, W) uint8."""
     preprocessor, backbone = model.data_preprocessor, model.backbone
     if getattr(preprocessor, '_channel_conversion', False):

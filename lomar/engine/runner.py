@@ -2,8 +2,6 @@
 
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
@@ -21,7 +20,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import rename, transfer_backbone, unwrap
-from lomar.checkpoints.files import naming
+from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
@@ -32,6 +31,7 @@ from lomar.engine.distributed import (
     shard,
     shard_state,
 )
+from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
 
@@ -40,6 +40,8 @@ class Runner(MMEngineRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
 
     _first_iter = 0
+    _load_from: str | None  # these two are mmengine's
+    _resume: bool
 
     @property
     def has_trained(self) -> bool:
@@ -130,7 +132,7 @@ class Runner(MMEngineRunner):
         loop_autocast(getattr(loop, 'fp16', False))
         return loop
 
-    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
         """Wrap the model as mmengine does; shard it for the type 'FullySharded'."""
         if self.distributed:
             self._adopt_positions(model)
@@ -143,7 +145,7 @@ class Runner(MMEngineRunner):
     def _adopt_positions(self, model: nn.Module) -> None:
         """Resize `pos_embed` to the file to load, before a wrapper allocates gradient buckets."""
         backbone = getattr(model, 'backbone', None)
-        if not hasattr(backbone, 'adopt_positions') or not hasattr(backbone, 'pos_embed'):
+        if not isinstance(backbone, LearnedPositions) or not hasattr(backbone, 'pos_embed'):
             return
         name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
         if name and backbone.pretrain_img_size != backbone.img_size:
@@ -187,11 +189,11 @@ class Runner(MMEngineRunner):
                 in it takes the moving average that is beside plain weights.
         """
         if self._resume:
-            with naming(filename), _misfit_as_value_error():
+            with naming(filename), misfit_as_value_error():
                 return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
-        with naming(filename), _misfit_as_value_error():
+        with naming(filename), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None or weights.keys() == model.state_dict().keys():
                 model.load_state_dict(weights)
@@ -213,17 +215,6 @@ class Runner(MMEngineRunner):
                 self._resume = False
         super().load_or_resume()
         self._first_iter = self.iter
-
-
-@contextmanager
-def _misfit_as_value_error() -> Iterator[None]:
-    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith('Error(s) in loading state_dict'):
-            raise
-        raise ValueError(f'the weights do not fit the model: {error}') from error
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

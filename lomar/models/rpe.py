@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lomar.utils import check_choice
+
 METHODS = ('euclidean', 'quant', 'product', 'cross_rows', 'cross_cols')
 
 
@@ -56,8 +58,7 @@ def bucket_ids(
     Raises:
         ValueError: the method is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(f"rpe.method is '{method}'; allowed: {', '.join(METHODS)}, cross")
+    check_choice('rpe.method', method, METHODS)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     down = rows.flatten()[:, None] - rows.flatten()
     right = columns.flatten()[:, None] - columns.flatten()
@@ -246,10 +247,8 @@ def build_rpe(
     Raises:
         ValueError: a setting is out of range; the message names the config key.
     """
-    if method not in (*METHODS, 'cross'):
-        raise ValueError(f"rpe.method is '{method}'; allowed: {', '.join(METHODS)}, cross")
-    if mode not in ('bias', 'contextual'):
-        raise ValueError(f"rpe.mode is '{mode}'; allowed: bias, contextual")
+    check_choice('rpe.method', method, (*METHODS, 'cross'))
+    check_choice('rpe.mode', mode, ('bias', 'contextual'))
     if not on or set(on) - set('qkv') or len(set(on)) < len(on):
         raise ValueError(f"rpe.on is '{on}'; allowed: one to three different letters of q, k, v")
     if mode == 'bias' and 'v' in on:

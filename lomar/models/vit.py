@@ -15,12 +15,11 @@ from lomar.models.absolute_positions import LearnedPositions
 from lomar.models.architectures import (
     OUT_TYPES,
     as_size,
-    check_choice,
-    check_least,
     check_position,
     resolve_arch,
 )
 from lomar.models.attention import Block
+from lomar.utils import check_choice, check_least
 
 
 @MODELS.register_module()
@@ -77,8 +76,8 @@ class RPEViT(LearnedPositions, BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        check_choice('out_type', out_type, OUT_TYPES)
-        check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
+        check_choice('backbone.out_type', out_type, OUT_TYPES)
+        check_least('backbone', patch_size=patch_size, in_channels=in_channels)
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
         check_position(position, with_cls_token, pretrain_img_size)
@@ -133,7 +132,7 @@ class RPEViT(LearnedPositions, BaseModule):
 
     def _window_sizes(self, window_size: int, global_blocks: Sequence[int]) -> list[int]:
         """Return the window size of every block; 0 = global attention."""
-        check_least(window_size=(window_size, 0))
+        check_least('backbone', 0, window_size=window_size)
         if window_size and self.with_cls_token:
             raise ValueError(
                 f'backbone.window_size is {window_size}, and a cls token belongs to no window; '
@@ -156,7 +155,7 @@ class RPEViT(LearnedPositions, BaseModule):
 
     def _freeze(self, stages: int) -> None:
         """Freeze the embedding (1) and the first blocks (2 ...)."""
-        check_least(frozen_stages=(stages, 0))
+        check_least('backbone', 0, frozen_stages=stages)
         if stages > self.depth + 2:
             raise ValueError(
                 f'backbone.frozen_stages is {stages}; allowed: 0 to {self.depth + 2} (everything)'

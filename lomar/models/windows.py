@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lomar.utils import check_choice, check_least
+
 Generator = torch.Generator | None
 
 MAX_BLOCKS = 16  # enough to cover 80 % of a window; uncovered patches are masked last
@@ -154,15 +156,10 @@ class WindowSampler:
     masking: str = 'random'
 
     def __post_init__(self):
-        for key, allowed in (('sampling', SAMPLERS), ('masking', MASKS)):
-            if getattr(self, key) not in allowed:
-                raise ValueError(
-                    f"windows.{key} is '{getattr(self, key)}'; allowed: {', '.join(allowed)}"
-                )
-        if self.size < 2:
-            raise ValueError(f'windows.size is {self.size}; allowed: 2 patches or more')
-        if self.number < 1:
-            raise ValueError(f'windows.number is {self.number}; allowed: 1 or more')
+        check_choice('windows.sampling', self.sampling, SAMPLERS)
+        check_choice('windows.masking', self.masking, MASKS)
+        check_least('windows', 2, size=self.size)
+        check_least('windows', number=self.number)
         patches = self.size**2
         if not 0 < self.num_masked < patches:
             raise ValueError(

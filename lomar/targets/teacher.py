@@ -14,6 +14,7 @@ from lomar.checkpoints.names import timm_names, unused
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
+from lomar.utils import check_choice, check_least
 
 LOSSES = ('smooth_l1', 'cosine')
 # Modules outside of the backbone in weight files of timm and mmpretrain.
@@ -53,10 +54,8 @@ class TeacherTarget(Target):
         loss: str = 'smooth_l1',
     ):
         super().__init__(inputs)
-        if loss not in LOSSES:
-            raise ValueError(f"head.target.loss is '{loss}'; allowed: {', '.join(LOSSES)}")
-        if stride < 1:
-            raise ValueError(f'head.target.stride is {stride}; allowed: 1 or more')
+        check_choice('head.target.loss', loss, LOSSES)
+        check_least('head.target', stride=stride)
         self.teacher_normalisation = Normalisation(
             *(
                 _per_channel(key, given, own, inputs.in_channels)

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from lomar.models.float32_layers import full_precision
 from lomar.models.patches import patches_at
 from lomar.models.targets import InputFormat, Normalisation
+from lomar.utils import check_least
 
 KEY = 'head.target'
 # Relative to a channel's standard deviation over all images. Limits the noise of flat patches.
@@ -95,9 +96,8 @@ class PatchTokenizer(Tokenizer):
             code_dim=code_dim,
             hidden=hidden,
         )
-        for name, value in numbers.items():
-            if value < (least := 2 if name in ('vocabulary', 'code_dim') else 1):
-                raise ValueError(f'tokenizer.{name} is {value}; allowed: {least} or more')
+        check_least('tokenizer', **numbers)
+        check_least('tokenizer', 2, vocabulary=vocabulary, code_dim=code_dim)
         for name, values in (('mean', mean), ('std', std)):
             if len(values) not in (1, channels):
                 raise ValueError(

@@ -13,7 +13,7 @@ from lomar.models.float32_layers import full_precision
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.targets.frozen import Frozen
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
-from lomar.utils import undisturbed_rng
+from lomar.utils import check_choice, undisturbed_rng
 
 FILES = 'https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt'
 VQKD_ENCODER = dict(  # of mmpretrain's BEiT v2 configs
@@ -176,9 +176,9 @@ class TokenTarget(Target):
     def __init__(self, inputs: InputFormat, tokenizer: dict, weights: str | None = None):
         super().__init__(inputs)
         settings = dict(tokenizer)
-        kind = TOKENIZERS.get(name := settings.pop('type', None))
-        if kind is None:
-            raise ValueError(f"{KEY}.tokenizer.type is '{name}'; allowed: {', '.join(TOKENIZERS)}")
+        name = settings.pop('type', None)
+        check_choice(f'{KEY}.tokenizer.type', name, TOKENIZERS)
+        kind = TOKENIZERS[name]
         origin = f'A file for {name} comes from: {kind.origin}'
         if weights is None:
             raise ValueError(

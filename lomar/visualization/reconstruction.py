@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lomar.datasets.image_io import read_pixels, read_rgb
@@ -36,39 +36,29 @@ class Row:
     boxes: Tensor
 
 
-def read_batch(
-    paths: Iterable[str | Path], size: int | tuple[int, int], as_stored: bool = False
+def read_image(
+    path: str | Path, patch_size: int, side: int | None = None, as_stored: bool = False
 ) -> Tensor:
-    """Read images, resized and cropped to `size` = (height, width).
+    """Read an image as a batch of one, (1, C, H, W), center-cropped to whole patches.
 
     Args:
+        side: side in pixels of the square to resize and crop to; None = the native size.
         as_stored: read all channels in the dtype of the file by `read_pixels`; False = 8-bit RGB.
-
-    Returns:
-        (B, C, H, W); without `as_stored` (B, 3, H, W) uint8.
-    """
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    if as_stored:
-        fitted = [fit_pixels(read_pixels(path), size) for path in paths]
-    else:
-        fitted = [ImageOps.fit(read_rgb(path), size[::-1], Image.BICUBIC) for path in paths]
-    return torch.from_numpy(np.stack([np.array(image) for image in fitted])).permute(0, 3, 1, 2)
-
-
-def read_native(path: str | Path, multiple: int, as_stored: bool = False) -> Tensor:
-    """Read an image at its native size, cropped to whole patches: (1, C, H, W); see `read_batch`.
 
     Raises:
         ValueError: the image is smaller than a patch.
     """
     pixels = read_pixels(path) if as_stored else np.array(read_rgb(path))
     sides = pixels.shape[:2]
-    height, width = (side // multiple * multiple for side in sides)
-    if not width or not height:
+    if side:
+        fitted = fit_pixels(pixels, (side, side))
+    elif min(sides) < patch_size:
         raise ValueError(f'{path} has {sides[1]} x {sides[0]} pixels, less than a patch')
-    top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
-    pixels = pixels[top : top + height, left : left + width]
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    else:
+        height, width = (s // patch_size * patch_size for s in sides)
+        top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
+        fitted = pixels[top : top + height, left : left + width]
+    return torch.from_numpy(fitted).permute(2, 0, 1)[None]
 
 
 @torch.no_grad()
@@ -160,13 +150,13 @@ def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
 def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
     """Return the pictures of a row, enlarged or shrunk, with window borders."""
     height, width = row.pictures['input'].shape[1:]
-    scale = max(1, round(MIN_CELL / min(height, width)))
+    scale: float = max(1, round(MIN_CELL / min(height, width)))
     if max_cell and max(height, width) > max_cell:
         scale = max_cell / max(height, width)
     images = []
     for title, pixels in row.pictures.items():
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-        resample = Image.NEAREST if scale >= 1 else Image.BOX
+        resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         image = image.resize((round(width * scale), round(height * scale)), resample)
         if title == 'windows and masks':
             _outline(image, row.boxes * scale)

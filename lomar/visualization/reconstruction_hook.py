@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lomar.datasets import UnreadableImage, list_images
 from lomar.datasets.replay import seed_everything
-from lomar.utils import undisturbed, unwrapped
+from lomar.utils import check_least, undisturbed, unwrapped
 from lomar.visualization.reconstruction import reconstruct, sheet
 
 MAX_CELL = 512  # largest side of a picture in pixels; larger pictures are shrunk
@@ -37,8 +37,7 @@ class ReconstructionHook(Hook):
     priority = 'LOW'
 
     def __init__(self, interval: int = 1000, images: str | None = None, number: int = 8):
-        if interval < 1:
-            raise ValueError(f'ReconstructionHook.interval is {interval}; allowed: 1 or more')
+        check_least('ReconstructionHook', interval=interval)
         self.interval, self.images, self.number = interval, images, number
 
     def before_train(self, runner) -> None:

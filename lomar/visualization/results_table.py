@@ -2,26 +2,22 @@
 
 import csv
 import io
-import json
 import re
 from itertools import groupby
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from msgspec import UNSET, UnsetType
 
 PUBLISHED = Path(__file__).with_name('published.yaml')
 METRICS = {'detection': ['box_ap', 'mask_ap'], 'imagenet': ['top1']}
 DATASETS = {'detection': 'COCO val2017', 'imagenet': 'ImageNet-1K val'}
-REQUIRED = {
-    'detection': 'method model detector recipe framework epochs input box_ap mask_ap source',
-    'imagenet': 'method model recipe epochs input top1 source',
-    'delta': 'method over task model input delta source',
-}
 FURTHER = ['train_s_im', 'infer_s_im', 'train_s_iter', 'memory', 'parameters_m']
-DELTAS = ['box_ap', 'mask_ap', 'top1', 'segmentation', 'speed']
 # Results are comparable only if all of these values are known and equal.
 COMPARABLE = {
     'detection': ['detector', 'recipe', 'model', 'epochs', 'input'],
@@ -41,75 +37,44 @@ DETECTORS = {'mask-rcnn': 'Mask R-CNN', 'faster-rcnn': 'Faster R-CNN'}
 SIZES = {'base': 'b', 'large': 'l', 'huge': 'h', 'small': 's', 'tiny': 't'}
 
 
-def _check(valid: object, message: str) -> None:
-    if not valid:
-        raise ValueError(message)
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)] | None
 
 
-def _check_type(value: object, kind: type, what: str) -> None:
-    _check(isinstance(value, kind), f'{what} must be of type {kind.__name__}')
+class AveragePrecision(msgspec.Struct):
+    """The detection metric of a run that is compared."""
+
+    AP: Percent
 
 
-def _check_percent(value: object, what: str) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    valid = value is None or (number and 0 <= value <= 100)
-    _check(valid, f'{what} must be a number in 0..100 or null, got {value!r}')
+class Accuracy(msgspec.Struct):
+    """The classification metric of a run that is compared."""
+
+    top1: Percent
 
 
-def _check_entry(entry: object, where: str) -> None:
-    known = isinstance(entry, dict) and entry.get('kind') in REQUIRED
-    _check(known, f'{where}: kind must be one of {", ".join(REQUIRED)}')
-    required = {'kind', *REQUIRED[entry['kind']].split()}
-    _check(required <= entry.keys(), f'{where}: {sorted(required - entry.keys())} missing')
-    unknown = entry.keys() - required - {'pretrain_epochs', 'hardware', 'notes', 'curve', *FURTHER}
-    _check(not unknown, f'{where}: {sorted(unknown, key=str)} unknown')
-    _check(isinstance(entry['source'], str) and entry['source'], f'{where}: source must be a text')
-    for metric in METRICS.get(entry['kind'], []):
-        _check_percent(entry[metric], f'{where}: {metric}')
-    delta = entry.get('delta', {})
-    _check_type(delta, dict, f'{where}: delta')
-    _check(delta.keys() <= set(DELTAS), f'{where}: delta may hold {", ".join(DELTAS)}')
+class Metrics(msgspec.Struct, forbid_unknown_fields=True):
+    """Metrics of a run by kind."""
+
+    bbox: AveragePrecision | UnsetType = UNSET
+    segm: AveragePrecision | UnsetType = UNSET
+    accuracy: Accuracy | UnsetType = UNSET
 
 
-def read_published(path: str | Path) -> list[dict]:
-    """Return the entries of a file of published results, AP and accuracy in percent.
+class Run(msgspec.Struct):
+    """Keys of a metrics.json that are read here."""
 
-    Raises:
-        ValueError: an entry lacks a key, has an unknown key or a value that is not a percentage, or
-            repeats another entry; the message names file, entry and key.
-    """
-    entries = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    _check_type(entries, list, f'{path}: the content')
-    figures = {*DELTAS, *FURTHER, 'delta', 'curve', 'notes'}
-    seen = {}
-    for number, entry in enumerate(entries, 1):
-        where = f'{path}: entry {number}'
-        _check_entry(entry, where)
-        identity = str(sorted((key, entry[key]) for key in entry.keys() - figures))
-        first = seen.setdefault(identity, number)
-        _check(first == number, f'{where}: the same as entry {first} but for figures and notes')
-    return entries
+    config: str
+    checkpoint: str
+    checkpoint_sha256: str
+    date: str
+    dataset: str
+    images: int
+    metrics: Metrics
 
 
-def _check_metrics(content: object, where: str) -> None:
-    _check_type(content, dict, f'{where}: the content')
-    for key in ('config', 'checkpoint', 'checkpoint_sha256', 'date', 'dataset'):
-        _check_type(content.get(key), str, f'{where}: {key}')
-    for key, kind in dict(versions=dict, images=int, metrics=dict).items():
-        _check_type(content.get(key), kind, f'{where}: {key}')
-    metrics = content['metrics']
-    shapes = ({'accuracy'}, {'bbox'}, {'bbox', 'segm'})  # a detector without masks has no segm
-    _check(set(metrics) in shapes, f'{where}: metrics must hold bbox, bbox and segm, or accuracy')
-    for name, group in metrics.items():
-        what = f'{where}: metrics.{name}'
-        keys = 'top1 top5' if name == 'accuracy' else 'AP AP50 AP75 APs APm APl per_class'
-        _check_type(group, dict, what)
-        for key in keys.split():
-            _check(key in group, f'{what}.{key} missing')
-            values = group[key] if key == 'per_class' else {'': group[key]}
-            _check_type(values, dict, f'{what}.{key}')
-            for label, value in values.items():
-                _check_percent(value, f'{what}.{key} {label}'.rstrip())
+def read_published() -> list[dict]:
+    """Return the packaged published numbers, AP and accuracy in percent."""
+    return yaml.safe_load(PUBLISHED.read_text(encoding='utf-8'))
 
 
 def read_metrics(path: str | Path) -> dict:
@@ -119,10 +84,15 @@ def read_metrics(path: str | Path) -> dict:
         ValueError: the file is not JSON or has another layout; the message names file and key.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path}: no JSON: {error}') from error
-    _check_metrics(content, str(path))
+        content = msgspec.json.decode(Path(path).read_bytes())
+        msgspec.convert(content, Run)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path}: {error}') from error
+    kinds = set(content['metrics'])
+    if kinds not in ({'accuracy'}, {'bbox'}, {'bbox', 'segm'}):  # a detector may have no masks
+        raise ValueError(
+            f'{path}: metrics has {sorted(kinds)}; allowed: bbox, bbox and segm, or accuracy'
+        )
     return {**content, 'file': str(path)}
 
 
@@ -217,7 +187,7 @@ def comparison(published: list[dict], measured: list[dict], kind: str | None = N
     return beside + sorted(apart, key=lambda row: row['table'])
 
 
-def _cell(column: str, value: object) -> str:
+def _cell(column: str, value: Any) -> str:
     if value is None:
         return '-'
     if column.endswith('_gap'):
@@ -279,16 +249,19 @@ def plot(rows: list[dict], out: str | Path) -> Path:
     Raises:
         ValueError: no row contains AP or accuracy.
     """
-    groups = {}
+    groups: dict[tuple[str, str], dict] = {}
     for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
         figures = [row[metric] for metric in METRICS.get(row['kind'], [])]
         if any(figure is not None for figure in figures):
             group = groups.setdefault((row['kind'], row['dataset']), {})
             group.setdefault((_label(row), *figures), row)  # once, however many tables it is in
-    _check(groups, 'nothing to plot: no row holds AP or accuracy')
+    if not groups:
+        raise ValueError('nothing to plot: no row holds AP or accuracy')
     heights = [1 + 0.32 * len(group) for group in groups.values()]
     figure = Figure(figsize=(12, sum(heights)), layout='constrained')
-    grid = figure.subplots(len(groups), 2, sharey='row', squeeze=False, height_ratios=heights)
+    grid = figure.subplots(
+        nrows=len(groups), ncols=2, sharey='row', squeeze=False, height_ratios=heights
+    )
     for panels, ((kind, dataset), group) in zip(grid, groups.items(), strict=True):
         for axes in panels[len(METRICS[kind]) :]:
             axes.set_axis_off()
