@@ -83,7 +83,7 @@ class Encoder:
             self.report = transfer_backbone(named, backbone)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.backbone = backbone.to(self.device).eval()
-        self.fc_norm = nn.Identity()
+        self.fc_norm: nn.Module = nn.Identity()
         if 'fc_norm.weight' in named:
             self.fc_norm = nn.LayerNorm(backbone.embed_dim, eps=1e-6, device=self.device)
             self.fc_norm.load_state_dict({key: named[f'fc_norm.{key}'] for key in PARTS})
@@ -129,8 +129,8 @@ class Encoder:
         if batch_size < 1:
             raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
         if size is not None:
-            size = (size, size) if isinstance(size, int) else tuple(size)
-            self.backbone.grid(size, 'size')
+            height, width = (size, size) if isinstance(size, int) else size
+            self.backbone.grid(size := (height, width), 'size')
         pooled, maps, rest = [], [], iter(images)
         while chunk := [self._fit(self._pixels(image), size) for image in islice(rest, batch_size)]:
             for vector, grid in self._embed(chunk):
@@ -139,20 +139,20 @@ class Encoder:
                     maps.append(grid)
         if not pooled:
             raise ValueError('images is empty')
-        if len({each.shape for each in maps}) == 1:
-            maps = torch.stack(maps)
-        return Features(torch.stack(pooled), maps if patches else None)
+        one_size = len({each.shape for each in maps}) == 1
+        stacked = torch.stack(maps) if one_size else maps
+        return Features(torch.stack(pooled), stacked if patches else None)
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return pooled and patch features of each image; images of one size form a batch."""
-        groups, features = defaultdict(list), [()] * len(images)
+        groups = defaultdict(list)
+        features: dict[int, tuple[Tensor, Tensor]] = {}
         for index, image in enumerate(images):
             groups[image.shape, image.dtype].append(index)
         for indices in groups.values():
             batch = self._encode(torch.stack([images[index] for index in indices]))
-            for index, *of_one in zip(indices, *batch, strict=True):
-                features[index] = of_one
-        return features
+            features |= zip(indices, zip(*batch, strict=True), strict=True)
+        return [features[index] for index in range(len(images))]
 
     def _encode(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return pooled and patch features of images (B, C, H, W)."""
@@ -188,17 +188,17 @@ class Encoder:
 
     def _fit(self, image: Tensor, size: tuple[int, int] | None) -> Tensor:
         """Resize and crop to `size`, or crop to whole patches."""
-        sides = tuple(image.shape[1:])
+        height, width = image.shape[1:]
         if size is None:
             patch = self.backbone.patch_size
-            size = tuple(side // patch * patch for side in sides)
+            size = height // patch * patch, width // patch * patch
             if not all(size):
                 raise ValueError(
-                    f'an image of {sides[0]} x {sides[1]} pixels is smaller than a patch of {patch}'
+                    f'an image of {height} x {width} pixels is smaller than a patch of {patch}'
                 )
-        elif size != sides:
-            scale = max(size[0] / sides[0], size[1] / sides[1])
-            covering = [max(s, round(side * scale)) for s, side in zip(size, sides, strict=True)]
+        elif size != (height, width):
+            scale = max(size[0] / height, size[1] / width)
+            covering = max(size[0], round(height * scale)), max(size[1], round(width * scale))
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))

@@ -38,7 +38,9 @@ class GridAttention(Attention):
         super().__init__(dim, num_heads, rpe={})
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False):
+    def forward(  # type: ignore[override]  # timm's blocks give no grid
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
         """Attend within each sequence: (N, L, D) -> (N, L, D).
 
         Raises:
@@ -57,6 +59,8 @@ class GridAttention(Attention):
 
 class Block(vit.Block):
     """timm's block with LoMaR's attention."""
+
+    attn: GridAttention
 
     def __init__(self, dim: int, num_heads: int, proj_drop: float = 0.0, **options):
         super().__init__(dim, num_heads, proj_drop=proj_drop, **options)
@@ -78,11 +82,13 @@ class VisionTransformer(vit.VisionTransformer):
         for name, value in FIXED.items():
             if options.get(name, value) != value:
                 raise ValueError(f'{name} is {options[name]!r}; lomar_vit_* allow: {value!r}')
-        super().__init__(*args, **{**options, 'pos_embed': 'none'}, block_fn=Block)
+        options = dict(**{**options, 'pos_embed': 'none'}, block_fn=Block)
+        super().__init__(*args, **options)
         self._set_grid(self.patch_embed.grid_size)
 
     def _set_grid(self, grid: tuple[int, int]) -> None:
         for block in self.blocks:
+            assert isinstance(block, Block)
             block.attn.grid = grid
 
     def set_input_size(self, img_size=None, patch_size=None) -> None:
@@ -98,7 +104,7 @@ class VisionTransformer(vit.VisionTransformer):
                     'dynamic_img_size and gradient checkpointing exclude each other in lomar_vit_* '
                     'models; use set_input_size'
                 )
-            self._set_grid(tuple(x.shape[1:3]))
+            self._set_grid((x.shape[1], x.shape[2]))
         # Older releases of timm forget the cls token where there are no absolute positions.
         # In mixed precision the residual stream is float32, as in `RPEViT.encode`.
         x = x.flatten(1, -2).to(self.patch_embed.proj.weight.dtype)

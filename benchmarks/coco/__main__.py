@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lomar.engine.record import provenance
-
 from benchmarks.coco.generate import generate
+from lomar.provenance import provenance
 from lomar.utils import write_json
 
 PROG = 'python -m benchmarks.coco'
@@ -58,6 +57,12 @@ def benchmark(folder: Path, rounds: int, before: Path | None) -> dict:
     return found
 
 
+def commit_of(checkout: Path) -> str:
+    """Return the commit of a checkout."""
+    command = ['git', 'describe', '--always', '--dirty', '--abbrev=12']
+    return subprocess.check_output(command, cwd=checkout, text=True).strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=PROG,
@@ -82,6 +87,7 @@ def main() -> None:
         command=shlex.join(['python', '-m', 'benchmarks.coco', *sys.argv[1:]]),
         images_and_objects=SIZES,
         train_megabytes=round(megabytes),
+        before=args.before and commit_of(args.before),
         rounds=found,
         **provenance(),
     )

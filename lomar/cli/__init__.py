@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     for name in COMMANDS:
         module = import_module(f'lomar.cli.{name}')
-        summary = module.__doc__.splitlines()[0]
+        summary = (module.__doc__ or '').partition('\n')[0]
         command = commands.add_parser(
             name, help=summary, description=module.__doc__, formatter_class=Formatter
         )

@@ -86,7 +86,7 @@ def write_photographs(folder: Path) -> list[Path]:
     samples = load_sample_images()
     paths = [folder / Path(name).with_suffix('.png').name for name in samples.filenames]
     for path, pixels in zip(paths, samples.images, strict=True):
-        Image.fromarray(pixels).resize((320, 216), Image.BICUBIC).save(path)
+        Image.fromarray(pixels).resize((320, 216), Image.Resampling.BICUBIC).save(path)
     return paths
 
 

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         batch = paths[start : start + args.batch_size]
         found = encoder(batch, args.batch_size, args.size, args.patches)
         pooled.append(found.pooled.numpy())
-        for index, patches in enumerate(found.patches if args.patches else (), start):
+        for index, patches in enumerate(() if found.patches is None else found.patches, start):
             _save(out / f'patches/{index}.npy', np.save, patches.numpy())
     features = np.concatenate(pooled)
     if out.suffix == '.npz':

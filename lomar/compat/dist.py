@@ -103,9 +103,9 @@ class MainProcess:
                 outcome[1] = error
         self.wait(what)
         distributed.broadcast_object_list(outcome, src=0, group=self.group)
-        result, error = outcome
-        if error is not None:
-            raise error
+        result, failure = outcome
+        if failure is not None:
+            raise failure
         return result
 
 

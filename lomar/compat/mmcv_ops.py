@@ -53,7 +53,7 @@ def softnms(
     kept, rest = [], torch.arange(len(boxes))
     while len(rest):
         best = scores[rest].argmax()
-        kept.append(rest[best].item())
+        kept.append(int(rest[best]))
         rest[best] = rest[0]  # mmcv swaps; the order decides between equal scores
         rest = rest[1:]
         iou = _iou(boxes[kept[-1]], boxes[rest], offset)
@@ -202,7 +202,7 @@ def ms_deform_attn_backward(
     inputs = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
     with torch.enable_grad():
         output = ms_deform_attn_forward(
-            inputs[0], spatial_shapes, level_start_index, *inputs[1:], im2col_step
+            inputs[0], spatial_shapes, level_start_index, inputs[1], inputs[2], im2col_step
         )
     gradients = torch.autograd.grad(output, inputs, grad_output)
     for filled, gradient in zip(
@@ -262,7 +262,6 @@ def apply() -> None:
     module = Operators('mmcv._ext')
     # mmengine searches this module in the import system, which does not find it without a loader.
     module.__spec__ = ModuleSpec(module.__name__, loader=None)
-    for operator in SUPPLIED:
-        setattr(module, operator.__name__, operator)
-    module.get_compiler_version = module.get_compiling_cuda_version = compiler
+    vars(module).update({operator.__name__: operator for operator in SUPPLIED})
+    vars(module).update(get_compiler_version=compiler, get_compiling_cuda_version=compiler)
     sys.modules[module.__name__] = module

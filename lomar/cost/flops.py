@@ -10,11 +10,13 @@ Recomputation by activation checkpointing or by fused attention is not counted.
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS, init_default_scope
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,7 +39,7 @@ class _ModelFlops(FlopCounterMode):
         return super()._count_flops(func_packet, out, args, kwargs)
 
 
-def flops_of(fn: Callable) -> tuple[int, object]:
+def flops_of(fn: Callable) -> tuple[int, Any]:
     """Return the model FLOPs of a call without arguments, and its result.
 
     During the call, attention is computed by plain matrix products, because the backward pass of
@@ -99,16 +101,16 @@ def image_size(cfg: Config) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _loss(model: nn.Module, images: Tensor) -> Tensor:
+def _loss(model: BaseModel, images: Tensor) -> Tensor:
     return model.parse_losses(model(images, None, mode='loss'))[0]
 
 
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
+def _logits(model: BaseModel, images: Tensor) -> Tensor:
     # Not the loss, which reads the labels; tensors on the meta device have no values.
     return model(images, mode='tensor').sum()
 
 
-def _detector(model: nn.Module, images: Tensor) -> Tensor:
+def _detector(model: BaseModel, images: Tensor) -> Tensor:
     """Return the sum of all outputs that the losses of a two-stage detector use."""
     features = model.extract_feat(images)
     scores, boxes = model.rpn_head(features)
@@ -121,7 +123,7 @@ def _detector(model: nn.Module, images: Tensor) -> Tensor:
     return sum(output.sum() for output in outputs)
 
 
-def _regions(extractor: nn.Module, number: int) -> Tensor:
+def _regions(extractor: BaseModule, number: int) -> Tensor:
     """Return a tensor like the output of RoIAlign, which requires gradients."""
     size = extractor.roi_layers[0].output_size
     return torch.empty(number, extractor.out_channels, *size, requires_grad=True)

@@ -15,6 +15,7 @@ DATA = {
     'data/imagenet/train': ('ImageNet-1k', 1281167),
     'data/coco/annotations/instances_train2017.json': ('COCO train2017', 118287),
 }
+UTILISATION = 0.4  # of a GPU's peak, where none is given
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Speed:
                 '--device-tflops is an assumption and --images-per-second a measurement; give one'
             )
         if self.utilisation is None:
-            object.__setattr__(self, 'utilisation', 0.4)
-        elif not self.tflops:
+            return
+        if not self.tflops:
             raise ValueError('--utilisation is a share of --device-tflops, which is missing')
         if not 0 < self.utilisation <= 1:
             raise ValueError(
@@ -54,13 +55,14 @@ class Speed:
     def source(self) -> str:
         """Return the source of the speed in words; empty if the speed is unknown."""
         if self.tflops:
-            return f'assumed, {self.tflops:g} TFLOP/s x utilisation {self.utilisation:g}'
+            utilisation = self.utilisation or UTILISATION
+            return f'assumed, {self.tflops:g} TFLOP/s x utilisation {utilisation:g}'
         return 'measured, --images-per-second' if self.images_per_second else ''
 
     def images(self, flops: float) -> float | None:
         """Return images per second on one GPU for `flops` per image; None if unknown."""
         if self.tflops:
-            return self.tflops * 1e12 * self.utilisation / flops
+            return self.tflops * 1e12 * (self.utilisation or UTILISATION) / flops
         return self.images_per_second
 
 
@@ -207,6 +209,7 @@ def _schedule(
     if not loop.get('max_epochs'):
         raise ValueError(f'{name}: train_cfg has neither max_epochs nor max_iters; set one')
     # Each GPU gets an equal share of the images, rounded up, and drops its incomplete last batch.
+    assert per_epoch is not None  # `_training_images` raises an error first
     share = math.ceil(per_epoch / gpus)
     iterations = share * gpus // batch if drop_last else math.ceil(per_epoch / batch)
     if not iterations:
@@ -234,7 +237,7 @@ def to_text(cost: Estimate) -> str:
         f'{cost.steps} steps = {cost.images / 1e6:.4g} M images seen',
         f'total      {cost.eflops:.4g} EFLOP',
     ]
-    if cost.hours is None:
+    if cost.hours is None or cost.images_per_second is None:
         lines.append('hours      give --device-tflops, or --images-per-second measured on one GPU')
     else:
         sustained = cost.images_per_second * cost.gflops / 1e3

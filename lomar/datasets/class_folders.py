@@ -1,6 +1,6 @@
 """Labelled images in class folders: file lists, splits, and images at one size for the probes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import itemgetter
@@ -80,7 +80,7 @@ class FixedSizeImages:
         UnreadableImage: an image cannot be read.
     """
 
-    def __init__(self, paths: list[str], size: tuple[int, int], max_memory: float):
+    def __init__(self, paths: Sequence[str], size: tuple[int, int], max_memory: float):
         self.paths, self.size, self.kept = paths, size, None
         self.bytes = len(paths) * 3 * size[0] * size[1]
         shape = (len(paths), 3, *size)

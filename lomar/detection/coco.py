@@ -25,7 +25,7 @@ decode = msgspec.json.Decoder().decode
 
 
 class WrongEntry(ValueError):
-    """An annotation that says nothing certain: `kind` is the same for all of its sort."""
+    """Error for a malformed annotation; `kind` is the same for all errors of this kind."""
 
     def __init__(self, kind: str, detail: object = ''):
         super().__init__(kind, detail)
@@ -33,7 +33,7 @@ class WrongEntry(ValueError):
 
 
 class CocoLists(msgspec.Struct):
-    """The lists of an annotation file, of which the long ones are split into texts only."""
+    """Lists of an annotation file; images and annotations are not decoded."""
 
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
@@ -69,15 +69,15 @@ def read_coco(path: str | os.PathLike) -> dict:
     """Read the three lists of an annotation file; entries may be decoded when they are used.
 
     Raises:
-        FileNotFoundError: there is none; says what layout is expected.
-        ValueError: no json, or without the three lists of objects in COCO's format.
+        FileNotFoundError: the file does not exist; the message describes the expected layout.
+        ValueError: the file is not json, or lacks one of COCO's three lists.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'Annotations: {path} does not exist.\n{LAYOUT}')
-    content = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)  # of Windows' editors
+    content = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)  # added by editors on Windows
     try:
         lists = msgspec.json.decode(content, type=CocoLists)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # NaN, which Python reads, or a fault
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # NaN, which Python reads, or an error
         coco = _python_lists(path, content)
     else:
         coco = dict(
@@ -96,19 +96,18 @@ def read_coco(path: str | os.PathLike) -> dict:
 
 
 def class_names(coco: dict) -> tuple[str, ...]:
-    """Names of the categories in the order of their ids, which is the order of the labels."""
+    """Return the names of the categories in the order of their ids, as in the labels."""
     return tuple(one['name'] for one in sorted(coco['categories'], key=lambda one: one['id']))
 
 
 def normalised_coco(coco: dict, masks: bool = True) -> dict:
-    """Return the annotations that `check_coco` accepts, with all that evaluation needs.
+    """Return the annotations for the evaluation by pycocotools.
 
-    Categories are in the order of their ids, and objects that training leaves out are left out.
-    Ids of images and categories stay; annotations are numbered from 1, for pycocotools takes the
-    id 0 for "no match".
+    Categories are in the order of their ids. Objects that training leaves out are left out, too.
+    Annotations get new ids from 1, because the id 0 means "no match" in pycocotools.
 
     Args:
-        masks: whether masks are evaluated; otherwise the result has none.
+        masks: whether masks are evaluated; otherwise the result has no masks.
     """
     entries = list(coco['images'])
     images = {image['id']: image for image in entries}
@@ -126,10 +125,10 @@ def normalised_coco(coco: dict, masks: bool = True) -> dict:
 
 
 def training_object(annotation: dict, image: dict, masks: bool) -> tuple[dict | None, str]:
-    """Return an annotation as training takes it, or None and why it is left out.
+    """Return an annotation for training; otherwise None and the reason.
 
-    `iscrowd` is 0 or 1, which is a region to ignore. If `masks`, there is a `segmentation` that
-    pycocotools can rasterise.
+    `iscrowd` is 1 for regions to ignore, otherwise 0. With `masks`, pycocotools can rasterise
+    `segmentation`.
 
     Raises:
         WrongEntry: box or segmentation are missing or malformed.
@@ -153,10 +152,10 @@ def training_object(annotation: dict, image: dict, masks: bool) -> tuple[dict | 
 
 
 def evaluation_object(annotation: dict, image: dict, masks: bool) -> dict | None:
-    """Return an annotation as evaluation takes it, or None where training leaves it out.
+    """Return an annotation for evaluation, or None if training leaves the annotation out.
 
-    That is `training_object` with a positive `area` in pixels; a missing one is computed from the
-    mask, or from the box if there are no masks.
+    The result of `training_object` gets a positive `area` in pixels. A missing area is computed
+    from the mask, or without masks from the box.
     """
     one, _ = training_object(annotation, image, masks)
     if one is None:
@@ -177,19 +176,19 @@ def has_area(annotation: dict) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value from a json file is a finite number."""
+    """Return whether a value from a json file is a finite number."""
     # A json integer may be too large for math.isfinite.
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def short(value: object) -> str:
-    """A value as text, without the most of it if it is long."""
+    """Return a value as text, shortened to 300 characters."""
     text = str(value)
     return text if len(text) <= 300 else f'{text[:300]} ...'
 
 
 def _python_json(path: str | os.PathLike, text: bytes) -> object:
-    """Decode JSON as Python does: with NaN, infinity and numbers of any size."""
+    """Return JSON decoded by Python, which accepts NaN, infinity and numbers of any size."""
     try:
         return json.loads(text.decode())
     except ValueError as error:
@@ -197,7 +196,7 @@ def _python_json(path: str | os.PathLike, text: bytes) -> object:
 
 
 def _python_lists(path: str | os.PathLike, text: bytes) -> dict:
-    """Return the object in a file, which has the three lists."""
+    """Return the decoded content of a file; raise a ValueError without the three lists."""
     coco = _python_json(path, text)
     found = sorted(coco) if isinstance(coco, dict) else type(coco).__name__
     for name in LISTS:
@@ -210,7 +209,7 @@ def _python_lists(path: str | os.PathLike, text: bytes) -> dict:
 
 
 def _usable(segmentation: object, height: int, width: int) -> list | dict | None:
-    """The polygons that cover a pixel, or the RLE; nothing if that is nothing."""
+    """Return the polygons that cover a pixel, or the RLE; an empty value if nothing is covered."""
     if not segmentation:
         raise WrongEntry(
             'segmentation is missing, and the config trains masks; boxes only? use a faster-rcnn '
@@ -228,14 +227,14 @@ def _usable(segmentation: object, height: int, width: int) -> list | dict | None
 
 
 def _covers_pixels(polygon: list[float], height: int, width: int) -> bool:
-    """Whether [x, y, ...] has three points, an area of a pixel, and is near the image."""
+    """Return whether [x, y, ...] has three points, an area of one pixel, and is near the image."""
     if not all(map(math.isfinite, polygon)) or len(polygon) < 6 or len(polygon) % 2:
         return False
     xs, ys = polygon[::2], polygon[1::2]
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return False
-    # pycocotools walks along every edge, and a stray 1e9 takes all of the memory.
+    # pycocotools steps along every edge, so that a coordinate of 1e9 would use all memory.
     if left < -width or right > 2 * width or top < -height or bottom > 2 * height:
         return False
     turned = sum(map(mul, xs, ys[1:] + ys[:1])) - sum(map(mul, xs[1:] + xs[:1], ys))
@@ -243,7 +242,7 @@ def _covers_pixels(polygon: list[float], height: int, width: int) -> bool:
 
 
 def _runs(segmentation: dict, height: int, width: int) -> list[int]:
-    """Lengths of the runs of an RLE, off and on by turns; pycocotools would trust any."""
+    """Return the run lengths of an RLE after checks, which pycocotools does not do."""
     size, counts = segmentation.get('size'), segmentation.get('counts')
     if size != [height, width]:
         raise WrongEntry(
@@ -263,7 +262,7 @@ def _runs(segmentation: dict, height: int, width: int) -> list[int]:
 
 
 def _decompressed(text: str) -> list[int] | None:
-    """Numbers of COCO's compressed counts: 5 bits a character, differences from the third on."""
+    """Decode compressed counts: 5 bits per character, differences from the third number on."""
     runs, number, shift = [], 0, 0
     for character in text:
         bits = ord(character) - 48
@@ -271,7 +270,7 @@ def _decompressed(text: str) -> list[int] | None:
             return None
         number |= (bits & 31) << shift
         shift += 5
-        if not bits & 32:  # the last character of a number, of which 16 is the sign
+        if not bits & 32:  # last character of a number; bit 16 is the sign
             number -= (bits & 16) << 1 << (shift - 5)
             runs.append(number + (runs[-2] if len(runs) > 2 else 0))
             number, shift = 0, 0

@@ -1,4 +1,4 @@
-"""COCO files of a detection config: their check, and replacing them by a user's files."""
+"""COCO files of a detection config: checks, and replacement by a user's files."""
 
 import os
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ SPLITS = ('train', 'val', 'test')
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
     """Check the CocoFiles datasets of a config and what depends on them; return a report per split.
 
-    A split that has the files of an earlier one is left out. `stop_on_errors` raises the errors.
-    The main process alone reads the files; all processes get its reports, and their next datasets
-    of these files are made from them.
+    A split with the files of an earlier split is omitted. `stop_on_errors` raises the errors. Only
+    the main process reads the files. All processes get the reports, from which their next datasets
+    of these files are built.
 
     Raises:
         FileNotFoundError: an annotation file or a folder of images is missing.
@@ -109,7 +109,7 @@ def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None
 
 
 def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
-    """Labels have to mean the same to the model and in all splits."""
+    """Check that the classes of the model and of all splits are equal."""
     first = list(reports[0].categories.values())
     for report in reports[1:]:
         names = list(report.categories.values())

@@ -26,8 +26,8 @@ def arguments(function: Callable) -> Keys:
     """Return the arguments of a function or class, with those that `**kwargs` is passed on to."""
     if not inspect.isclass(function):
         return _own_and_passed(function, ())
-    inits = [vars(base).get('__init__') for base in function.__mro__ if base is not object]
-    inits = [init for init in inits if init is not None and init is not nn.Module.__init__]
+    found = [vars(base).get('__init__') for base in function.__mro__ if base is not object]
+    inits = [init for init in found if init is not None and init is not nn.Module.__init__]
     return _own_and_passed(inits[0], inits[1:]) if inits else Keys()
 
 

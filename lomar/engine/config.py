@@ -138,13 +138,12 @@ def merge_options(cfg: Config, options: dict) -> None:
 
 def _resume(cfg: Config, checkpoint: str) -> None:
     """Resume from a checkpoint; with 'auto', from the newest checkpoint if there is one."""
-    if checkpoint == 'auto':
-        checkpoint = latest_checkpoint(cfg.work_dir)
-    if checkpoint is None:
+    found = latest_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
+    if found is None:
         begin = cfg.get('load_from') or 'random weights'
         print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')
     else:
-        cfg.resume, cfg.load_from = True, checkpoint
+        cfg.resume, cfg.load_from = True, found
 
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:

@@ -3,7 +3,7 @@
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, init_dist, is_distributed
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
@@ -58,7 +58,7 @@ def main_process_minutes(env_cfg: dict) -> float:
     return minutes
 
 
-def shard(model: nn.Module) -> nn.Module:
+def shard(model: BaseModel) -> BaseModel:
     """Shard the parameters of a model over the processes in place, block by block (FSDP2).
 
     Each process stores a part of every parameter, gradient and optimizer state, and gathers the

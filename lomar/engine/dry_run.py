@@ -21,7 +21,7 @@ class DryRunner(Runner):
         return self._without_steps(super().build_test_loop(loop))
 
     def _without_steps(self, loop: BaseLoop) -> BaseLoop:
-        self.lines = []
+        self.lines: list[str] = []
         loop.run = lambda: self._load_batches(loop, self._val_loop)
         return loop
 
@@ -44,7 +44,8 @@ def dry_run(cfg: Config) -> str:
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = latest_checkpoint(work_dir)
     with TemporaryDirectory() as folder:
-        cfg.work_dir = folder
+        # mmengine keeps loggers and visualizers by this name, also of an earlier dry run.
+        cfg.work_dir = cfg.experiment_name = folder
         runner = DryRunner.from_cfg(cfg)
         run = runner.test if cfg.get('train_cfg') is None else runner.train
         run()

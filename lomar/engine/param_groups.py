@@ -3,6 +3,7 @@
 from fnmatch import fnmatch
 from inspect import signature
 
+from mmengine.model import BaseModel
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 from timm.optim import Lars
@@ -61,7 +62,8 @@ class LayerGroups(DefaultOptimWrapperConstructor):
         """Append the groups of `module` to `params`."""
         patterns = set(self.paramwise_cfg['no_decay'])
         options = self.paramwise_cfg['vectors'] or {}
-        groups, used = {}, set()
+        groups: dict[tuple, list] = {}
+        used = set()
         for name, parameter in module.named_parameters():
             matching = {pattern for pattern in patterns if fnmatch(name, pattern)}
             used |= matching
@@ -83,7 +85,7 @@ class LayerGroups(DefaultOptimWrapperConstructor):
             for (rate, decay, own), group in groups.items()
         )
 
-    def _rate(self, module: nn.Module, name: str) -> float:
+    def _rate(self, module: BaseModel, name: str) -> float:
         """Return the factor of a parameter's learning rate."""
         decay = self.paramwise_cfg['layer_decay']
         if decay == 1 or not name.startswith('backbone.'):

@@ -1,10 +1,12 @@
 """Hook that evaluates frozen features with kNN and a linear probe during pretraining."""
 
 from time import perf_counter
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
@@ -148,7 +150,7 @@ class ProbeHook(Hook):
 
 def check_backbone(model: nn.Module) -> None:
     """Raise a ValueError if `encode` does not support the model."""
-    backbone = getattr(model, 'backbone', None)
+    backbone: Any = getattr(model, 'backbone', None)
     if not (isinstance(backbone, RPEViT) or _is_mae(backbone)) or backbone.out_type != 'raw':
         raise ValueError(
             f'ProbeHook cannot encode whole images with a {type(model).__name__} whose backbone is '
@@ -158,7 +160,7 @@ def check_backbone(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def encode(model: nn.Module, images: Tensor) -> Tensor:
+def encode(model: BaseModel, images: Tensor) -> Tensor:
     """Return mean patch tokens (B, D) of R, G, B images (B, 3, H, W) uint8."""
     preprocessor, backbone = model.data_preprocessor, model.backbone
     if getattr(preprocessor, '_channel_conversion', False):

@@ -12,6 +12,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
@@ -30,6 +31,7 @@ from lomar.engine.distributed import (
     shard,
     shard_state,
 )
+from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
 
@@ -38,6 +40,8 @@ class Runner(MMEngineRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
 
     _first_iter = 0
+    _load_from: str | None  # these two are mmengine's
+    _resume: bool
 
     @property
     def has_trained(self) -> bool:
@@ -116,7 +120,7 @@ class Runner(MMEngineRunner):
         loop_autocast(getattr(loop, 'fp16', False))
         return loop
 
-    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
         """Wrap the model as mmengine does; shard it for the type 'FullySharded'."""
         if self.distributed:
             self._adopt_positions(model)
@@ -129,7 +133,7 @@ class Runner(MMEngineRunner):
     def _adopt_positions(self, model: nn.Module) -> None:
         """Resize `pos_embed` to the file to load, before a wrapper allocates gradient buckets."""
         backbone = getattr(model, 'backbone', None)
-        if not hasattr(backbone, 'adopt_positions') or not hasattr(backbone, 'pos_embed'):
+        if not isinstance(backbone, LearnedPositions) or not hasattr(backbone, 'pos_embed'):
             return
         name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
         if name and backbone.pretrain_img_size != backbone.img_size:

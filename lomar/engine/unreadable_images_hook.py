@@ -24,7 +24,7 @@ class UnreadableImagesHook(Hook):
         Raises:
             OSError: too many images are unreadable.
         """
-        for sample in data_batch.get('data_samples') or ():
+        for sample in (data_batch or {}).get('data_samples') or ():
             for path, reason in sample.get('unreadable', {}).items():
                 if path not in self.seen:
                     self.seen.add(path)

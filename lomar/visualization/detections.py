@@ -15,6 +15,7 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make
 from lomar.datasets.image_io import read_rgb
 
 COLOURS = ('#ff3b30', '#0a84ff', '#ffcc00', '#34c759', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
+NEAREST = Image.Resampling.NEAREST
 MIN_CELL = 240  # pixels; smaller images are enlarged
 
 
@@ -68,13 +69,13 @@ def _draw(
     image = read_rgb(path)
     scale = max(MIN_CELL / min(image.size), 1)
     size = round(image.width * scale), round(image.height * scale)
-    large = torch.from_numpy(np.array(image.resize(size, Image.NEAREST))).permute(2, 0, 1)
+    large = torch.from_numpy(np.array(image.resize(size, NEAREST))).permute(2, 0, 1)
     if not objects:
         return large
     order = sorted(names)
     colours = [COLOURS[order.index(one['category_id']) % len(COLOURS)] for one in objects]
     if masks:
-        enlarged = [np.array(Image.fromarray(mask).resize(size, Image.NEAREST)) for mask in masks]
+        enlarged = [np.array(Image.fromarray(mask).resize(size, NEAREST)) for mask in masks]
         shown = torch.from_numpy(np.stack(enlarged)).bool()
         large = draw_segmentation_masks(large, shown, alpha=0.3, colors=colours)
     left, top, width, height = (

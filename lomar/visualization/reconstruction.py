@@ -150,13 +150,13 @@ def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
 def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
     """Return the pictures of a row, enlarged or shrunk, with window borders."""
     height, width = row.pictures['input'].shape[1:]
-    scale = max(1, round(MIN_CELL / min(height, width)))
+    scale: float = max(1, round(MIN_CELL / min(height, width)))
     if max_cell and max(height, width) > max_cell:
         scale = max_cell / max(height, width)
     images = []
     for title, pixels in row.pictures.items():
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-        resample = Image.NEAREST if scale >= 1 else Image.BOX
+        resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         image = image.resize((round(width * scale), round(height * scale)), resample)
         if title == 'windows and masks':
             _outline(image, row.boxes * scale)

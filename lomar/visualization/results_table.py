@@ -5,7 +5,7 @@ import io
 import re
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -187,7 +187,7 @@ def comparison(published: list[dict], measured: list[dict], kind: str | None = N
     return beside + sorted(apart, key=lambda row: row['table'])
 
 
-def _cell(column: str, value: object) -> str:
+def _cell(column: str, value: Any) -> str:
     if value is None:
         return '-'
     if column.endswith('_gap'):
@@ -245,7 +245,7 @@ def _draw(axes: Axes, metric: str, rows: list[dict]) -> None:
 
 def plot(rows: list[dict], out: str | Path) -> Path:
     """Plot AP and accuracy of rows as bars into an image file, one panel row per dataset."""
-    groups = {}
+    groups: dict[tuple[str, str], dict] = {}
     for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
         figures = [row[metric] for metric in METRICS.get(row['kind'], [])]
         if any(figure is not None for figure in figures):
@@ -255,7 +255,9 @@ def plot(rows: list[dict], out: str | Path) -> Path:
         raise ValueError('nothing to plot: no row holds AP or accuracy')
     heights = [1 + 0.32 * len(group) for group in groups.values()]
     figure = Figure(figsize=(12, sum(heights)), layout='constrained')
-    grid = figure.subplots(len(groups), 2, sharey='row', squeeze=False, height_ratios=heights)
+    grid = figure.subplots(
+        nrows=len(groups), ncols=2, sharey='row', squeeze=False, height_ratios=heights
+    )
     for panels, ((kind, dataset), group) in zip(grid, groups.items(), strict=True):
         for axes in panels[len(METRICS[kind]) :]:
             axes.set_axis_off()

@@ -11,13 +11,14 @@ import sys
 import textwrap
 
 import pytest
-from conftest import ROOT
+from conftest import FIXTURES, ROOT
 from mmengine.config import Config, DictAction
 
 from lomar import cli
 from lomar.checkpoints.names import SOURCES, TARGETS
 from lomar.cli import convert, main, parse_args, results, shapes
 from lomar.datasets.shape_drawing import CATEGORIES
+from lomar.datasets.shapes import make_shapes
 from lomar.engine.config_files import find_config, packaged_configs
 from lomar.visualization.results_table import METRICS
 
@@ -197,6 +198,22 @@ def test_a_dry_run_builds_everything_and_writes_nothing(photographs, tmp_path, c
     options = [*SMALL, 'optim_wrapper.optimizer.lr=-1']
     with pytest.raises(Exception, match='Invalid learning rate'):  # by torch: keeps its traceback
         main([*command, '--cfg-options', *options])
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_dry_run_of_a_test_loads_the_checkpoint(tmp_path, capsys):
+    make_shapes(tmp_path / 'shapes', 1, 8, 64, 0, workers=1, categories='texture')
+    labels = tmp_path / 'shapes/annotations/val.txt'
+    command = ['test', 'shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes']
+    command += [str(FIXTURES / 'v0.1/classifier_lomar.pth'), '--val-images', str(labels)]
+    options = ['model.backbone.arch.embed_dim=16', 'model.head.in_channels=16']
+    before = sorted(tmp_path.rglob('*'))
+    command += ['--dry-run', '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options]
+    assert main([*command, 'model.backbone.arch.depth=2']) == 0
+    assert 'data     8 images, loaded one batch' in capsys.readouterr().out
+    assert main([*command, 'model.backbone.arch.depth=3']) == 1
+    line = capsys.readouterr().err
+    assert 'classifier_lomar.pth: the weights do not fit the model: Error(s) in loading' in line
     assert sorted(tmp_path.rglob('*')) == before
 
 
