@@ -65,7 +65,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location=map_location, weights_only=True)
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
-        # Of a plain pickle, torch only says that it has no magic number.
+        # For a plain pickle, torch's error only mentions a magic number.
         if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
             raise ValueError(
                 f'checkpoint {path} cannot be read, it may be cut off: {error}'
