@@ -30,9 +30,6 @@ class LoadImage(BaseTransform):
             `LoadImageFromFile`, which mmdet puts in place of this step. Ignored unless C is 3.
         short_side: length in pixels to which the shorter side is resized, with antialiasing;
             None = no resize.
-
-    Raises:
-        ValueError: `convert` without 3 channels, or another `color_type`.
     """
 
     def __init__(
@@ -82,11 +79,7 @@ def converts(channels: int, convert: bool | None) -> bool:
 
 
 def use_channels(cfg: Config) -> None:
-    """Set `channels` of all loaders in a config to `model.backbone.in_channels`.
-
-    Raises:
-        ValueError: a loader has another value, or another color order than the data preprocessor.
-    """
+    """Set `channels` of all loaders to `model.backbone.in_channels`; refuse other values."""
     channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
     preprocessor = cfg.model.get('data_preprocessor') or {}
     order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'

@@ -17,10 +17,6 @@ class ChannelsDetDataPreprocessor(DetDataPreprocessor):
         mean, std: one number per channel, in the unit of the pixel values in the file.
         kwargs: arguments of mmdet's class. `bgr_to_rgb` and `rgb_to_bgr` have an effect only on
             images of 3 channels, as `color_type` of `LoadImage` has.
-
-    Raises:
-        ValueError: a different number of means and deviations, a deviation that is not positive,
-            or, from `forward`, an image with another number of channels.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):

@@ -102,9 +102,6 @@ class LoadInstances(LoadAnnotations):
 
     Args:
         settings: arguments of mmdet's LoadAnnotations, except `poly2mask`.
-
-    Raises:
-        ValueError: `poly2mask` is given.
     """
 
     def __init__(self, **settings):

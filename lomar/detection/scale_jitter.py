@@ -20,9 +20,6 @@ class AntialiasedResize(Resize):
     Args:
         scale, scale_factor, keep_ratio, clip_object_border: as in mmdet's `Resize`.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
-
-    Raises:
-        ValueError: `interpolation` has another value.
     """
 
     def __init__(
@@ -73,9 +70,6 @@ class LargeScaleJitter(RandomCrop):
         crop_size: (width, height) of the crop in pixels; smaller images are not padded.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
         kwargs: other arguments of mmdet's `RandomCrop`.
-
-    Raises:
-        ValueError: a size or a ratio range is not two positive numbers.
     """
 
     def __init__(

@@ -37,9 +37,6 @@ def start_processes(cfg: Config) -> None:
     """Start the process group of `cfg.launcher`, which mmengine's runner would start later.
 
     Afterwards the main process can work for all processes, for example read annotations.
-
-    Raises:
-        ValueError: `env_cfg.main_process_minutes` is not positive.
     """
     env_cfg = cfg.get('env_cfg') or {}
     minutes = main_process_minutes(env_cfg)
@@ -51,11 +48,7 @@ def start_processes(cfg: Config) -> None:
 
 
 def main_process_minutes(env_cfg: dict) -> float:
-    """Return the timeout of processes that wait for the main process.
-
-    Raises:
-        ValueError: `env_cfg.main_process_minutes` is not positive.
-    """
+    """Return the timeout of processes that wait for the main process."""
     minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
         raise ValueError(

@@ -69,11 +69,7 @@ class Runner(MMEngineRunner):
         )
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Set up the environment as mmengine does, and the timeout `env_cfg.main_process_minutes`.
-
-        Raises:
-            ValueError: `env_cfg.main_process_minutes` is not positive.
-        """
+        """Set up the environment, and the timeout `env_cfg.main_process_minutes`."""
         minutes = main_process_minutes(env_cfg)
         super().setup_env(env_cfg)
         if self.distributed:
@@ -102,11 +98,7 @@ class Runner(MMEngineRunner):
             group['lr'] *= ratio
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Return mmengine's training loop.
-
-        Raises:
-            ValueError: there are fewer images than one batch, and incomplete batches are dropped.
-        """
+        """Build mmengine's training loop; refuse a dataset without one complete batch."""
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
@@ -123,11 +115,7 @@ class Runner(MMEngineRunner):
         return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
-        """Build mmengine's loop.
-
-        Raises:
-            ValueError: `val_cfg.fp16` is not a dtype of mixed precision.
-        """
+        """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
         return loop

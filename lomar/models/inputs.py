@@ -17,9 +17,6 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: one number per channel, in the unit of the pixel values in the file.
-
-    Raises:
-        ValueError: a different number of means and deviations, or a deviation that is not positive.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], non_blocking: bool = False):

@@ -27,9 +27,6 @@ class LoMaR(BaseModel):
             `lomar.models.windows.build_samplers`.
         head: config of a `WindowHead` with its target, or of a `WindowPixelHead`; `embed_dim` and
             `inputs` are added.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
 
     def __init__(

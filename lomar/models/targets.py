@@ -101,11 +101,7 @@ class Target(nn.Module, ABC):
 
 
 def build_target(config: dict, inputs: InputFormat) -> Target:
-    """Build a target from its config, independent of the config's default scope.
-
-    Raises:
-        ValueError: the type is unknown; the message lists the known types.
-    """
+    """Build a target from its config, independent of the config's default scope."""
     settings = dict(config)
     name = settings.pop('type', None)
     kind = TARGETS.get(name) if name else None

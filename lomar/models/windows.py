@@ -144,9 +144,6 @@ class WindowSampler:
         mask_ratio: fraction of masked patches per window, rounded down to whole patches.
         sampling: 'image' = separate windows per image; 'batch' = as in the released code.
         masking: 'random' = single patches; 'block' = rectangles of patches.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
 
     size: int = 7
@@ -217,10 +214,6 @@ def build_samplers(
         size, number, mask_ratio: as in `WindowSampler`; a list has one value per window size, and
             a single value is used for all sizes.
         shared: the other settings of `WindowSampler`.
-
-    Raises:
-        ValueError: a setting is out of range, or lists have different lengths; the message names
-            the config key.
     """
     settings = dict(size=size, number=number, mask_ratio=mask_ratio)
     lists = {key: list(value) for key, value in settings.items() if isinstance(value, Sequence)}

@@ -23,9 +23,6 @@ class HOGTarget(Target):
     Args:
         orientations: number of bins over 180 degrees.
         cell: side of a cell in pixels; a divisor of the patch size.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
 
     def __init__(self, inputs: InputFormat, orientations: int = 9, cell: int = 8):

@@ -37,9 +37,6 @@ class TeacherTarget(Target):
             to 255; None = as the student's.
         normalise: normalize the feature of each patch to mean 0 and standard deviation 1.
         loss: 'smooth_l1' or 'cosine' (1 - cosine similarity).
-
-    Raises:
-        ValueError: a setting is wrong; the message names the config key.
     """
 
     def __init__(
@@ -144,11 +141,7 @@ class _MapOf(nn.Module):
 
 
 def _load(network: nn.Module, path: str | None) -> None:
-    """Load the weights of a file into a teacher.
-
-    Raises:
-        ValueError: the file is missing or does not fit.
-    """
+    """Load the weights of a file into a teacher."""
     if path == 'random' or next(network.parameters()).is_meta:
         return  # tensors on the meta device have no values
     if path is None:

@@ -38,9 +38,6 @@ class Tokenizer(nn.Module, ABC):
         Args:
             checkpoint: content of a file with the weights; None = random weights.
             settings: `head.target.tokenizer` without `type`.
-
-        Raises:
-            ValueError: weights, settings and images do not fit together.
         """
 
     @abstractmethod
@@ -70,9 +67,6 @@ class PatchTokenizer(Tokenizer):
         hidden: width of encoder and decoder.
         mean, std: statistics of the pixel values in the files; one number per channel, or one
             number for all channels.
-
-    Raises:
-        ValueError: a setting is out of range.
     """
 
     origin = 'lomar tokenizer --images DIR --out FILE'

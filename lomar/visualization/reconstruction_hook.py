@@ -29,9 +29,6 @@ class ReconstructionHook(Hook):
     Args:
         images: folder or text list of images; None = the training images.
         number: number of images in a picture; the first readable files are used.
-
-    Raises:
-        ValueError: the interval is out of range, or no image can be read.
     """
 
     priority = 'LOW'
