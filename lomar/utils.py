@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,3 +78,25 @@ def check_device(name: str) -> None:
         torch.empty(0, device=name)
     except (AssertionError, RuntimeError) as error:
         raise ValueError(f'--device {name} is not there: {error}') from error
+
+
+def check_choice(key: str, value: object, allowed: Collection[str]) -> None:
+    """Raise a ValueError unless the value of a config key is one of the allowed names."""
+    if value not in allowed:
+        raise ValueError(f"{key} is '{value}'; allowed: {', '.join(allowed)}")
+
+
+def check_least(owner: str, least: int = 1, **settings: float) -> None:
+    """Raise a ValueError unless all settings of `owner`, a config node or class, reach `least`."""
+    for key, value in settings.items():
+        if value < least:
+            raise ValueError(f'{owner}.{key} is {value}; allowed: {least} or more')
+
+
+def dicts_in(node: object) -> Iterator[dict]:
+    """Yield the dicts in a node of a config, at any depth, and the node if it is a dict."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for child in node if isinstance(node, list | tuple) else ():
+        yield from dicts_in(child)

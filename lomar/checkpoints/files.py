@@ -65,7 +65,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location=map_location, weights_only=True)
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
-        # Of a plain pickle, torch only says that it has no magic number.
+        # For a plain pickle, torch's error only mentions a magic number.
         if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
             raise ValueError(
                 f'checkpoint {path} cannot be read, it may be cut off: {error}'
@@ -87,6 +87,17 @@ def naming(what: str | Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise type(error)(f'{what}: {error}') from error
+
+
+@contextmanager
+def misfit_as_value_error() -> Iterator[None]:
+    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith('Error(s) in loading state_dict'):
+            raise
+        raise ValueError(f'the weights do not fit the model: {error}') from error
 
 
 def load_url(url: str, **kwargs) -> dict:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from torch import Tensor
 
 from lomar.checkpoints.unwrap import strip_wrappers
+from lomar.utils import check_choice
 
 PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P), in every vision transformer
 PREFIXES = ('backbone', 'encoder', 'model', 'module', 'timm_model')
@@ -135,15 +136,10 @@ def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tenso
         ValueError: the target is unknown, or the model does not have the target's weights.
     """
     needed = dict(pretrain='encoder_pred.weight', backbone='', classifier='head.weight')
-    if target not in needed:
-        raise ValueError(f"target is '{target}'; allowed: {', '.join(needed)}")
-    if (
-        needed[target]
-        and _replaced(needed[target], _TO_TIMM) not in timm_names(state_dict).values()
-    ):
-        raise ValueError(
-            f"target='{target}' needs '{needed[target]}', which is not in the state dict"
-        )
+    check_choice('target', target, needed)
+    name = needed[target]
+    if name and _replaced(name, _TO_TIMM) not in timm_names(state_dict).values():
+        raise ValueError(f"target='{target}' needs '{name}', which is not in the state dict")
     renamed = target_names(state_dict, 'lomar' if target == 'pretrain' else target)
     return {new: state_dict[own] for own, new in renamed.items() if not new.startswith('(')}
 

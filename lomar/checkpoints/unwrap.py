@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from mmengine.logging import print_log
 from torch import Tensor
 
+from lomar.utils import check_choice
+
 # Keys of state dicts: of mmengine, timm and PyTorch; of MAE, LoMaR and detectron2; of DeepSpeed.
 KEYS = dict(plain=('state_dict', 'model', 'module'), ema=('state_dict_ema', 'model_ema'))
 # Prefixes from DataParallel and Lightning. The prefix of torch.compile may be anywhere.
@@ -22,8 +24,7 @@ def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
         ValueError: `weights` has another value, the content has no such weights, or the weights
             are not tensors.
     """
-    if weights not in KEYS:
-        raise ValueError(f"weights is '{weights}'; allowed: {', '.join(KEYS)}")
+    check_choice('weights', weights, KEYS)
     found = _state_dicts(content)
     if weights == 'ema' and 'ema' not in found:
         raise ValueError(f"weights is 'ema', but there is none of {', '.join(KEYS['ema'])}")

@@ -8,6 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from lomar.checkpoints.architecture import Architecture
+from lomar.checkpoints.files import misfit_as_value_error
 from lomar.checkpoints.names import from_official
 from lomar.timm import VisionTransformer as LoMaRVisionTransformer
 
@@ -62,10 +63,8 @@ def _what(new: Weights, encoder: Architecture) -> str:
 
 
 def _fill(model: nn.Module, weights: Weights) -> None:
-    try:
+    with misfit_as_value_error():
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f'the weights make up no model of the source: {error}') from error
     model.eval()
 
 

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     """Draw one picture per image."""
     from tqdm import tqdm
 
-    from lomar.visualization import read_batch, read_native, reconstruct, sheet
+    from lomar.visualization import read_image, reconstruct, sheet
 
     model = load_model(args)
     paths = image_paths(args.images)
@@ -30,10 +30,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(paths, desc='reconstructing', unit='img'):
-        if args.size:
-            batch = read_batch([path], args.size, as_stored)
-        else:
-            batch = read_native(path, model.backbone.patch_size, as_stored)
+        batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
         sheet(reconstruct(model, batch, args.seed)).save(out / f'{Path(path).stem}.png')
     print(f'{len(paths)} pictures in {out.resolve()}')
 
@@ -44,6 +41,7 @@ def load_model(args: argparse.Namespace):
     from mmengine.registry import MODELS, init_default_scope
 
     from lomar.checkpoints import from_official, load_file, unwrap
+    from lomar.checkpoints.files import misfit_as_value_error, naming
     from lomar.engine import read_config
 
     cfg = read_config(args.config, args.cfg_options)
@@ -54,8 +52,6 @@ def load_model(args: argparse.Namespace):
         cfg.model.windows.number = args.num_windows
     model = MODELS.build(cfg.model)
     weights = from_official(unwrap(load_file(args.checkpoint)), 'pretrain')
-    try:
+    with naming(args.checkpoint), misfit_as_value_error():
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f'{args.checkpoint}: {error}') from error
     return model.to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
         print(plot_loss(args.loss, args.plot or Path(args.loss) / 'loss.png').resolve())
         return
     measured = [results.read_metrics(path) for path in args.metrics]
-    rows = results.comparison(results.read_published(results.PUBLISHED), measured, args.kind)
+    rows = results.comparison(results.read_published(), measured, args.kind)
     if not rows:
         raise ValueError(f'none of the files holds results of kind {args.kind}')
     if args.markdown == '-' or not (args.markdown or args.csv or args.plot):

@@ -1,22 +1,10 @@
 """Train a small tokenizer on your images, whose tokens LoMaR can predict (docs/tokens.md)."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
-# Defaults and meaning of the Settings in lomar.targets, whose import takes torch.
-SETTINGS = {
-    'patch_size': (16, 'patch side in pixels, that of the model to pretrain'),
-    'vocabulary': (1024, 'number of different tokens'),
-    'code_dim': (16, 'dimensions of a codebook entry'),
-    'hidden': (256, 'width of encoder and decoder'),
-    'steps': (2000, 'optimizer steps'),
-    'batch_size': (16, 'crops per step'),
-    'size': (224, 'crop side in pixels'),
-    'lr': (1e-3, 'peak learning rate'),
-    'seed': (0, 'the same seed gives the same file on a CPU'),
-    'workers': (1, 'processes that load images; 0 = the main process'),
-    'device': ('cpu', 'PyTorch device'),
-}
+from lomar.targets.tokenizer_settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help='file to write, ending in .pth; figures go to a .json file beside it',
     )
-    for name, (default, meaning) in SETTINGS.items():
-        flag = f'--{name.replace("_", "-")}'
-        add(flag, type=type(default), default=default, help=meaning)
+    for each in fields(Settings):
+        if each.metadata:
+            flag, default = f'--{each.name.replace("_", "-")}', each.default
+            add(flag, type=type(default), default=default, help=each.metadata['meaning'])
     add('--overwrite', action='store_true', help='replace an existing file')
 
 
@@ -40,10 +29,9 @@ def run(args: argparse.Namespace) -> None:
     from functools import partial
 
     import lomar.register  # noqa: F401
-    from lomar.targets.tokenizer_training import Settings, train_tokenizer
+    from lomar.targets.tokenizer_training import train_tokenizer
 
-    names = ('images', 'out', *SETTINGS, 'overwrite')
-    settings = Settings(**{name: getattr(args, name) for name in names})
+    settings = Settings(**{each.name: getattr(args, each.name) for each in fields(Settings)})
     log = (lambda _: None) if args.quiet else partial(print, flush=True)
     quality, unreadable = train_tokenizer(settings, log)
     for path, reason in unreadable.items():

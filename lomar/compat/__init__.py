@@ -1,7 +1,7 @@
-"""Everything that makes the last OpenMMLab releases run well on today's PyTorch.
+"""Adaptations of OpenMMLab's last releases to current PyTorch.
 
-Nothing outside this folder knows what is adapted. `lomar.register` and the packages whose modules
-import mmdet or mmpretrain call `apply`; further calls change nothing.
+`lomar.register` and the packages whose modules import mmdet or mmpretrain call `apply`. Further
+calls have no effect.
 """
 
 import warnings
@@ -20,14 +20,14 @@ def apply() -> None:
     """Adapt OpenMMLab in place.
 
     Raises:
-        ImportError: OpenMMLab is not installed; the message is one line that says what to install.
+        ImportError: a package of OpenMMLab is missing; the message names the command to install.
     """
     if absent := missing():
         raise ImportError(
             f"lomar needs {', '.join(absent)}: pip install 'lomar-openmmlab[openmmlab]' for the "
             'last upstream releases, or lomar-openmmlab[onedl] for the maintained forks'
         )
-    # mmcv-lite warns that it lacks compiled operators whether or not anything asks for them.
+    # mmcv-lite warns about missing compiled operators even if nothing uses them.
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
-    for name in ('amp', 'dist', 'fileio', 'init_log', 'log', 'mmcv_ops', 'packages'):
+    for name in ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages'):
         import_module(f'lomar.compat.{name}').apply()

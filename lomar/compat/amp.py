@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
+from lomar.utils import check_choice
+
 DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
 
 
@@ -29,12 +31,9 @@ def mixed_dtype(dtype: str | None = None, key: str = 'optim_wrapper.dtype') -> t
     Args:
         dtype: 'bfloat16' or 'float16' to override the choice.
         key: config key of `dtype`, for error messages.
-
-    Raises:
-        ValueError: `dtype` has another value, or is 'float16' on a CPU.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"{key} is '{dtype}'; allowed: {', '.join(DTYPES)}")
+    if dtype is not None:
+        check_choice(key, dtype, DTYPES)
     if torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return DTYPES[dtype or ('bfloat16' if native else 'float16')]

@@ -1,4 +1,4 @@
-"""Checkpoint files are written atomically: mmengine writes straight to their final name."""
+"""Atomic writes of checkpoint files; mmengine writes directly to the final file name."""
 
 from pathlib import Path
 
@@ -14,5 +14,5 @@ def atomic_put(self: LocalBackend, obj: bytes, filepath: str | Path) -> None:
 
 
 def apply() -> None:
-    """Make every file that mmengine writes as bytes appear atomically."""
+    """Replace mmengine's function that writes bytes to local files."""
     LocalBackend.put = atomic_put

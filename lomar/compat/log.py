@@ -1,13 +1,13 @@
-"""Lines that OpenMMLab logs or prints and that tell a user nothing."""
+"""Filter for log lines of OpenMMLab that have no information for users."""
 
 import logging
 
 import mmengine.logging
 from mmengine.logging import MMLogger, print_log
+from mmengine.model import BaseModule
 
-# mmengine's list of hooks, a line at every epoch's end, deprecations inside mmengine itself, what
-# it does not do to layers that no model here has, and the lane detector of the onedl forks, which
-# misses a compiled operator as soon as it is imported.
+# mmengine's list of hooks, a line at the end of every epoch, deprecations inside of mmengine, and a
+# lane detector of the onedl forks, which warns about a missing operator when it is imported.
 NOISE = (
     'Hooks will be executed',
     'Exp name: ',
@@ -19,17 +19,21 @@ NOISE = (
 
 
 def worth_reading(self: MMLogger, record: logging.LogRecord) -> bool | logging.LogRecord:
-    """Drop `NOISE`, then filter as any logger does."""
+    """Return False for lines in `NOISE`, otherwise the result of the logger's own filter."""
     return not str(record.msg).startswith(NOISE) and logging.Logger.filter(self, record)
 
 
 def print_from_info(msg, logger=None, level: int = logging.INFO) -> None:
-    """`print_log`, which without a logger prints whatever the level: the forks' debug messages."""
+    """Call `print_log`, but without a logger only for level INFO and above."""
     if logger is not None or level >= logging.INFO:
         print_log(msg, logger, level)
 
 
 def apply() -> None:
-    """Put both in mmengine's place."""
+    """Replace mmengine's log filter and `print_log`, and disable its log of each parameter.
+
+    `ModelSummaryHook` logs a summary of the model instead of four lines per parameter.
+    """
+    BaseModule._dump_init_info = lambda self: None
     MMLogger.filter = worth_reading
     mmengine.logging.print_log = print_from_info

@@ -68,7 +68,7 @@ def softnms(
 
 
 def _iou(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
-    """IoU of one box (4,) with others (N, 4), every sum in mmcv's order."""
+    """Return the IoU of one box (4,) with others (N, 4); sums are in mmcv's order."""
 
     def extent(low, high):
         return high - low + offset
@@ -80,7 +80,7 @@ def _iou(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
 
 
 def _drop(items: Tensor, dropped: Tensor) -> Tensor:
-    """Fill the gaps of the dropped items (N,) from the end, which is the order mmcv leaves."""
+    """Return the items (N,) that are not dropped, in mmcv's order: gaps are filled from the end."""
     count = len(items) - int(dropped.sum())
     left = items[:count].clone()
     left[dropped[:count]] = items[count:][~dropped[count:]].flip(0)
@@ -229,7 +229,7 @@ def compiler() -> str:
 
 
 def missing(name: str) -> NotImplementedError:
-    """Make the error for an operator that is not supplied."""
+    """Return the error for an operator without a replacement."""
     # pip's isolated build has neither PyTorch, without which nothing is compiled, nor the
     # pkg_resources that mmcv's setup imports.
     return NotImplementedError(
@@ -243,10 +243,10 @@ def missing(name: str) -> NotImplementedError:
 
 
 class Operators(ModuleType):
-    """Stands for `mmcv._ext`: the functions set on it, and for any other name one that raises."""
+    """Replacement of the module `mmcv._ext`; operators without a replacement raise an error."""
 
     def __getattr__(self, name: str) -> Callable:
-        if name.startswith('__'):  # Python's own questions, such as __path__ and __file__
+        if name.startswith('__'):  # attributes that Python reads, such as __path__
             raise AttributeError(name)
 
         def operator(*args, **kwargs):
@@ -256,11 +256,11 @@ class Operators(ModuleType):
 
 
 def apply() -> None:
-    """Put `Operators` where mmcv looks for its compiled module, unless that module is there."""
+    """Install `Operators` as `mmcv._ext`, unless the compiled module exists."""
     if find_spec('mmcv._ext') is not None:
         return
     module = Operators('mmcv._ext')
-    # mmengine looks this module up in the import system. Without a loader it is not found.
+    # mmengine searches this module in the import system, which does not find it without a loader.
     module.__spec__ = ModuleSpec(module.__name__, loader=None)
     vars(module).update({operator.__name__: operator for operator in SUPPLIED})
     vars(module).update(get_compiler_version=compiler, get_compiling_cuda_version=compiler)

@@ -1,7 +1,7 @@
 """Config inheritance from installed packages: `_base_ = 'mmdet::...'` and `'lomar::...'`.
 
-mmengine 0.10 looks packages up with pkg_resources, which setuptools no longer has, and knows only
-OpenMMLab's packages.
+mmengine 0.10 finds packages with pkg_resources, which setuptools no longer contains, and supports
+only OpenMMLab's packages.
 """
 
 import sys
@@ -17,7 +17,7 @@ resolve = Config._get_cfg_path
 
 
 def is_installed(package: str) -> bool:
-    """Return whether there is a distribution or a package of this name."""
+    """Return whether a distribution or a package of this name is installed."""
     try:
         distribution(package)
     except PackageNotFoundError:

@@ -26,9 +26,6 @@ class Speed:
         tflops: peak TFLOP/s of a GPU for the number format, from its data sheet.
         utilisation: fraction of `tflops` that training is assumed to sustain; None for 0.4.
         images_per_second: measured speed of one GPU, instead of the other two.
-
-    Raises:
-        ValueError: a value is out of range, or does not go with another; the message names flags.
     """
 
     tflops: float | None = None

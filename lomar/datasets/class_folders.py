@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import make_dataset
 
 from lomar.datasets.image_io import SUFFIXES, read_rgb
+from lomar.datasets.resize import fit_pixels
 
 Sample = tuple[str, int]  # path, label
 READERS = 4  # threads; decoding and resizing release Python's global lock
@@ -101,8 +101,7 @@ class FixedSizeImages:
                 yield torch.from_numpy(np.stack(list(arrays))).permute(0, 3, 1, 2).contiguous()
 
     def _read(self, path: str) -> np.ndarray:
-        height, width = self.size
-        return np.asarray(ImageOps.fit(read_rgb(path), (width, height), Image.Resampling.BICUBIC))
+        return fit_pixels(np.asarray(read_rgb(path)), self.size)
 
 
 def _hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:

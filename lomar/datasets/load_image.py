@@ -1,7 +1,5 @@
 """Load whole images, and the channel count of a config."""
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -11,6 +9,7 @@ from mmengine.registry import TRANSFORMS
 from lomar.datasets.image_io import check_channels, open_pixels, read_rgb
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
+from lomar.utils import dicts_in
 
 COLOR_TYPES = ('rgb', 'color')
 LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')
@@ -31,9 +30,6 @@ class LoadImage(BaseTransform):
             `LoadImageFromFile`, which mmdet puts in place of this step. Ignored unless C is 3.
         short_side: length in pixels to which the shorter side is resized, with antialiasing;
             None = no resize.
-
-    Raises:
-        ValueError: `convert` without 3 channels, or another `color_type`.
     """
 
     def __init__(
@@ -83,16 +79,14 @@ def converts(channels: int, convert: bool | None) -> bool:
 
 
 def use_channels(cfg: Config) -> None:
-    """Set `channels` of all loaders in a config to `model.backbone.in_channels`.
-
-    Raises:
-        ValueError: a loader has another value, or another color order than the data preprocessor.
-    """
+    """Set `channels` of all loaders to `model.backbone.in_channels`; refuse other values."""
     channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
     preprocessor = cfg.model.get('data_preprocessor') or {}
     order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'
     for split in ('train', 'val', 'test'):
-        for step in _loaders(cfg.get(f'{split}_dataloader')):
+        for step in dicts_in(cfg.get(f'{split}_dataloader')):
+            if step.get('type') not in (*LOADERS, *RENAMED):
+                continue
             where = f'{split}_dataloader: {step["type"]}'
             if step.get('channels', channels) != channels:
                 raise ValueError(
@@ -106,13 +100,3 @@ def use_channels(cfg: Config) -> None:
                     f'{where}.color_type is {found!r}; allowed: {order!r}, as '
                     f'model.data_preprocessor has bgr_to_rgb={order == "color"}'
                 )
-
-
-def _loaders(node: object) -> Iterator[dict]:
-    """Yield the pipeline steps in a config node, at any depth, that load files."""
-    if isinstance(node, dict):
-        if node.get('type') in LOADERS or node.get('type') in RENAMED:
-            yield node
-        node = list(node.values())
-    for child in node if isinstance(node, list | tuple) else ():
-        yield from _loaders(child)

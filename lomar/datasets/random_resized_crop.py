@@ -1,7 +1,6 @@
 """Load random resized crops of images; JPEG files are decoded no larger than the crop needs."""
 
 import io
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,8 +25,6 @@ ORIENTATION = 0x0112  # EXIF tag; images with 2 to 8 are not upright, with 5 to 
 GAP = 2  # least ratio of decoded to output pixels per side, as Pillow's thumbnails keep
 REACH = 2  # of the bicubic filter to both sides, in output pixels
 WORTH = 6  # output pixels that torch resizes in the time that Pillow needs for one
-FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG markers: baseline, extended, progressive
-APP1, SCAN = 0xE1, 0xDA
 READ = ImageReadMode.RGB
 
 Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright image
@@ -152,8 +149,6 @@ class _Jpeg:
         """Return the JPEG file; None for other files and for files that cannot be opened."""
         try:
             data = Path(path).read_bytes()
-            if stored := _plain_size(data):
-                return cls(data, stored, 1)
             header = Image.open(io.BytesIO(data))
             known = header.format in ('JPEG', 'MPO') and header.mode in ('L', 'RGB')
             return cls(data, header.size, header.getexif().get(ORIENTATION, 1)) if known else None
@@ -194,26 +189,6 @@ class _Jpeg:
             if factor <= room and even:
                 return factor
         return 1
-
-
-def _plain_size(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) of an 8-bit grey or YCbCr JPEG without EXIF and XMP, else None.
-
-    Pillow needs ten times as long for the same answer.
-    """
-    if not data.startswith(b'\xff\xd8'):
-        return None
-    at, size, most = 2, None, Image.MAX_IMAGE_PIXELS or float('inf')
-    while data[at] == 0xFF and 0xC0 <= (marker := data[at + 1]) < 0xFF and marker != APP1:
-        if marker == SCAN:
-            return size
-        if marker in FRAMES:
-            bits, height, width, channels = struct.unpack_from('>BHHB', data, at + 4)
-            if bits != 8 or channels not in (1, 3) or width * height > most:
-                return None
-            size = width, height
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], 'big')
-    return None
 
 
 def _resized_crop(

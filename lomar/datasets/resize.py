@@ -24,9 +24,6 @@ def resize_pixels(
         interpolation: 'bilinear' or 'bicubic'; both are antialiased.
         box: (left, top, right, bottom) in pixels of the part to resize; the filters also read
             pixels around the box. None = the whole image.
-
-    Raises:
-        TypeError: the pixels have another dtype.
     """
     if pixels.dtype not in TYPES:
         raise TypeError(f'pixels to resize are {pixels.dtype}; allowed: {", ".join(TYPES)}')
@@ -50,8 +47,12 @@ def resize_pixels(
 
 
 def fit_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Center-crop (H, W, C) to the aspect ratio of `size` = (height, width), and resize to it."""
-    scale = max(want / side for want, side in zip(size, pixels.shape, strict=False))
-    sides = [max(1, round(want / scale)) for want in size]
-    top, left = ((side - part) // 2 for side, part in zip(pixels.shape, sides, strict=False))
-    return resize_pixels(pixels[top : top + sides[0], left : left + sides[1]], size)
+    """Center-crop (H, W, C) to the aspect ratio of `size` = (height, width), and resize to it.
+
+    Results for 8-bit RGB equal Pillow's `ImageOps.fit`.
+    """
+    sides = pixels.shape[:2]
+    scale = min(side / want for side, want in zip(sides, size, strict=True))
+    height, width = (min(side, want * scale) for side, want in zip(sides, size, strict=True))
+    top, left = (sides[0] - height) / 2, (sides[1] - width) / 2
+    return resize_pixels(pixels, size, box=(left, top, left + width, top + height))

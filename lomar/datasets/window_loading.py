@@ -8,12 +8,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.image_io import UnreadableImage, open_pixels
-from lomar.datasets.random_resized_crop import (
-    Crop,
-    LoadRandomResizedCrop,
-    add_image,
-    read_resized,
-)
+from lomar.datasets.random_resized_crop import Crop, LoadRandomResizedCrop, add_image, read_resized
+from lomar.utils import check_least
 
 
 def draw_places(rows: int, columns: int, number: int) -> list[tuple[int, int]]:
@@ -40,10 +36,6 @@ class LoadWindows(BaseTransform):
         patch_size: patch size of the backbone; required with `scale`.
         flip_prob: probability that an image is mirrored.
         crop: other arguments of `LoadRandomResizedCrop`, allowed with `scale`.
-
-    Raises:
-        ValueError: a value that is too small, sides that are not whole patches, or fewer places
-            than windows.
     """
 
     def __init__(
@@ -56,7 +48,7 @@ class LoadWindows(BaseTransform):
         flip_prob: float = 0.5,
         **crop,
     ):
-        _check_least('LoadWindows', size=size, number=number, channels=channels)
+        check_least('LoadWindows', size=size, number=number, channels=channels)
         self.size, self.number, self.channels, self.flip_prob = size, number, channels, flip_prob
         self.crop = None
         if scale is not None:
@@ -109,7 +101,7 @@ class LoadWindows(BaseTransform):
 
     def _grid(self, scale: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
         """Return rows and columns of places for a window in the resized crop."""
-        _check_least('LoadWindows', patch_size=patch_size)
+        check_least('LoadWindows', patch_size=patch_size)
         sides = (scale, scale) if isinstance(scale, int) else tuple(scale)
         if any(side % patch_size for side in (*sides, self.size)):
             raise ValueError(
@@ -139,15 +131,12 @@ class LoadNative(BaseTransform):
         max_side: pixels to which the longer side is shrunk at constant aspect ratio, unless the
             shorter side would have fewer than `min_grid` patches; None = no limit.
         flip_prob: probability that an image is mirrored.
-
-    Raises:
-        ValueError: a value that is too small.
     """
 
     def __init__(
         self, patch_size: int, min_grid: int, max_side: int | None = None, flip_prob: float = 0.5
     ):
-        _check_least('LoadNative', patch_size=patch_size, min_grid=min_grid)
+        check_least('LoadNative', patch_size=patch_size, min_grid=min_grid)
         self.patch_size, self.flip_prob = patch_size, flip_prob
         self.min_side, self.max_side = min_grid * patch_size, max_side
         if max_side is not None and max_side < self.min_side:
@@ -178,10 +167,3 @@ class LoadNative(BaseTransform):
         crop = [min(round(new / ratio), old) for new, old in zip(size, whole, strict=True)]
         top, left = (np.random.randint(a - b + 1) for a, b in zip(whole, crop, strict=True))
         return (top, left, crop[0], crop[1]), (size[0], size[1])
-
-
-def _check_least(name: str, **settings: int) -> None:
-    """Raise a ValueError if a setting is below 1."""
-    for key, value in settings.items():
-        if value < 1:
-            raise ValueError(f'{name}.{key} is {value}; allowed: 1 or more')

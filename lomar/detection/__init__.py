@@ -4,6 +4,6 @@ import lazy_loader
 
 from lomar import compat
 
-compat.apply()  # mmdet cannot be imported without it
+compat.apply()  # required before mmdet is imported
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,17 +8,10 @@ from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.image_io import open_pixels
 from lomar.detection.annotation_report import AnnotationReport
-from lomar.detection.coco import (
-    LAYOUT,
-    WrongEntry,
-    class_names,
-    has_area,
-    is_number,
-    read_coco,
-    training_object,
-)
+from lomar.detection.annotation_rules import WrongEntry, has_area, is_number, training_object
+from lomar.detection.coco import LAYOUT, class_names, read_coco
 
-OPENED = 500  # images, evenly spread, of which the real size is read
+OPENED = 500  # number of evenly spread images whose size is read from the file
 EXIF_ORIENTATION = 0x0112
 
 
@@ -28,12 +21,12 @@ def check_coco(
     """Check every entry of an annotation file, and that its images exist; return a report.
 
     Args:
-        masks: whether a segmentation is needed.
+        masks: whether every object needs a segmentation.
         classes: names to train on (default: all), in the order of category id.
 
     Raises:
-        FileNotFoundError: no such file or folder.
-        ValueError: the file is not in COCO's format at all.
+        FileNotFoundError: the file or the folder does not exist.
+        ValueError: the file is not in COCO's format.
     """
     coco = read_coco(ann_file)
     if not os.path.isdir(image_folder):
@@ -80,7 +73,7 @@ def _check_categories(report: AnnotationReport, coco: dict) -> None:
             'categories', 'classes of the config are missing: ', f'{missing}; there are {names}'
         )
     elif chosen != tuple(name for name in names if name in chosen):
-        # Evaluation takes labels for categories in the order of their ids.
+        # In the evaluation, labels are indices of the categories in the order of their ids.
         report.errors.add(
             'categories', 'the config names the classes in another order than ', f'{names}'
         )
@@ -96,7 +89,7 @@ def _check_categories(report: AnnotationReport, coco: dict) -> None:
 
 
 def _check_images(report: AnnotationReport, entries: list) -> None:
-    @cache  # one listing is faster than asking for thousands of files
+    @cache  # one listing is faster than thousands of file checks
     def names_in(folder: str) -> frozenset:
         return frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
 
@@ -124,7 +117,7 @@ def _check_images(report: AnnotationReport, entries: list) -> None:
 
 
 def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[int, int]) -> None:
-    """Compare the json's (width, height) with the upright image's, on which boxes are drawn."""
+    """Compare (width, height) in the json with the size of the upright image."""
     try:
         real, turned = _upright_size(path)
     except Exception as error:  # decoders of damaged files raise all sorts
@@ -140,7 +133,7 @@ def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[in
 
 
 def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
-    """(width, height), and whether they are turned by EXIF."""
+    """Return (width, height) of the upright image, and whether EXIF swaps the sides."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)
@@ -199,7 +192,7 @@ def _take(report: AnnotationReport, where: str, annotation: dict) -> bool:
 
 
 class Boxes:
-    """Detection of boxes given as [x1, y1, x2, y2], on which training would learn nothing."""
+    """Detection of boxes given as [x1, y1, x2, y2] instead of COCO's [x, y, w, h]."""
 
     def __init__(self, report: AnnotationReport):
         self.report, self.number, self.fits = report, 0, 0

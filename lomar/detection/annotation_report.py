@@ -91,7 +91,7 @@ def stop_on_errors(reports: Iterable[AnnotationReport]) -> None:
 
 
 def keep_for_datasets(reports: Iterable[AnnotationReport]) -> None:
-    """Keep the reports without errors for `take_report`, in place of those kept before."""
+    """Store the reports without errors for `take_report`; earlier reports are discarded."""
     _kept.clear()
     for one in reports:
         if not one.errors.kinds:
@@ -101,12 +101,12 @@ def keep_for_datasets(reports: Iterable[AnnotationReport]) -> None:
 def take_report(
     ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None
 ) -> AnnotationReport | None:
-    """Return and forget what was kept for these arguments of `check_coco`, or None."""
+    """Return and remove the stored report for these arguments of `check_coco`, or None."""
     return _kept.pop(_key(ann_file, image_folder, masks, classes), None)
 
 
 def _key(ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None) -> tuple:
-    """Identify arguments and file; a file that was written again is another one."""
+    """Return a key for arguments and file; the key changes if the file is written again."""
     status = os.stat(ann_file) if os.path.exists(ann_file) else None
     written = status and (status.st_size, status.st_mtime_ns)
     classes = None if classes is None else tuple(classes)

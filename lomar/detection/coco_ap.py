@@ -1,4 +1,4 @@
-"""COCO's average precision by pycocotools, unrounded, with classes and detections as data."""
+"""COCO's average precision by pycocotools: unrounded values, per class, with detections."""
 
 import contextlib
 import io
@@ -32,9 +32,9 @@ class CocoAP(BaseMetric):
     """Box and mask AP of a COCO-format dataset.
 
     Args:
-        ann_file: annotations of the images that are tested.
+        ann_file: annotations of the test images.
         metric: 'bbox', 'segm' or both.
-        out: folder in which detections are kept as bbox.json and segm.json, COCO's result format.
+        out: folder for the detections in COCO's result format, bbox.json and segm.json.
     """
 
     default_prefix = 'coco'
@@ -55,7 +55,7 @@ class CocoAP(BaseMetric):
         self.summary: dict[str, dict] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep the detections of a batch, an entry an image."""
+        """Store the detections of a batch, one entry per image."""
         for sample in data_samples:
             found = {key: value.cpu().numpy() for key, value in sample['pred_instances'].items()}
             left, top, right, bottom = found['bboxes'].astype(float).T
@@ -71,13 +71,13 @@ class CocoAP(BaseMetric):
 
     @cached_property
     def _truth(self) -> bytes:
-        """The annotations, which are read at the first evaluation and kept in little memory."""
+        """Return the pickled annotations, which are read at the first evaluation."""
         return pickle.dumps(normalised_coco(read_coco(self.ann_file), 'segm' in self.kinds))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """AP of each kind as fractions of 1; `summary` gets them in percent, with classes."""
+        """Return AP by kind as fractions of 1; store percentages and AP per class in `summary`."""
         truth = COCO()
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints that it makes an index
+        with contextlib.redirect_stdout(io.StringIO()):  # createIndex prints progress
             truth.dataset = pickle.loads(self._truth)  # pycocotools changes its copy
             truth.createIndex()
         ids = {category['name']: category['id'] for category in truth.dataset['categories']}
@@ -97,14 +97,14 @@ class CocoAP(BaseMetric):
 def average_precision(
     truth: COCO, detections: list[dict], kind: str, categories: Sequence[int]
 ) -> dict:
-    """COCO's figures in percent: AP, AP50, AP75, APs, APm, APl and `per_class` AP by name.
+    """Return AP, AP50, AP75, APs, APm, APl and AP `per_class` by name, in percent.
 
-    None stands where the dataset has no object of that size or class.
+    A value is None if the dataset has no object of the size or class.
 
     Args:
-        detections: in COCO's result format.
+        detections: detections in COCO's result format.
         kind: 'bbox' or 'segm'.
-        categories: ids that count.
+        categories: ids of the evaluated categories.
     """
     names = {category['id']: category['name'] for category in truth.dataset['categories']}
     if not detections:
@@ -132,7 +132,10 @@ def average_precision(
 
 
 def _detections(results: list[dict], kind: str, categories: Sequence[int]) -> list[dict]:
-    """Entries of COCO's result format; a mask without its box, which would decide its size."""
+    """Return entries in COCO's result format.
+
+    A mask has no box, because pycocotools would compute the object size from the box.
+    """
     key, source = ('bbox', 'bboxes') if kind == 'bbox' else ('segmentation', 'masks')
     return [
         dict(image_id=one['image_id'], category_id=categories[label], score=score, **{key: value})
@@ -142,7 +145,7 @@ def _detections(results: list[dict], kind: str, categories: Sequence[int]) -> li
 
 
 def _mean_of_valid(values: np.ndarray) -> float:
-    """Mean of what is not -1, COCO's mark of "no object"; -1 if there is nothing."""
+    """Return the mean without values of -1, which mean "no object"; -1 without values."""
     valid = values[values > -1]
     return float(valid.mean()) if valid.size else -1.0
 

@@ -1,7 +1,7 @@
-"""COCO files of a detection config: their check, and replacing them by a user's files."""
+"""COCO files of a detection config: checks, and replacement by a user's files."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mmengine.config import Config, ConfigDict
 
@@ -10,6 +10,7 @@ from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import AnnotationReport, keep_for_datasets
 from lomar.detection.coco import class_names, read_coco
 from lomar.detection.dataset import CocoFiles
+from lomar.utils import dicts_in
 
 SPLITS = ('train', 'val', 'test')
 
@@ -17,9 +18,9 @@ SPLITS = ('train', 'val', 'test')
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
     """Check the CocoFiles datasets of a config and what depends on them; return a report per split.
 
-    A split that has the files of an earlier one is left out. `stop_on_errors` raises the errors.
-    The main process alone reads the files; all processes get its reports, and their next datasets
-    of these files are made from them.
+    A split with the files of an earlier split is omitted. `stop_on_errors` raises the errors. Only
+    the main process reads the files. All processes get the reports, from which their next datasets
+    of these files are built.
 
     Raises:
         FileNotFoundError: an annotation file or a folder of images is missing.
@@ -45,7 +46,7 @@ def use_files(
     given = dict(
         train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
     )
-    source = train_ann or (None if any(_datasets(cfg, 'train')) else val_ann)
+    source = train_ann or (None if _datasets(cfg, 'train') else val_ann)
     classes = None
     if source:
         classes = main_process.share(lambda: class_names(read_coco(source)), 'class names')
@@ -60,7 +61,7 @@ def use_files(
         for evaluator in _evaluators(cfg, split):
             if ann_file:
                 evaluator.ann_file = os.path.abspath(ann_file)
-    for head in _heads(cfg.model.get('roi_head')):
+    for head in _heads(cfg):
         if classes:
             head.num_classes = len(classes)
 
@@ -87,14 +88,10 @@ def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationRep
     return reports
 
 
-def _datasets(cfg: Config, split: str) -> Iterator[ConfigDict]:
-    """The CocoFiles of a split, whatever they are wrapped in."""
-    waiting = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
-    while waiting:
-        dataset = waiting.pop(0) or {}
-        if dataset.get('type') in ('CocoFiles', CocoFiles):
-            yield dataset
-        waiting += [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets', [])
+def _datasets(cfg: Config, split: str) -> list[ConfigDict]:
+    """Return the CocoFiles of a split, also inside of dataset wrappers."""
+    loader = dicts_in(cfg.get(f'{split}_dataloader'))
+    return [node for node in loader if node.get('type') in ('CocoFiles', CocoFiles)]
 
 
 def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
@@ -103,15 +100,9 @@ def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     return [evaluator for evaluator in evaluators if 'ann_file' in evaluator]
 
 
-def _heads(node: object) -> Iterator[ConfigDict]:
-    """The dicts with a `num_classes`, at any depth."""
-    if isinstance(node, dict):
-        if 'num_classes' in node:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _heads(child)
+def _heads(cfg: Config) -> list[ConfigDict]:
+    """Return the parts of the model with a number of classes."""
+    return [node for node in dicts_in(cfg.model.get('roi_head')) if 'num_classes' in node]
 
 
 def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None:
@@ -122,7 +113,7 @@ def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None
 
 
 def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
-    """Labels have to mean the same to the model and in all splits."""
+    """Check that the classes of the model and of all splits are equal."""
     first = list(reports[0].categories.values())
     for report in reports[1:]:
         names = list(report.categories.values())
@@ -131,7 +122,7 @@ def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
             report.errors.add(
                 'categories', f'other classes than {reports[0].ann_file} has: ', f'{differ}'
             )
-    for head in _heads(cfg.model.get('roi_head')):
+    for head in _heads(cfg):
         if head.num_classes != len(first):
             reports[0].errors.add(
                 'categories',

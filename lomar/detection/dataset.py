@@ -1,4 +1,4 @@
-"""The dataset of a COCO-format file, which is checked as it is read."""
+"""Dataset of a COCO-format file, which is checked when it is read."""
 
 from typing import ClassVar
 
@@ -18,20 +18,20 @@ from lomar.detection.annotation_report import (
 
 @DATASETS.register_module()
 class CocoFiles(CocoDataset):
-    """mmdet's CocoDataset on any COCO-format file, which is checked as it is read.
+    """mmdet's CocoDataset for any COCO-format file, which is checked when it is read.
 
     Labels are in the order of category id. Class names come from the file; `classes` of `metainfo`
     restricts them. Masks are needed if the pipeline loads them.
 
     Raises:
-        FileNotFoundError: no such annotation file or folder of images.
-        ValueError: all that is wrong with the file, each with its entry.
+        FileNotFoundError: the annotation file or the image folder does not exist.
+        ValueError: the file has errors; the message lists them with their entries.
     """
 
     METAINFO: ClassVar[dict] = {}  # without COCO's names
 
     def __getitem__(self, index: int) -> dict:
-        """Load and augment a sample, in a way that a `Draw` decides."""
+        """Load and augment a sample, with the seed of `index` if that is a `Draw`."""
         if isinstance(index, Draw):
             seed_everything(index.seed)
         return super().__getitem__(int(index))
@@ -45,7 +45,7 @@ class CocoFiles(CocoDataset):
         self._metainfo['classes'] = tuple(report.categories.values())
         self.cat_ids = list(report.categories)
         self.cat2label = {key: label for label, key in enumerate(self.cat_ids)}
-        # By this mmdet leaves out images without objects, if it is asked to.
+        # mmdet filters images without objects by this map, if the config requires it.
         self.cat_img_map = {key: report.images_of.get(key, set()) for key in self.cat_ids}
         return [
             dict(image, img_id=image_id, objects=report.objects.get(image_id, []))
@@ -62,7 +62,7 @@ class CocoFiles(CocoDataset):
         return info | parsed
 
     def _report(self) -> AnnotationReport:
-        """Return the check of the file, which may have been done before, see `check_config`."""
+        """Return the report on the file; an earlier report of `check_config` is used."""
         folder = self.data_prefix.setdefault('img', self.data_root)
         masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
         files = self.ann_file, folder, masks, self._metainfo.get('classes')

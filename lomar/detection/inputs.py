@@ -1,4 +1,4 @@
-"""Detection on images of any number of channels."""
+"""Data preprocessor of detectors for images of any number of channels."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,12 @@ from lomar.models.inputs import check_normalisation
 
 @MODELS.register_module()
 class ChannelsDetDataPreprocessor(DetDataPreprocessor):
-    """mmdet's `DetDataPreprocessor`, which takes means of 1 or 3 channels, for any number.
+    """mmdet's `DetDataPreprocessor` for any number of channels instead of 1 or 3.
 
     Args:
-        mean, std: one number per channel, for pixels as they are in the file.
+        mean, std: one number per channel, in the unit of the pixel values in the file.
         kwargs: arguments of mmdet's class. `bgr_to_rgb` and `rgb_to_bgr` have an effect only on
             images of 3 channels, as `color_type` of `LoadImage` has.
-
-    Raises:
-        ValueError: a different number of means and deviations, a deviation that is not positive,
-            or, from `forward`, an image with another number of channels.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
@@ -32,7 +28,7 @@ class ChannelsDetDataPreprocessor(DetDataPreprocessor):
         self._enable_normalize = True
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """As mmdet's."""
+        """Check the number of channels, then normalize and pad as mmdet does."""
         for image in data['inputs']:
             if len(image) != len(self.mean):
                 raise ValueError(

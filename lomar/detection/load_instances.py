@@ -1,5 +1,7 @@
 """Loading of instance masks: polygons are kept as polygons, RLE masks become bitmaps."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from mmdet.datasets.transforms import LoadAnnotations
@@ -10,6 +12,18 @@ from torch import Tensor
 
 from lomar.detection.lazy_masks import LazyMasks
 from lomar.detection.polygon_masks import Polygons
+
+
+def _of_each_kind(name: str) -> Callable:
+    """Return a method of `MixedMasks` that calls the method `name` of the masks of each kind."""
+
+    def method(self: 'MixedMasks', *args, **kwargs) -> 'MixedMasks':
+        polygons, bitmaps = (
+            getattr(m, name)(*args, **kwargs) for m in (self.polygons, self.bitmaps)
+        )
+        return MixedMasks(polygons, bitmaps, self.is_bitmap)
+
+    return method
 
 
 class MixedMasks(BitmapMasks):
@@ -42,25 +56,8 @@ class MixedMasks(BitmapMasks):
         places = self._places()[chosen]
         return MixedMasks(self.polygons[places[~kinds]], self.bitmaps[places[kinds]], kinds)
 
-    def rescale(self, *args, **kwargs) -> 'MixedMasks':
-        """Scale to the largest size within `scale`, keeping the aspect ratio."""
-        return self._each('rescale', *args, **kwargs)
-
-    def resize(self, *args, **kwargs) -> 'MixedMasks':
-        """Scale to (height, width)."""
-        return self._each('resize', *args, **kwargs)
-
-    def flip(self, *args, **kwargs) -> 'MixedMasks':
-        """Flip the masks."""
-        return self._each('flip', *args, **kwargs)
-
-    def crop(self, *args, **kwargs) -> 'MixedMasks':
-        """Crop the masks to a box."""
-        return self._each('crop', *args, **kwargs)
-
-    def pad(self, *args, **kwargs) -> 'MixedMasks':
-        """Pad the masks at the bottom and on the right."""
-        return self._each('pad', *args, **kwargs)
+    resize, rescale = _of_each_kind('resize'), _of_each_kind('rescale')
+    flip, crop, pad = _of_each_kind('flip'), _of_each_kind('crop'), _of_each_kind('pad')
 
     def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
         """Return float boxes around polygons and boxes around bitmaps; zeros for empty masks."""
@@ -88,12 +85,6 @@ class MixedMasks(BitmapMasks):
                 ).masks
         return BitmapMasks(targets, *out_shape)
 
-    def _each(self, method: str, *args, **kwargs) -> 'MixedMasks':
-        polygons, bitmaps = (
-            getattr(masks, method)(*args, **kwargs) for masks in (self.polygons, self.bitmaps)
-        )
-        return MixedMasks(polygons, bitmaps, self.is_bitmap)
-
     def _places(self) -> np.ndarray:
         """Return the index of each instance among the masks of its kind (N,)."""
         return np.where(self.is_bitmap, self.is_bitmap.cumsum(), (~self.is_bitmap).cumsum()) - 1
@@ -113,9 +104,6 @@ class LoadInstances(LoadAnnotations):
 
     Args:
         settings: arguments of mmdet's LoadAnnotations, except `poly2mask`.
-
-    Raises:
-        ValueError: `poly2mask` is given.
     """
 
     def __init__(self, **settings):

@@ -120,11 +120,7 @@ class Polygons(PolygonMasks):
         interpolation: str = 'bilinear',
         binarize: bool = True,
     ) -> BitmapMasks:
-        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,).
-
-        Raises:
-            ValueError: `binarize` is False, which `soft_mask_target=True` sets.
-        """
+        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,)."""
         if not binarize:
             raise ValueError(
                 'train_cfg.rcnn.soft_mask_target is True; allowed for polygons: False, or '

@@ -20,9 +20,6 @@ class AntialiasedResize(Resize):
     Args:
         scale, scale_factor, keep_ratio, clip_object_border: as in mmdet's `Resize`.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
-
-    Raises:
-        ValueError: `interpolation` has another value.
     """
 
     def __init__(
@@ -73,9 +70,6 @@ class LargeScaleJitter(RandomCrop):
         crop_size: (width, height) of the crop in pixels; smaller images are not padded.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
         kwargs: other arguments of mmdet's `RandomCrop`.
-
-    Raises:
-        ValueError: a size or a ratio range is not two positive numbers.
     """
 
     def __init__(
@@ -125,7 +119,7 @@ class LargeScaleJitter(RandomCrop):
 
 
 def _is_positive_pair(pair: object) -> bool:
-    """Whether `pair` is a sequence of two numbers above 0."""
+    """Return whether `pair` is a sequence of two numbers above 0."""
     if not isinstance(pair, Sequence) or len(pair) != 2:
         return False
     return all(isinstance(number, Real) and float(number) > 0 for number in pair)

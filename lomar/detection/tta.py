@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 
 @MODELS.register_module()
 class BoxTTAModel(DetTTAModel):
-    """`DetTTAModel`, which refuses masks, on the boxes alone."""
+    """`DetTTAModel` that drops masks, which `DetTTAModel` does not support."""
 
     def merge_preds(self, data_samples_list: list[list]) -> list:
         """Merge the boxes of the views of every image."""

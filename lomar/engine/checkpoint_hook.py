@@ -6,13 +6,10 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """`CheckpointHook` that always has a whole checkpoint on the disk.
+    """`CheckpointHook` that always keeps a complete checkpoint on disk.
 
-    mmengine removes the oldest one before it writes the next, so `max_keep_ckpts=1` has a moment
-    without any.
-
-    Raises:
-        ValueError: `max_keep_ckpts` is 1.
+    mmengine removes the oldest checkpoint before it writes the next one. With `max_keep_ckpts=1`
+    there would be no checkpoint for a short time.
     """
 
     def __init__(self, *args, max_keep_ckpts: int = -1, **kwargs):

@@ -1,4 +1,4 @@
-"""The config of a run: its file, then --cfg-options, then flags; each wins over those before."""
+"""Config of a run from the config file, `--cfg-options` and flags, in increasing priority."""
 
 import argparse
 import contextlib
@@ -26,7 +26,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     """Return the config of a file or a packaged name, changed by `--cfg-options`.
 
     Raises:
-        FileNotFoundError: there is no such config.
+        FileNotFoundError: the config does not exist.
         ValueError: nothing reads the key of an option.
     """
     cfg = Config.fromfile(find_config(name))
@@ -38,10 +38,10 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
 def train_config(args: argparse.Namespace) -> Config:
     """Return the config for the flags of `lomar train`.
 
-    Data and checkpoints are checked, unless the config is only to be printed.
+    Data and checkpoints are checked, except for `--print-config`.
 
     Raises:
-        ValueError: a flag, a key or an annotation file that does not fit.
+        ValueError: a flag, a key or an annotation file is wrong.
         FileNotFoundError: data or a checkpoint are missing.
     """
     cfg = _read(args)
@@ -65,7 +65,7 @@ def train_config(args: argparse.Namespace) -> Config:
 
 
 def test_config(args: argparse.Namespace) -> Config:
-    """Return the config for the flags of `lomar test`, as `train_config` does for training."""
+    """Return the config for the flags of `lomar test`; see `train_config`."""
     cfg = _read(args)
     if not cfg.get('test_evaluator'):
         raise ValueError(
@@ -96,18 +96,18 @@ def test_config(args: argparse.Namespace) -> Config:
 
 
 def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Namespace) -> None:
-    """Print the config that `read` returns for the flags, and nothing else, to stdout."""
+    """Print only the config that `read` returns for the flags to stdout."""
     with contextlib.redirect_stdout(sys.stderr):
         text = read(args).pretty_text
     print(text)
 
 
 def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
-    """Look at the data of `splits` before anything is built.
+    """Check the data of `splits` before anything is built.
 
     Raises:
-        FileNotFoundError: says what layout is allowed and how to make the embedded dataset.
-        ValueError: annotations that cannot be trained on; names every fault.
+        FileNotFoundError: data are missing; the message describes the allowed layouts.
+        ValueError: annotations are wrong; the message lists every error.
     """
     if _detects(cfg):
         from lomar.detection import check_config, stop_on_errors  # imports mmdet
@@ -122,7 +122,7 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
 
 
 def merge_options(cfg: Config, options: dict) -> None:
-    """Apply `--cfg-options`; a ValueError if nothing reads one of the keys."""
+    """Apply `--cfg-options`; raise a ValueError if nothing reads a key."""
     for note in check_option_keys(cfg, options):
         print_log(note)
     for option in options:  # mmengine merges nothing into None
@@ -137,7 +137,7 @@ def merge_options(cfg: Config, options: dict) -> None:
 
 
 def _resume(cfg: Config, checkpoint: str) -> None:
-    """Go on from a checkpoint; with 'auto', from the newest, or begin as without the flag."""
+    """Resume from a checkpoint; with 'auto', from the newest checkpoint if there is one."""
     found = latest_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
     if found is None:
         begin = cfg.get('load_from') or 'random weights'
@@ -154,7 +154,7 @@ def _check_checkpoint(cfg: Config, advice: str) -> None:
 
 def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    # Before the options are checked: mixed precision has keys of its own.
+    # Set before the options are checked, because mixed precision has additional keys.
     amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
     cfg = read_config(args.config, {**(args.cfg_options or {}), **amp})
     if args.quiet:
@@ -163,7 +163,7 @@ def _read(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     for name in LOADERS:
         if cfg.get(name):
-            # Both are refused, or warned about, where they make no sense.
+            # PyTorch refuses both or warns about them if they have no effect.
             loader = cfg[name]
             loader.pin_memory = torch.cuda.is_available() and not args.no_pin_memory
             loader.persistent_workers = loader.num_workers > 0 and not args.no_persistent_workers
@@ -180,7 +180,7 @@ def _enable_auto_scale(cfg: Config) -> None:
 
 
 def _set_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Put the data that flags name into the config."""
+    """Set the data of the flags in the config."""
     train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
@@ -211,7 +211,7 @@ def _classifies(cfg: Config) -> bool:
 
 
 def _augment_tests(cfg: Config) -> None:
-    """Test every image as it is and flipped, and merge the boxes."""
+    """Test every image unchanged and flipped, and merge the boxes."""
     *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
     pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
     flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]

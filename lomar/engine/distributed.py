@@ -1,4 +1,4 @@
-"""Training on several GPUs."""
+"""Training on several GPUs: process groups, bf16 gradients, sharding."""
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -22,10 +22,10 @@ SHARDED = 'FullySharded'  # a model_wrapper_cfg.type
 
 @MODEL_WRAPPERS.register_module()
 class BFloat16DataParallel(MMDistributedDataParallel):
-    """mmengine's wrapper, with gradients that travel as bf16: half of the bytes.
+    """mmengine's DDP wrapper with an all-reduce of gradients in bf16, which halves the traffic.
 
-    Gradients, weights and the optimizer stay in float32; what is added up over the GPUs is rounded
-    to eight bits. detectron2 trains ViTDet with its fp16 counterpart.
+    Weights, gradients and the optimizer remain in float32. Gradients are rounded to bf16 for the
+    all-reduce. detectron2 trains ViTDet with an all-reduce in fp16.
     """
 
     def __init__(self, *args, **kwargs):
@@ -34,12 +34,9 @@ class BFloat16DataParallel(MMDistributedDataParallel):
 
 
 def start_processes(cfg: Config) -> None:
-    """Start the process group of `cfg.launcher` as mmengine's runner does later, which keeps it.
+    """Start the process group of `cfg.launcher`, which mmengine's runner would start later.
 
-    From here on the main process can work for all, such as reading annotations.
-
-    Raises:
-        ValueError: `env_cfg.main_process_minutes` is not positive.
+    Afterwards the main process can work for all processes, for example read annotations.
     """
     env_cfg = cfg.get('env_cfg') or {}
     minutes = main_process_minutes(env_cfg)
@@ -51,11 +48,7 @@ def start_processes(cfg: Config) -> None:
 
 
 def main_process_minutes(env_cfg: dict) -> float:
-    """Return the timeout of processes that wait for the main process.
-
-    Raises:
-        ValueError: `env_cfg.main_process_minutes` is not positive.
-    """
+    """Return the timeout of processes that wait for the main process."""
     minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
         raise ValueError(
@@ -66,18 +59,18 @@ def main_process_minutes(env_cfg: dict) -> float:
 
 
 def shard(model: BaseModel) -> BaseModel:
-    """Spread the parameters of a model over the processes in place, block by block (FSDP2).
+    """Shard the parameters of a model over the processes in place, block by block (FSDP2).
 
-    Each process keeps a part of every parameter, of its gradient and of the optimizer's state, and
-    collects a block's parameters when it comes to it. State dicts hold whole tensors all the same,
-    so that checkpoints are those of any other run; all processes have to ask for them together.
+    Each process stores a part of every parameter, gradient and optimizer state, and gathers the
+    parameters of a block for its computation. State dicts contain whole tensors, so that
+    checkpoints are the same as without sharding. All processes must request a state dict together.
     """
     backbone = model.backbone
     mesh = init_device_mesh(get_device(), (get_world_size(),))
     for block in backbone.blocks if hasattr(backbone, 'blocks') else backbone.layers:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    if isinstance(model, LoMaR):  # pictures call it from outside
+    if isinstance(model, LoMaR):  # `ReconstructionHook` calls this method directly
         register_fsdp_forward_method(model, 'predict')
     for module in model.modules():
         module.register_load_state_dict_pre_hook(_split_weights)
@@ -86,23 +79,23 @@ def shard(model: BaseModel) -> BaseModel:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether `shard` was applied to a model."""
+    """Return whether `shard` was applied to a model."""
     return isinstance(model, FSDPModule)
 
 
 def shard_state(optimizer: Optimizer) -> None:
-    """Let the state dicts of an optimizer of sharded parameters hold whole tensors."""
+    """Make state dicts of an optimizer of sharded parameters contain whole tensors."""
     optimizer.register_state_dict_post_hook(_collect_state)
     optimizer.register_load_state_dict_pre_hook(_split_state)
 
 
 def _whole(value):
-    # On the CPU, one after the other: a GPU may have no room for all of them.
+    # Move tensors to the CPU one by one, because a GPU may not have memory for all of them.
     return value.full_tensor().cpu() if isinstance(value, DTensor) else value
 
 
 def _part(value, parameter: DTensor):
-    """The part of a whole tensor that belongs to a parameter; anything else as it is."""
+    """Return the shard of a whole tensor for a parameter; return other values unchanged."""
     if isinstance(value, DTensor) or getattr(value, 'shape', None) != parameter.shape:
         return value
     value = value.to(parameter.device)

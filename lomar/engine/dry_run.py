@@ -1,4 +1,4 @@
-"""A run without its steps: everything is checked and built, nothing is trained or written."""
+"""Dry run: everything is checked and built, and nothing is trained or written."""
 
 from tempfile import TemporaryDirectory
 
@@ -10,7 +10,7 @@ from lomar.utils import unwrapped
 
 
 class DryRunner(Runner):
-    """Runner whose loops load one batch per dataloader in place of running."""
+    """Runner whose loops load one batch per dataloader and run no steps."""
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build the loop for training."""
@@ -36,15 +36,16 @@ class DryRunner(Runner):
 
 
 def dry_run(cfg: Config) -> str:
-    """Build what `cfg` trains or tests, load its weights and one batch; return a summary.
+    """Build the run of `cfg`, load the weights and one batch per dataloader; return a summary.
 
-    The log and the config's dump go to a temporary folder.
+    Log and config are written to a temporary folder.
     """
     work_dir = cfg.work_dir
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = latest_checkpoint(work_dir)
     with TemporaryDirectory() as folder:
-        cfg.work_dir = folder
+        # mmengine keeps loggers and visualizers by this name, also of an earlier dry run.
+        cfg.work_dir = cfg.experiment_name = folder
         runner = DryRunner.from_cfg(cfg)
         run = runner.test if cfg.get('train_cfg') is None else runner.train
         run()

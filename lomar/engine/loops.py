@@ -1,4 +1,4 @@
-"""A training loop counted in iterations that resumes at once."""
+"""Iteration-based training loop that resumes without loading earlier images."""
 
 from itertools import chain, repeat
 
@@ -10,8 +10,8 @@ from mmengine.runner import IterBasedTrainLoop
 class ReplayIterLoop(IterBasedTrainLoop):
     """`IterBasedTrainLoop` over an `InfiniteReplaySampler`.
 
-    A resumed run asks the sampler for the draws that come next; mmengine's loop loads all images up
-    to there and throws them away, which takes hours late in a run.
+    A resumed run sets the position of the sampler. mmengine's loop loads and discards all earlier
+    images, which may take hours.
     """
 
     def run(self):

@@ -10,8 +10,8 @@ from lomar.utils import write_json
 def write_metrics(runner, config: str, checkpoint: str) -> Path:
     """Write the results of `runner.test()` to `metrics.json` in its work dir.
 
-    Figures are percent, None where there is nothing to measure. Beside them stand the config,
-    the checkpoint and its SHA-256, versions, and the data.
+    Metrics are in percent; a metric without data is None. The file also contains the config, the
+    checkpoint and its SHA-256, versions, and the dataset.
     """
     dataset = runner.test_dataloader.dataset
     record = dict(

@@ -1,4 +1,4 @@
-"""Check of `--cfg-options`: a key that nothing reads is an error before anything is built.
+"""Check of the keys of `--cfg-options`; a key that nothing reads is an error.
 
 A key is known if the config has it, or if the constructor of the node's `type` takes it.
 """
@@ -25,24 +25,25 @@ from lomar.models.rpe import build_rpe
 from lomar.models.windows import build_samplers
 
 ALWAYS = {'type', '_scope_', '_delete_'}
-# Keys that are taken out of a dict before its type is built, by the name of the registry.
+# Keys that are removed from a dict before its type is built, by registry name.
 TAKEN_OUT = {
     'hook': {'priority'},
     'loop': {'by_epoch'},
     'optim_wrapper': {'constructor', 'optimizer', 'paramwise_cfg'},
     'parameter scheduler': {'convert_to_iter_based'},
 }
-# Keys at the top level that mmengine or this package looks up in the config.
+# Top-level keys that mmengine or this package reads.
 LOOKED_UP = {'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval'}
 LOOKED_UP |= {'model_wrapper_cfg', 'transfer'}
 
 
 def _unknown(**kwargs) -> None:
-    """Stand for readers that are not known."""
+    """Represent unknown readers, which may read any key."""
     del kwargs
 
 
-# What reads nodes without a registered type, by path: functions that take the keys, and more keys.
+# Readers of nodes without a registered type, by path: functions whose arguments are keys, and more
+# keys.
 READERS: dict[str, tuple[tuple[Callable, ...], set[str]]] = {
     r'': ((runner.Runner,), LOOKED_UP),
     r'(train|val|test)_dataloader': ((DataLoader,), {'num_batch_per_epoch'}),
@@ -73,16 +74,16 @@ READERS: dict[str, tuple[tuple[Callable, ...], set[str]]] = {
 
 
 def check_option_keys(cfg: Config, options: dict) -> list[str]:
-    """Return notes on the keys of which nobody can tell whether they are read.
+    """Return notes on keys for which it is unknown whether something reads them.
 
     Raises:
-        ValueError: nothing reads a key; the message has the nearest key.
+        ValueError: nothing reads a key; the message contains the nearest known key.
     """
     return [note for key in options if (note := _check(cfg, key, options))]
 
 
 def _check(cfg: Config, option: str, options: dict) -> str | None:
-    """Follow an option through the config as far as the config goes; return a note."""
+    """Check one option against the nodes of the config; return a note, or None."""
     node, where = cfg._cfg_dict, ''
     for key in option.split('.'):
         if isinstance(node, list):
@@ -137,14 +138,14 @@ def _read_from(cfg: Config, where: str, node: dict, options: dict) -> Keys:
 
 
 def _registered(kind: str | type, scope: str | None) -> list[tuple[str, Callable]]:
-    """Return what a type may be: name of the registry, and the class or function."""
+    """Return the possible (registry name, class or function) of a type."""
     if not isinstance(kind, str):
         return [('', kind)]
     prefix, _, name = kind.rpartition('.')
     found = []
     if prefix in ('', 'mmengine'):
         found = _search(mmengine.registry, name)
-    if not found and (prefix or scope):  # which imports all of mmdet or mmpretrain
+    if not found and (prefix or scope):  # imports all of mmdet or mmpretrain
         try:
             found = _search(import_module(f'{prefix or scope}.registry'), name)
         except ImportError:

@@ -17,10 +17,10 @@ OPTIMIZERS.register_module(name='Lars', module=Lars)
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerGroups(DefaultOptimWrapperConstructor):
-    """A group of parameters for each pair of learning rate and weight decay.
+    """Optimizer constructor with one parameter group per learning rate and weight decay.
 
-    mmengine's default makes a group of every parameter, which keeps the optimizer from updating
-    them together and logs a line for each. `paramwise_cfg` may contain:
+    mmengine's default constructor makes one group per parameter, so that the optimizer cannot
+    update parameters together and logs one line per parameter. `paramwise_cfg` may contain:
 
         layer_decay: learning rate of a backbone layer, divided by that of the next layer.
             The backbone returns the layer of a parameter; parameters outside the backbone have the
@@ -59,11 +59,7 @@ class LayerGroups(DefaultOptimWrapperConstructor):
             )
 
     def add_params(self, params: list, module: nn.Module, **kwargs) -> None:
-        """Append the groups of `module` to `params`.
-
-        Raises:
-            ValueError: a pattern of `no_decay` matches no parameter.
-        """
+        """Append the groups of `module` to `params`."""
         patterns = set(self.paramwise_cfg['no_decay'])
         options = self.paramwise_cfg['vectors'] or {}
         groups: dict[tuple, list] = {}

@@ -16,7 +16,7 @@ from lomar.datasets.class_folders import FixedSizeImages, split_folder
 from lomar.engine.distributed import SHARDED, is_sharded
 from lomar.engine.probe import knn_predict, linear_logits, top1
 from lomar.models.vit import RPEViT
-from lomar.utils import undisturbed, unwrapped
+from lomar.utils import check_least, undisturbed, unwrapped
 
 
 @HOOKS.register_module()
@@ -60,12 +60,10 @@ class ProbeHook(Hook):
         batch_size: int = 64,
         max_memory: float = 2.0,
     ):
-        for name, value in dict(interval=interval, k=k, batch_size=batch_size).items():
-            if value < 1:
-                raise ValueError(f'ProbeHook.{name} is {value}; allowed: 1 or more')
-        for name, number in dict(temperature=temperature, l2=l2).items():
-            if number <= 0:
-                raise ValueError(f'ProbeHook.{name} is {number}; allowed: more than 0')
+        check_least('ProbeHook', interval=interval, k=k, batch_size=batch_size)
+        for name, value in dict(temperature=temperature, l2=l2).items():
+            if value <= 0:
+                raise ValueError(f'ProbeHook.{name} is {value}; allowed: more than 0')
         if not 0 < val_share < 1:
             raise ValueError(f'ProbeHook.val_share is {val_share}; allowed: between 0 and 1')
         self.folder, self.interval, self.batch_size = images, interval, batch_size

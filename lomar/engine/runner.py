@@ -2,8 +2,6 @@
 
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import rename, transfer_backbone, unwrap
-from lomar.checkpoints.files import naming
+from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
@@ -47,7 +45,7 @@ class Runner(MMEngineRunner):
 
     @property
     def has_trained(self) -> bool:
-        """Whether this run, not an earlier one that it resumes, has made a step."""
+        """Return whether this run has made a step; steps before a resumption do not count."""
         return self.iter > self._first_iter
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -71,11 +69,7 @@ class Runner(MMEngineRunner):
         )
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Set up the environment as mmengine does, and the timeout `env_cfg.main_process_minutes`.
-
-        Raises:
-            ValueError: `env_cfg.main_process_minutes` is not positive.
-        """
+        """Set up the environment, and the timeout `env_cfg.main_process_minutes`."""
         minutes = main_process_minutes(env_cfg)
         super().setup_env(env_cfg)
         if self.distributed:
@@ -104,11 +98,7 @@ class Runner(MMEngineRunner):
             group['lr'] *= ratio
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Return mmengine's training loop.
-
-        Raises:
-            ValueError: there are fewer images than one batch, and incomplete batches are dropped.
-        """
+        """Build mmengine's training loop; refuse a dataset without one complete batch."""
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
@@ -125,11 +115,7 @@ class Runner(MMEngineRunner):
         return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
-        """Build mmengine's loop.
-
-        Raises:
-            ValueError: `val_cfg.fp16` is not a dtype of mixed precision.
-        """
+        """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
         return loop
@@ -164,7 +150,7 @@ class Runner(MMEngineRunner):
             super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
-        """Build mmengine's wrapper; for a sharded model, its state dicts hold whole tensors."""
+        """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if is_sharded(self.model):
             shard_state(wrapper.optimizer)
@@ -191,11 +177,11 @@ class Runner(MMEngineRunner):
                 in it takes the moving average that is beside plain weights.
         """
         if self._resume:
-            with naming(filename), _misfit_as_value_error():
+            with naming(filename), misfit_as_value_error():
                 return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
-        with naming(filename), _misfit_as_value_error():
+        with naming(filename), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None or weights.keys() == model.state_dict().keys():
                 model.load_state_dict(weights)
@@ -219,22 +205,11 @@ class Runner(MMEngineRunner):
         self._first_iter = self.iter
 
 
-@contextmanager
-def _misfit_as_value_error() -> Iterator[None]:
-    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith('Error(s) in loading state_dict'):
-            raise
-        raise ValueError(f'the weights do not fit the model: {error}') from error
-
-
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
 
-    mmengine's `last_checkpoint` file is not used: it holds the folder's path at the start of the
-    run, and a kill may truncate it. Checkpoints are written atomically.
+    mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
+    of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
     """
     found = [
         path

@@ -11,7 +11,7 @@ from lomar.utils import unwrapped
 
 @HOOKS.register_module()
 class ModelSummaryHook(Hook):
-    """Say in a few lines what is about to be trained, on what, for how long."""
+    """Hook that logs a summary of model, windows, data, batch, schedule and optimizer."""
 
     priority = 'LOW'
 
@@ -22,7 +22,7 @@ class ModelSummaryHook(Hook):
 
     @staticmethod
     def lines(runner) -> list[str]:
-        """The summary's lines."""
+        """Return the lines of the summary."""
         model, loader = unwrapped(runner.model), runner.train_dataloader
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         parts = ', '.join(

@@ -11,16 +11,16 @@ from lomar.datasets.replay import seed_everything
 
 @HOOKS.register_module()
 class StepSeedHook(Hook):
-    """Make a step's randomness a function of (seed, rank, iteration).
+    """Hook that seeds the random generators before each step by (seed, rank, iteration).
 
-    Windows, masks and drop path of any step can so be replayed, and a resumed run draws what the
-    uninterrupted one would have drawn.
+    So windows, masks and drop path of any step can be replayed. A resumed run draws the same values
+    as an uninterrupted run.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Seed every generator that a step may draw from."""
+        """Seed all random generators that a step may use."""
         seed = (runner.seed, get_rank(), runner.iter)
         seed_everything(seed)
         if torch.cuda.is_available():

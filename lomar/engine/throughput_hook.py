@@ -1,4 +1,4 @@
-"""Hook that logs images per second, waiting for data, and memory."""
+"""Hook that logs throughput, data waiting time and memory."""
 
 import resource
 
@@ -10,12 +10,12 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Log images per second over all processes, the share of time waiting for data, and memory."""
+    """Hook that logs images per second of all processes, the share of data waiting, and memory."""
 
     priority = 'BELOW_NORMAL'  # after mmengine's timer, before its logger
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Add the figures to the message hub, from which every log is fed."""
+        """Add the values to the message hub, which all logs read."""
         hub = runner.message_hub
         step = hub.get_scalar('train/time').mean(10)
         waiting = hub.get_scalar('train/data_time').mean(10)

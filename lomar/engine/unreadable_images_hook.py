@@ -6,10 +6,10 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class UnreadableImagesHook(Hook):
-    """Name every unreadable image once and stop when there are too many.
+    """Hook that logs every unreadable image once and stops a run with too many.
 
     Args:
-        max_share: unreadable images over images in the dataset, 0 to 1.
+        max_share: largest allowed fraction of unreadable images in the dataset, 0 to 1.
     """
 
     def __init__(self, max_share: float = 0.05):
@@ -19,10 +19,10 @@ class UnreadableImagesHook(Hook):
         self.seen: set[str] = set()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Look at what the dataset reports of this batch.
+        """Log the unreadable images of the batch.
 
         Raises:
-            OSError: too many unreadable images.
+            OSError: too many images are unreadable.
         """
         for sample in (data_batch or {}).get('data_samples') or ():
             for path, reason in sample.get('unreadable', {}).items():
@@ -38,6 +38,6 @@ class UnreadableImagesHook(Hook):
             )
 
     def after_train(self, runner) -> None:
-        """Say how many there were."""
+        """Log the number of unreadable images."""
         if self.seen:
             runner.logger.warning(f'{len(self.seen)} unreadable images were replaced by others')

@@ -1,4 +1,4 @@
-"""Learned absolute positions: a table for one grid of patches, resized to other grids."""
+"""Learned absolute positions: a table for one patch grid, and its resize to other grids."""
 
 import math
 from collections.abc import Callable
@@ -36,9 +36,9 @@ class LearnedPositions(nn.Module):
         return next((g for g in grids if math.prod(g) + self.with_cls_token == length), None)
 
     def resized_positions(self, grid: tuple[int, int]) -> Tensor:
-        """Return positions (1, L, D) for a `grid` of patches; that of the cls token is first."""
+        """Return positions (1, L, D) for a patch grid; the position of the cls token is first."""
         learned = self.position_grid(self.pos_embed.shape[1])
-        assert learned is not None  # `adopt_positions` takes no other table
+        assert learned is not None  # `adopt_positions` accepts no other table
         return resize_positions(self.pos_embed, grid, learned, int(self.with_cls_token))
 
     def adopt_positions(self, table: Tensor | None) -> None:

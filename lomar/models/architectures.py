@@ -1,6 +1,8 @@
-"""Named sizes of vision transformers, and checks of a backbone's settings by config key."""
+"""Named architectures of vision transformers, and checks of backbone settings."""
 
 from collections.abc import Sequence
+
+from lomar.utils import check_choice
 
 ARCHS = {
     'tiny': dict(embed_dim=192, depth=12, num_heads=3),
@@ -28,7 +30,7 @@ def as_size(name: str, size: int | tuple[int, int]) -> tuple[int, int]:
 def resolve_arch(arch: str | dict) -> dict:
     """Return the settings of a named architecture, or the given dict after a check of its keys."""
     if isinstance(arch, str):
-        check_choice('arch', arch, tuple(ARCHS))
+        check_choice('backbone.arch', arch, ARCHS)
         return ARCHS[arch]
     needed, known = {'embed_dim', 'depth', 'num_heads'}, {'mlp_ratio'}
     if not needed <= set(arch) <= needed | known:
@@ -46,8 +48,8 @@ def resolve_arch(arch: str | dict) -> dict:
 def check_position(
     position: str, with_cls_token: bool, pretrain_img_size: int | tuple[int, int] | None
 ) -> None:
-    """Check the position encoding with the settings that depend on it."""
-    check_choice('position', position, POSITIONS)
+    """Check the position encoding and the settings that depend on this encoding."""
+    check_choice('backbone.position', position, POSITIONS)
     if position == 'irpe' and pretrain_img_size is not None:
         raise ValueError(
             f'backbone.pretrain_img_size is {pretrain_img_size}, but iRPE needs no size; '
@@ -58,16 +60,3 @@ def check_position(
             "backbone.position is 'absolute+decomposed', which has no offset for a cls token; "
             'allowed with backbone.with_cls_token=False'
         )
-
-
-def check_least(**settings: tuple[int, int]) -> None:
-    """Check settings given as key=(value, least allowed value)."""
-    for key, (value, least) in settings.items():
-        if value < least:
-            raise ValueError(f'backbone.{key} is {value}; allowed: {least} or more')
-
-
-def check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Check that `value` is one of the allowed names."""
-    if value not in allowed:
-        raise ValueError(f"backbone.{key} is '{value}'; allowed: {', '.join(allowed)}")

@@ -12,24 +12,21 @@ from torch.utils.checkpoint import checkpoint
 from lomar.models.flex_attention import flex_attend, supports
 from lomar.models.rpe import DecomposedRelativePosition, RelativePosition, build_rpe
 
-MAX_QUERIES = 1024  # of a long sequence, that are given a bias at a time
-MAX_QUERIES_ON_CPU = 128  # whose logits over a 64 x 64 grid stay in its cache
+MAX_QUERIES = 1024  # queries per part of a long sequence
+MAX_QUERIES_ON_CPU = 128  # logits of this part over a 64 x 64 grid fit into the CPU cache
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with optional relative positions.
 
-    The bias of all pairs of a 64 x 64 grid takes 805 MB a block and image in float32 with 12 heads.
-    Long sequences therefore go through in parts of `MAX_QUERIES` queries, whose bias is made once
-    more for the backward pass: a part of that at a time, never the whole.
+    The bias of a 64 x 64 grid with 12 heads takes 805 MB per block and image in float32. Therefore
+    long sequences are processed in parts of `MAX_QUERIES` queries. The backward pass recomputes the
+    bias of each part, so that the whole bias is never in memory.
 
     Args:
-        rpe: options of `lomar.models.rpe.build_rpe`, or None for no iRPE.
-        decomposed: grid (height, width) of decomposed relative positions, or None for none.
-        flex: long sequences on a GPU go through `lomar.models.flex_attention` instead of parts.
-
-    Raises:
-        ValueError: `flex` with positions that it is not for.
+        rpe: options of `lomar.models.rpe.build_rpe`; None = no iRPE.
+        decomposed: grid (height, width) of decomposed relative positions; None = no such positions.
+        flex: on a GPU, use `lomar.models.flex_attention` for long sequences instead of parts.
     """
 
     def __init__(
@@ -71,7 +68,7 @@ class Attention(nn.Module):
             assert isinstance(self.rpe_k, RelativePosition)  # as `supports` requires
             out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
-            # Parts are whole rows of the grid, which is what decomposed positions need.
+            # Parts are whole rows of the grid, which decomposed positions require.
             queries = MAX_QUERIES_ON_CPU if x.device.type == 'cpu' else MAX_QUERIES
             step = max(queries // grid[1], 1) * grid[1]
             parts = pairwise([*range(0, length, step), length])
@@ -85,11 +82,11 @@ class Attention(nn.Module):
         return self.proj(out.transpose(1, 2).reshape(n, length, dim))
 
     def _bias(self, q: Tensor, k: Tensor, grid: tuple[int, int], start: int, stop: int):
-        """Positional term of the logits of queries start ... stop, or None."""
+        """Return the positional term of the logits of queries start ... stop, or None."""
         cls_token = k.shape[2] > grid[0] * grid[1]
         bias = None
         if self.rpe_k is not None:
-            # LoMaR feeds the unscaled query into this term; iRPE's own code scales it first.
+            # LoMaR uses the unscaled query in this term; the code of iRPE scales the query first.
             bias = self.rpe_k(q[:, :, start:stop], grid, cls_token, slice(start, stop))
         if self.rpe_q is not None:
             of_keys = self.rpe_q(k * self.scale, grid, cls_token).transpose(-2, -1)
@@ -102,15 +99,15 @@ class Attention(nn.Module):
         q = q[:, :, start:stop]
         if q.device.type != 'cpu':
             return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        # No fused kernel for CPUs gives a bias its gradient; what PyTorch falls back to computes
-        # bf16 in float32, and takes up to three times as long as the products written out.
+        # No fused CPU kernel computes the gradient of a bias. PyTorch's fallback computes bf16 in
+        # float32 and takes up to three times as long as the explicit products below.
         bias = bias.expand(*q.shape[:2], -1, -1).flatten(0, 1)
         q, k, v = (tensor.flatten(0, 1) for tensor in (q, k, v))
         logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=self.scale)
         return (logits.softmax(dim=-1) @ v).unflatten(0, (-1, self.num_heads))
 
     def _attend_with_values(self, q, k, v, grid: tuple[int, int]) -> Tensor:
-        """With a positional term of the output, which needs the attention weights themselves."""
+        """Attend with a positional term of the output, which needs the attention weights."""
         assert self.rpe_v is not None
         logits = q @ k.transpose(-2, -1) * self.scale
         bias = self._bias(q, k, grid, 0, q.shape[2])
@@ -123,8 +120,8 @@ class Block(nn.Module):
     """Pre-norm transformer block: attention, then a two-layer MLP, both residual.
 
     Args:
-        window_size: patches along the side of the windows in which attention stays, as in ViTDet;
-            0 = global. Maps are padded with zeros to whole windows, and padding is attended.
+        window_size: window side in patches for attention within windows, as in ViTDet; 0 = global
+            attention. Maps are padded with zeros to whole windows, and padding is attended.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A feature pyramid from the last map of a plain backbone (ViTDet, arXiv 2203.16527, section 3)."""
+"""Feature pyramid from the last map of a plain backbone (ViTDet, arXiv 2203.16527, section 3)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,22 +8,19 @@ from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-# LayerNorm over the channels of a map, for `norm_cfg` of convolutional heads.
+# LayerNorm over channels, for `norm_cfg` of convolutional heads.
 MODELS.register_module('LayerNorm2d', module=LayerNorm2d)
 
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """Scale one map up by deconvolutions and down by pooling; detectron2's layers.
+    """Neck that scales one map by deconvolutions and pooling, with detectron2's layers.
 
     Args:
-        in_channels: channels of the backbone's map, C.
-        out_channels: channels of every level.
-        scales: levels as multiples of the map's resolution, each of 4, 2, 1 and 0.5, falling.
-        extra_pool: one more level, every second pixel of the last.
-
-    Raises:
-        ValueError: scales that are not allowed.
+        in_channels: number of channels of the backbone's map, C.
+        out_channels: number of channels of every level.
+        scales: resolution of each level relative to the map; any of 4, 2, 1, 0.5, in this order.
+        extra_pool: add a level with every second pixel of the last level.
     """
 
     def __init__(
@@ -36,10 +33,10 @@ class SimpleFeaturePyramid(BaseModule):
         super().__init__()
         if not scales or list(scales) != sorted(set(scales) & {4, 2, 1, 0.5}, reverse=True):
             raise ValueError(f'neck.scales is {list(scales)}; allowed: 4, 2, 1 and 0.5, falling')
-        self.levels: Any = nn.ModuleList(  # of nn.Sequential, which its type cannot say
+        self.levels: Any = nn.ModuleList(  # of nn.Sequential; the type cannot express this
             nn.Sequential(
                 *_resample(in_channels, scale),
-                # Upsampling by 2 leaves half of the channels, by 4 a quarter.
+                # Upsampling by 2 halves the channels, upsampling by 4 quarters them.
                 nn.Conv2d(int(in_channels / max(scale, 1)), out_channels, 1, bias=False),
                 LayerNorm2d(out_channels, eps=1e-6),
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
@@ -50,9 +47,9 @@ class SimpleFeaturePyramid(BaseModule):
         self.extra_pool = extra_pool
 
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
-        """Make the levels from the last of the backbone's maps (B, C, H, W), finest first.
+        """Return the levels of the backbone's last map (B, C, H, W), finest level first.
 
-        Levels have the dtype of the weights, which is float32 under mixed precision, too. mmdet
+        Levels have the dtype of the weights, which is float32 also under mixed precision. mmdet
         casts RoI coordinates to the dtype of the levels; bf16 would round a coordinate near 1000 to
         multiples of 4 pixels.
         """

@@ -1,4 +1,4 @@
-"""iRPE over long maps by PyTorch's FlexAttention, which keeps neither logits nor bias in memory."""
+"""Attention with iRPE over long maps by FlexAttention, which stores neither logits nor bias."""
 
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from lomar.models.rpe import RelativePosition, piecewise_index, side
 
 
 def supports(table: object) -> bool:
-    """Whether `flex_attend` is for this table."""
+    """Return whether `flex_attend` supports a table."""
     return (
         isinstance(table, RelativePosition)
         and table.method == 'product'
@@ -21,18 +21,18 @@ def supports(table: object) -> bool:
 def flex_attend(
     q: Tensor, k: Tensor, v: Tensor, table: RelativePosition, grid: tuple[int, int], scale: float
 ) -> Tensor:
-    """Attend with a contextual 'product' table over the keys of a map without a cls token.
+    """Attend with a contextual 'product' table over a map without a cls token.
 
-    On a GPU the kernel is compiled, once for each shape. On a CPU FlexAttention has no gradients.
+    On a GPU the kernel is compiled once per shape. On a CPU FlexAttention has no gradients.
 
     Args:
-        q: queries (N, heads, H * W, head_dim), unscaled; `k` and `v` likewise.
+        q, k, v: unscaled queries, keys and values (N, heads, H * W, head_dim).
 
     Returns:
         (N, heads, H * W, head_dim).
     """
     by_bucket = q @ table.lookup_table_weight.to(q.dtype)  # (N, heads, H * W, buckets)
-    # A bucket is a pair of bins, and the bin of an offset is one entry of a short table.
+    # A bucket is a pair of bins. A short table contains the bin of each offset.
     rows, columns = (
         piecewise_index(torch.arange(1 - extent, extent, device=q.device), table.ratio)
         + side(table.ratio) // 2
@@ -50,7 +50,7 @@ def _attend(q, k, v, by_bucket, rows, columns, bins: int, scale: float) -> Tenso
         right = columns[query % width - key % width + width - 1]
         return score + by_bucket[image, head, query, down * bins + right]
 
-    # A union in PyTorch's annotation; a tensor unless `return_aux` is given.
+    # PyTorch annotates a union; the result is a tensor unless `return_aux` is given.
     return flex_attention(q, k, v, score_mod=add_position, scale=scale)  # type: ignore[return-value]
 
 

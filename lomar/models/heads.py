@@ -9,7 +9,7 @@ from lomar.models.targets import InputFormat, build_target
 
 @MODELS.register_module()
 class WindowHead(BaseModule):
-    """One linear layer from a token to the target of its patch (LoMaR, section 3.2).
+    """Linear layer from a token to the target of the patch (LoMaR, section 3.2).
 
     Args:
         embed_dim: width of the tokens; given by `LoMaR`.
@@ -31,7 +31,7 @@ class WindowHead(BaseModule):
 
 @MODELS.register_module()
 class WindowPixelHead(WindowHead):
-    """`WindowHead` with LoMaR's own target, pixels.
+    """`WindowHead` for pixels, LoMaR's target.
 
     Args:
         norm_pix: normalize pixels by the mean and standard deviation of their patch, as in MAE.

@@ -10,16 +10,13 @@ from torch import Tensor
 
 @MODELS.register_module(name=['PretrainDataPreprocessor', 'WindowDataPreprocessor'])
 class PretrainDataPreprocessor(BaseDataPreprocessor):
-    """Normalize images of any number of channels, size and dtype on the device.
+    """Data preprocessor that normalizes images of any channels, size and dtype on the device.
 
     A sample is one image (C, H, W), or several regions of one image (R, C, H, W). Each region
     becomes an image of the batch. The earlier name `WindowDataPreprocessor` still works.
 
     Args:
         mean, std: one number per channel, in the unit of the pixel values in the file.
-
-    Raises:
-        ValueError: a different number of means and deviations, or a deviation that is not positive.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], non_blocking: bool = False):
@@ -55,7 +52,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raise a ValueError unless there is a mean and a positive deviation for each channel."""
+    """Raise a ValueError unless each channel has a mean and a positive standard deviation."""
     if not len(mean) == len(std) > 0 or min(std) <= 0:
         raise ValueError(
             f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '

@@ -1,6 +1,7 @@
-"""Local Masked Reconstruction (arXiv 2206.00790): the algorithm.
+"""The LoMaR pretraining model (Local Masked Reconstruction, arXiv 2206.00790).
 
-B images, W windows per image, K x K patches per window, M of them masked, D channels of a token.
+Shapes: B images, W windows per image, K x K patches per window, M masked patches per window, D
+channels per token.
 """
 
 import torch
@@ -15,9 +16,9 @@ from lomar.models.windows import WindowSampler, build_samplers, masked_indices
 
 @MODELS.register_module()
 class LoMaR(BaseModel):
-    """Reconstruct the masked patches of a few small windows with a plain encoder and a linear head.
+    """Model that reconstructs masked patches of a few small windows with a plain encoder.
 
-    Images are (B, C, H, W), or a list of (C, H, W) where sizes differ. Methods take windows of one
+    Images are (B, C, H, W), or a list of (C, H, W) if sizes differ. Methods take windows of one
     size; with several window sizes, `draw` returns a pair of windows and masks per size.
 
     Args:
@@ -25,10 +26,7 @@ class LoMaR(BaseModel):
         windows: size, number, mask_ratio, sampling, masking; the first three may be lists. See
             `lomar.models.windows.build_samplers`.
         head: config of a `WindowHead` with its target, or of a `WindowPixelHead`; `embed_dim` and
-            `inputs` are filled in.
-
-    Raises:
-        ValueError: a setting out of range, by its config key.
+            `inputs` are added.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class LoMaR(BaseModel):
         self.head = MODELS.build({**head, 'embed_dim': self.backbone.embed_dim, 'inputs': inputs})
 
     def forward(self, inputs: Images, data_samples: list | None = None, mode: str = 'tensor'):
-        """Loss by name (`mode='loss'`) or the backbone's features of whole images ('tensor')."""
+        """Return the loss (`mode='loss'`) or the backbone's features of whole images ('tensor')."""
         if mode == 'loss':
             return self.loss(inputs)
         if mode == 'tensor':
@@ -71,7 +69,7 @@ class LoMaR(BaseModel):
             predictions.append(self.head(masked_tokens).flatten(1, 2))  # (B, W*M, dim)
             patches = torch.stack(patch_coordinates(windows, sampler.size))  # (2, B, W, K*K)
             coordinates.append(patches.take_along_dim(index[None], dim=-1).flatten(2))
-        # One call for all window sizes: a target may have to encode whole images.
+        # Call the target once for all window sizes, because it may encode whole images.
         target = map_sizes(self.head.target, images, *torch.cat(coordinates, dim=2))
         loss = self.head.target.patch_loss(torch.cat(predictions, dim=1), target)
         return {'loss': loss.mean()}
@@ -82,24 +80,24 @@ class LoMaR(BaseModel):
         """Draw windows and masks of every window size.
 
         Args:
-            generator: source of randomness; its device may differ from the images'.
+            generator: random generator; its device may differ from the device of the images.
 
         Returns:
-            Per window size: windows (B, W, 2) int64, grid row and column of the top-left patch;
-            masked (B, W, K*K) bool, True = reconstruct.
+            Per window size: windows (B, W, 2) int64, the grid row and column of the top-left patch;
+            and masked (B, W, K*K) bool, True = reconstruct.
 
         Raises:
-            ValueError: images that the model cannot take, or too small for the windows.
+            ValueError: the model does not support the images, or they are smaller than a window.
         """
         return [self._draw(sampler, images, generator) for sampler in self.samplers]
 
     def sample(
         self, images: Images, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw windows and masks of the only window size; arguments and result as in `draw`.
+        """Draw windows and masks of a model with one window size; see `draw`.
 
         Raises:
-            ValueError: as `draw`, or the model has several window sizes.
+            ValueError: as in `draw`, or the model has several window sizes.
         """
         self._size(None, 'call draw(images)')
         return self.draw(images, generator)[0]
@@ -119,7 +117,7 @@ class LoMaR(BaseModel):
         """Cut the patches of windows (B, W, 2) out of images: (B, W, K*K, P*P*C).
 
         Args:
-            size: K; None = that of the only window size.
+            size: K; None = the only window size of the model.
         """
         size, patch_size = self._size(size), self.backbone.patch_size
 
@@ -132,7 +130,7 @@ class LoMaR(BaseModel):
     def predict(
         self, images: Images, windows: Tensor, masked: Tensor, size: int | None = None
     ) -> Tensor:
-        """Predict every patch of the windows, masked or not: (B, W, K*K, dim of the target)."""
+        """Predict all patches of the windows: (B, W, K*K, dim of the target)."""
         return self.head(self._encode(images, windows, masked, size))
 
     def window_loss(
@@ -153,7 +151,7 @@ class LoMaR(BaseModel):
         return self.backbone.encode_windows(self.cut(images, windows, size), masked)
 
     def _size(self, size: int | None, advice: str = 'pass size=') -> int:
-        """Return a given window size, or the only one of the model."""
+        """Return `size`, or the only window size of the model."""
         if size is None and len(self.samplers) > 1:
             sizes = ', '.join(str(sampler.size) for sampler in self.samplers)
             raise ValueError(f'the model has several window sizes ({sizes}); {advice}')

@@ -1,4 +1,4 @@
-"""Index arithmetic between images, patches and windows as pure functions.
+"""Index arithmetic for images, patches and windows, as pure functions.
 
 Shapes: B images, W windows per image, K x K patches per window, P x P pixels per patch. Patches in
 a window and pixels in a patch are in row-major order.
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-Images = Tensor | Sequence[Tensor]  # (B, C, H, W), or B of (C, H, W) where sizes differ
+Images = Tensor | Sequence[Tensor]  # (B, C, H, W), or B images (C, H, W) of different sizes
 
 
 def patch_coordinates(windows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Grid row and grid column of every patch of every window: (B, W, 2) -> two (B, W, K*K)."""
+    """Return grid rows and columns, (B, W, K*K) each, of all patches of windows (B, W, 2)."""
     offset = torch.arange(size, device=windows.device)
     rows = (windows[..., 0, None] + offset)[..., :, None].expand(*windows.shape[:2], size, size)
     columns = (windows[..., 1, None] + offset)[..., None, :].expand(*windows.shape[:2], size, size)
@@ -22,7 +22,7 @@ def patch_coordinates(windows: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def patch_view(images: Tensor, patch_size: int) -> Tensor:
-    """See images (B, C, H, W) as patches (B, H/P, W/P, P, P, C) without a copy."""
+    """Return a view of images (B, C, H, W) as patches (B, H/P, W/P, P, P, C)."""
     batch, channels, height, width = images.shape
     patches = images.view(
         batch, channels, height // patch_size, patch_size, width // patch_size, patch_size
@@ -31,7 +31,7 @@ def patch_view(images: Tensor, patch_size: int) -> Tensor:
 
 
 def patches_at(images: Tensor, rows: Tensor, columns: Tensor, patch_size: int) -> Tensor:
-    """Cut the patches at places of the grid, two (B, ...), out of images (B, C, H, W).
+    """Cut patches out of images (B, C, H, W) at grid coordinates `rows` and `columns`, (B, ...).
 
     Returns:
         (B, ..., P*P*C), pixels in the order row, column, channel.
@@ -41,7 +41,7 @@ def patches_at(images: Tensor, rows: Tensor, columns: Tensor, patch_size: int) -
 
 
 def cut_patches(images: Tensor, windows: Tensor, size: int, patch_size: int) -> Tensor:
-    """Cut the windows' patches, and nothing else, out of images: (B, W, K*K, P*P*C)."""
+    """Cut the patches of windows (B, W, 2) out of images: (B, W, K*K, P*P*C)."""
     return patches_at(images, *patch_coordinates(windows, size), patch_size)
 
 
@@ -75,10 +75,10 @@ def _pick(items: Images, order: Sequence[int]) -> Tensor:
 
 
 def paste_patches(images: Tensor, patches: Tensor, windows: Tensor, patch_size: int) -> Tensor:
-    """Copy of images (B, C, H, W) with windows' patches put in their places; later windows win.
+    """Return images (B, C, H, W) with the patches of windows replaced; later windows overwrite.
 
     Args:
-        patches: (B, W, K*K, P*P*C), as `cut_patches` returns them.
+        patches: (B, W, K*K, P*P*C), as from `cut_patches`.
     """
     images = images.clone(memory_format=torch.contiguous_format)
     view = patch_view(images, patch_size)

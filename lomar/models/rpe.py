@@ -1,8 +1,8 @@
 """Relative position encoding for images, iRPE (Wu et al. 2021, arXiv 2107.14222), in plain PyTorch.
 
-Every pair of tokens falls into a bucket by its offset in the grid; a learned table gives each
-bucket a scalar (`mode='bias'`) or a vector that is multiplied with the token (`mode='contextual'`).
-Buckets saturate with distance, so one table serves every height and width.
+The offset of two tokens in the grid determines the bucket of the pair. A learned table contains a
+scalar (`mode='bias'`) or a vector that is multiplied with the token (`mode='contextual'`) per
+bucket. Buckets saturate with distance, so that one table is valid for every height and width.
 """
 
 import math
@@ -12,52 +12,50 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lomar.utils import check_choice
+
 METHODS = ('euclidean', 'quant', 'product', 'cross_rows', 'cross_cols')
 
 
 def piecewise_index(offset: Tensor, ratio: float) -> Tensor:
-    """Signed bucket of an offset (eq. 18 of the iRPE paper): exact when near, logarithmic when far.
+    """Return the signed bucket of an offset (eq. 18 of the iRPE paper).
 
-    Offsets up to `alpha` are kept, those beyond grow with their logarithm and stop at int(`beta`).
+    Offsets up to `alpha` are rounded. Larger offsets grow logarithmically up to int(`beta`).
     """
     alpha, beta, gamma = ratio, 2 * ratio, 8 * ratio  # 1 : 2 : 8, section 4.1 of the iRPE paper
     distance = offset.abs().double()
     far = alpha + (distance.clamp(min=alpha) / alpha).log() / math.log(gamma / alpha) * (
         beta - alpha
     )
-    # Rounding comes before the limit, and the limit (3.8 at ratio 1.9) is cut to an integer last.
+    # Values are rounded before the limit. The limit (3.8 at ratio 1.9) is truncated afterwards.
     bucket = torch.where(distance <= alpha, distance.round(), far.round().clamp(max=beta).floor())
     return (offset.sign() * bucket).long()
 
 
 def side(ratio: float) -> int:
-    """Buckets along one axis: -int(beta) ... int(beta)."""
+    """Return the number of buckets along one axis, -int(beta) ... int(beta)."""
     return 2 * int(2 * ratio) + 1
 
 
 def num_buckets(method: str, ratio: float) -> int:
-    """Rows of a table for `method`, the last of which belongs to the cls token."""
+    """Return the number of buckets for `method`; the last bucket is for the cls token."""
     return (side(ratio) ** 2 if method == 'product' else side(ratio)) + 1
 
 
 def bucket_ids(
     method: str, height: int, width: int, ratio: float = 1.9, cls_token: bool = True
 ) -> Tensor:
-    """Bucket of every (query, key) pair of a `height` x `width` grid in row-major order.
+    """Return the bucket of every (query, key) pair of a grid in row-major order.
 
     Args:
         method: one of `METHODS`.
         ratio: scale of the piecewise index; 1.9 in LoMaR.
-        cls_token: whether token 0 is a cls token; its pairs share the last bucket.
+        cls_token: whether token 0 is a cls token; all pairs with it have the last bucket.
 
     Returns:
         (L, L) int64, L = height * width (+ 1).
-
-    Raises:
-        ValueError: unknown method.
     """
-    if method not in METHODS:
-        raise ValueError(f"rpe.method is '{method}'; allowed: {', '.join(METHODS)}, cross")
+    check_choice('rpe.method', method, METHODS)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     down = rows.flatten()[:, None] - rows.flatten()
     right = columns.flatten()[:, None] - columns.flatten()
@@ -79,23 +77,23 @@ def bucket_ids(
     return ids
 
 
-@lru_cache(maxsize=8)  # few, as a 64 x 64 grid takes 134 MB
+@lru_cache(maxsize=8)  # a 64 x 64 grid takes 134 MB
 def _kept_bucket_ids(*settings, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # the next one who needs it may want gradients
+    with torch.inference_mode(False):  # a later caller may need gradients
         return bucket_ids(*settings).to(device)
 
 
 @torch.compiler.assume_constant_result
 def constant_bucket_ids(*settings, device: torch.device) -> Tensor:
-    """`bucket_ids` on a device, the same tensor every time: a constant to `torch.compile`."""
+    """Return cached `bucket_ids` on a device, which is a constant for `torch.compile`."""
     return _kept_bucket_ids(*settings, device=device)
 
 
 class RelativePosition(nn.Module):
-    """One learned table over the buckets of one method.
+    """Learned table over the buckets of one method.
 
     Args:
-        num_heads: heads with a table of their own; 1 = shared by all heads.
+        num_heads: number of heads with separate tables; 1 = one table for all heads.
         transposed: True for a term of the logits (q or k), False for a term of the output (v).
     """
 
@@ -105,7 +103,7 @@ class RelativePosition(nn.Module):
         super().__init__()
         self.method, self.mode, self.ratio, self.transposed = method, mode, ratio, transposed
         buckets = num_buckets(method, ratio)
-        # Names and layouts are those of the original code, so that its files load unchanged.
+        # Names and layouts are those of the original code, whose files load unchanged.
         if mode == 'bias':
             self.lookup_table_bias = nn.Parameter(torch.zeros(num_heads, buckets))
         else:
@@ -115,41 +113,42 @@ class RelativePosition(nn.Module):
     def forward(
         self, x: Tensor, grid: tuple[int, int], cls_token: bool, rows: slice = slice(None)
     ) -> Tensor:
-        """Term of the logits, or of the output.
+        """Return the positional term of the logits or of the output.
 
         Args:
-            rows: the part of the L tokens that `x` holds; on logits only.
-            x: for logits queries or keys (N, heads, L, head_dim), for the output attention
-                (N, heads, L, L).
+            x: for logits, queries or keys (N, heads, L, head_dim); for the output, attention
+                weights (N, heads, L, L).
+            rows: the part of the L tokens that `x` contains; for logits only.
 
         Returns:
-            (N or 1, heads or 1, L, L) on logits, (N, heads, L, head_dim) on the output.
+            (N or 1, heads or 1, L, L) for logits, (N, heads, L, head_dim) for the output.
         """
         ids = self.ids(grid, cls_token, x.device)[rows]
         if self.mode == 'bias':
             return self.lookup_table_bias[:, ids][None]
         if self.transposed:
-            # With no more keys than buckets the first is no more work.
+            # With at most as many keys as buckets, `gather_columns` needs no more work.
             few_keys = ids.shape[1] <= self.lookup_table_weight.shape[-1]
             return self.gather_columns(x, ids) if few_keys else self.gather_logits(x, ids)
         by_bucket = x.new_zeros(*x.shape[:3], self.lookup_table_weight.shape[1])
         by_bucket = by_bucket.scatter_add(
             -1, ids.expand_as(x), x
-        )  # attention summed in each bucket
+        )  # sum of the attention weights per bucket
         return by_bucket @ self.lookup_table_weight
 
     def gather_logits(self, x: Tensor, ids: Tensor) -> Tensor:
-        """Term of the logits (N, heads, L, L): each query with every bucket, then gathered."""
+        """Return the term (N, heads, L, L): multiply queries with all buckets, then gather."""
         by_bucket = x @ self.lookup_table_weight  # (N, heads, L, buckets)
         return by_bucket.gather(-1, ids.expand(*x.shape[:2], *ids.shape))
 
     def gather_columns(self, x: Tensor, ids: Tensor) -> Tensor:
-        """As one batched product, whose gradient adds up in a small table, in a fixed order.
+        """Return the term (N, heads, L, L): gather columns of the table, then multiply.
 
-        The gradient of `gather_logits` adds up over all logits, on a GPU by atomics in any order.
+        The gradient is summed in a small table in a fixed order. The gradient of `gather_logits`
+        is summed over all logits, on a GPU by atomic operations in any order.
         """
         table = self.lookup_table_weight.to(x.dtype).permute(2, 0, 1)
-        # For each head (or all) and query a matrix (head_dim, L) of the columns its keys fall into.
+        # Per head (or all heads) and query: a matrix (head_dim, L) with the columns of the keys.
         columns = nn.functional.embedding(ids, table.flatten(1)).unflatten(2, table.shape[1:])
         columns = columns.permute(2, 0, 3, 1).flatten(0, 1)
         x = x.unflatten(1, (table.shape[1], -1)).permute(1, 3, 0, 2, 4)  # (heads, L, N, sharing, d)
@@ -157,10 +156,10 @@ class RelativePosition(nn.Module):
         return term.view(*x.shape[:4], -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
 
     def ids(self, grid: tuple[int, int], cls_token: bool, device: torch.device) -> Tensor:
-        """Bucket of every pair of tokens, (L, L) int64."""
+        """Return the bucket of every pair of tokens, (L, L) int64."""
         settings = (self.method, *grid, self.ratio, cls_token)
         if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
-            # The tensors of torch.export hold no numbers: they must not be kept.
+            # Tensors of torch.export have no values and must not be cached.
             return bucket_ids(*settings).to(device)
         return constant_bucket_ids(*settings, device=device)
 
@@ -174,17 +173,17 @@ class CrossRelativePosition(nn.Module):
         self.rp_cols = RelativePosition('cross_cols', **options)
 
     def forward(self, x: Tensor, *place) -> Tensor:
-        """As `RelativePosition.forward`."""
+        """Return the sum of both terms; see `RelativePosition.forward`."""
         return self.rp_rows(x, *place) + self.rp_cols(x, *place)
 
 
 class DecomposedRelativePosition(nn.Module):
     """Tables over row offsets and column offsets, shared by the heads (MViTv2, ViTDet).
 
-    Both start at zero and are interpolated when a grid differs from the one they were made for.
+    The tables are initialized with zeros, and interpolated for grids of another size.
 
     Args:
-        grid: (height, width) the tables are made for.
+        grid: (height, width) of the tables.
     """
 
     def __init__(self, grid: tuple[int, int], head_dim: int):
@@ -195,7 +194,7 @@ class DecomposedRelativePosition(nn.Module):
     def forward(
         self, q: Tensor, grid: tuple[int, int], cls_token: bool, rows: slice = slice(None)
     ) -> Tensor:
-        """Term of the logits of the queries `rows`, which are whole rows of the grid.
+        """Return the term of the logits for the queries `rows`, which are whole rows of the grid.
 
         Args:
             q: unscaled queries (N, heads, rows, head_dim).
@@ -218,7 +217,7 @@ class DecomposedRelativePosition(nn.Module):
 
 
 def _resize_table(table: Tensor, side: int) -> Tensor:
-    """Interpolate a table of offsets (2 * S - 1, C) to another side: (2 * side - 1, C)."""
+    """Interpolate a table of offsets (2 * S - 1, C) to (2 * side - 1, C)."""
     if len(table) == 2 * side - 1:
         return table
     return nn.functional.interpolate(table.T[None], size=2 * side - 1, mode='linear')[0].T
@@ -241,14 +240,9 @@ def build_rpe(
 
     Returns:
         Modules by letter.
-
-    Raises:
-        ValueError: a setting out of range, by its config key.
     """
-    if method not in (*METHODS, 'cross'):
-        raise ValueError(f"rpe.method is '{method}'; allowed: {', '.join(METHODS)}, cross")
-    if mode not in ('bias', 'contextual'):
-        raise ValueError(f"rpe.mode is '{mode}'; allowed: bias, contextual")
+    check_choice('rpe.method', method, (*METHODS, 'cross'))
+    check_choice('rpe.mode', mode, ('bias', 'contextual'))
     if not on or set(on) - set('qkv') or len(set(on)) < len(on):
         raise ValueError(f"rpe.on is '{on}'; allowed: one to three different letters of q, k, v")
     if mode == 'bias' and 'v' in on:

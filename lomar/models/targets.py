@@ -1,4 +1,4 @@
-"""Prediction targets of masked patches: the interface, and pixels."""
+"""Prediction targets of masked patches: the interface and the pixel target."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -101,11 +101,7 @@ class Target(nn.Module, ABC):
 
 
 def build_target(config: dict, inputs: InputFormat) -> Target:
-    """Build a target from its config, independent of the config's default scope.
-
-    Raises:
-        ValueError: an unknown type; names the known ones.
-    """
+    """Build a target from its config, independent of the config's default scope."""
     settings = dict(config)
     name = settings.pop('type', None)
     kind = TARGETS.get(name) if name else None
@@ -117,7 +113,7 @@ def build_target(config: dict, inputs: InputFormat) -> Target:
 
 @TARGETS.register_module()
 class PixelTarget(Target):
-    """Pixels of a patch.
+    """Target with the pixels of a patch.
 
     Args:
         norm_pix: normalize pixels by the mean and standard deviation of their patch, as in MAE.

@@ -15,12 +15,11 @@ from lomar.models.absolute_positions import LearnedPositions
 from lomar.models.architectures import (
     OUT_TYPES,
     as_size,
-    check_choice,
-    check_least,
     check_position,
     resolve_arch,
 )
 from lomar.models.attention import Block
+from lomar.utils import check_choice, check_least
 
 
 @MODELS.register_module()
@@ -29,8 +28,8 @@ class RPEViT(LearnedPositions, BaseModule):
 
     Args:
         arch: a name in `ARCHS`, or a dict with embed_dim, depth, num_heads and optional mlp_ratio.
-        img_size: side in pixels of typical images; inputs may have any multiple of `patch_size`.
-        out_type: 'avg_featmap' (B, D), mean of the patch tokens and a LayerNorm `fc_norm`;
+        img_size: typical image size in pixels; inputs may have any multiple of `patch_size`.
+        out_type: 'avg_featmap' (B, D), LayerNorm `fc_norm` of the mean patch token;
             'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D), the cls token first.
         position: 'irpe' (LoMaR); 'absolute', a learned table for one grid, resized to other grids
             (MAE); 'absolute+decomposed', the table and zero-initialized decomposed relative
@@ -39,20 +38,17 @@ class RPEViT(LearnedPositions, BaseModule):
             positions, with this `patch_size`; None = `img_size`. detectron2's ViTDet uses the
             pretraining size. Weights with a table for the grid of `img_size` can be loaded, too.
         rpe: options of `lomar.models.rpe.build_rpe`; the defaults are LoMaR's.
-        window_size: side in patches of the windows in which attention stays; 0 = all global.
-        global_blocks: indices of the blocks that attend globally all the same; needs window_size.
-        frozen_stages: 1 freezes the embedding, n + 1 the first n blocks as well, depth + 2 also the
-            norm after them; 0 nothing.
-        with_cp: activation checkpointing: blocks are computed once more in the backward pass.
-        compiled: True compiles each block with `torch.compile` (a minute at the first step, and
-            again for other shapes; on a CPU it needs a C++ compiler); a dict gives its options.
-        flex: on a GPU, attention of more than 1024 patches without cls token goes through
-            FlexAttention, which keeps no logits; for LoMaR's iRPE, otherwise a ValueError.
-        drop_path_rate: stochastic depth, growing linearly from 0 to this in the last block.
-        final_norm: LayerNorm `norm` after the last block; never there for 'avg_featmap'.
-
-    Raises:
-        ValueError: a setting out of range, by its config key.
+        window_size: window side in patches for attention within windows; 0 = global attention.
+        global_blocks: indices of blocks with global attention; needs window_size.
+        frozen_stages: 0 = nothing; 1 = the embedding; n + 1 = also the first n blocks; depth + 2 =
+            also the norm after the blocks.
+        with_cp: activation checkpointing: recompute the blocks in the backward pass.
+        compiled: True compiles each block with `torch.compile` (a minute at the first step and per
+            new shape; on a CPU a C++ compiler is needed). A dict contains options.
+        flex: on a GPU, use FlexAttention, which stores no logits, for more than 1024 patches
+            without a cls token. A ValueError unless the positions are LoMaR's iRPE.
+        drop_path_rate: stochastic depth rate of the last block; the rate grows linearly from 0.
+        final_norm: LayerNorm `norm` after the last block; not with 'avg_featmap'.
     """
 
     def __init__(
@@ -77,8 +73,8 @@ class RPEViT(LearnedPositions, BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        check_choice('out_type', out_type, OUT_TYPES)
-        check_least(patch_size=(patch_size, 1), in_channels=(in_channels, 1))
+        check_choice('backbone.out_type', out_type, OUT_TYPES)
+        check_least('backbone', patch_size=patch_size, in_channels=in_channels)
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
         check_position(position, with_cls_token, pretrain_img_size)
@@ -126,14 +122,14 @@ class RPEViT(LearnedPositions, BaseModule):
 
     @staticmethod
     def _positions(position: str, rpe: dict | None, grid: tuple[int, int]) -> dict:
-        """Relative positions of a block that attends over `grid`, as arguments of `Block`."""
+        """Return the arguments of `Block` for the relative positions in `grid`."""
         if position == 'irpe':
             return dict(rpe=rpe or {})
         return dict(decomposed=grid if position == 'absolute+decomposed' else None)
 
     def _window_sizes(self, window_size: int, global_blocks: Sequence[int]) -> list[int]:
-        """Window size of every block, 0 = global."""
-        check_least(window_size=(window_size, 0))
+        """Return the window size of every block; 0 = global attention."""
+        check_least('backbone', 0, window_size=window_size)
         if window_size and self.with_cls_token:
             raise ValueError(
                 f'backbone.window_size is {window_size}, and a cls token belongs to no window; '
@@ -149,14 +145,14 @@ class RPEViT(LearnedPositions, BaseModule):
 
     def _compile(self, options: dict) -> None:
         """Compile each block with the options of `torch.compile`."""
-        # Grids are constants of a graph: with dynamic shapes, the tables of iRPE are not.
+        # Grids are constants of a graph. With dynamic shapes, iRPE tables would not be constants.
         options = dict(dynamic=False) | options
         for block in self.blocks:
             block.compile(**options)
 
     def _freeze(self, stages: int) -> None:
         """Freeze the embedding (1) and the first blocks (2 ...)."""
-        check_least(frozen_stages=(stages, 0))
+        check_least('backbone', 0, frozen_stages=stages)
         if stages > self.depth + 2:
             raise ValueError(
                 f'backbone.frozen_stages is {stages}; allowed: 0 to {self.depth + 2} (everything)'
@@ -176,11 +172,7 @@ class RPEViT(LearnedPositions, BaseModule):
                 nn.init.trunc_normal_(getattr(self, name), std=0.02)
 
     def grid(self, size: tuple[int, int], what: str = "an image's size") -> tuple[int, int]:
-        """Patches down and across an image of `size` = (height, width) pixels.
-
-        Raises:
-            ValueError: a side is not a multiple of the patch size.
-        """
+        """Return the numbers of patch rows and columns of an image of `size` = (height, width)."""
         height, width = size
         if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
             raise ValueError(
@@ -190,7 +182,7 @@ class RPEViT(LearnedPositions, BaseModule):
         return height // self.patch_size, width // self.patch_size
 
     def check_images(self, images: Tensor) -> tuple[int, int]:
-        """Grid of a batch of images (B, C, H, W); a ValueError if the model cannot take them."""
+        """Return the patch grid of images (B, C, H, W); raise a ValueError for a wrong shape."""
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
                 f'images have the shape {tuple(images.shape)}; allowed: (B, C, H, W) with '
@@ -199,7 +191,7 @@ class RPEViT(LearnedPositions, BaseModule):
         return self.grid((images.shape[2], images.shape[3]))
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """Encode whole images (B, C, H, W) into a one-tuple of what `out_type` says."""
+        """Encode whole images (B, C, H, W); return a one-tuple with the output of `out_type`."""
         grid = self.check_images(images)
         x = self.patch_embed(images)
         if self.with_cls_token:
@@ -213,7 +205,7 @@ class RPEViT(LearnedPositions, BaseModule):
         """Run the blocks and the final norm on token sequences (N, L, D) of a `grid` of patches.
 
         The residual stream has the dtype of the weights, which is float32 under mixed precision.
-        With the 8 significant bits of bf16, a sum of many small terms would lose most of the terms.
+        bf16 has 8 significant bits, in which most terms of a long sum of small terms would be lost.
         """
         x = x.to(self.patch_embed.proj.weight.dtype)
         for block in self.blocks:
@@ -234,12 +226,12 @@ class RPEViT(LearnedPositions, BaseModule):
         return patches.transpose(1, 2).unflatten(2, grid).contiguous()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Layer of a parameter and the number of layers, for layer-wise learning rates.
+        """Return the layer of a parameter and the number of layers, for layer-wise learning rates.
 
-        0 is the embedding, i + 1 block i, depth + 1 the norm after the blocks.
+        Layer 0 is the embedding, layer i + 1 is block i, layer depth + 1 is the norm.
 
         Raises:
-            ValueError: a parameter whose place is not known; it would learn at the wrong rate.
+            ValueError: the layer of the parameter is unknown, so its learning rate would be wrong.
         """
         layers = self.depth + 2
         name = param_name.removeprefix(prefix)
@@ -254,7 +246,7 @@ class RPEViT(LearnedPositions, BaseModule):
 
 @MODELS.register_module()
 class LoMaRViT(RPEViT):
-    """`RPEViT` that also encodes windows in which some patches are hidden behind a mask token."""
+    """`RPEViT` that also encodes windows with mask tokens in place of masked patches."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -276,7 +268,7 @@ class LoMaRViT(RPEViT):
 
         Args:
             patches: (B, W, K*K, P*P*C), see `lomar.models.patches.cut_patches`.
-            masked: (B, W, K*K) bool, True = hidden.
+            masked: (B, W, K*K) bool, True = replaced by the mask token.
 
         Returns:
             Patch tokens after the final norm, (B, W, K*K, D).

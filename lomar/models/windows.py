@@ -1,8 +1,8 @@
 """Sampling of windows and masks as pure functions of a random generator (LoMaR, section 3.1).
 
 Shapes: B images, W windows per image, K x K patches per window in row-major order. A window is
-given by the grid row and column of its top-left patch; `masked` is True where a patch is to be
-reconstructed.
+given by the grid row and column of its top-left patch. `masked` is True for patches to
+reconstruct.
 """
 
 import math
@@ -12,20 +12,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lomar.utils import check_choice, check_least
+
 Generator = torch.Generator | None
 
-MAX_BLOCKS = 16  # enough to cover 80 % of a window; what no block covers is masked last
+MAX_BLOCKS = 16  # enough to cover 80 % of a window; uncovered patches are masked last
 BLOCK_AREA = (0.08, 0.38)  # of the window: BEiT's 16 to 75 of 196 patches
 BLOCK_ASPECT = (0.3, 1 / 0.3)  # height / width, as BEiT's
 
 
 def count_masked(size: int, mask_ratio: float) -> int:
-    """Masked patches in a window of `size` x `size`, rounded down as in the original code."""
+    """Return the number of masked patches per window, rounded down as in the original code."""
     return int(size * size * mask_ratio)
 
 
 def count_positions(grid: tuple[int, int], size: int) -> tuple[int, int]:
-    """Rows and columns at which a window of `size` x `size` patches fits into `grid`."""
+    """Return the number of row and column positions of a window in `grid`."""
     return grid[0] - size + 1, grid[1] - size + 1
 
 
@@ -38,7 +40,7 @@ def sample_windows(
     generator: Generator = None,
     device=None,
 ) -> Tensor:
-    """Draw `number` distinct windows for every image, each position equally likely.
+    """Draw `number` distinct windows per image, each position equally likely.
 
     Returns:
         (B, W, 2) int64, row and column of the top-left patch, on `device`.
@@ -59,12 +61,11 @@ def sample_windows_batch(
     generator: Generator = None,
     device=None,
 ) -> Tensor:
-    """Draw windows in the arrangement of the released code, its layout slip included.
+    """Draw windows as the released code does, including the error in its layout.
 
-    One set of `number` windows serves the whole batch; no two of them share a row or a column. The
-    release stacks sequences window by window but their windows image by image, so that sequence
-    w * B + n shows image n through window (w * B + n) % W: with B divisible by W an image sees a
-    single window, W times.
+    The batch shares one set of `number` windows with distinct rows and distinct columns. The
+    release orders sequences by window but window positions by image. So sequence w * B + n contains
+    image n and window (w * B + n) % W. If W divides B, an image gets one window W times.
 
     Returns:
         (B, W, 2) int64, row and column of the top-left patch, on `device`.
@@ -86,7 +87,7 @@ SAMPLERS = {'image': sample_windows, 'batch': sample_windows_batch}
 def sample_masked(
     batch: int, number: int, size: int, count: int, *, generator: Generator = None, device=None
 ) -> Tensor:
-    """Mask exactly `count` patches of every window, each set of patches equally likely.
+    """Mask exactly `count` patches per window, each set of patches equally likely.
 
     Returns:
         (B, W, K*K) bool, True = reconstruct, on `device`.
@@ -97,7 +98,7 @@ def sample_masked(
 
 
 def _largest(values: Tensor, count: int) -> Tensor:
-    """True at the `count` largest values of each window."""
+    """Return a mask that is True at the `count` largest values of each window."""
     chosen = torch.zeros(values.shape, dtype=torch.bool, device=values.device)
     return chosen.scatter_(-1, values.topk(count, dim=-1).indices, True)
 
@@ -105,9 +106,9 @@ def _largest(values: Tensor, count: int) -> Tensor:
 def sample_blocks(
     batch: int, number: int, size: int, count: int, *, generator: Generator = None, device=None
 ) -> Tensor:
-    """Mask exactly `count` patches of every window, rectangle by rectangle (BEiT, algorithm 1).
+    """Mask exactly `count` patches per window, rectangle by rectangle (BEiT, algorithm 1).
 
-    Of the last rectangle only as many patches as are still needed are masked, any of them.
+    In the last rectangle, random patches are masked until `count` is reached.
 
     Returns:
         (B, W, K*K) bool, True = reconstruct, on `device`.
@@ -124,7 +125,7 @@ def sample_blocks(
         offset = torch.arange(size, device=draws.device) - first[..., None]
         inside.append((offset >= 0) & (offset < side[..., None]))  # (B, W, MAX_BLOCKS, K)
     covered = (inside[0][..., :, None] & inside[1][..., None, :]).flatten(3)
-    # Patches under earlier blocks come first, and under the same block in any order.
+    # Patches in earlier blocks come first; within a block the order is random.
     earlier = covered.cumsum(2).ne(0).sum(2)
     ties = torch.rand(earlier.shape, generator=generator, device=device)
     return _largest(earlier + ties, count)
@@ -135,17 +136,14 @@ MASKS = {'random': sample_masked, 'block': sample_blocks}
 
 @dataclass(frozen=True)
 class WindowSampler:
-    """Windows of one size: how many, and how much of them is masked.
+    """Sampler of windows of one size and of their masks.
 
     Args:
-        size: patches along a window's side, K.
-        number: windows an image, W.
-        mask_ratio: share of a window's patches to reconstruct, rounded down to whole patches.
-        sampling: 'image' gives each image windows of its own, 'batch' is the released code's way.
-        masking: 'random' hides single patches, 'block' rectangles of them.
-
-    Raises:
-        ValueError: a setting out of range, by its config key.
+        size: side of a window in patches, K.
+        number: windows per image, W.
+        mask_ratio: fraction of masked patches per window, rounded down to whole patches.
+        sampling: 'image' = separate windows per image; 'batch' = as in the released code.
+        masking: 'random' = single patches; 'block' = rectangles of patches.
     """
 
     size: int = 7
@@ -155,15 +153,10 @@ class WindowSampler:
     masking: str = 'random'
 
     def __post_init__(self):
-        for key, allowed in (('sampling', SAMPLERS), ('masking', MASKS)):
-            if getattr(self, key) not in allowed:
-                raise ValueError(
-                    f"windows.{key} is '{getattr(self, key)}'; allowed: {', '.join(allowed)}"
-                )
-        if self.size < 2:
-            raise ValueError(f'windows.size is {self.size}; allowed: 2 patches or more')
-        if self.number < 1:
-            raise ValueError(f'windows.number is {self.number}; allowed: 1 or more')
+        check_choice('windows.sampling', self.sampling, SAMPLERS)
+        check_choice('windows.masking', self.masking, MASKS)
+        check_least('windows', 2, size=self.size)
+        check_least('windows', number=self.number)
         patches = self.size**2
         if not 0 < self.num_masked < patches:
             raise ValueError(
@@ -174,11 +167,11 @@ class WindowSampler:
 
     @property
     def num_masked(self) -> int:
-        """Masked patches in a window."""
+        """Return the number of masked patches per window."""
         return count_masked(self.size, self.mask_ratio)
 
     def check(self, grid: tuple[int, int]) -> None:
-        """Raise a ValueError that names the config key if the windows do not fit into `grid`."""
+        """Raise a ValueError with the config key if the windows do not fit into `grid`."""
         if self.size > min(grid):
             raise ValueError(
                 f'windows.size is {self.size} patches, but an image has a grid of '
@@ -186,7 +179,7 @@ class WindowSampler:
                 'backbone.patch_size)'
             )
         rows, columns = count_positions(grid, self.size)
-        # In the released arrangement no two windows share a row or a column.
+        # In the released code, windows have distinct rows and distinct columns.
         most = rows * columns if self.sampling == 'image' else min(rows, columns)
         if self.number > most:
             raise ValueError(
@@ -215,15 +208,12 @@ def build_samplers(
     mask_ratio: float | Sequence[float] = 0.8,
     **shared,
 ) -> tuple[WindowSampler, ...]:
-    """The `windows` of a LoMaR config: a sampler for each size.
+    """Build one sampler per window size from the `windows` of a LoMaR config.
 
     Args:
-        size, number, mask_ratio: as `WindowSampler`; lists for several sizes, where a single value
-            is that of all sizes.
+        size, number, mask_ratio: as in `WindowSampler`; a list has one value per window size, and
+            a single value is used for all sizes.
         shared: the other settings of `WindowSampler`.
-
-    Raises:
-        ValueError: a setting out of range, or lists that do not go together, by the config key.
     """
     settings = dict(size=size, number=number, mask_ratio=mask_ratio)
     lists = {key: list(value) for key, value in settings.items() if isinstance(value, Sequence)}
@@ -237,8 +227,8 @@ def build_samplers(
 
 
 def masked_indices(masked: Tensor, count: int) -> Tensor:
-    """Positions of the `count` masked patches of every window: (B, W, K*K) bool -> (B, W, count).
+    """Return the indices (B, W, count) of the masked patches of `masked` (B, W, K*K).
 
-    `count` is an argument so that shapes are known without asking the device.
+    `count` is an argument, so that shapes are known without a synchronization with the device.
     """
     return masked.to(torch.uint8).topk(count, dim=-1).indices

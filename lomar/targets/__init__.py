@@ -1,4 +1,4 @@
-"""Targets besides pixels: what masked patches are reconstructed as."""
+"""Prediction targets other than pixels: HOG, tokens, teacher features."""
 
 import lazy_loader
 

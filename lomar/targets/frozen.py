@@ -1,4 +1,4 @@
-"""Frozen networks that compute targets."""
+"""Wrapper for frozen networks that compute targets."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from torch import nn
 
 
 class Frozen(nn.Module):
-    """A network that stays in evaluation mode, without gradients, and is not saved in checkpoints.
+    """Network in evaluation mode, without gradients, which is not saved in checkpoints.
 
-    Its parameters become buffers outside of the state dict: no optimizer sees them, no checkpoint
-    repeats the file they come from, and they move with the model from device to device.
+    The parameters become non-persistent buffers. They are not optimized, are not part of the state
+    dict, and are moved to another device together with the model.
     """
 
     network: Any
@@ -25,7 +25,7 @@ class Frozen(nn.Module):
         self.network = network.eval()
 
     def train(self, mode: bool = True) -> 'Frozen':
-        """Stay in evaluation mode."""
+        """Keep evaluation mode, also for `mode=True`."""
         return super().train(False)
 
     @torch.no_grad()

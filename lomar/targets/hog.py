@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients, the target of MaskFeat (arXiv 2112.09133)."""
+"""Histograms of oriented gradients (HOG), the target of MaskFeat (arXiv 2112.09133)."""
 
 import math
 
@@ -8,24 +8,21 @@ from torch.nn import functional as F
 
 from lomar.models.targets import TARGETS, InputFormat, Target
 
-CHUNK = 32  # images at a time, which bounds the memory for any batch
-EPSILON = 1e-5  # in the norm, as scikit-image's
+CHUNK = 32  # images at a time, which limits the memory
+EPSILON = 1e-5  # in the norm, as in scikit-image
 
 
 @TARGETS.register_module()
 class HOGTarget(Target):
-    """Histograms of the gradients' directions in each channel, normalised cell by cell.
+    """Target with histograms of gradient directions per channel, normalized per cell.
 
-    They are those of `skimage.feature.hog(channel, orientations, (cell, cell), (1, 1), 'L2')` on
-    the whole image: unsigned directions in hard bins, no gradient across the image's border.
-    Pixels are taken as they were before normalisation.
+    Values equal `skimage.feature.hog(channel, orientations, (cell, cell), (1, 1), 'L2')` of the
+    whole image: unsigned directions, hard bins, no gradient across the image border. The histograms
+    are computed from denormalized pixels.
 
     Args:
-        orientations: bins of 180 degrees.
+        orientations: number of bins over 180 degrees.
         cell: side of a cell in pixels; a divisor of the patch size.
-
-    Raises:
-        ValueError: a setting out of range, by its config key.
     """
 
     def __init__(self, inputs: InputFormat, orientations: int = 9, cell: int = 8):
@@ -41,15 +38,15 @@ class HOGTarget(Target):
         self.dim = inputs.in_channels * orientations * (inputs.patch_size // cell) ** 2
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """As `Target.forward`, (B, N, dim) in the order channel, row, column of cell, bin."""
+        """Return targets (B, N, dim) in the order channel, cell row, cell column, bin."""
         chunks = zip(*(each.split(CHUNK) for each in (images, rows, columns)), strict=True)
         return torch.cat([self._histograms(self._cut(*chunk)) for chunk in chunks])
 
     def _cut(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Patches and one pixel around them: (B, N, C, P + 2, P + 2)."""
+        """Return denormalized patches with a border of one pixel: (B, N, C, P + 2, P + 2)."""
         size = self.inputs.patch_size
         around = torch.arange(-1, size + 1, device=images.device)
-        # Reflected, the two neighbours of a pixel on the border are the same: no gradient.
+        # By reflection, both neighbours of a border pixel are equal, so that its gradient is 0.
         down, across = (
             last - (last - (place[..., None] * size + around).abs()).abs()
             for place, last in ((rows, images.shape[2] - 1), (columns, images.shape[3] - 1))
@@ -65,7 +62,7 @@ class HOGTarget(Target):
         angle = torch.atan2(down, across).remainder_(math.pi)
         bins = angle.mul_(self.orientations / math.pi).clamp_max_(self.orientations - 1).byte()
         magnitude = torch.hypot(down, across)
-        # Bin by bin, as sums by `scatter_add` differ from run to run on a GPU.
+        # Sum bin by bin, because sums by `scatter_add` on a GPU are not deterministic.
         histograms = torch.stack(
             [self._pool(magnitude * (bins == i)) for i in range(self.orientations)], dim=-1
         )
@@ -73,5 +70,5 @@ class HOGTarget(Target):
         return (histograms / norm).flatten(2)
 
     def _pool(self, votes: Tensor) -> Tensor:
-        """Mean over the pixels of a cell: (B, N, C, P, P) -> (B, N, C, P / cell, P / cell)."""
+        """Return the mean per cell: (B, N, C, P, P) -> (B, N, C, P / cell, P / cell)."""
         return F.avg_pool2d(votes.flatten(0, 1), self.cell).unflatten(0, votes.shape[:2])

@@ -1,4 +1,4 @@
-"""Features of a frozen network as a target: distillation into masked windows."""
+"""Target with features of a frozen network (distillation)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,31 +14,29 @@ from lomar.checkpoints.names import timm_names, unused
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
+from lomar.utils import check_choice, check_least
 
 LOSSES = ('smooth_l1', 'cosine')
-# Heads in weight files of timm and mmpretrain, beside the backbone.
+# Modules outside of the backbone in weight files of timm and mmpretrain.
 HEADS = ('head', 'head_dist', 'fc', 'fc_norm', 'classifier', 'attn_pool', 'neck', 'mask_token')
 
 
 @TARGETS.register_module()
 class TeacherTarget(Target):
-    """Target that is the feature of a frozen teacher for each patch of the whole image.
+    """Target with the feature of a frozen teacher for each patch of the whole image.
 
-    Images are resized so that the teacher's map has the student's grid.
+    Images are resized so that the teacher's feature map has the student's grid.
 
     Args:
-        teacher: config of a backbone of the registry MODELS that answers with maps (B, D, h, w),
-            as `out_type='featmap'` of `RPEViT` and `mmpretrain.VisionTransformer`; or an
-            `mmpretrain.TIMMBackbone`, whose map is the last that `forward_intermediates` gives.
-        weights: file of the teacher's weights, or 'random'.
-        stride: pixels of the teacher's input along a side of a place on its map.
-        mean, std: what the teacher's pixels of 0 to 255 are normalised with, a number for each
-            channel; None for the student's.
-        normalise: to mean 0 and deviation 1 over the values of a patch.
+        teacher: config of a backbone that returns feature maps (B, D, h, w), such as `RPEViT` or
+            `mmpretrain.VisionTransformer` with `out_type='featmap'`; or an
+            `mmpretrain.TIMMBackbone`, whose last map of `forward_intermediates` is used.
+        weights: file with the teacher's weights, or 'random'.
+        stride: stride of the teacher's feature map in pixels.
+        mean, std: normalization of the teacher's input, one number per channel, for pixels from 0
+            to 255; None = as the student's.
+        normalise: normalize the feature of each patch to mean 0 and standard deviation 1.
         loss: 'smooth_l1' or 'cosine' (1 - cosine similarity).
-
-    Raises:
-        ValueError: a setting that does not fit, by its config key.
     """
 
     def __init__(
@@ -53,10 +51,8 @@ class TeacherTarget(Target):
         loss: str = 'smooth_l1',
     ):
         super().__init__(inputs)
-        if loss not in LOSSES:
-            raise ValueError(f"head.target.loss is '{loss}'; allowed: {', '.join(LOSSES)}")
-        if stride < 1:
-            raise ValueError(f'head.target.stride is {stride}; allowed: 1 or more')
+        check_choice('head.target.loss', loss, LOSSES)
+        check_least('head.target', stride=stride)
         self.teacher_normalisation = Normalisation(
             *(
                 _per_channel(key, given, own, inputs.in_channels)
@@ -68,11 +64,11 @@ class TeacherTarget(Target):
         _load(network, weights)
         self.name = teacher['type']
         self.teacher = Frozen(_MapOf(network))
-        # At the model's size, so that what does not fit stops the run before the first step.
+        # A forward pass at the model's image size detects wrong settings before the first step.
         self.dim = self.features(torch.zeros(1, inputs.in_channels, *inputs.img_size)).shape[1]
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """As `Target.forward`, (B, N, D)."""
+        """Return the teacher's features (B, N, D) of N patches per image."""
         image = torch.arange(len(images), device=images.device)[:, None]
         features = self.features(images)[image, :, rows, columns].float()
         # Layer norm without parameters, as data2vec (arXiv 2202.03555) and MaskDistill
@@ -120,7 +116,7 @@ class TeacherTarget(Target):
             )
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """As `Target.patch_loss`, by the loss that was chosen."""
+        """Return the selected loss per patch: (..., D), (..., D) -> (...)."""
         prediction, target = prediction.float(), target.float()
         if self.loss == 'cosine':
             return 1 - F.cosine_similarity(prediction, target, dim=-1)
@@ -128,7 +124,7 @@ class TeacherTarget(Target):
 
 
 class _MapOf(nn.Module):
-    """The last feature map of a backbone of mmpretrain, timm or this package."""
+    """Module that returns the last feature map of a backbone of mmpretrain, timm or lomar."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -138,20 +134,16 @@ class _MapOf(nn.Module):
         model = getattr(self.network, 'timm_model', None)
         if model is None:
             return self.network(images)[-1]
-        # What a model of timm returns by itself may be tokens, or a map with channels last.
+        # The forward pass of a timm model may return tokens, or a map with channels last.
         return model.forward_intermediates(
             images, indices=1, norm=True, intermediates_only=True, output_fmt='NCHW'
         )[0]
 
 
 def _load(network: nn.Module, path: str | None) -> None:
-    """Fill a teacher with the weights of a file.
-
-    Raises:
-        ValueError: there is none, or it does not fit.
-    """
+    """Load the weights of a file into a teacher."""
     if path == 'random' or next(network.parameters()).is_meta:
-        return  # on the meta device, where only shapes count, there is nothing to fill
+        return  # tensors on the meta device have no values
     if path is None:
         raise ValueError(
             "head.target.weights is missing; allowed: the file of the teacher's weights, or "

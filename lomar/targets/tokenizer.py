@@ -1,4 +1,4 @@
-"""Interface of tokenizers, and a small tokenizer of single patches."""
+"""Interface of tokenizers, and a small tokenizer for single patches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from lomar.models.float32_layers import full_precision
 from lomar.models.patches import patches_at
 from lomar.models.targets import InputFormat, Normalisation
+from lomar.utils import check_least
 
 KEY = 'head.target'
 # Relative to a channel's standard deviation over all images. Limits the noise of flat patches.
@@ -32,19 +33,16 @@ class Tokenizer(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def build(cls, inputs: InputFormat, checkpoint: dict | None, **settings) -> 'Tokenizer':
-        """A tokenizer for a model's images.
+        """Build a tokenizer for a model's images.
 
         Args:
-            checkpoint: content of a file with its weights; None for random ones.
-            settings: the rest of `head.target.tokenizer`.
-
-        Raises:
-            ValueError: weights or settings that do not go together, or not with the images.
+            checkpoint: content of a file with the weights; None = random weights.
+            settings: `head.target.tokenizer` without `type`.
         """
 
     @abstractmethod
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Tokens (B, N) int64 of patches at places (B, N) of normalised images (B, C, H, W)."""
+        """Return tokens (B, N) int64 of patches at grid coordinates (B, N) of normalized images."""
 
     def to_pixels(self, tokens: Tensor, patches: Tensor) -> Tensor | None:
         """Return patches (..., P*P*C) decoded from tokens (...); None without a decoder.
@@ -64,13 +62,11 @@ class PatchTokenizer(Tokenizer):
     Args:
         patch_size: P, in pixels.
         channels: C.
-        vocabulary: entries of the codebook.
-        code_dim: numbers in an entry, a vector of length 1.
-        hidden: width of the two networks.
-        mean, std: a number for each channel, or one for all: of pixels as they are in the file.
-
-    Raises:
-        ValueError: a setting out of range.
+        vocabulary: number of codebook entries.
+        code_dim: dimension of a codebook entry, which is a unit vector.
+        hidden: width of encoder and decoder.
+        mean, std: statistics of the pixel values in the files; one number per channel, or one
+            number for all channels.
     """
 
     origin = 'lomar tokenizer --images DIR --out FILE'
@@ -94,9 +90,8 @@ class PatchTokenizer(Tokenizer):
             code_dim=code_dim,
             hidden=hidden,
         )
-        for name, value in numbers.items():
-            if value < (least := 2 if name in ('vocabulary', 'code_dim') else 1):
-                raise ValueError(f'tokenizer.{name} is {value}; allowed: {least} or more')
+        check_least('tokenizer', **numbers)
+        check_least('tokenizer', 2, vocabulary=vocabulary, code_dim=code_dim)
         for name, values in (('mean', mean), ('std', std)):
             if len(values) not in (1, channels):
                 raise ValueError(
@@ -174,11 +169,11 @@ class PatchTokenizer(Tokenizer):
         return (x - mean) / deviation, mean, deviation
 
     def encode(self, patches: Tensor) -> Tensor:
-        """Normalised patches (..., P*P*C) to vectors of length 1, (..., code_dim)."""
+        """Encode normalized patches (..., P*P*C) as unit vectors (..., code_dim)."""
         return normalize(self.encoder(patches), dim=-1)
 
     def tokens(self, codes: Tensor) -> Tensor:
-        """Nearest entries of the codebook: (..., code_dim) to (...) int64."""
+        """Return the nearest codebook entries: (..., code_dim) -> (...) int64."""
         return (codes @ self.codebook.T).argmax(dim=-1)
 
     def to_pixels(self, tokens: Tensor, patches: Tensor) -> Tensor:
@@ -205,7 +200,7 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def _channels_first(patches: Tensor, channels: int) -> Tensor:
-    """(..., P*P*C) as (..., C, P*P, 1), which broadcasts as an image does."""
+    """Reshape (..., P*P*C) to (..., C, P*P, 1), which broadcasts like an image."""
     return patches.unflatten(-1, (-1, channels)).transpose(-1, -2)[..., None]
 
 

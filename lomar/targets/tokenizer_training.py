@@ -1,4 +1,4 @@
-"""Training a `PatchTokenizer` to reconstruct through its codebook (VQ-VAE, arXiv 1711.00937)."""
+"""Training of a `PatchTokenizer` as a VQ-VAE (arXiv 1711.00937)."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,118 +15,29 @@ from tqdm import tqdm
 from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable, list_images
 from lomar.models.patches import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
+from lomar.targets.tokenizer_settings import Settings
 from lomar.utils import atomic_write, check_device, undisturbed_rng, write_json
 
-DECAY = 0.9  # of the moving averages that the codebook is made of
-DEAD = 0.03  # of an even share: entries that are used less get a patch of the batch instead
-# Weight of the encoder's distance to the codebook. With VQ-VAE's 0.25 all that tokens told of
-# patches of 8 px was their colour.
+DECAY = 0.9  # decay of the moving averages in the codebook
+DEAD = 0.03  # entries with less than this fraction of an even share are replaced by a patch
+# Weight of the encoder's distance to the codebook. With VQ-VAE's 0.25, tokens of 8 px patches
+# encoded only the color.
 COMMITMENT = 0.01
-REVIVE = 0.8  # of the steps; then entries may only settle
-STATISTICS, TEST = 8, 16  # batches: for the channels' mean and deviation, and for the last figures
-MAX_UNREADABLE = 0.05  # of the images, as `UnreadableImagesHook`
-LIMITS = {
-    'patch_size': (2, 64),
-    'vocabulary': (2, 65536),
-    'code_dim': (2, 256),
-    'hidden': (8, 4096),
-    'steps': (1, 10**7),
-    'batch_size': (1, 4096),
-    'size': (2, 2048),
-    'seed': (0, 2**31 - 1),
-    'workers': (0, 256),
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `train_tokenizer` is asked for.
-
-    Args:
-        images: folder or text list, as for pretraining.
-        out: file to write, *.pth.
-        patch_size, vocabulary, code_dim, hidden: as `PatchTokenizer`.
-        steps: of the optimizer.
-        batch_size: crops in a step, of each of which all patches are used.
-        size: side of a crop in pixels, a multiple of `patch_size`.
-        lr: largest learning rate, of Adam.
-        seed: the same seed gives the same bytes on a CPU, with any number of workers.
-        workers: processes that load images.
-        device: where to compute.
-        overwrite: replace `out` if it is there.
-    """
-
-    images: str
-    out: str
-    patch_size: int = 16
-    vocabulary: int = 1024
-    code_dim: int = 16
-    hidden: int = 256
-    steps: int = 2000
-    batch_size: int = 16
-    size: int = 224
-    lr: float = 1e-3
-    seed: int = 0
-    workers: int = 1
-    device: str = 'cpu'
-    overwrite: bool = False
-
-    def check(self) -> int:
-        """How many images there are.
-
-        Raises:
-            FileNotFoundError: there are none.
-            OSError: none can be read.
-            ValueError: a setting out of range, or a file that cannot be written.
-        """
-        for name, (low, high) in LIMITS.items():
-            if not low <= (value := getattr(self, name)) <= high:
-                flag = name.replace('_', '-')
-                raise ValueError(f'--{flag} is {value}; allowed: {low} to {high}')
-        if self.size % self.patch_size:
-            raise ValueError(
-                f'--size is {self.size}; allowed: multiples of --patch-size {self.patch_size}'
-            )
-        if not 0 < self.lr <= 1:
-            raise ValueError(f'--lr is {self.lr}; allowed: above 0, 1 at most')
-        check_device(self.device)
-        self._check_out()
-        paths = list_images(self.images)
-        if not any(map(is_readable, paths)):
-            raise OSError(f'--images: none of the {len(paths)} files in {self.images} can be read')
-        return len(paths)
-
-    def summary(self, images: int) -> str:
-        """What is going to be trained on how many images, in three lines."""
-        patches = self.batch_size * (self.size // self.patch_size) ** 2
-        return (
-            f'{images} images in {self.images}\n'
-            f'{self.vocabulary} tokens for patches of {self.patch_size} px, from crops of '
-            f'{self.size} px\n'
-            f'{self.steps} steps of {patches} patches on {self.device}, seed {self.seed}'
-        )
-
-    def _check_out(self) -> None:
-        out = Path(self.out)
-        if out.suffix != '.pth':
-            raise ValueError(f'--out is {out}; allowed: a file that ends in .pth')
-        if out.exists() and not self.overwrite:
-            raise ValueError(f'--out {out} is there already; --overwrite replaces it')
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir() or not os.access(out.parent, os.W_OK):
-            raise ValueError(f'--out {out} cannot be written')
+REVIVE = 0.8  # fraction of the steps in which unused entries are replaced
+STATISTICS, TEST = 8, 16  # batches for mean and standard deviation, and for the evaluation
+MAX_UNREADABLE = 0.05  # fraction of the images, as in `UnreadableImagesHook`
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a tokenizer is on a number of patches.
+    """Quality of a tokenizer on a number of patches.
 
     Attributes:
-        error: squared error of the reconstruction over that of each patch's mean.
-        mean_colour_error: the same of the mean of each channel of each patch.
-        perplexity: as many evenly used words would have the entropy of the tokens.
-        used: share of the vocabulary that is used at all.
-        patches: how many were looked at.
+        error: squared error of the reconstruction, relative to a prediction of each patch's mean.
+        mean_colour_error: the same error for a prediction of the mean of each channel.
+        perplexity: exponential of the entropy of the tokens.
+        used: fraction of the vocabulary that occurs.
+        patches: number of patches.
     """
 
     error: float
@@ -137,14 +48,14 @@ class Quality:
 
 
 class Codebook:
-    """The entries of a tokenizer as moving averages of the patches that they stand for."""
+    """Codebook update: entries are moving averages of the codes assigned to each entry."""
 
     def __init__(self, tokenizer: PatchTokenizer, generator: torch.Generator):
         self.tokenizer, self.generator = tokenizer, generator
         self.averages: tuple[Tensor, Tensor] | None = None  # counts and sums of the entries
 
     def update(self, codes: Tensor, tokens: Tensor, revive: bool) -> None:
-        """Take in a batch: codes (N, D) and their tokens (N,)."""
+        """Update the codebook with codes (N, D) and their tokens (N,)."""
         entries = self.tokenizer.codebook
         batch_counts = torch.bincount(tokens, minlength=len(entries)).to(codes)
         batch_sums = torch.zeros_like(entries).index_add_(0, tokens, codes)
@@ -158,26 +69,16 @@ class Codebook:
             sums = torch.where(dead[:, None], codes[drawn.to(codes.device)] * share, sums)
             counts = counts.masked_fill(dead, share)
         self.averages = counts, sums
-        # An entry whose patches cancel out, or that has none, stays where it is.
+        # An entry without patches, or with a zero sum of codes, is not changed.
         usable = sums.norm(dim=1, keepdim=True) > 1e-6
         entries.copy_(torch.where(usable, normalize(sums, dim=1), entries))
 
 
-def fit(
-    tokenizer: PatchTokenizer,
-    patches: Iterator[Tensor],
-    steps: int,
-    lr: float = 1e-3,
-    seed: int = 0,
-) -> None:
-    """Train a tokenizer on batches of patches (N, P*P*C), as they are in the file, with progress.
-
-    Args:
-        lr: largest learning rate; a cosine takes it to zero.
-        seed: of the patches that take the place of entries that nothing uses.
-    """
-    codebook = Codebook(tokenizer, torch.Generator().manual_seed(seed))
-    optimizer = torch.optim.Adam(tokenizer.parameters(), lr)
+def fit(tokenizer: PatchTokenizer, patches: Iterator[Tensor], settings: Settings) -> None:
+    """Train a tokenizer on batches of patches (N, P*P*C) with the pixel values of the files."""
+    steps = settings.steps
+    codebook = Codebook(tokenizer, torch.Generator().manual_seed(settings.seed))
+    optimizer = torch.optim.Adam(tokenizer.parameters(), settings.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     progress = tqdm(range(steps), unit=' steps', mininterval=1)
     for step in progress:
@@ -185,7 +86,7 @@ def fit(
         codes = tokenizer.encode(x)
         tokens = tokenizer.tokens(codes)
         entries = tokenizer.codebook[tokens]
-        # Straight through: the decoder sees the entries, the encoder gets the decoder's gradient.
+        # Straight-through estimator: the decoder gets the entries, the encoder its gradient.
         error = mse_loss(tokenizer.decoder(codes + (entries - codes).detach()), x)
         distance = (codes - entries).square().sum(dim=1).mean()
         optimizer.zero_grad()
@@ -199,7 +100,7 @@ def fit(
 
 @torch.no_grad()
 def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int = TEST) -> Quality:
-    """Reconstruct batches of patches (N, P*P*C) as they are in the file."""
+    """Return the quality of a tokenizer on batches of patches (N, P*P*C)."""
     wrong, colour, total, number = 0.0, 0.0, 0.0, 0
     counts = torch.zeros(tokenizer.vocabulary, dtype=torch.float64)
     for _ in range(batches):
@@ -219,22 +120,30 @@ def measure(tokenizer: PatchTokenizer, patches: Iterator[Tensor], batches: int =
 def train_tokenizer(
     settings: Settings, say: Callable[[str], None] = print
 ) -> tuple[Quality, dict[str, str]]:
-    """Train a tokenizer and write it to `settings.out`, and its figures to a .json beside it.
+    """Train a tokenizer; write the file `settings.out` and a .json file with its quality.
 
     Args:
-        say: told what is going to be trained, once that is checked.
+        say: called with a summary before the training starts.
 
     Returns:
-        how good it is on crops drawn after the last step; unreadable images (path: reason).
+        The quality on crops that are drawn after the last step, and the unreadable images (path:
+        reason).
 
     Raises:
-        FileNotFoundError, ValueError: as `Settings.check`.
-        OSError: too many images cannot be read.
+        FileNotFoundError: there are no images.
+        OSError: none or not enough images can be read.
+        ValueError: the device is missing, or the file cannot be written.
     """
-    number = settings.check()
-    say(settings.summary(number))
-    crops = Crops(settings, number)
-    patches = crops.patches()
+    number, out = _check(settings), Path(settings.out)
+    per_step = settings.batch_size * (settings.size // settings.patch_size) ** 2
+    say(
+        f'{number} images in {settings.images}\n'
+        f'{settings.vocabulary} tokens for patches of {settings.patch_size} px, from crops of '
+        f'{settings.size} px\n'
+        f'{settings.steps} steps of {per_step} patches on {settings.device}, seed {settings.seed}'
+    )
+    unreadable: dict[str, str] = {}
+    patches = draw_patches(settings, unreadable)
     with undisturbed_rng():
         first = [next(patches) for _ in range(STATISTICS)]
         pixels = torch.cat(first).unflatten(-1, (-1, 3)).flatten(0, 1).double()
@@ -248,51 +157,58 @@ def train_tokenizer(
             mean=pixels.mean(dim=0).tolist(),
             std=pixels.std(dim=0).clamp(min=1e-3).tolist(),
         ).to(settings.device)
-        fit(tokenizer, patches, settings.steps, settings.lr, settings.seed)
+        fit(tokenizer, patches, settings)
         quality = measure(tokenizer, patches)
-    out = Path(settings.out)
     with atomic_write(out) as part:
         torch.save(tokenizer.checkpoint(), part)
     asked = {name: value for name, value in asdict(settings).items() if name != 'overwrite'}
     write_json(out.with_suffix('.json'), {**asked, **asdict(quality)})
-    return quality, crops.unreadable
+    return quality, unreadable
 
 
-class Crops:
-    """Random crops of images, cut into patches.
+def _check(settings: Settings) -> int:
+    """Return the number of images; errors are those of `train_tokenizer`."""
+    check_device(settings.device)
+    out = Path(settings.out)
+    if out.suffix != '.pth':
+        raise ValueError(f'--out is {out}; allowed: a file that ends in .pth')
+    if out.exists() and not settings.overwrite:
+        raise ValueError(f'--out {out} is there already; --overwrite replaces it')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise ValueError(f'--out {out} cannot be written')
+    paths, images = list_images(settings.images), settings.images
+    if not any(map(is_readable, paths)):
+        raise OSError(f'--images: none of the {len(paths)} files in {images} can be read')
+    return len(paths)
 
-    Attributes:
-        unreadable: images that were replaced by others (path: reason).
+
+def draw_patches(settings: Settings, unreadable: dict[str, str]) -> Iterator[Tensor]:
+    """Yield the patches (N, P*P*3) of batches of random crops without end.
+
+    Args:
+        unreadable: gets the images that were replaced by others (path: reason).
+
+    Raises:
+        OSError: too many images cannot be read.
     """
-
-    def __init__(self, settings: Settings, number: int):
-        self.settings, self.number = settings, number
-        self.unreadable: dict[str, str] = {}
-
-    def patches(self) -> Iterator[Tensor]:
-        """Batches (N, P*P*3) without end."""
-        settings = self.settings
-        crop = dict(type='LoadRandomResizedCrop', scale=settings.size, crop_ratio_range=(0.2, 1.0))
-        pack = dict(type='mmpretrain.PackInputs')
-        dataset = UnlabelledImages(settings.images, [crop, pack])
-        loader: DataLoader = DataLoader(
-            dataset,
-            settings.batch_size,
-            sampler=InfiniteReplaySampler(dataset, shuffle=True, seed=settings.seed),
-            num_workers=settings.workers,
-            collate_fn=pseudo_collate,
-        )
-        for batch in loader:
-            self._note(batch['data_samples'])
-            images = torch.stack(batch['inputs']).to(settings.device).float()
-            yield patch_view(images, settings.patch_size).flatten(0, 2).flatten(1)
-
-    def _note(self, samples: list) -> None:
-        for sample in samples:
-            self.unreadable.update(sample.get('unreadable', {}))
-        if len(self.unreadable) > MAX_UNREADABLE * self.number:
-            names = '\n'.join(f'  {path}: {why}' for path, why in self.unreadable.items())
+    crop = dict(type='LoadRandomResizedCrop', scale=settings.size, crop_ratio_range=(0.2, 1.0))
+    dataset = UnlabelledImages(settings.images, [crop, dict(type='mmpretrain.PackInputs')])
+    loader: DataLoader = DataLoader(
+        dataset,
+        settings.batch_size,
+        sampler=InfiniteReplaySampler(dataset, shuffle=True, seed=settings.seed),
+        num_workers=settings.workers,
+        collate_fn=pseudo_collate,
+    )
+    for batch in loader:
+        for sample in batch['data_samples']:
+            unreadable.update(sample.get('unreadable', {}))
+        if len(unreadable) > MAX_UNREADABLE * len(dataset):
+            names = '\n'.join(f'  {path}: {why}' for path, why in unreadable.items())
             raise OSError(
-                f'{len(self.unreadable)} of {self.number} images are unreadable, more than the '
+                f'{len(unreadable)} of {len(dataset)} images are unreadable, more than the '
                 f'share of {MAX_UNREADABLE}; repair or remove them:\n{names}'
             )
+        images = torch.stack(batch['inputs']).to(settings.device).float()
+        yield patch_view(images, settings.patch_size).flatten(0, 2).flatten(1)

@@ -13,7 +13,7 @@ from lomar.models.float32_layers import full_precision
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.targets.frozen import Frozen
 from lomar.targets.tokenizer import KEY, PatchTokenizer, Tokenizer, one_line
-from lomar.utils import undisturbed_rng
+from lomar.utils import check_choice, undisturbed_rng
 
 FILES = 'https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt'
 VQKD_ENCODER = dict(  # of mmpretrain's BEiT v2 configs
@@ -28,17 +28,16 @@ VQKD_ENCODER = dict(  # of mmpretrain's BEiT v2 configs
     use_rel_pos_bias=False,
     layer_scale_init_value=0.0,
 )
-SEED = 0  # of random weights: the same ones in every process and after --resume
+SEED = 0  # for random weights, which are equal in all processes and after --resume
 
 
 class WholeImageTokenizer(Tokenizer):
     """Base class of mmpretrain's tokenizers, which process whole images.
 
-    Images are resized to one token per patch and normalized as in the tokenizer's training, with
-    mean and deviation of 8-bit pixels.
+    Images are resized to one token per patch and normalized as in the tokenizer's training.
 
     Attributes:
-        mean, std: this normalization, equal for all channels.
+        mean, std: normalization of 8-bit pixels, equal for all channels.
         stride: side of a token in pixels.
         channels: number of channels of its input images.
     """
@@ -60,13 +59,13 @@ class WholeImageTokenizer(Tokenizer):
 
     @abstractmethod
     def token_map(self, images: Tensor) -> Tensor:
-        """Tokens (B, h, w) int64 of images (B, C, h*stride, w*stride) as the network wants them."""
+        """Return tokens (B, h, w) int64 of normalized images (B, C, h*stride, w*stride)."""
 
     @classmethod
     def build(
         cls, inputs: InputFormat, checkpoint: dict | None, **settings
     ) -> 'WholeImageTokenizer':
-        """As `Tokenizer.build`; `settings` are those of mmpretrain's class."""
+        """Build as `Tokenizer.build`; `settings` are arguments of mmpretrain's class."""
         if 'init_cfg' in settings:
             raise ValueError(f'{KEY}.tokenizer has init_cfg; name a file as {KEY}.weights instead')
         tokenizer = cls(cls.make(**settings), inputs)
@@ -91,7 +90,7 @@ class WholeImageTokenizer(Tokenizer):
 
 
 class DALLETokenizer(WholeImageTokenizer):
-    """DALL-E's encoder, as BEiT has it in mmpretrain: 8192 tokens of 8 x 8 pixels."""
+    """DALL-E's encoder from mmpretrain's BEiT: 8192 tokens for 8 x 8 pixels."""
 
     origin = f'{FILES}/dalle_encoder.pth'
     mean, std = -31.875, 318.75  # x / 255 * 0.8 + 0.1, DALL-E's `map_pixels`
@@ -104,20 +103,20 @@ class DALLETokenizer(WholeImageTokenizer):
 
     @classmethod
     def make(cls, **settings) -> BaseModule:
-        """mmpretrain's `DALLEEncoder`."""
+        """Return mmpretrain's `DALLEEncoder`."""
         return MODELS.build(dict(type='mmpretrain.DALL-E', **settings))
 
     def token_map(self, images: Tensor) -> Tensor:
-        """The likeliest words."""
-        # The network chooses its precision itself; logits of 8192 words in bf16 would be tied.
+        """Return the most likely tokens."""
+        # The network selects its precision itself; in bf16, many of the 8192 logits would be equal.
         with full_precision(images):
             return self.network(images).argmax(dim=1)
 
 
 class VQKDTokenizer(WholeImageTokenizer):
-    """VQ-KD, as BEiT v2 has it in mmpretrain: 8192 tokens of 16 x 16 pixels.
+    """VQ-KD from mmpretrain's BEiT v2: 8192 tokens for 16 x 16 pixels.
 
-    `encoder_config` holds what differs from the encoder of mmpretrain's BEiT v2 configs.
+    `encoder_config` contains the differences from the encoder of mmpretrain's BEiT v2 configs.
     """
 
     origin = f'{FILES}/vqkd_encoder.pth'
@@ -142,9 +141,10 @@ class VQKDTokenizer(WholeImageTokenizer):
         return MODELS.build(dict(type='mmpretrain.VQKD', encoder_config=encoder, **settings))
 
     def token_map(self, images: Tensor) -> Tensor:
-        """The nearest entries of the codebook.
+        """Return the nearest codebook entries.
 
-        `VQKD.get_tokens` takes square images only, and counts tokens over all processes each time.
+        `VQKD.get_tokens` supports square images only, and counts tokens over all processes in every
+        call.
         """
         features = self.network.encoder(images)[0].movedim(1, -1)
         with full_precision(images):
@@ -162,23 +162,23 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 
 @TARGETS.register_module()
 class TokenTarget(Target):
-    """The tokens of patches, predicted as a classification among the words of a vocabulary.
+    """Target with the tokens of patches, which are predicted as a classification.
 
     Args:
-        tokenizer: type, one of `TOKENIZERS`, and its settings.
-        weights: file of the tokenizer, opened weights-only; 'random' leaves it untrained.
+        tokenizer: `type`, one of `TOKENIZERS`, and settings of this type.
+        weights: file of the tokenizer, read weights-only; 'random' = untrained tokenizer.
 
     Raises:
-        FileNotFoundError: there is no such file; says where it comes from.
-        ValueError: a setting out of range, or weights that are damaged or of something else.
+        FileNotFoundError: the file does not exist; the message names its source.
+        ValueError: a setting is out of range, or the weights are damaged or from another model.
     """
 
     def __init__(self, inputs: InputFormat, tokenizer: dict, weights: str | None = None):
         super().__init__(inputs)
         settings = dict(tokenizer)
-        kind = TOKENIZERS.get(name := settings.pop('type', None))
-        if kind is None:
-            raise ValueError(f"{KEY}.tokenizer.type is '{name}'; allowed: {', '.join(TOKENIZERS)}")
+        name = settings.pop('type', None)
+        check_choice(f'{KEY}.tokenizer.type', name, TOKENIZERS)
+        kind = TOKENIZERS[name]
         origin = f'A file for {name} comes from: {kind.origin}'
         if weights is None:
             raise ValueError(
@@ -188,7 +188,7 @@ class TokenTarget(Target):
         with undisturbed_rng():
             torch.manual_seed(SEED)
             try:
-                # On the meta device, where only shapes count, there is nothing to fill.
+                # Tensors on the meta device have no values.
                 untrained = weights == 'random' or torch.empty(0).is_meta
                 checkpoint = None if untrained else load_file(weights)
                 built = kind.build(inputs, checkpoint, **settings)
@@ -200,26 +200,22 @@ class TokenTarget(Target):
         self.dim = built.vocabulary
 
     def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """As `Target.forward`, (B, N) int64."""
+        """Return tokens (B, N) int64 of N patches per image."""
         return self.tokenizer(images, rows, columns)
 
     def patch_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy of every patch, in float32: (..., dim) and (...) int64 to (...)."""
+        """Return the cross entropy per patch in float32: (..., dim), (...) int64 -> (...)."""
         logits = prediction.float().flatten(0, -2)
         return cross_entropy(logits, target.flatten(), reduction='none').view(target.shape)
 
     @torch.no_grad()
     def to_pixels(self, prediction: Tensor, patches: Tensor) -> Tensor | None:
-        """The likeliest token's picture, from a tokenizer that has a decoder."""
+        """Return pixels of the most likely tokens; None for a tokenizer without a decoder."""
         return self.tokenizer.network.to_pixels(prediction.argmax(dim=-1), patches)
 
 
 def _load(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights; what the file has besides, a decoder for instance, is left.
-
-    Raises:
-        ValueError: some are missing or of another shape.
-    """
+    """Load weights; ignore other weights in the file, such as those of a decoder."""
     try:
         missing = network.load_state_dict(weights, strict=False).missing_keys
     except RuntimeError as error:

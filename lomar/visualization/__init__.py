@@ -1,4 +1,4 @@
-"""Pictures for people: reconstructions and curves."""
+"""Pictures and tables: reconstructions, detections, loss curves, results."""
 
 import lazy_loader
 

@@ -1,6 +1,5 @@
 from .loss_curve import plot_loss as plot_loss
-from .reconstruction import read_batch as read_batch
-from .reconstruction import read_native as read_native
+from .reconstruction import read_image as read_image
 from .reconstruction import reconstruct as reconstruct
 from .reconstruction import sheet as sheet
 from .reconstruction_hook import ReconstructionHook as ReconstructionHook

@@ -1,4 +1,4 @@
-"""Pictures of detections beside what is annotated."""
+"""Pictures of detections and annotations."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from lomar.datasets.image_io import read_rgb
 
 COLOURS = ('#ff3b30', '#0a84ff', '#ffcc00', '#34c759', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
 NEAREST = Image.Resampling.NEAREST
-MIN_CELL = 240  # pixels; smaller images are enlarged so that one can see something
+MIN_CELL = 240  # pixels; smaller images are enlarged
 
 
 def detection_sheet(
@@ -26,22 +26,22 @@ def detection_sheet(
     number: int = 6,
     threshold: float = 0.5,
 ) -> Image.Image:
-    """Draw the first `number` images: annotated above, detected below, a colour for each class.
+    """Draw the first `number` images with annotations (above) and detections (below).
 
     Args:
         annotations: COCO-format file.
-        images: folder of its images.
-        results: detections in COCO's result format, with masks (segm.json) or without.
-        threshold: least score of a detection that is drawn.
+        images: folder of the images.
+        results: detections in COCO's result format, with masks (segm.json) or without masks.
+        threshold: smallest score of a drawn detection.
     """
     detections = json.loads(Path(results).read_text())
     # pycocotools turns detected boxes without masks into masks as large as the boxes.
     masks = any('segmentation' in one for one in detections)
-    with contextlib.redirect_stdout(io.StringIO()):  # they print that they make an index
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints progress
         truth, found = COCO(str(annotations)), COCO()
         found.dataset = dict(truth.dataset, annotations=[])
         found.createIndex()
-        if detections:  # pycocotools fails at none
+        if detections:  # pycocotools fails for an empty list
             found = truth.loadRes(detections)
     chosen = truth.loadImgs(list(truth.imgs)[:number])
     names = {key: category['name'] for key, category in truth.cats.items()}
@@ -65,7 +65,7 @@ def detection_sheet(
 def _draw(
     path: Path, objects: list[dict], masks: list[np.ndarray], names: dict[int, str]
 ) -> Tensor:
-    """Draw COCO annotations or detections into an image file, enlarged if it is small."""
+    """Return an image with COCO annotations or detections drawn in; enlarge small images."""
     image = read_rgb(path)
     scale = max(MIN_CELL / min(image.size), 1)
     size = round(image.width * scale), round(image.height * scale)

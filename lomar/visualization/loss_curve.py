@@ -10,16 +10,16 @@ import matplotlib.pyplot as plt
 
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
-    """Log records of all runs in a work dir, the resumed ones included, in the order of steps.
+    """Return the log records of all runs in a work dir, in the order of steps.
 
     Raises:
-        FileNotFoundError: no scalars were logged there.
+        FileNotFoundError: the work dir has no logged scalars.
     """
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     if not files:
         raise FileNotFoundError(f'{work_dir} has no */vis_data/scalars.json: was anything trained?')
     records = {}
-    for file in files:  # a resumed run goes over the steps after its checkpoint again: later wins
+    for file in files:  # a resumed run repeats steps after its checkpoint; keep the later record
         for line in file.read_text().splitlines():
             record = json.loads(line)
             if 'loss' in record:

@@ -1,4 +1,4 @@
-"""Pictures of what a LoMaR model sees and what it makes of it."""
+"""Pictures of windows, masks and reconstructions of a LoMaR model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lomar.datasets.image_io import read_pixels, read_rgb
@@ -16,19 +16,19 @@ from lomar.models.patches import paste_patches
 from lomar.utils import undisturbed
 
 COLOURS = ('#ff3b30', '#34c759', '#0a84ff', '#ffcc00', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
-MIN_CELL = 160  # pixels; smaller images are enlarged so that one can see something
+MIN_CELL = 160  # pixels; smaller images are enlarged
 GAP, HEADING = 6, 22
-CONTRAST = 2.5  # deviations from the mean that are black and white, of what is not 8-bit
+CONTRAST = 2.5  # standard deviations from mean to black or white, for pixels that are not 8-bit
 
 
 @dataclass
 class Row:
-    """Pictures of one image, (3, H, W) uint8 by title, and the windows drawn into one of them.
+    """Pictures of one image and its window boxes.
 
     Attributes:
-        pictures: 'input'; 'windows and masks', where masked patches have the mean colour and of
-            overlapping windows the later is shown; and, if the target is a picture, 'prediction'
-            of the masked patches and the 'composite' with the rest of the input.
+        pictures: (3, H, W) uint8 by title. 'input'; 'windows and masks', with masked patches in the
+            mean color, where later windows overwrite earlier windows; and, if the target has
+            pixels, 'prediction' of the masked patches and 'composite' of prediction and input.
         boxes: (W, 4) in pixels: left, top, right and bottom, inclusive.
     """
 
@@ -36,56 +36,45 @@ class Row:
     boxes: Tensor
 
 
-def read_batch(
-    paths: Iterable[str | Path], size: int | tuple[int, int], as_stored: bool = False
+def read_image(
+    path: str | Path, patch_size: int, side: int | None = None, as_stored: bool = False
 ) -> Tensor:
-    """Read images, resized and cropped to `size` = (height, width).
+    """Read an image as a batch of one, (1, C, H, W), center-cropped to whole patches.
 
     Args:
-        as_stored: all channels in the type of the file, by `read_pixels`, and not 8-bit RGB.
-
-    Returns:
-        (B, C, H, W), (B, 3, H, W) uint8 unless `as_stored`.
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-
-    def read(path: str | Path) -> np.ndarray:
-        if as_stored:
-            return fit_pixels(read_pixels(path), (height, width))
-        return np.array(ImageOps.fit(read_rgb(path), (width, height), Image.Resampling.BICUBIC))
-
-    return torch.from_numpy(np.stack([read(path) for path in paths])).permute(0, 3, 1, 2)
-
-
-def read_native(path: str | Path, multiple: int, as_stored: bool = False) -> Tensor:
-    """Read an image at its own size less what exceeds whole patches: (1, C, H, W), as `read_batch`.
+        side: side in pixels of the square to resize and crop to; None = the native size.
+        as_stored: read all channels in the dtype of the file by `read_pixels`; False = 8-bit RGB.
 
     Raises:
         ValueError: the image is smaller than a patch.
     """
     pixels = read_pixels(path) if as_stored else np.array(read_rgb(path))
     sides = pixels.shape[:2]
-    height, width = (side // multiple * multiple for side in sides)
-    if not width or not height:
+    if side:
+        fitted = fit_pixels(pixels, (side, side))
+    elif min(sides) < patch_size:
         raise ValueError(f'{path} has {sides[1]} x {sides[0]} pixels, less than a patch')
-    top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
-    pixels = pixels[top : top + height, left : left + width]
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    else:
+        height, width = (s // patch_size * patch_size for s in sides)
+        top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
+        fitted = pixels[top : top + height, left : left + width]
+    return torch.from_numpy(fitted).permute(2, 0, 1)[None]
 
 
 @torch.no_grad()
 def reconstruct(
     model: LoMaR, images: Tensor | Sequence[Tensor], seed: int = 0, predict: bool = True
 ) -> list[Row]:
-    """Reconstruct random windows of images as they are loaded; a seed draws the same windows.
+    """Reconstruct random windows of images, which are not normalized yet.
 
-    Predictions of a `norm_pix` model get back the mean and deviation of the true patch, without
-    which they have no colour. Of images that are not 8-bit grey or RGB, the first three channels
-    are shown, or the first one.
+    Predictions of a `norm_pix` model are denormalized by the mean and standard deviation of the
+    true patch. For images that are not 8-bit grey or RGB, the first three channels are shown, or
+    the first channel of fewer.
 
     Args:
-        images: (B, C, H, W), or a list where sizes differ; one with several regions is several.
-        predict: False draws windows and masks alone, for which the model needs no weights.
+        images: (B, C, H, W), or a list if sizes differ. Each region of an image becomes an image.
+        seed: seed of windows and masks.
+        predict: False = windows and masks only; the model needs no trained weights.
     """
     inputs = model.data_preprocessor({'inputs': images, 'data_samples': None})['inputs']
     plain = images[0].dtype == torch.uint8
@@ -97,7 +86,7 @@ def reconstruct(
 def _row(
     model: LoMaR, image: Tensor, generator: torch.Generator, plain: bool, predict: bool
 ) -> Row:
-    """Pictures of one normalised image (1, C, H, W)."""
+    """Return pictures of one normalized image (1, C, H, W)."""
     patch_size, boxes = model.backbone.patch_size, []
     visible, prediction, composite = image, torch.zeros_like(image), image
     drawn = model.draw(image, generator)
@@ -124,7 +113,7 @@ def _row(
 
 
 def _visible(image: Tensor, model: LoMaR, plain: bool) -> Tensor:
-    """A normalised image (1, C, H, W) as (3, H, W) uint8."""
+    """Return a normalized image (1, C, H, W) as (3, H, W) uint8."""
     if plain and image.shape[1] in (1, 3):
         preprocessor = model.data_preprocessor
         image = image * getattr(preprocessor, 'std', 1) + getattr(preprocessor, 'mean', 0)
@@ -134,10 +123,10 @@ def _visible(image: Tensor, model: LoMaR, plain: bool) -> Tensor:
 
 
 def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
-    """Lay pictures out: a row for each image, a column for each title.
+    """Arrange pictures in one image: one row per image, one column per title.
 
     Args:
-        max_cell: pixels, to which larger images are shrunk.
+        max_cell: largest side of a picture in pixels; larger pictures are shrunk.
     """
     lines = [_line(row, max_cell) for row in rows]
     cell = max(line[0].width for line in lines)
@@ -159,7 +148,7 @@ def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
 
 
 def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
-    """Pictures of a row at a size at which one can see something, with the windows' borders."""
+    """Return the pictures of a row, enlarged or shrunk, with window borders."""
     height, width = row.pictures['input'].shape[1:]
     scale: float = max(1, round(MIN_CELL / min(height, width)))
     if max_cell and max(height, width) > max_cell:

@@ -1,4 +1,4 @@
-"""Pictures while a model trains."""
+"""Hook that saves reconstructions during training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,36 +13,32 @@ from torch import Tensor
 
 from lomar.datasets import UnreadableImage, list_images
 from lomar.datasets.replay import seed_everything
-from lomar.utils import undisturbed, unwrapped
+from lomar.utils import check_least, undisturbed, unwrapped
 from lomar.visualization.reconstruction import reconstruct, sheet
 
-MAX_CELL = 512  # pixels of a picture's side; larger ones are shrunk
+MAX_CELL = 512  # largest side of a picture in pixels; larger pictures are shrunk
 
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
-    """Save a picture of the same reconstructed images every `interval` iterations and at the end.
+    """Hook that saves reconstructions of the same images every `interval` steps and at the end.
 
-    Images are what the training pipeline makes of a file, as the model sees them while it trains:
-    crops, regions or whole images, of any number of channels.
+    The training pipeline loads the images, so that the pictures show crops, regions or whole images
+    as in training.
 
     Args:
-        images: folder or text list of images; None for those of the training set.
-        number: images in the picture, of the first files that can be read.
-
-    Raises:
-        ValueError: an interval out of range, or none of the images can be read.
+        images: folder or text list of images; None = the training images.
+        number: number of images in a picture; the first readable files are used.
     """
 
     priority = 'LOW'
 
     def __init__(self, interval: int = 1000, images: str | None = None, number: int = 8):
-        if interval < 1:
-            raise ValueError(f'ReconstructionHook.interval is {interval}; allowed: 1 or more')
+        check_least('ReconstructionHook', interval=interval)
         self.interval, self.images, self.number = interval, images, number
 
     def before_train(self, runner) -> None:
-        """Read the images, so that a wrong path shows before the first step."""
+        """Read the images, so that a wrong path is an error before the first step."""
         dataset = runner.train_dataloader.dataset
         root = self.images or dataset.data_root
         with undisturbed(unwrapped(runner.model)):  # keep the training's RNG state
@@ -56,7 +52,7 @@ class ReconstructionHook(Hook):
                 sample = pipeline(dict(img_path=path))['inputs']
             except UnreadableImage:
                 continue
-            images += sample.view(-1, *sample.shape[-3:])  # an image, or several regions of it
+            images += sample.view(-1, *sample.shape[-3:])  # an image or several regions
             if len(images) >= self.number:
                 break
         if not images:

@@ -1,29 +1,24 @@
-"""Published results beside measured ones: rows, and tables and bars of rows."""
+"""Tables and plots of published and measured results."""
 
 import csv
 import io
-import json
 import re
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from msgspec import UNSET, UnsetType
 
 PUBLISHED = Path(__file__).with_name('published.yaml')
 METRICS = {'detection': ['box_ap', 'mask_ap'], 'imagenet': ['top1']}
 DATASETS = {'detection': 'COCO val2017', 'imagenet': 'ImageNet-1K val'}
-REQUIRED = {
-    'detection': 'method model detector recipe framework epochs input box_ap mask_ap source',
-    'imagenet': 'method model recipe epochs input top1 source',
-    'delta': 'method over task model input delta source',
-}
 FURTHER = ['train_s_im', 'infer_s_im', 'train_s_iter', 'memory', 'parameters_m']
-DELTAS = ['box_ap', 'mask_ap', 'top1', 'segmentation', 'speed']
-# A difference says something only where all of these are known and equal.
+# Results are comparable only if all of these values are known and equal.
 COMPARABLE = {
     'detection': ['detector', 'recipe', 'model', 'epochs', 'input'],
     'imagenet': ['recipe', 'model', 'input'],
@@ -42,93 +37,67 @@ DETECTORS = {'mask-rcnn': 'Mask R-CNN', 'faster-rcnn': 'Faster R-CNN'}
 SIZES = {'base': 'b', 'large': 'l', 'huge': 'h', 'small': 's', 'tiny': 't'}
 
 
-def _check(valid: object, message: str) -> None:
-    if not valid:
-        raise ValueError(message)
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)] | None
 
 
-def _check_type(value: object, kind: type, what: str) -> None:
-    _check(isinstance(value, kind), f'{what} must be of type {kind.__name__}')
+class AveragePrecision(msgspec.Struct):
+    """The detection metric of a run that is compared."""
+
+    AP: Percent
 
 
-def _check_percent(value: Any, what: str) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    valid = value is None or (number and 0 <= value <= 100)
-    _check(valid, f'{what} must be a number in 0..100 or null, got {value!r}')
+class Accuracy(msgspec.Struct):
+    """The classification metric of a run that is compared."""
+
+    top1: Percent
 
 
-def _check_entry(entry: Any, where: str) -> None:
-    known = isinstance(entry, dict) and entry.get('kind') in REQUIRED
-    _check(known, f'{where}: kind must be one of {", ".join(REQUIRED)}')
-    required = {'kind', *REQUIRED[entry['kind']].split()}
-    _check(required <= entry.keys(), f'{where}: {sorted(required - entry.keys())} missing')
-    unknown = entry.keys() - required - {'pretrain_epochs', 'hardware', 'notes', 'curve', *FURTHER}
-    _check(not unknown, f'{where}: {sorted(unknown, key=str)} unknown')
-    _check(isinstance(entry['source'], str) and entry['source'], f'{where}: source must be a text')
-    for metric in METRICS.get(entry['kind'], []):
-        _check_percent(entry[metric], f'{where}: {metric}')
-    delta = entry.get('delta', {})
-    _check_type(delta, dict, f'{where}: delta')
-    _check(delta.keys() <= set(DELTAS), f'{where}: delta may hold {", ".join(DELTAS)}')
+class Metrics(msgspec.Struct, forbid_unknown_fields=True):
+    """Metrics of a run by kind."""
+
+    bbox: AveragePrecision | UnsetType = UNSET
+    segm: AveragePrecision | UnsetType = UNSET
+    accuracy: Accuracy | UnsetType = UNSET
 
 
-def read_published(path: str | Path) -> list[dict]:
-    """Entries of a file of published numbers, AP and accuracy in percent.
+class Run(msgspec.Struct):
+    """Keys of a metrics.json that are read here."""
 
-    Raises:
-        ValueError: an entry lacks a key, has an unknown one or a figure that is no percentage, or
-            equals another but for its figures and notes; the message names file, entry and key.
-    """
-    entries = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    _check_type(entries, list, f'{path}: the content')
-    figures = {*DELTAS, *FURTHER, 'delta', 'curve', 'notes'}
-    seen: dict[str, int] = {}
-    for number, entry in enumerate(entries, 1):
-        where = f'{path}: entry {number}'
-        _check_entry(entry, where)
-        identity = str(sorted((key, entry[key]) for key in entry.keys() - figures))
-        first = seen.setdefault(identity, number)
-        _check(first == number, f'{where}: the same as entry {first} but for figures and notes')
-    return entries
+    config: str
+    checkpoint: str
+    checkpoint_sha256: str
+    date: str
+    dataset: str
+    images: int
+    metrics: Metrics
 
 
-def _check_metrics(content: Any, where: str) -> None:
-    _check_type(content, dict, f'{where}: the content')
-    for key in ('config', 'checkpoint', 'checkpoint_sha256', 'date', 'dataset'):
-        _check_type(content.get(key), str, f'{where}: {key}')
-    for key, kind in dict(versions=dict, images=int, metrics=dict).items():
-        _check_type(content.get(key), kind, f'{where}: {key}')
-    metrics = content['metrics']
-    shapes = ({'accuracy'}, {'bbox'}, {'bbox', 'segm'})  # a detector without masks has no segm
-    _check(set(metrics) in shapes, f'{where}: metrics must hold bbox, bbox and segm, or accuracy')
-    for name, group in metrics.items():
-        what = f'{where}: metrics.{name}'
-        keys = 'top1 top5' if name == 'accuracy' else 'AP AP50 AP75 APs APm APl per_class'
-        _check_type(group, dict, what)
-        for key in keys.split():
-            _check(key in group, f'{what}.{key} missing')
-            values = group[key] if key == 'per_class' else {'': group[key]}
-            _check_type(values, dict, f'{what}.{key}')
-            for label, value in values.items():
-                _check_percent(value, f'{what}.{key} {label}'.rstrip())
+def read_published() -> list[dict]:
+    """Return the packaged published numbers, AP and accuracy in percent."""
+    return yaml.safe_load(PUBLISHED.read_text(encoding='utf-8'))
 
 
 def read_metrics(path: str | Path) -> dict:
-    """Content of a metrics.json of `lomar test`, AP and accuracy in percent, and its `file`.
+    """Return the content of a metrics.json of `lomar test`, with its path as `file`.
 
     Raises:
-        ValueError: the file is no JSON or has another shape; the message names file and key.
+        ValueError: the file is not JSON or has another layout; the message names file and key.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path}: no JSON: {error}') from error
-    _check_metrics(content, str(path))
+        content = msgspec.json.decode(Path(path).read_bytes())
+        msgspec.convert(content, Run)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path}: {error}') from error
+    kinds = set(content['metrics'])
+    if kinds not in ({'accuracy'}, {'bbox'}, {'bbox', 'segm'}):  # a detector may have no masks
+        raise ValueError(
+            f'{path}: metrics has {sorted(kinds)}; allowed: bbox, bbox and segm, or accuracy'
+        )
     return {**content, 'file': str(path)}
 
 
 def _dataset(kind: str, path: Path, images: int) -> str:
-    """Name of the public validation set, or size and path of anything else, a part of it too."""
+    """Return the name of the public validation set, or size and path of another dataset."""
     if kind == 'detection':
         public = path.name == 'instances_val2017.json' and images == 5000
     else:
@@ -138,7 +107,7 @@ def _dataset(kind: str, path: Path, images: int) -> str:
 
 
 def _measured_row(run: dict) -> dict:
-    """A run in the words of a published entry; what the name of its config leaves open is None."""
+    """Return a run as a published entry; values are parsed from the config's name, or None."""
     name = Path(run['config']).stem
     words = re.split('[_-]', name)
     size = re.search(r'vit(?:det)?-([a-z]+)', name)
@@ -170,7 +139,7 @@ def _measured_row(run: dict) -> dict:
 
 
 def _beside(row: dict, published: list[dict]) -> list[dict]:
-    """Published rows of a run's kind, those of its own recipe first and with their gaps."""
+    """Return published rows for a run; rows of the same recipe are first and have gaps."""
     entries = [entry for entry in published if entry['kind'] == row['kind']]
     entries = [entry for entry in entries if entry['model'] == row['model']] or [
         entry for entry in entries if entry.get('detector', 'Mask R-CNN') == 'Mask R-CNN'
@@ -186,11 +155,14 @@ def _beside(row: dict, published: list[dict]) -> list[dict]:
 
 
 def comparison(published: list[dict], measured: list[dict], kind: str | None = None) -> list[dict]:
-    """Rows of a table for each measured run, or of all that is published where nothing is measured.
+    """Return rows of one table per measured run; without runs, rows of all published results.
 
-    Beside a run stand the published rows of its model size, else all of Mask R-CNN; those of its
-    own recipe have gaps, measured - published. Runs on any other dataset are in tables of their
-    own. What a run is follows from the name of its config. `kind` leaves one kind of METRICS.
+    A table contains the published rows of the same model size, otherwise all rows of Mask R-CNN.
+    Rows of the same recipe have gaps (measured - published). Runs on other datasets have separate
+    tables. Method, model and recipe of a run are parsed from the config's name.
+
+    Args:
+        kind: a key of METRICS; other results are omitted.
     """
     entries = [
         {'dataset': DATASETS.get(e['kind']), 'origin': 'published', **e, **e.get('delta', {})}
@@ -228,7 +200,7 @@ def _heading(column: str) -> str:
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """Rows as Markdown tables under their titles, without columns that would be empty."""
+    """Return rows as Markdown tables with titles, without empty columns."""
     lines = []
     for title, group in groupby(rows, key=lambda row: row['table']):
         table = list(group)
@@ -240,7 +212,7 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 def to_csv(rows: list[dict]) -> str:
-    """Rows as CSV with a header and every figure but the curves; what is not known is empty."""
+    """Return rows as CSV with a header, without curves; unknown values are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
@@ -272,18 +244,15 @@ def _draw(axes: Axes, metric: str, rows: list[dict]) -> None:
 
 
 def plot(rows: list[dict], out: str | Path) -> Path:
-    """Draw AP and accuracy of rows as bars into an image file, every dataset apart.
-
-    Raises:
-        ValueError: no row holds AP or accuracy.
-    """
+    """Plot AP and accuracy of rows as bars into an image file, one panel row per dataset."""
     groups: dict[tuple[str, str], dict] = {}
     for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
         figures = [row[metric] for metric in METRICS.get(row['kind'], [])]
         if any(figure is not None for figure in figures):
             group = groups.setdefault((row['kind'], row['dataset']), {})
             group.setdefault((_label(row), *figures), row)  # once, however many tables it is in
-    _check(groups, 'nothing to plot: no row holds AP or accuracy')
+    if not groups:
+        raise ValueError('nothing to plot: no row holds AP or accuracy')
     heights = [1 + 0.32 * len(group) for group in groups.values()]
     figure = Figure(figsize=(12, sum(heights)), layout='constrained')
     grid = figure.subplots(

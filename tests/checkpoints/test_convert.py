@@ -215,7 +215,7 @@ def test_what_does_not_serve_is_refused(weights, tmp_path):
         convert(pretraining, 'mae', 'backbone')
     with pytest.raises(ValueError, match='no known source has them'):
         convert(nn.Linear(2, 2).state_dict(), 'timm', 'backbone')
-    with pytest.raises(ValueError, match=r'(?s)make up no model of the source: .*"head\.weight"'):
+    with pytest.raises(ValueError, match=r'(?s)do not fit the model: .*"head\.weight"'):
         convert(classes, 'lomar', 'backbone')
     twice = {**weights('lomar classifier'), 'head.weight': torch.ones(10, 48)}
     with pytest.raises(ValueError, match=r'without a place: head\.weight \(10, 48\)'):

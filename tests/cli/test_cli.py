@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import MISSING, fields
 
 import pytest
 from conftest import FIXTURES, ROOT
@@ -17,11 +16,10 @@ from mmengine.config import Config, DictAction
 
 from lomar import cli
 from lomar.checkpoints.names import SOURCES, TARGETS
-from lomar.cli import convert, main, parse_args, results, shapes, tokenizer
+from lomar.cli import convert, main, parse_args, results, shapes
 from lomar.datasets.shape_drawing import CATEGORIES
 from lomar.datasets.shapes import make_shapes
 from lomar.engine.config_files import find_config, packaged_configs
-from lomar.targets.tokenizer_training import Settings
 from lomar.visualization.results_table import METRICS
 
 ONE_THREAD = dict(OMP_NUM_THREADS='1')
@@ -87,11 +85,6 @@ def test_choices_and_defaults_are_those_of_the_library():
     assert (convert.SOURCES, convert.TARGETS) == (SOURCES, TARGETS)
     assert tuple(CATEGORIES) == shapes.CATEGORIES
     assert tuple(METRICS) == results.KINDS
-    defaults = {field.name: field.default for field in fields(Settings)}
-    given = vars(parse_args(['tokenizer', '--images', 'a', '--out', 'b']))
-    for name, default in defaults.items():
-        assert default is MISSING or given[name] == default, name
-    assert set(tokenizer.SETTINGS) == set(defaults) - {'images', 'out', 'overwrite'}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,6 @@ def test_same_crop_flip_and_pixels(tmp_path, decoder, mode, save):
     # The decoders agree to the bit. The two resizers hold their weights with different precision,
     # so each of their passes, along and across, may round to the other side.
     assert largest <= 2 and 0 < mean < 0.05
-    assert random_resized_crop._plain_size((tmp_path / 'a.jpg').read_bytes()) == (500, 375)
 
 
 def test_hard_edges_differ_by_the_order_of_passes(tmp_path):

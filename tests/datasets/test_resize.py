@@ -10,9 +10,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, init_default_scope
-from PIL import Image
+from PIL import Image, ImageOps
 
-from lomar.datasets.resize import resize_pixels
+from lomar.datasets.resize import fit_pixels, resize_pixels
 from lomar.detection import LargeScaleJitter, Polygons
 
 METHODS = dict(bilinear=Image.BILINEAR, bicubic=Image.BICUBIC)
@@ -195,3 +195,11 @@ def test_channels_of_rgb_are_those_of_the_classification_test(tmp_path):
     expected = Compose([load, dict(edge, scale=40)])(dict(sample))['img']
     mine = Compose([dict(type='LoadImage', convert=False, short_side=40)])(dict(sample))['img']
     np.testing.assert_array_equal(mine, expected)
+
+
+@pytest.mark.parametrize('shape', [(30, 71), (71, 30), (40, 40), (3, 90)])
+@pytest.mark.parametrize('size', [(24, 40), (40, 24), (64, 64), (40, 40)])
+def test_fitted_pixels_are_those_of_pillow(shape, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    expected = ImageOps.fit(Image.fromarray(pixels), size[::-1], Image.Resampling.BICUBIC)
+    assert np.array_equal(fit_pixels(pixels, size), expected)

@@ -287,7 +287,7 @@ def test_a_seed_makes_one_tokenizer(shapes, tmp_path):
 def test_settings_are_checked_first(settings, message, shapes, tmp_path):
     settings = {'images': str(shapes), 'out': str(tmp_path / 'a.pth'), **settings}
     with pytest.raises((OSError, ValueError), match=message):
-        Settings(**settings).check()
+        train_tokenizer(Settings(**settings))
 
 
 def test_damaged_images_and_a_file_that_is_there(shapes, tmp_path):
@@ -299,7 +299,7 @@ def test_damaged_images_and_a_file_that_is_there(shapes, tmp_path):
     _, unreadable = train_tokenizer(settings)
     assert list(unreadable) == [str(tmp_path / 'bad.jpg')]
     with pytest.raises(ValueError, match=r'a.pth is there already; --overwrite'):
-        settings.check()
+        train_tokenizer(settings)
     for number in range(3):
         (tmp_path / f'bad{number}.jpg').write_bytes(b'no image')
     with pytest.raises(OSError, match='of 44 images are unreadable, more than the share'):
