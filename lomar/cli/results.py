@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-KINDS = (
-    'detection',
-    'imagenet',
-)  # of results_table, which imports matplotlib
+KINDS = ('detection', 'imagenet')  # of results_table, which imports matplotlib
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -212,14 +212,9 @@ def ms_deform_attn_backward(
 
 
 SUPPLIED = (
-    nms,
-    softnms,
-    roi_align_forward,
-    roi_align_backward,
-    sigmoid_focal_loss_forward,
-    sigmoid_focal_loss_backward,
-    ms_deform_attn_forward,
-    ms_deform_attn_backward,
+    *(nms, softnms, roi_align_forward, roi_align_backward),
+    *(sigmoid_focal_loss_forward, sigmoid_focal_loss_backward),
+    *(ms_deform_attn_forward, ms_deform_attn_backward),
 )
 
 

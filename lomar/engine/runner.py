@@ -24,13 +24,7 @@ from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
-from lomar.engine.distributed import (
-    SHARDED,
-    is_sharded,
-    main_process_minutes,
-    shard,
-    shard_state,
-)
+from lomar.engine.distributed import SHARDED, is_sharded, main_process_minutes, shard, shard_state
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 

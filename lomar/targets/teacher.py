@@ -164,7 +164,7 @@ def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
     """Load weights under the network's own names or those of another project."""
     places = {new: own for own, new in timm_names(network.state_dict()).items()}
     weights = rename(weights)
-    known = {name for name in weights if _is_head(name)} | unused(weights).keys()
+    known = {name for name in weights if name.split('.')[0] in HEADS} | unused(weights).keys()
     weights = {places.get(k, k): v for k, v in weights.items() if k in places or k not in known}
     try:
         found = network.load_state_dict(weights, strict=False)
@@ -177,10 +177,6 @@ def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
             f'the teacher ({_some(found.unexpected_keys)}); allowed: weights of the model that '
             'head.target.teacher describes'
         )
-
-
-def _is_head(name: str) -> bool:
-    return name.split('.')[0] in HEADS
 
 
 def _per_channel(
