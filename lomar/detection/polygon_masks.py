@@ -41,7 +41,7 @@ class Polygons(PolygonMasks):
     @property
     def masks(self) -> list[list[np.ndarray]]:
         """Return rings per instance; an empty instance has one ring of zeros."""
-        masks = [[] for _ in range(len(self))]
+        masks: list[list[np.ndarray]] = [[] for _ in range(len(self))]
         for owner, ring in zip(self._owners, self._rings(), strict=True):
             masks[owner].append(ring.ravel())
         return [one or [np.zeros(6)] for one in masks]
@@ -51,9 +51,9 @@ class Polygons(PolygonMasks):
 
     def __getitem__(self, index: int | slice | list[int] | np.ndarray) -> 'Polygons':
         chosen = np.arange(len(self))[index].reshape(-1)
-        places = [np.flatnonzero(self._owners == instance) for instance in chosen]
-        owners = np.repeat(np.arange(len(chosen)), np.array([len(own) for own in places], int))
-        places = np.concatenate([*places, np.empty(0, np.int64)])
+        places_of = [np.flatnonzero(self._owners == instance) for instance in chosen]
+        owners = np.repeat(np.arange(len(chosen)), np.array([len(own) for own in places_of], int))
+        places = np.concatenate([*places_of, np.empty(0, np.int64)])
         rings = self._rings()
         return self._new(
             len(chosen), [rings[place] for place in places], owners, self._boxes[places]
@@ -86,7 +86,7 @@ class Polygons(PolygonMasks):
         size = int(max(x2 - x1, 1)), int(max(y2 - y1, 1))
         moved = self._moved((1, 1), (-x1, -y1), size[1], size[0])
         low, high = moved._boxes[:, 0], moved._boxes[:, 1]
-        within = (low >= 0).all(axis=1) & (high <= size).all(axis=1)
+        within = np.all(low >= 0, axis=1) & np.all(high <= size, axis=1)
         if within.all():
             return moved
         kept, rings, boxes = [], moved._rings(), moved._boxes
@@ -195,8 +195,8 @@ def ring_box(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             along = (edges[:, :, axis] == limit).all(axis=1)
             inner &= ~along
             # Sorted endpoints form pairs. Between the two of a pair the number of edges is odd.
-            ends = np.sort(edges[along][:, :, 1 - axis].ravel()).reshape(-1, 2)
-            ends = ends[ends[:, 0] < ends[:, 1]].ravel()
+            pairs = np.sort(edges[along][:, :, 1 - axis].ravel()).reshape(-1, 2)
+            ends = pairs[pairs[:, 0] < pairs[:, 1]].ravel()
             covered = np.stack([np.full(len(ends), limit), ends], axis=1)
             found.append(covered if axis == 0 else covered[:, ::-1])
     points = np.concatenate([edges[inner].reshape(-1, 2), *found])
