@@ -6,7 +6,6 @@ from lomar.cli.shared import CONFIG_HELP, add_config_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('configs', nargs='+', metavar='CONFIG', help=CONFIG_HELP)
     add_config_options(parser)

@@ -18,7 +18,6 @@ DETECT = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('--work-dir', metavar='DIR', default='work_dirs/demo', help='folder for all files')
     add('--images', metavar='PATH', help='images to pretrain on: a folder or a text list')

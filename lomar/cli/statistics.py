@@ -4,7 +4,6 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('images', metavar='IMAGES', help='folder of images, or text list of them')
     add('--num-images', type=int, metavar='N', help='read N images, drawn at random (default: all)')

@@ -218,11 +218,6 @@ SUPPLIED = (
 )
 
 
-def compiler() -> str:
-    """Return the compiler's version for mmcv's environment report."""
-    return 'not compiled'
-
-
 def missing(name: str) -> NotImplementedError:
     """Return the error for an operator without a replacement."""
     # pip's isolated build has neither PyTorch, without which nothing is compiled, nor the
