@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,16 @@ def check_least(owner: str, least: int = 1, **settings: float) -> None:
     for key, value in settings.items():
         if value < least:
             raise ValueError(f'{owner}.{key} is {value}; allowed: {least} or more')
+
+
+def check_per_channel(owner: str, channels: int, **settings: Sequence[float]) -> None:
+    """Raise a ValueError unless all settings of `owner` have one number, or one per channel."""
+    for key, values in settings.items():
+        if len(values) not in (1, channels):
+            raise ValueError(
+                f'{owner}.{key} is {list(values)}; allowed: one number, or one for each of the '
+                f'{channels} channels'
+            )
 
 
 def dicts_in(node: object) -> Iterator[dict]:

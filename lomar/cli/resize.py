@@ -4,7 +4,6 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('source', metavar='IN', help='folder of images, at any depth')
     add('out', metavar='OUT', help='folder to make, or to continue')

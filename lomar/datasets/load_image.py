@@ -9,9 +9,8 @@ from mmengine.registry import TRANSFORMS
 from lomar.datasets.image_io import check_channels, open_pixels, read_rgb
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
-from lomar.utils import dicts_in
+from lomar.utils import check_choice, dicts_in
 
-COLOR_TYPES = ('rgb', 'color')
 LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')
 
 
@@ -39,11 +38,7 @@ class LoadImage(BaseTransform):
         color_type: str = 'rgb',
         short_side: int | None = None,
     ):
-        if color_type not in COLOR_TYPES:
-            raise ValueError(
-                f'LoadImage.color_type is {color_type!r}; allowed: '
-                f'{", ".join(map(repr, COLOR_TYPES))}'
-            )
+        check_choice('LoadImage.color_type', color_type, ('rgb', 'color'))
         self.channels, self.convert = channels, converts(channels, convert)
         self.bgr, self.short_side = color_type == 'color', short_side
 

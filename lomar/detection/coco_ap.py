@@ -120,7 +120,8 @@ def average_precision(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    print_log(f'{kind}\n{_table(output.getvalue())}', logger='current')
+    table = [line for line in output.getvalue().splitlines() if line.startswith(' Average')]
+    print_log('\n'.join([kind, *table]), logger='current')
     # Axes: IoU thresholds, recalls, classes, areas (the first is "all"), limits (the last is 100).
     precision = evaluation.eval['precision'][:, :, :, 0, -1]
     return {name: _percent(evaluation.stats[place]) for name, place in STATS.items()} | {
@@ -152,7 +153,3 @@ def _mean_of_valid(values: np.ndarray) -> float:
 
 def _percent(fraction: float) -> float | None:
     return None if fraction < 0 else 100 * float(fraction)
-
-
-def _table(text: str) -> str:
-    return '\n'.join(line for line in text.splitlines() if line.startswith(' Average'))

@@ -23,9 +23,6 @@ class LazyMasks(BitmapMasks):
         height, width: H and W in pixels.
     """
 
-    def __init__(self, masks: np.ndarray | list[np.ndarray], height: int, width: int):
-        super().__init__(masks, height, width)
-
     @property
     def masks(self) -> np.ndarray:
         """Return bitmaps (N, height, width), after evaluation of pending transforms."""

@@ -22,15 +22,8 @@ from torch import nn
 from lomar.checkpoints import rename, transfer_backbone, unwrap
 from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
-from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
-from lomar.engine.distributed import (
-    SHARDED,
-    is_sharded,
-    main_process_minutes,
-    shard,
-    shard_state,
-)
+from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -70,10 +63,8 @@ class Runner(MMEngineRunner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the environment, and the timeout `env_cfg.main_process_minutes`."""
-        minutes = main_process_minutes(env_cfg)
+        start_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
-        if self.distributed:
-            main_process.allow(minutes)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.

@@ -21,11 +21,6 @@ BLOCK_AREA = (0.08, 0.38)  # of the window: BEiT's 16 to 75 of 196 patches
 BLOCK_ASPECT = (0.3, 1 / 0.3)  # height / width, as BEiT's
 
 
-def count_masked(size: int, mask_ratio: float) -> int:
-    """Return the number of masked patches per window, rounded down as in the original code."""
-    return int(size * size * mask_ratio)
-
-
 def count_positions(grid: tuple[int, int], size: int) -> tuple[int, int]:
     """Return the number of row and column positions of a window in `grid`."""
     return grid[0] - size + 1, grid[1] - size + 1
@@ -167,8 +162,8 @@ class WindowSampler:
 
     @property
     def num_masked(self) -> int:
-        """Return the number of masked patches per window."""
-        return count_masked(self.size, self.mask_ratio)
+        """Return the number of masked patches per window, rounded down as in the original code."""
+        return int(self.size * self.size * self.mask_ratio)
 
     def check(self, grid: tuple[int, int]) -> None:
         """Raise a ValueError with the config key if the windows do not fit into `grid`."""

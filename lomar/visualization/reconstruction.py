@@ -159,14 +159,8 @@ def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
         resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         image = image.resize((round(width * scale), round(height * scale)), resample)
         if title == 'windows and masks':
-            _outline(image, row.boxes * scale)
+            draw, line = ImageDraw.Draw(image), max(2, image.width // 120)
+            for number, box in enumerate((row.boxes * scale).tolist()):
+                draw.rectangle(box, outline=COLOURS[number % len(COLOURS)], width=line)
         images.append(image)
     return images
-
-
-def _outline(image: Image.Image, boxes: Tensor) -> None:
-    """Draw window borders into an image."""
-    draw = ImageDraw.Draw(image)
-    line = max(2, image.width // 120)
-    for number, box in enumerate(boxes.tolist()):
-        draw.rectangle(box, outline=COLOURS[number % len(COLOURS)], width=line)

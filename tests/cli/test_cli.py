@@ -262,8 +262,8 @@ class TestErrors:
         assert capsys.readouterr().err == (
             "lomar check: [Errno 2] No such file or directory: 'a.json'\n"
         )
-        assert main(['cost', 'lomar_pretrain', '--gpus', '0']) == 1
-        assert capsys.readouterr().err == 'lomar cost: --gpus is 0; allowed: 1 or more\n'
+        assert main(['cost', 'lomar_pretrain', '--utilisation', '4']) == 1
+        assert capsys.readouterr().err.startswith('lomar cost: --utilisation is 4.0; allowed: ')
 
     def test_a_check_stays_one_where_a_registry_wraps_it(self, fail, capsys):
         from mmengine.registry import HOOKS
