@@ -39,11 +39,13 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
         part.write_text(text + '\n', encoding='utf-8')
 
 
-def unwrapped(model: nn.Module) -> Any:
-    """Return the model without a distributed wrapper."""
-    from mmengine.model import is_model_wrapper
+def unwrapped(model: Any) -> Any:
+    """Return the model without wrappers for distributed runs and test-time augmentation."""
+    from mmengine.model import BaseTTAModel, is_model_wrapper
 
-    return model.module if is_model_wrapper(model) else model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class LoadImage(BaseTransform):
         whole = pixels.shape[:2]
         if self.short_side:
             ratio = self.short_side / min(whole)
-            pixels = resize_pixels(pixels, tuple(round(side * ratio) for side in whole))
+            pixels = resize_pixels(pixels, (round(whole[0] * ratio), round(whole[1] * ratio)))
         results.setdefault('img_path', None)
         results.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=whole)
         return results

@@ -188,7 +188,8 @@ def ring_box(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Connecting edges from `clip_ring`, which enclose no area, do not extend the box.
     """
     edges = np.stack([ring, np.roll(ring, -1, axis=0)], axis=1)
-    inner, found = np.ones(len(ring), bool), [np.empty((0, 2))]
+    inner = np.ones(len(ring), bool)
+    found: list[np.ndarray] = [np.empty((0, 2))]
     for axis in (0, 1):
         for limit in (0, size[axis]):
             along = (edges[:, :, axis] == limit).all(axis=1)
