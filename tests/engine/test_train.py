@@ -169,7 +169,7 @@ def test_fewer_images_than_a_batch_are_refused_before_the_first_step(photographs
     assert 'Epoch(train)' not in text and not list(tmp_path.glob('*.pth'))
     # As many as fit, of which the last three do not fill a batch.
     text = train(photographs, tmp_path, 1, 'train_dataloader.batch_size=5')
-    assert '8 images, 1 steps an epoch' in text and re.search(r'Epoch\(train\) .*\[1/1\]', text)
+    assert '8 images, 1 steps per epoch' in text and re.search(r'Epoch\(train\) .*\[1/1\]', text)
 
 
 def test_batches_of_an_infinite_sampler_are_complete(photographs, tmp_path):
