@@ -213,7 +213,7 @@ def to_text(cost: Estimate) -> str:
     if cost.recipe_batch == cost.effective_batch:
         recipe = 'that of the recipe'
     lines = [
-        f'model      {cost.gflops:.1f} GFLOP an image and training step (forward '
+        f'model      {cost.gflops:.1f} GFLOP per image and training step (forward '
         f'{cost.gflops_forward:.1f}) at {height} x {width} pixels',
         f'data       {cost.images_an_epoch or "unknown number of"} images ({cost.images_source})',
         f'batch      {cost.gpus} GPU(s) x {cost.batch} x accumulation {cost.accumulation} = '
@@ -237,7 +237,7 @@ def to_text(cost: Estimate) -> str:
 
 def to_markdown(costs: Sequence[Estimate]) -> str:
     """Return estimates as a Markdown table, and a line with the assumed speed."""
-    head = ('config', 'pixels', 'GFLOP an image', 'epochs', 'M images', 'EFLOP', 'GPU-hours')
+    head = ('config', 'pixels', 'GFLOP per image', 'epochs', 'M images', 'EFLOP', 'GPU-hours')
     rows = [head, ('---', *['---:'] * (len(head) - 1))]
     for cost in costs:
         height, width = cost.image_size

@@ -27,11 +27,12 @@ class Polygons(PolygonMasks):
         rings = [np.asarray(ring, np.float64).reshape(-1, 2) for one in masks for ring in one]
         owners = np.repeat(np.arange(len(masks)), np.array([len(one) for one in masks], int))
         boxes = [np.stack([ring.min(axis=0), ring.max(axis=0)]) for ring in rings]
-        self._fill(len(masks), rings, owners, boxes, height, width)
+        self.height, self.width = height, width
+        self._fill(len(masks), rings, owners, boxes)
 
-    def _fill(self, count, rings, owners, boxes, height, width) -> 'Polygons':
+    def _fill(self, count, rings, owners, boxes) -> 'Polygons':
         """Store `rings` (N, 2), the instance index of each ring (`owners`) and its box (2, 2)."""
-        self.height, self.width, self._count = height, width, count
+        self._count = count
         self._points = np.concatenate([*rings, np.empty((0, 2))])
         self._ends = np.cumsum([len(ring) for ring in rings], dtype=np.int64)
         self._owners = np.asarray(owners, np.int64)
@@ -139,9 +140,7 @@ class Polygons(PolygonMasks):
         return np.split(self._points, self._ends[:-1]) if len(self._ends) else []
 
     def _new(self, count, rings, owners, boxes) -> 'Polygons':
-        return Polygons.__new__(Polygons)._fill(
-            count, rings, owners, boxes, self.height, self.width
-        )
+        return Polygons([], self.height, self.width)._fill(count, rings, owners, boxes)
 
     def _moved(self, scale, offset, height: int, width: int) -> 'Polygons':
         """Return points * `scale` + `offset`, both (x, y), in an image of the given size."""

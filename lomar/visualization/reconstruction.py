@@ -131,11 +131,8 @@ def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
     lines = [_line(row, max_cell) for row in rows]
     cell = max(line[0].width for line in lines)
     titles = max((row.pictures for row in rows), key=len)
-    picture = Image.new(
-        'RGB',
-        (len(titles) * (cell + GAP) + GAP, HEADING + sum(line[0].height + GAP for line in lines)),
-        'white',
-    )
+    height = HEADING + sum(line[0].height + GAP for line in lines)
+    picture = Image.new('RGB', (len(titles) * (cell + GAP) + GAP, height), 'white')
     draw = ImageDraw.Draw(picture)
     for column, title in enumerate(titles):
         draw.text((GAP + column * (cell + GAP), 4), title, 'black', ImageFont.load_default(14))
