@@ -1,4 +1,4 @@
-"""Run the whole path at a small scale: make data, pretrain LoMaR, train Mask R-CNN, draw both.
+"""Run the full pipeline at a small scale: make data, pretrain LoMaR, train Mask R-CNN, draw both.
 
 Each step is a `lomar` command, which is printed before it runs.
 """
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--work-dir', metavar='DIR', default='work_dirs/demo', help='folder for all files')
     add('--images', metavar='PATH', help='images to pretrain on: a folder or a text list')
-    add('--epochs', type=count, help='epochs of both trainings (default: as the configs)')
+    add('--epochs', type=count, help='epochs of both trainings (default: those of the configs)')
     add('--num-images', type=count, default=4000, help='training images per epoch')
 
 
