@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from lomar.cli.shared import count
@@ -26,10 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run all steps and print the results."""
+    """Run all steps and print the results.
+
+    Raises:
+        ImportError: scikit-learn is missing.
+    """
     from lomar.utils import write_json
     from lomar.visualization.loss_curve import read_scalars
 
+    if find_spec('sklearn') is None:
+        raise ImportError('two photographs come with scikit-learn: pip install scikit-learn')
     start = time.time()
     work = Path(args.work_dir).resolve()
     options = ['--cfg-options', f'train_cfg.max_epochs={args.epochs}'] if args.epochs else []

@@ -227,6 +227,13 @@ def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
     assert 'Epoch(train)' in log.read_text()
 
 
+def test_a_demo_without_scikit_learn_ends_before_its_first_step(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'sklearn', None)
+    assert main(['demo', '--work-dir', str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith('pip install scikit-learn\n')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_torchrun_starts_the_command(photographs, tmp_path):
     flags = [
