@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS
 
 from lomar.checkpoints import load_file
 from lomar.datasets.class_folders import list_classes
-from lomar.datasets.unlabelled import UnlabelledImages
+from lomar.datasets.unlabelled import UnlabelledImages, read_lines
 
 LAYOUT = """\
 Allowed is a folder with a folder of images for each class, at any depth below it:
@@ -39,7 +39,7 @@ def read_labelled(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
 def _read_list(file: Path) -> list[tuple[str, str]]:
     """Return (path, class) of every line of a text list."""
     pairs = []
-    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+    for number, line in enumerate(read_lines(file), 1):
         if not line.strip():
             continue
         parts = line.split('\t') if '\t' in line else line.rsplit(maxsplit=1)

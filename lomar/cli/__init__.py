@@ -5,6 +5,7 @@ declares the flags, `run(args)` does the work. Only `run` imports torch or OpenM
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
+from lomar import compat
 from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
 
 COMMANDS = (
@@ -31,24 +33,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     Errors in the user's files, flags and config are printed in one line. Anything else is a bug
     and keeps its traceback.
     """
-    args = parse_args(argv)
-    name = f'lomar {args.command}'
-    if args.quiet:
-        os.environ['TQDM_DISABLE'] = '1'
-    if getattr(args, 'launcher', 'none') == 'none':  # launchers expect workers to die at once
-        signal.signal(signal.SIGTERM, partial(_terminate, os.getpid()))
+    for stream in (sys.stdout, sys.stderr):  # names of files may be in another encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+    name = 'lomar'
     try:
+        args = parse_args(argv)
+        name = f'lomar {args.command}'
+        if args.quiet:
+            os.environ['TQDM_DISABLE'] = '1'
+        if getattr(args, 'launcher', 'none') == 'none':  # launchers expect workers to die at once
+            signal.signal(signal.SIGTERM, partial(_terminate, os.getpid()))
         args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: closed by the shell
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return _failed(name, 'interrupted', 128 + signal.SIGINT)
     except BrokenPipeError:  # `lomar results | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, KeyError, OSError, ValueError) as error:
         if not _is_expected(error):
             raise
-        return _failed(name, error, 1)
+        message = error.args[0] if isinstance(error, KeyError) else error
+        if isinstance(error, ModuleNotFoundError) and error.name in compat.NEEDED:
+            message = compat.advice()
+        return _failed(name, message, 1)
     return 0
 
 
@@ -89,7 +99,9 @@ def _failed(name: str, message: object, code: int) -> int:
 
 
 def _is_expected(error: BaseException | None) -> bool:
-    """Whether a file is at fault, or a check of this package raised the error or its cause."""
+    """Whether a file or a `type` is at fault, or this package raised the error or its cause."""
+    if isinstance(error, KeyError):  # a bug, unless no registry has the `type`
+        return ' is not in the ' in str(error)
     if isinstance(error, OSError):
         return True
     while error:

@@ -5,6 +5,7 @@ FILE.npz holds `features` (N, D) and `paths` (N). DIR holds features.npy, paths.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from lomar.cli.shared import count, image_paths
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         _save(out, np.savez, features=features, paths=np.array(paths))
     else:
         _save(out / 'features.npy', np.save, features)
-        (out / 'paths.txt').write_text('\n'.join([*paths, '']), encoding='utf-8')
+        (out / 'paths.txt').write_bytes(b''.join(os.fsencode(path) + b'\n' for path in paths))
     print(f'{len(features)} x {features.shape[1]} features in {out.resolve()}')
 
 

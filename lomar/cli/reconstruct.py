@@ -1,6 +1,7 @@
 """Draw reconstructions of images: input, windows and masks, prediction, composite."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from lomar.cli.shared import add_config, count, image_paths
@@ -32,9 +33,12 @@ def run(args: argparse.Namespace) -> None:
     as_stored = model.backbone.in_channels != 3
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    for path in tqdm(paths, desc='reconstructing', unit='img'):
+    stems = Counter(Path(path).stem for path in paths)
+    for number, path in enumerate(tqdm(paths, desc='reconstructing', unit='img')):
         batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
-        sheet(reconstruct(model, batch, args.seed)).save(out / f'{Path(path).stem}.png')
+        name = Path(path).stem
+        name = f'{number}_{name}' if stems[name] > 1 else name  # of files in several folders
+        sheet(reconstruct(model, batch, args.seed)).save(out / f'{name}.png')
     print(f'{len(paths)} pictures in {out.resolve()}')
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 
+from lomar.cli.shared import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -9,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('out', metavar='OUT', help='folder to write; files that are already there are kept')
     add('--short-side', type=int, default=320, help='largest length of the shorter side in pixels')
     add('--quality', type=int, default=90, help='JPEG quality, 1 to 100')
-    add('--workers', metavar='N', type=int, help='worker processes (default: one per core)')
+    add('--workers', metavar='N', type=count, help='worker processes (default: one per core)')
 
 
 def run(args: argparse.Namespace) -> None:

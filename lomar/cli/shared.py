@@ -26,13 +26,16 @@ class ConfigOptions(argparse.Action):
         """Add `KEY=VALUE` pairs to those of earlier flags."""
         from mmengine.config import DictAction
 
+        known = 'allowed: KEY=VALUE, and KEY.NAME=VALUE for each entry of a dict'
         for value in values:
-            if '=' not in value:
-                raise argparse.ArgumentError(self, f'{value!r} found; allowed: KEY=VALUE')
+            if '=' not in value or '={' in value:
+                raise argparse.ArgumentError(self, f'{value!r} found; {known}')
         try:
             DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except AssertionError as error:  # unbalanced brackets
             raise argparse.ArgumentError(self, str(error)) from error
+        except RecursionError:  # of brackets after a name, such as dict(a=1, b=2)
+            raise argparse.ArgumentError(self, f'{values} found; {known}') from None
 
 
 class PrintVersions(argparse.Action):

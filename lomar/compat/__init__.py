@@ -16,17 +16,22 @@ def missing() -> list[str]:
     return [name for name in NEEDED if find_spec(name) is None]
 
 
+def advice() -> str:
+    """Return the command that installs the missing packages of OpenMMLab."""
+    return (
+        f"lomar needs {', '.join(missing())}: pip install 'lomar-openmmlab[openmmlab]' for the "
+        'last upstream releases, or lomar-openmmlab[onedl] for the maintained forks'
+    )
+
+
 def apply() -> None:
     """Adapt OpenMMLab in place.
 
     Raises:
         ImportError: a package of OpenMMLab is missing; the message names the command to install.
     """
-    if absent := missing():
-        raise ImportError(
-            f"lomar needs {', '.join(absent)}: pip install 'lomar-openmmlab[openmmlab]' for the "
-            'last upstream releases, or lomar-openmmlab[onedl] for the maintained forks'
-        )
+    if missing():
+        raise ImportError(advice())
     # mmcv-lite warns about missing compiled operators even if nothing uses them.
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
     # PyTorch 2.14 deprecates an argument that mmengine passes; its replacement is too new.

@@ -29,6 +29,10 @@ class UnreadableImage(OSError):
         super().__init__(f'{path}: {reason}')
         self.path, self.reason = str(path), str(reason)
 
+    def __reduce__(self) -> tuple:
+        """Keep both arguments in a pickle, which processes send to each other."""
+        return type(self), (self.path, self.reason)
+
 
 def read_rgb(path: str | Path) -> Image.Image:
     """Return an image file as 8-bit RGB, converted by `to_rgb`.

@@ -30,7 +30,7 @@ def find_images(root: str | Path) -> Iterator[str]:
     """
     root = Path(root).expanduser()
     if root.is_file():
-        for line in root.read_text(encoding='utf-8').splitlines():
+        for line in read_lines(root):
             if line.strip():
                 yield str(root.parent / line.strip())
     elif root.is_dir():
@@ -40,6 +40,12 @@ def find_images(root: str | Path) -> Iterator[str]:
                     yield os.path.join(folder, name)
     else:
         raise FileNotFoundError(f'Images: {root} does not exist.\n{LAYOUT}')
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text list, in which names of files may be in any encoding."""
+    # 'utf-8-sig' because editors on Windows add a byte order mark.
+    return Path(path).read_text(encoding='utf-8-sig', errors='surrogateescape').split('\n')
 
 
 def check_images(root: str | Path) -> None:

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.datasets import check_images, use_channels
@@ -19,6 +21,8 @@ from lomar.engine.distributed import start_processes
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.runner import latest_checkpoint
 
+# Variables by which mmengine finds the number of a process.
+RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -29,7 +33,13 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
         FileNotFoundError: the config does not exist.
         ValueError: nothing reads the key of an option.
     """
-    cfg = Config.fromfile(find_config(name))
+    path = find_config(name)
+    try:
+        cfg = Config.fromfile(path)
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise ValueError(f'{path}: {error}') from error
+    if not isinstance(cfg.get('model'), dict):
+        raise ValueError(f'{path}: the config has no model')
     merge_options(cfg, options or {})
     use_channels(cfg)
     return cfg
@@ -45,6 +55,7 @@ def train_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: data or a checkpoint are missing.
     """
     cfg = _read(args)
+    _require(cfg, args.config, 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.resume:
         _resume(cfg, args.resume)
     if args.no_validate:
@@ -52,6 +63,8 @@ def train_config(args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
+        if find_spec('tensorboard') is None:
+            raise ValueError("--tensorboard: pip install 'lomar-openmmlab[tensorboard]'")
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
     _set_data(cfg, args)
     if not args.print_config:
@@ -67,10 +80,7 @@ def train_config(args: argparse.Namespace) -> Config:
 def test_config(args: argparse.Namespace) -> Config:
     """Return the config for the flags of `lomar test`; see `train_config`."""
     cfg = _read(args)
-    if not cfg.get('test_evaluator'):
-        raise ValueError(
-            f'{args.config}: the config has no test_evaluator, so there is nothing to test'
-        )
+    _require(cfg, args.config, 'test_dataloader', 'test_cfg', 'test_evaluator')
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.amp:  # in the dtype of the training
         cfg.test_cfg.fp16 = (cfg.get('optim_wrapper') or {}).get('dtype') or True
@@ -134,6 +144,11 @@ def merge_options(cfg: Config, options: dict) -> None:
                 node[key] = ConfigDict() if node.get(key) is None else node[key]
                 node = node[key]
     cfg.merge_from_dict(options)
+    if any(option.startswith('custom_imports.') for option in options):
+        try:
+            import_modules_from_strings(**cfg.custom_imports)  # as `Config.fromfile` does
+        except ImportError as error:
+            raise ValueError(f'--cfg-options custom_imports: {error}') from error
 
 
 def _resume(cfg: Config, checkpoint: str) -> None:
@@ -156,18 +171,36 @@ def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # Set before the options are checked, because mixed precision has additional keys.
     amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
+    if 'launcher' in (args.cfg_options or {}):
+        raise ValueError('--cfg-options launcher has no effect; use --launcher')
     cfg = read_config(args.config, {**(args.cfg_options or {}), **amp})
-    if args.quiet:
-        cfg.quiet = True  # read by the runner
+    if args.quiet or cfg.get('quiet'):  # of the run that saved the config
+        cfg.quiet = args.quiet  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.launcher = args.launcher
+    variable = RANKS.get(args.launcher)
+    if variable and variable not in os.environ and not args.print_config:
+        raise ValueError(
+            f'--launcher {args.launcher}: the environment has no {variable}, so this launcher did '
+            'not start the command (docs/scaling.md)'
+        )
     for name in LOADERS:
         if cfg.get(name):
             # PyTorch refuses both or warns about them if they have no effect.
             loader = cfg[name]
-            loader.pin_memory = torch.cuda.is_available() and not args.no_pin_memory
-            loader.persistent_workers = loader.num_workers > 0 and not args.no_persistent_workers
+            for key, possible, off in (
+                ('pin_memory', torch.cuda.is_available(), args.no_pin_memory),
+                ('persistent_workers', loader.num_workers > 0, args.no_persistent_workers),
+            ):
+                loader[key] = possible and not off and loader.get(key, True)
     return cfg
+
+
+def _require(cfg: Config, name: str, *keys: str) -> None:
+    for key in keys:
+        if not cfg.get(key):
+            what = key.partition('_')[0].replace('optim', 'train')
+            raise ValueError(f'{name}: the config has no {key}, so there is nothing to {what}')
 
 
 def _enable_auto_scale(cfg: Config) -> None:
@@ -198,7 +231,7 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     else:
         if train_images:
             cfg.train_dataloader.dataset.data_root = train_images
-        for hook in cfg.get('custom_hooks', ()):
+        for hook in cfg.get('custom_hooks') or ():
             if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
                 hook.images = args.val_images  # None: the training images
 

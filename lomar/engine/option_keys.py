@@ -86,11 +86,18 @@ def _check(cfg: Config, option: str, options: dict) -> str | None:
     """Check one option against the nodes of the config; return a note, or None."""
     node, where = cfg._cfg_dict, ''
     for key in option.split('.'):
+        if not isinstance(options.get(where, {}), dict):
+            raise ValueError(f'--cfg-options {option}: {where}={options[where]} is given as well')
         if isinstance(node, list):
             if not key.isdigit() or int(key) >= len(node):
                 raise ValueError(
                     f"--cfg-options {option}: {where} is a list, '{key}' found; allowed: 0 to "
                     f'{len(node) - 1}'
+                )
+            if not isinstance(options.get(f'{where}.{key}', {}), dict):  # mmengine cannot
+                raise ValueError(
+                    f'--cfg-options {option} replaces an entry of a list; allowed: its keys, such '
+                    f'as {option}.type, or the whole list, {where}=[...]'
                 )
             node = node[int(key)]
         elif isinstance(node, dict | None):
@@ -108,7 +115,7 @@ def _check(cfg: Config, option: str, options: dict) -> str | None:
 
 def _refuse(option: str, where: str, key: str, read: Keys) -> str:
     """Return a note on an unknown key, or raise an error if no other keys are read."""
-    names = sorted(read.names - ALWAYS | {'type'})
+    names = sorted(read.names - ALWAYS | ({'type'} if where else set()))
     near = get_close_matches(key, names, 1, cutoff=0.5)
     advice = f'nearest: {f"{where}.{near[0]}".lstrip(".")}' if near else f'keys: {", ".join(names)}'
     place = where or 'the config'

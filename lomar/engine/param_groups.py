@@ -43,6 +43,9 @@ class LayerGroups(DefaultOptimWrapperConstructor):
                 f'optim_wrapper.paramwise_cfg has the keys {sorted(unknown)}; LayerGroups allows: '
                 f'{", ".join(DEFAULTS)}'
             )
+        kind = self.optimizer_cfg['type']
+        if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+            raise ValueError(f'optim_wrapper.optimizer.type is {kind!r}, which is not registered')
         if self.paramwise_cfg['vectors']:
             self._check_vectors(self.paramwise_cfg['vectors'])
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import io
-import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from PIL import Image
@@ -34,14 +34,23 @@ def detection_sheet(
         images: folder of the images.
         results: detections in COCO's result format, with masks (segm.json) or without masks.
         threshold: smallest score of a drawn detection.
+
+    Raises:
+        ValueError: `results` has another format, or is on other images.
     """
-    detections = json.loads(Path(results).read_text())
+    try:
+        detections = msgspec.json.decode(Path(results).read_bytes(), type=list[dict])
+    except msgspec.MsgspecError as error:
+        wanted = 'allowed: segm.json or bbox.json of `lomar test --out`'
+        raise ValueError(f'{results}: {error}; {wanted}') from error
     # pycocotools turns detected boxes without masks into masks as large as the boxes.
     masks = any('segmentation' in one for one in detections)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints progress
         truth, found = COCO(str(annotations)), COCO()
         found.dataset = dict(truth.dataset, annotations=[])
         found.createIndex()
+        if other := {one.get('image_id') for one in detections} - truth.imgs.keys():
+            raise ValueError(f'{results}: image_id {other.pop()} is not in {annotations}')
         if detections:  # pycocotools fails for an empty list
             found = truth.loadRes(detections)
     chosen = truth.loadImgs(list(truth.imgs)[:number])

@@ -334,6 +334,8 @@ def test_folders_and_lists(folders, tmp_path):
     assert labels(listed, metainfo=order) == (('zebra', 'tabby cat', 'gnu'), [1, 0, 0])
     with pytest.raises(ValueError, match=r"1 classes that the model is not .* such as \['zebra'\]"):
         labels(listed, metainfo=dict(classes=['tabby cat']))
+    listed.write_bytes(b'\xef\xbb\xbf\xfc.jpg\tzebra\r\n')  # as written on Windows
+    assert read_labelled(listed) == (['zebra'], [(str(tmp_path / '\udcfc.jpg'), 'zebra')])
     listed.write_text('alone.jpg\n')
     with pytest.raises(ValueError, match=r"line 1 of .*list.txt is 'alone.jpg'"):
         read_labelled(listed)

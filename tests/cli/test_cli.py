@@ -108,6 +108,9 @@ def test_options_are_read_as_mmengine_reads_them(words):
     [
         ('check CONFIG --cfg-options a', "--cfg-options: 'a' found; allowed: KEY=VALUE"),
         ('check CONFIG --cfg-options a=[(1]', '--cfg-options: Imbalanced brackets'),
+        ('check CONFIG --cfg-options a={b:1}', "'a={b:1}' found; allowed: KEY=VALUE, and KEY.NAME"),
+        ('check CONFIG --cfg-options a=dict(b=1,c=2)', 'and KEY.NAME=VALUE for each entry of'),
+        ('resize IN OUT --workers -1', '--workers: -1 found; allowed: 1 or more'),
         ('train', 'the following arguments are required: CONFIG'),
         ('browse CONFIG --num-images 0', '--num-images: 0 found; allowed: 1 or more'),
         ('trian CONFIG', "invalid choice: 'trian'"),
@@ -171,6 +174,53 @@ def test_unknown_configs_list_the_nearest_names(name, near, capsys):
     line = capsys.readouterr().err
     assert line.startswith(f'lomar train: {name} is neither a file nor a packaged config; nearest')
     assert near in re.split(r'[ ,\n]+', line) and line.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('model = dict(', "'(' was never closed"),
+        ('work_dir = "a"', 'the config has no model'),
+        ('model = dict(type="LoMaR")', 'no train_dataloader, so there is nothing to train'),
+        ('custom_imports = dict(imports=["absent"], allow_failed_imports=False)', 'absent'),
+        ('_base_ = "lomar::lomar_pretrain.py"', 'specify the package name'),
+    ],
+)
+def test_wrong_configs_are_one_line(text, message, tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    config.write_text(text)
+    assert main(['train', str(config)]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f'lomar train: {config}: ') and message in line
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        ('--cfg-options model.type=LoMar', 'LoMar is not in the mmpretrain::model registry'),
+        ('--cfg-options optim_wrapper.optimizer.type=Adm', "optimizer.type is 'Adm', which is not"),
+        ('--cfg-options launcher=pytorch', 'has no effect; use --launcher'),
+        ('--launcher pytorch', '--launcher pytorch: the environment has no RANK'),
+        ('--launcher slurm', '--launcher slurm: the environment has no SLURM_PROCID'),
+    ],
+)
+def test_wrong_settings_are_one_line(words, message, photographs, capsys):
+    command = ['train', TOY, '--dry-run', '--train-images', str(photographs), *words.split()]
+    assert main([*command, '--cfg-options', *SMALL]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_settings_of_the_config_stay_without_a_flag(tmp_path, capsys):
+    """Worker processes as the config says; a run is quiet if it was asked to, not its config."""
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = "lomar::{TOY}.py"\nquiet = True\ncustom_hooks = None')
+    flags = ['--print-config', '--train-images', 'absent', '--cfg-options']
+    options = [f'train_dataloader.{key}' for key in ('num_workers=2', 'persistent_workers=False')]
+    assert main(['train', str(config), *flags, *options]) == 0
+    cfg = Config.fromstring(capsys.readouterr().out, '.py')
+    assert cfg.train_dataloader.persistent_workers is False and cfg.quiet is False
+    assert main(['train', str(config), *flags, *options[:1]]) == 0
+    assert Config.fromstring(capsys.readouterr().out, '.py').train_dataloader.persistent_workers
 
 
 def test_the_printed_config_is_that_of_the_run(tmp_path, capsys, monkeypatch):
@@ -328,6 +378,11 @@ def test_a_terminated_command_cleans_up(tmp_path):
 def test_a_closed_pipe_ends_quietly():
     done = run(['bash', '-c', f'{sys.executable} -m lomar results | true; echo ${{PIPESTATUS[0]}}'])
     assert done.stdout == '141\n' and done.stderr == ''
+
+
+def test_a_closed_standard_output_is_no_failure():
+    done = run(['bash', '-c', f'{sys.executable} -m lomar results >&-; echo $? >&2'])
+    assert done.stderr == '0\n'
 
 
 def bare(path):

@@ -1,5 +1,7 @@
 """`lomar encode`: the files that it writes hold the features of `lomar.Encoder`."""
 
+import os
+
 import numpy as np
 import pytest
 from conftest import FIXTURES
@@ -39,6 +41,15 @@ def test_a_folder_with_patches_of_any_size(photographs, tmp_path):
     for index, patches in enumerate(expected.patches):
         stored = np.load(out / f'patches/{index}.npy')
         np.testing.assert_allclose(stored, patches, rtol=1e-5, atol=1e-5)
+
+
+def test_file_names_of_any_encoding(photographs, tmp_path, capsys):
+    (photographs / '1.jpg').rename(photographs / os.fsdecode(b'\xfc.jpg'))
+    for out in (tmp_path / 'a.npz', tmp_path / 'b'):
+        assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 0
+    assert np.load(tmp_path / 'a.npz')['paths'].tolist() == paths(photographs)
+    written = (tmp_path / 'b/paths.txt').read_bytes().decode(errors='surrogateescape')
+    assert written.splitlines() == paths(photographs)
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,27 @@ except ImportError as error:
     print(error)
 """
     assert ' '.join(run(code, hide=('mmdet',))).startswith('lomar needs mmdet: pip install')
+
+
+@pytest.mark.parametrize('flags', ['', '--cfg-options a=1'])
+def test_a_command_without_openmmlab_says_how_to_install_it(flags):
+    code = f"""
+import sys
+from lomar.cli import main
+
+sys.stderr = sys.stdout
+print(main('train lomar_pretrain {flags}'.split()))
+"""
+    line = ' '.join(run(code, hide=OPENMMLAB))
+    assert line.startswith('lomar') and 'needs mmengine, mmcv, mmpretrain, mmdet: pip' in line
+    assert line.endswith(' 1')
+
+
+def test_a_conversion_registers_the_models_that_it_compares(tmp_path):
+    code = f"""
+from lomar.checkpoints.convert import convert_file
+
+out = {str(tmp_path / 'lomar.pth')!r}
+print(convert_file('tests/fixtures/v0.1/pretrain_lomar.pth', out, 'lomar', 'lomar').check)
+"""
+    assert 'verified: predictions' in ' '.join(run(code))

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from conftest import FIXTURES
 from PIL import Image
 
 from lomar.cli import main
 from lomar.datasets.shapes import make_shapes
 
+TOY = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 DETECTOR = 'shapes/mask-rcnn_vitdet-tiny-scratch_shapes'
 
 
@@ -33,6 +35,37 @@ def test_detections_are_drawn_below_the_annotations(shapes, tmp_path, capsys):
     with Image.open(out) as picture:
         assert picture.size == (2 * (240 + 4) + 4, 2 * (240 + 4) + 4)
         assert max(high - low for low, high in picture.getextrema()) > 99
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"metrics": 3}', 'Expected `array`, got `object`; allowed: segm.json or bbox.json'),
+        ('[1]', 'Expected `object`, got `int`'),
+        ('cut', 'JSON is malformed'),
+        ('[{"image_id": 99, "bbox": [1, 1, 2, 2]}]', 'image_id 99 is not in '),
+    ],
+)
+def test_files_that_are_no_detections_of_these_images(shapes, tmp_path, capsys, content, message):
+    results = tmp_path / 'segm.json'
+    results.write_text(content)
+    data = ['--val-ann', shapes / 'annotations/val.json', '--val-images', shapes / 'val']
+    assert main(list(map(str, ['browse', DETECTOR, *data, '--detections', results]))) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f'lomar browse: {results}: ') and message in line
+
+
+def test_every_image_gets_a_reconstruction(photographs, tmp_path, capsys):
+    """Images of one name in several folders do not overwrite each other."""
+    (tmp_path / 'other').mkdir()
+    (photographs / '1.jpg').rename(tmp_path / 'other/0.jpg')
+    images = [photographs / '0.jpg', tmp_path / 'other/0.jpg', photographs / '2.jpg']
+    options = ['model.backbone.arch.embed_dim=16', 'model.backbone.arch.depth=2']
+    line = ['reconstruct', TOY, FIXTURES / 'v0.1/pretrain_lomar.pth', *images]
+    line += ['--out', tmp_path / 'out', '--cfg-options', *options]
+    assert main(list(map(str, line))) == 0
+    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert names == ['0_0.png', '1_0.png', '2.png']
 
 
 def test_browse_names_what_a_config_needs(tmp_path, capsys):

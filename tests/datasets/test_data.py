@@ -1,5 +1,7 @@
 """The data users have: formats, folders, lists, damaged files, and replayable loading."""
 
+import os
+import pickle
 import random
 
 import numpy as np
@@ -108,6 +110,18 @@ def test_folders_and_lists(tmp_path, halves):
     for root, message in [('empty', 'there are none in'), ('absent', 'does not exist')]:
         with pytest.raises(FileNotFoundError, match=rf'{message}[\s\S]*lomar shapes'):
             list_images(tmp_path / root)
+
+
+def test_lists_from_other_editors_and_of_any_file_name(tmp_path, halves):
+    name = os.fsdecode(b'\xfc.png')  # Latin-1
+    halves.save(tmp_path / name)
+    (tmp_path / 'list.txt').write_bytes(b'\xef\xbb\xbf\xfc.png\r\n\r\n\xfc.png\r\n')
+    assert list_images(tmp_path / 'list.txt') == [str(tmp_path / name)] * 2
+
+
+def test_an_unreadable_image_survives_a_pickle():
+    error = pickle.loads(pickle.dumps(UnreadableImage('a.png', 'cut off')))
+    assert (error.path, error.reason, str(error)) == ('a.png', 'cut off', 'a.png: cut off')
 
 
 def build(root):

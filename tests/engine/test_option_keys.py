@@ -1,5 +1,7 @@
 """Keys of --cfg-options: those that something reads pass, typing errors stop."""
 
+import sys
+
 import pytest
 from mmengine.config import Config
 
@@ -105,6 +107,25 @@ def test_typing_errors_stop_with_the_nearest_key(config):
     for key, near in WRONG[name].items():
         with pytest.raises(ValueError, match=rf'^--cfg-options {key}: nothing reads .*: {near}$'):
             check_option_keys(cfg, {key: 1})
+
+
+def test_options_that_mmengine_cannot_merge():
+    cfg = read_config('lomar_pretrain')
+    for options, message in (
+        ({'custom_hooks.0': None}, r'replaces an entry of a list; .* list, custom_hooks=\[...\]'),
+        ({'optim_wrapper': None, 'optim_wrapper.type': 'A'}, 'optim_wrapper=None is given as well'),
+    ):
+        with pytest.raises(ValueError, match=f'--cfg-options {[*options][-1]}.*{message}'):
+            check_option_keys(cfg, options)
+
+
+def test_modules_of_an_option_are_imported():
+    name = 'this'  # the Zen of Python, which nothing else imports
+    sys.modules.pop(name, None)
+    read_config('lomar_pretrain', {'custom_imports.imports': ['lomar.register', name]})
+    assert name in sys.modules
+    with pytest.raises(ValueError, match=r'--cfg-options custom_imports: .* absent_module'):
+        read_config('lomar_pretrain', {'custom_imports.imports': ['absent_module']})
 
 
 def test_indices_and_values_have_no_keys():
