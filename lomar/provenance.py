@@ -7,26 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
-    'torch',
-    'torchvision',
-    'timm',
-    'mmengine',
-    'mmcv',
-    'mmcv-lite',
-    'mmdet',
-    'mmpretrain',
-    'numpy',
-    'pillow',
-    'opencv-python',
-    'simplejpeg',
+    *('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmpretrain'),
+    *('numpy', 'pillow', 'opencv-python', 'simplejpeg'),
+    *('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain'),
 )
-FORKS = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain')
 
 
 def installed() -> dict[str, str]:
     """Return the versions of Python and of each installed package by its name."""
     found = dict(python=platform.python_version())
-    for name in (*PACKAGES, *FORKS):
+    for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

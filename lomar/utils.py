@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,13 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
         part.write_text(text + '\n', encoding='utf-8')
 
 
-def unwrapped(model: nn.Module) -> Any:
-    """Return the model without a distributed wrapper."""
-    from mmengine.model import is_model_wrapper
+def unwrapped(model: Any) -> Any:
+    """Return the model without wrappers for distributed runs and test-time augmentation."""
+    from mmengine.model import BaseTTAModel, is_model_wrapper
 
-    return model.module if is_model_wrapper(model) else model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 @contextmanager
@@ -91,6 +93,16 @@ def check_least(owner: str, least: int = 1, **settings: float) -> None:
     for key, value in settings.items():
         if value < least:
             raise ValueError(f'{owner}.{key} is {value}; allowed: {least} or more')
+
+
+def check_per_channel(owner: str, channels: int, **settings: Sequence[float]) -> None:
+    """Raise a ValueError unless all settings of `owner` have one number, or one per channel."""
+    for key, values in settings.items():
+        if len(values) not in (1, channels):
+            raise ValueError(
+                f'{owner}.{key} is {list(values)}; allowed: one number, or one for each of the '
+                f'{channels} channels'
+            )
 
 
 def dicts_in(node: object) -> Iterator[dict]:

@@ -11,11 +11,11 @@ HEAD = (
     'images/s',
     'range',
     'to the first',
-    'GFLOP an image',
+    'GFLOP per image',
     'TFLOP/s',
     'of matrix rate',
     'time in products',
-    'saved MB an image',
+    'saved MB per image',
     'peak MB',
 )
 SETTING = ('task', 'arch', 'size', 'dtype', 'inference', 'compiled')

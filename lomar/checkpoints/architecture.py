@@ -95,7 +95,8 @@ def read_architecture(
         with_cls_token=cls_token,
         final_norm='norm' in parts,
     )
-    # Any number: it is the target's. Pixels where the head is missing, to say so.
+    # The target determines this number. Without a head, use the number for pixels, so that the
+    # check of the weights names the missing head.
     pixels = math.prod(patches[1:]) if 'mask_token' in weights else 0
     return Architecture(
         backbone,

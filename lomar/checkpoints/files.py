@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location=map_location, weights_only=True)
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
-        # Of a plain pickle, torch only says that it has no magic number.
+        # For a plain pickle, torch's error only mentions a magic number.
         if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
             raise ValueError(
                 f'checkpoint {path} cannot be read, it may be cut off: {error}'
@@ -97,7 +98,10 @@ def misfit_as_value_error() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith('Error(s) in loading state_dict'):
             raise
-        raise ValueError(f'the weights do not fit the model: {error}') from error
+        lines = [shorten(line, 500, placeholder=' ...') for line in str(error).splitlines()]
+        more = [f'... and {len(lines) - 6} more'] if len(lines) > 6 else []
+        text = '\n    '.join(lines[:6] + more)  # PyTorch has one line per weight
+        raise ValueError(f'the weights do not fit the model: {text}') from error
 
 
 def load_url(url: str, **kwargs) -> dict:

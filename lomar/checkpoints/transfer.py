@@ -18,16 +18,19 @@ LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')
 COLOURS = 3  # the only number of channels that timm's rule starts from
 # Parameters that only detectors have; they are zero at the start and change no output.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
-# Advice by pattern of unexpected weights.
+# Advice by pattern of unexpected weights; the first that matches is given.
 HINTS = {
+    # The first number of a shape is the width.
+    rf'^{PATCHES} \((\d+), .* -> \((?!\1,)': 'The weights are of an encoder of another width: set '
+    'backbone.arch to theirs (and neck.in_channels of a detector to its width).\n',
     '^pos_embed$': 'The weights were trained with absolute positions: use '
     "backbone.position='absolute' or 'absolute+decomposed'.\n",
     '^pos_embed ': 'The absolute positions are not of a square grid, and only those are resized: '
     'set backbone.pretrain_img_size to the (height, width) of the pretraining.\n',
     'lookup_table': "The weights were trained with iRPE: use backbone.position='irpe'.\n",
-    f'^{PATCHES}': "The patch embedding is of other channels. timm's rule adapts 3 channels to any "
-    'number, and no other number: use the backbone.in_channels of the weights, or pretrain with '
-    'those of the images.\n',
+    f'^{PATCHES}': 'The weights have another number of channels. Only 3 channels are adapted to '
+    'other numbers: set backbone.in_channels to that of the weights, or pretrain with the channels '
+    'of the images.\n',
 }
 
 

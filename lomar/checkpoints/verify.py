@@ -83,7 +83,7 @@ def _ours(weights: Weights, encoder: Architecture, what: str) -> Model:
 
 def _openmmlab(config: dict, weights: Weights, encoder: Architecture, what: str) -> Model:
     """Return a registered model with the weights; a backbone with a head becomes a classifier."""
-    import lomar.register  # noqa: F401  (here: models of timm need no OpenMMLab)
+    import lomar.register  # noqa: F401  (not at the top: timm's models need no OpenMMLab)
 
     heads = {
         'head.fc.weight': 'LinearClsHead',

@@ -14,7 +14,6 @@ MAX_CELL = 480  # pixels of a picture's side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add_config(parser)
     add('--train-images', metavar='PATH', help='folder or text list to draw from')

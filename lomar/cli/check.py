@@ -8,7 +8,6 @@ MAX_CLASSES = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add_config(parser)
     for split, what in (('train', 'training'), ('val', 'validation')):
         parser.add_argument(

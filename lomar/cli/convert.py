@@ -8,7 +8,6 @@ TARGETS = ('lomar', 'backbone', 'classifier', 'timm', 'detectron2')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('checkpoint', metavar='IN', help='file to read: .pth, .pt, .bin or .safetensors')
     add('out', metavar='OUT', help='file to write; its extension selects the format')

@@ -2,29 +2,27 @@
 
 import argparse
 
-from lomar.cli.shared import CONFIG_HELP, add_config_options
+from lomar.cli.shared import CONFIG_HELP, add_config_options, count, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('configs', nargs='+', metavar='CONFIG', help=CONFIG_HELP)
     add_config_options(parser)
-    add('--gpus', type=int, help='number of GPUs (default: the batch of the recipe decides)')
-    add('--device-tflops', type=float, metavar='X', help='peak speed of one GPU in TFLOP/s')
+    add('--gpus', type=count, help='number of GPUs (default: the batch of the recipe decides)')
     add(
         '--utilisation',
         type=float,
         metavar='SHARE',
         help='share of --device-tflops that training is assumed to sustain (default: 0.4)',
     )
-    add(
-        '--images-per-second',
-        type=float,
-        metavar='Y',
-        help='speed measured on one GPU, instead of --device-tflops',
-    )
-    add('--num-images', type=int, metavar='N', help='training images, if the data are elsewhere')
+    speed = parser.add_mutually_exclusive_group()
+    for flag, what in (
+        ('device-tflops', 'assumed: peak speed of one GPU in TFLOP/s'),
+        ('images-per-second', 'measured: speed of the model on one GPU'),
+    ):
+        speed.add_argument(f'--{flag}', type=positive, metavar='X', help=what)
+    add('--num-images', type=count, metavar='N', help='training images, if the data are elsewhere')
     add('--json', metavar='FILE', help='file for all figures')
     add('--markdown', action='store_true', help='print a Markdown table')
 

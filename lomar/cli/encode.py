@@ -12,7 +12,6 @@ from lomar.cli.shared import count, image_paths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('checkpoint', metavar='CHECKPOINT', help='checkpoint or .safetensors file of any project')
     add('images', metavar='IMAGES', nargs='+', help='image files, folders or text lists of images')

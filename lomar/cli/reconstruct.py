@@ -8,7 +8,6 @@ from lomar.cli.shared import add_config, count, image_paths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add_config(parser)
     add('checkpoint', metavar='CHECKPOINT', help='checkpoint of this package or of the LoMaR code')

@@ -6,7 +6,6 @@ from lomar.cli.shared import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('source', metavar='IN', help='folder of images, at any depth')
     add('out', metavar='OUT', help='folder to make, or to continue')

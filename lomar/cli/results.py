@@ -3,14 +3,10 @@
 import argparse
 from pathlib import Path
 
-KINDS = (
-    'detection',
-    'imagenet',
-)  # of results_table, which imports matplotlib
+KINDS = ('detection', 'imagenet')  # of results_table, which imports matplotlib
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('metrics', nargs='*', metavar='METRICS', help='metrics.json files of `lomar test`')
     add('--markdown', metavar='FILE', help='file, or - for the terminal (default: -, if alone)')

@@ -6,7 +6,6 @@ CATEGORIES = ('shape+texture', 'texture')  # those of lomar.datasets, whose impo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('--out', metavar='DIR', default='data/shapes', help='folder to make')
     add('--train', metavar='N', type=int, default=2000, help='number of training images')

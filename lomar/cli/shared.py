@@ -138,6 +138,14 @@ def count(text: str) -> int:
     return number
 
 
+def positive(text: str) -> float:
+    """Return a number above 0."""
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f'{number} found; allowed: more than 0')
+    return number
+
+
 def image_paths(names: Iterable[str]) -> list[str]:
     """Return the images that paths of files, folders and text lists name."""
     from lomar.datasets import list_images

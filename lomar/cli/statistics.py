@@ -2,12 +2,13 @@
 
 import argparse
 
+from lomar.cli.shared import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('images', metavar='IMAGES', help='folder of images, or text list of them')
-    add('--num-images', type=int, metavar='N', help='read N images, drawn at random (default: all)')
+    add('--num-images', type=count, metavar='N', help='read N random images (default: all)')
     add('--json', metavar='FILE', help='file for all figures')
 
 

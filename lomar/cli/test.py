@@ -6,7 +6,6 @@ from lomar.cli.shared import add_run_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add_run_flags(parser)
     add('checkpoint', metavar='CHECKPOINT', help='checkpoint file')

@@ -8,7 +8,6 @@ from lomar.targets.tokenizer_settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
     add = parser.add_argument
     add('--images', metavar='PATH', required=True, help='folder of images, or text list of paths')
     add(

@@ -31,9 +31,6 @@ def mixed_dtype(dtype: str | None = None, key: str = 'optim_wrapper.dtype') -> t
     Args:
         dtype: 'bfloat16' or 'float16' to override the choice.
         key: config key of `dtype`, for error messages.
-
-    Raises:
-        ValueError: `dtype` has another value, or is 'float16' on a CPU.
     """
     if dtype is not None:
         check_choice(key, dtype, DTYPES)

@@ -18,7 +18,7 @@ NOISE = (
 )
 
 
-def worth_reading(self: MMLogger, record: logging.LogRecord) -> bool:
+def worth_reading(self: MMLogger, record: logging.LogRecord) -> bool | logging.LogRecord:
     """Return False for lines in `NOISE`, otherwise the result of the logger's own filter."""
     return not str(record.msg).startswith(NOISE) and logging.Logger.filter(self, record)
 

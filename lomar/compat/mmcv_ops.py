@@ -212,20 +212,10 @@ def ms_deform_attn_backward(
 
 
 SUPPLIED = (
-    nms,
-    softnms,
-    roi_align_forward,
-    roi_align_backward,
-    sigmoid_focal_loss_forward,
-    sigmoid_focal_loss_backward,
-    ms_deform_attn_forward,
-    ms_deform_attn_backward,
+    *(nms, softnms, roi_align_forward, roi_align_backward),
+    *(sigmoid_focal_loss_forward, sigmoid_focal_loss_backward),
+    *(ms_deform_attn_forward, ms_deform_attn_backward),
 )
-
-
-def compiler() -> str:
-    """Return the compiler's version for mmcv's environment report."""
-    return 'not compiled'
 
 
 def missing(name: str) -> NotImplementedError:
@@ -263,5 +253,6 @@ def apply() -> None:
     # mmengine searches this module in the import system, which does not find it without a loader.
     module.__spec__ = ModuleSpec(module.__name__, loader=None)
     vars(module).update({operator.__name__: operator for operator in SUPPLIED})
-    vars(module).update(get_compiler_version=compiler, get_compiling_cuda_version=compiler)
+    versions = ('get_compiler_version', 'get_compiling_cuda_version')  # of the environment report
+    vars(module).update(dict.fromkeys(versions, lambda: 'not compiled'))
     sys.modules[module.__name__] = module

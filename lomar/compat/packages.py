@@ -27,14 +27,7 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """Return the folder of an installed package.
-
-    Args:
-        package: name of a distribution or of a module, such as 'mmsegmentation' or 'mmseg'.
-
-    Raises:
-        PackageNotFoundError: there is no such package.
-    """
+    """Return the folder of a package by its name or its module's, 'mmsegmentation' or 'mmseg'."""
     modules = {name: module for module, name in MODULE2PACKAGE.items()}
     spec = find_spec(modules.get(package, package))
     if spec is None or spec.origin is None:

@@ -26,9 +26,6 @@ class Speed:
         tflops: peak TFLOP/s of a GPU for the number format, from its data sheet.
         utilisation: fraction of `tflops` that training is assumed to sustain; None for 0.4.
         images_per_second: measured speed of one GPU, instead of the other two.
-
-    Raises:
-        ValueError: a value is out of range, or does not go with another; the message names flags.
     """
 
     tflops: float | None = None
@@ -36,22 +33,10 @@ class Speed:
     images_per_second: float | None = None
 
     def __post_init__(self):
-        flags = dict(tflops='--device-tflops', images_per_second='--images-per-second')
-        for name, flag in flags.items():
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f'{flag} is {value}; allowed: more than 0')
-        if self.tflops and self.images_per_second:
+        if self.utilisation is not None and not (self.tflops and 0 < self.utilisation <= 1):
             raise ValueError(
-                '--device-tflops is an assumption and --images-per-second a measurement; give one'
-            )
-        if self.utilisation is None:
-            return
-        if not self.tflops:
-            raise ValueError('--utilisation is a share of --device-tflops, which is missing')
-        if not 0 < self.utilisation <= 1:
-            raise ValueError(
-                f'--utilisation is {self.utilisation}; allowed: more than 0, up to 1 (0.4 = 40 %)'
+                f'--utilisation is {self.utilisation}; allowed: more than 0, up to 1 (0.4 = 40 %), '
+                'and only with --device-tflops'
             )
 
     @property
@@ -133,7 +118,7 @@ def estimate(
         ValueError: a key or flag is missing or has a wrong value.
         FileNotFoundError: the number of training images is needed, but unknown.
     """
-    _check(name, cfg, **{'gpus': gpus, 'num-images': images})
+    _check(name, cfg)
     speed = speed or Speed()
     batch = cfg.train_dataloader.batch_size
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
@@ -161,13 +146,10 @@ def estimate(
     )
 
 
-def _check(name: str, cfg: Config, **flags: int | None) -> None:
+def _check(name: str, cfg: Config) -> None:
     for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'default_scope'):
         if not cfg.get(key):
             raise ValueError(f'{name}: there is no {key}; only what can be trained has a cost')
-    for flag, value in flags.items():
-        if value is not None and value < 1:
-            raise ValueError(f'--{flag} is {value}; allowed: 1 or more')
 
 
 def _recipe_gpus(name: str, recipe_batch: int | None, per_gpu: int) -> int:
@@ -231,7 +213,7 @@ def to_text(cost: Estimate) -> str:
     if cost.recipe_batch == cost.effective_batch:
         recipe = 'that of the recipe'
     lines = [
-        f'model      {cost.gflops:.1f} GFLOP an image and training step (forward '
+        f'model      {cost.gflops:.1f} GFLOP per image and training step (forward '
         f'{cost.gflops_forward:.1f}) at {height} x {width} pixels',
         f'data       {cost.images_an_epoch or "unknown number of"} images ({cost.images_source})',
         f'batch      {cost.gpus} GPU(s) x {cost.batch} x accumulation {cost.accumulation} = '
@@ -255,7 +237,7 @@ def to_text(cost: Estimate) -> str:
 
 def to_markdown(costs: Sequence[Estimate]) -> str:
     """Return estimates as a Markdown table, and a line with the assumed speed."""
-    head = ('config', 'pixels', 'GFLOP an image', 'epochs', 'M images', 'EFLOP', 'GPU-hours')
+    head = ('config', 'pixels', 'GFLOP per image', 'epochs', 'M images', 'EFLOP', 'GPU-hours')
     rows = [head, ('---', *['---:'] * (len(head) - 1))]
     for cost in costs:
         height, width = cost.image_size

@@ -85,8 +85,6 @@ def channel_statistics(
         FileNotFoundError: there are no images.
         ValueError: images differ in the number of channels, or none can be read.
     """
-    if samples is not None and samples < 1:
-        raise ValueError(f'--num-images is {samples}; allowed: 1 or more')
     paths = list_images(root)
     if samples is not None and samples < len(paths):
         drawn = np.random.default_rng(0).choice(len(paths), samples, replace=False)

@@ -154,7 +154,7 @@ def read_pixels(path: str | Path) -> np.ndarray:
         return file.read(0, 0, file.height, file.width)
 
 
-def check_channels(name: str | Path, shape: tuple[int, int, int], channels: int) -> None:
+def check_channels(name: str | Path, shape: tuple[int, ...], channels: int) -> None:
     """Raise a ValueError, which stops a run, if an image (H, W, C) has not `channels` channels."""
     if shape[2] != channels:
         raise ValueError(

@@ -9,9 +9,8 @@ from mmengine.registry import TRANSFORMS
 from lomar.datasets.image_io import check_channels, open_pixels, read_rgb
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
-from lomar.utils import dicts_in
+from lomar.utils import check_choice, dicts_in
 
-COLOR_TYPES = ('rgb', 'color')
 LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')
 
 
@@ -30,9 +29,6 @@ class LoadImage(BaseTransform):
             `LoadImageFromFile`, which mmdet puts in place of this step. Ignored unless C is 3.
         short_side: length in pixels to which the shorter side is resized, with antialiasing;
             None = no resize.
-
-    Raises:
-        ValueError: `convert` without 3 channels, or another `color_type`.
     """
 
     def __init__(
@@ -42,11 +38,7 @@ class LoadImage(BaseTransform):
         color_type: str = 'rgb',
         short_side: int | None = None,
     ):
-        if color_type not in COLOR_TYPES:
-            raise ValueError(
-                f'LoadImage.color_type is {color_type!r}; allowed: '
-                f'{", ".join(map(repr, COLOR_TYPES))}'
-            )
+        check_choice('LoadImage.color_type', color_type, ('rgb', 'color'))
         self.channels, self.convert = channels, converts(channels, convert)
         self.bgr, self.short_side = color_type == 'color', short_side
 
@@ -62,7 +54,7 @@ class LoadImage(BaseTransform):
         whole = pixels.shape[:2]
         if self.short_side:
             ratio = self.short_side / min(whole)
-            pixels = resize_pixels(pixels, tuple(round(side * ratio) for side in whole))
+            pixels = resize_pixels(pixels, (round(whole[0] * ratio), round(whole[1] * ratio)))
         results.setdefault('img_path', None)
         results.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=whole)
         return results
@@ -82,11 +74,7 @@ def converts(channels: int, convert: bool | None) -> bool:
 
 
 def use_channels(cfg: Config) -> None:
-    """Set `channels` of all loaders in a config to `model.backbone.in_channels`.
-
-    Raises:
-        ValueError: a loader has another value, or another color order than the data preprocessor.
-    """
+    """Set `channels` of all loaders to `model.backbone.in_channels`; refuse other values."""
     channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
     preprocessor = cfg.model.get('data_preprocessor') or {}
     order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'

@@ -24,9 +24,6 @@ def resize_pixels(
         interpolation: 'bilinear' or 'bicubic'; both are antialiased.
         box: (left, top, right, bottom) in pixels of the part to resize; the filters also read
             pixels around the box. None = the whole image.
-
-    Raises:
-        TypeError: the pixels have another dtype.
     """
     if pixels.dtype not in TYPES:
         raise TypeError(f'pixels to resize are {pixels.dtype}; allowed: {", ".join(TYPES)}')

@@ -36,10 +36,6 @@ class LoadWindows(BaseTransform):
         patch_size: patch size of the backbone; required with `scale`.
         flip_prob: probability that an image is mirrored.
         crop: other arguments of `LoadRandomResizedCrop`, allowed with `scale`.
-
-    Raises:
-        ValueError: a value that is too small, sides that are not whole patches, or fewer places
-            than windows.
     """
 
     def __init__(
@@ -135,9 +131,6 @@ class LoadNative(BaseTransform):
         max_side: pixels to which the longer side is shrunk at constant aspect ratio, unless the
             shorter side would have fewer than `min_grid` patches; None = no limit.
         flip_prob: probability that an image is mirrored.
-
-    Raises:
-        ValueError: a value that is too small.
     """
 
     def __init__(

@@ -8,15 +8,8 @@ from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.image_io import open_pixels
 from lomar.detection.annotation_report import AnnotationReport
-from lomar.detection.coco import (
-    LAYOUT,
-    WrongEntry,
-    class_names,
-    has_area,
-    is_number,
-    read_coco,
-    training_object,
-)
+from lomar.detection.annotation_rules import WrongEntry, has_area, is_number, training_object
+from lomar.detection.coco import LAYOUT, class_names, read_coco
 
 OPENED = 500  # number of evenly spread images whose size is read from the file
 EXIF_ORIENTATION = 0x0112

@@ -16,7 +16,8 @@ class Findings:
     """Findings in a file: the first entries of each kind, and the number of the others."""
 
     def __init__(self, file: str):
-        self.file, self.kinds = file, {}
+        self.file = file
+        self.kinds: dict[str, list] = {}
 
     def add(self, where: str, kind: str, detail: object = '') -> None:
         """Add the entry `where` to a kind of finding; the detail may differ between entries."""

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
+from torchvision.ops import box_convert
 
 try:  # a drop-in replacement, several times as fast
     from faster_coco_eval import COCO
@@ -57,16 +58,15 @@ class CocoAP(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Store the detections of a batch, one entry per image."""
         for sample in data_samples:
-            found = {key: value.cpu().numpy() for key, value in sample['pred_instances'].items()}
-            left, top, right, bottom = found['bboxes'].astype(float).T
+            found = {key: value.cpu() for key, value in sample['pred_instances'].items()}
             entry = dict(
                 image_id=sample['img_id'],
                 labels=found['labels'].tolist(),
-                scores=found['scores'].astype(float).tolist(),
-                bboxes=np.stack([left, top, right - left, bottom - top], axis=-1).tolist(),
+                scores=found['scores'].tolist(),
+                bboxes=box_convert(found['bboxes'].double(), 'xyxy', 'xywh').tolist(),
             )
             if 'segm' in self.kinds:
-                entry['masks'] = encode(found['masks'])
+                entry['masks'] = encode(found['masks'].numpy())
             self.results.append(entry)
 
     @cached_property
@@ -120,7 +120,8 @@ def average_precision(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    print_log(f'{kind}\n{_table(output.getvalue())}', logger='current')
+    table = [line for line in output.getvalue().splitlines() if line.startswith(' Average')]
+    print_log('\n'.join([kind, *table]), logger='current')
     # Axes: IoU thresholds, recalls, classes, areas (the first is "all"), limits (the last is 100).
     precision = evaluation.eval['precision'][:, :, :, 0, -1]
     return {name: _percent(evaluation.stats[place]) for name, place in STATS.items()} | {
@@ -152,7 +153,3 @@ def _mean_of_valid(values: np.ndarray) -> float:
 
 def _percent(fraction: float) -> float | None:
     return None if fraction < 0 else 100 * float(fraction)
-
-
-def _table(text: str) -> str:
-    return '\n'.join(line for line in text.splitlines() if line.startswith(' Average'))

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from lomar.compat.dist import main_process
 from lomar.detection.annotation_checks import check_coco
@@ -47,7 +47,9 @@ def use_files(
         train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
     )
     source = train_ann or (None if _datasets(cfg, 'train') else val_ann)
-    classes = source and main_process.share(lambda: class_names(read_coco(source)), 'class names')
+    classes = None
+    if source:
+        classes = main_process.share(lambda: class_names(read_coco(source)), 'class names')
     for split, (ann_file, images) in given.items():
         for dataset in _datasets(cfg, split):
             if classes:
@@ -56,10 +58,12 @@ def use_files(
                 dataset.ann_file = os.path.abspath(ann_file)
             if images:
                 dataset.data_prefix = dict(img=os.path.abspath(images))
-        for evaluator in _evaluators(cfg, split) if ann_file else ():
-            evaluator.ann_file = os.path.abspath(ann_file)
-    for head in _heads(cfg) if classes else ():
-        head.num_classes = len(classes)
+        for evaluator in _evaluators(cfg, split):
+            if ann_file:
+                evaluator.ann_file = os.path.abspath(ann_file)
+    for head in _heads(cfg):
+        if classes:
+            head.num_classes = len(classes)
 
 
 def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationReport]:
@@ -84,19 +88,19 @@ def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationRep
     return reports
 
 
-def _datasets(cfg: Config, split: str) -> list[dict]:
-    """Return the CocoFiles of a split, whatever they are wrapped in."""
+def _datasets(cfg: Config, split: str) -> list[ConfigDict]:
+    """Return the CocoFiles of a split, also inside of dataset wrappers."""
     loader = dicts_in(cfg.get(f'{split}_dataloader'))
     return [node for node in loader if node.get('type') in ('CocoFiles', CocoFiles)]
 
 
-def _evaluators(cfg: Config, split: str) -> list[dict]:
+def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     evaluators = cfg.get(f'{split}_evaluator') or []
     evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
     return [evaluator for evaluator in evaluators if 'ann_file' in evaluator]
 
 
-def _heads(cfg: Config) -> list[dict]:
+def _heads(cfg: Config) -> list[ConfigDict]:
     """Return the parts of the model with a number of classes."""
     return [node for node in dicts_in(cfg.model.get('roi_head')) if 'num_classes' in node]
 

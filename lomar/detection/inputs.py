@@ -6,7 +6,7 @@ import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmengine.registry import MODELS
 
-from lomar.models.inputs import check_normalisation
+from lomar.models.inputs import check_channel_count, check_normalisation
 
 
 @MODELS.register_module()
@@ -17,10 +17,6 @@ class ChannelsDetDataPreprocessor(DetDataPreprocessor):
         mean, std: one number per channel, in the unit of the pixel values in the file.
         kwargs: arguments of mmdet's class. `bgr_to_rgb` and `rgb_to_bgr` have an effect only on
             images of 3 channels, as `color_type` of `LoadImage` has.
-
-    Raises:
-        ValueError: a different number of means and deviations, a deviation that is not positive,
-            or, from `forward`, an image with another number of channels.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
@@ -34,9 +30,5 @@ class ChannelsDetDataPreprocessor(DetDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """Check the number of channels, then normalize and pad as mmdet does."""
         for image in data['inputs']:
-            if len(image) != len(self.mean):
-                raise ValueError(
-                    f'an image has {len(image)} channels, data_preprocessor.mean has '
-                    f'{len(self.mean)}; allowed: one for each channel'
-                )
+            check_channel_count(len(image), self.mean)
         return super().forward(data, training)

@@ -23,9 +23,6 @@ class LazyMasks(BitmapMasks):
         height, width: H and W in pixels.
     """
 
-    def __init__(self, masks: np.ndarray | list[np.ndarray], height: int, width: int):
-        super().__init__(masks, height, width)
-
     @property
     def masks(self) -> np.ndarray:
         """Return bitmaps (N, height, width), after evaluation of pending transforms."""
@@ -94,8 +91,8 @@ class LazyMasks(BitmapMasks):
     def get_bboxes(self, dst_type: str | type = 'hbox') -> BaseBoxes:
         """Return boxes around the pixels of each mask; zeros for empty masks."""
         rows, columns = _used(self._rows), _used(self._columns)
-        left, right = _ends(self._source[:, rows].any(axis=1)[:, self._columns])
-        top, bottom = _ends(self._source[:, :, columns].any(axis=2)[:, self._rows])
+        left, right = _ends(np.any(self._source[:, rows], axis=1)[:, self._columns])
+        top, bottom = _ends(np.any(self._source[:, :, columns], axis=2)[:, self._rows])
         boxes = np.stack([left, top, right, bottom], axis=-1).astype(np.float32)
         return HorizontalBoxes(boxes).convert_to(dst_type)
 

@@ -18,8 +18,10 @@ def _of_each_kind(name: str) -> Callable:
     """Return a method of `MixedMasks` that calls the method `name` of the masks of each kind."""
 
     def method(self: 'MixedMasks', *args, **kwargs) -> 'MixedMasks':
-        changed = (getattr(masks, name)(*args, **kwargs) for masks in (self.polygons, self.bitmaps))
-        return MixedMasks(*changed, self.is_bitmap)
+        polygons, bitmaps = (
+            getattr(m, name)(*args, **kwargs) for m in (self.polygons, self.bitmaps)
+        )
+        return MixedMasks(polygons, bitmaps, self.is_bitmap)
 
     return method
 
@@ -102,9 +104,6 @@ class LoadInstances(LoadAnnotations):
 
     Args:
         settings: arguments of mmdet's LoadAnnotations, except `poly2mask`.
-
-    Raises:
-        ValueError: `poly2mask` is given.
     """
 
     def __init__(self, **settings):

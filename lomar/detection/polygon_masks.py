@@ -27,11 +27,12 @@ class Polygons(PolygonMasks):
         rings = [np.asarray(ring, np.float64).reshape(-1, 2) for one in masks for ring in one]
         owners = np.repeat(np.arange(len(masks)), np.array([len(one) for one in masks], int))
         boxes = [np.stack([ring.min(axis=0), ring.max(axis=0)]) for ring in rings]
-        self._fill(len(masks), rings, owners, boxes, height, width)
+        self.height, self.width = height, width
+        self._fill(len(masks), rings, owners, boxes)
 
-    def _fill(self, count, rings, owners, boxes, height, width) -> 'Polygons':
+    def _fill(self, count, rings, owners, boxes) -> 'Polygons':
         """Store `rings` (N, 2), the instance index of each ring (`owners`) and its box (2, 2)."""
-        self.height, self.width, self._count = height, width, count
+        self._count = count
         self._points = np.concatenate([*rings, np.empty((0, 2))])
         self._ends = np.cumsum([len(ring) for ring in rings], dtype=np.int64)
         self._owners = np.asarray(owners, np.int64)
@@ -41,7 +42,7 @@ class Polygons(PolygonMasks):
     @property
     def masks(self) -> list[list[np.ndarray]]:
         """Return rings per instance; an empty instance has one ring of zeros."""
-        masks = [[] for _ in range(len(self))]
+        masks: list[list[np.ndarray]] = [[] for _ in range(len(self))]
         for owner, ring in zip(self._owners, self._rings(), strict=True):
             masks[owner].append(ring.ravel())
         return [one or [np.zeros(6)] for one in masks]
@@ -51,9 +52,9 @@ class Polygons(PolygonMasks):
 
     def __getitem__(self, index: int | slice | list[int] | np.ndarray) -> 'Polygons':
         chosen = np.arange(len(self))[index].reshape(-1)
-        places = [np.flatnonzero(self._owners == instance) for instance in chosen]
-        owners = np.repeat(np.arange(len(chosen)), np.array([len(own) for own in places], int))
-        places = np.concatenate([*places, np.empty(0, np.int64)])
+        places_of = [np.flatnonzero(self._owners == instance) for instance in chosen]
+        owners = np.repeat(np.arange(len(chosen)), np.array([len(own) for own in places_of], int))
+        places = np.concatenate([*places_of, np.empty(0, np.int64)])
         rings = self._rings()
         return self._new(
             len(chosen), [rings[place] for place in places], owners, self._boxes[places]
@@ -86,7 +87,7 @@ class Polygons(PolygonMasks):
         size = int(max(x2 - x1, 1)), int(max(y2 - y1, 1))
         moved = self._moved((1, 1), (-x1, -y1), size[1], size[0])
         low, high = moved._boxes[:, 0], moved._boxes[:, 1]
-        within = (low >= 0).all(axis=1) & (high <= size).all(axis=1)
+        within = np.all(low >= 0, axis=1) & np.all(high <= size, axis=1)
         if within.all():
             return moved
         kept, rings, boxes = [], moved._rings(), moved._boxes
@@ -120,11 +121,7 @@ class Polygons(PolygonMasks):
         interpolation: str = 'bilinear',
         binarize: bool = True,
     ) -> BitmapMasks:
-        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,).
-
-        Raises:
-            ValueError: `binarize` is False, which `soft_mask_target=True` sets.
-        """
+        """Return a target of `out_shape` for each box (P, 4) and its instance in `inds` (P,)."""
         if not binarize:
             raise ValueError(
                 'train_cfg.rcnn.soft_mask_target is True; allowed for polygons: False, or '
@@ -143,9 +140,7 @@ class Polygons(PolygonMasks):
         return np.split(self._points, self._ends[:-1]) if len(self._ends) else []
 
     def _new(self, count, rings, owners, boxes) -> 'Polygons':
-        return Polygons.__new__(Polygons)._fill(
-            count, rings, owners, boxes, self.height, self.width
-        )
+        return Polygons([], self.height, self.width)._fill(count, rings, owners, boxes)
 
     def _moved(self, scale, offset, height: int, width: int) -> 'Polygons':
         """Return points * `scale` + `offset`, both (x, y), in an image of the given size."""
@@ -193,14 +188,15 @@ def ring_box(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Connecting edges from `clip_ring`, which enclose no area, do not extend the box.
     """
     edges = np.stack([ring, np.roll(ring, -1, axis=0)], axis=1)
-    inner, found = np.ones(len(ring), bool), [np.empty((0, 2))]
+    inner = np.ones(len(ring), bool)
+    found: list[np.ndarray] = [np.empty((0, 2))]
     for axis in (0, 1):
         for limit in (0, size[axis]):
             along = (edges[:, :, axis] == limit).all(axis=1)
             inner &= ~along
             # Sorted endpoints form pairs. Between the two of a pair the number of edges is odd.
-            ends = np.sort(edges[along][:, :, 1 - axis].ravel()).reshape(-1, 2)
-            ends = ends[ends[:, 0] < ends[:, 1]].ravel()
+            pairs = np.sort(edges[along][:, :, 1 - axis].ravel()).reshape(-1, 2)
+            ends = pairs[pairs[:, 0] < pairs[:, 1]].ravel()
             covered = np.stack([np.full(len(ends), limit), ends], axis=1)
             found.append(covered if axis == 0 else covered[:, ::-1])
     points = np.concatenate([edges[inner].reshape(-1, 2), *found])

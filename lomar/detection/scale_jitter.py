@@ -9,6 +9,7 @@ from mmdet.datasets.transforms import RandomCrop, Resize
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.resize import FILTERS, resize_pixels
+from lomar.utils import check_choice
 
 
 @TRANSFORMS.register_module()
@@ -18,29 +19,13 @@ class AntialiasedResize(Resize):
     mmdet's `Resize` downscales by OpenCV without antialiasing.
 
     Args:
-        scale, scale_factor, keep_ratio, clip_object_border: as in mmdet's `Resize`.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
-
-    Raises:
-        ValueError: `interpolation` has another value.
+        args, kwargs: other arguments of mmdet's `Resize`.
     """
 
-    def __init__(
-        self,
-        scale: int | tuple[int, int] | None = None,
-        scale_factor: float | tuple[float, float] | None = None,
-        keep_ratio: bool = False,
-        clip_object_border: bool = True,
-        interpolation: str = 'bilinear',
-    ):
-        if interpolation not in FILTERS:
-            raise ValueError(
-                f'{type(self).__name__}.interpolation is {interpolation!r}; allowed: '
-                f'{", ".join(map(repr, FILTERS))}'
-            )
-        super().__init__(
-            scale, scale_factor, keep_ratio, clip_object_border, interpolation=interpolation
-        )
+    def __init__(self, *args, interpolation: str = 'bilinear', **kwargs):
+        check_choice(f'{type(self).__name__}.interpolation', interpolation, FILTERS)
+        super().__init__(*args, interpolation=interpolation, **kwargs)
 
     def _resize_img(self, results: dict) -> None:
         height, width = results['img'].shape[:2]
@@ -73,9 +58,6 @@ class LargeScaleJitter(RandomCrop):
         crop_size: (width, height) of the crop in pixels; smaller images are not padded.
         interpolation: 'bilinear', as in detectron2, or 'bicubic'.
         kwargs: other arguments of mmdet's `RandomCrop`.
-
-    Raises:
-        ValueError: a size or a ratio range is not two positive numbers.
     """
 
     def __init__(
@@ -128,4 +110,4 @@ def _is_positive_pair(pair: object) -> bool:
     """Return whether `pair` is a sequence of two numbers above 0."""
     if not isinstance(pair, Sequence) or len(pair) != 2:
         return False
-    return all(isinstance(number, Real) and number > 0 for number in pair)
+    return all(isinstance(number, Real) and float(number) > 0 for number in pair)

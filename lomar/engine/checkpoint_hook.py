@@ -10,9 +10,6 @@ class SafeCheckpointHook(CheckpointHook):
 
     mmengine removes the oldest checkpoint before it writes the next one. With `max_keep_ckpts=1`
     there would be no checkpoint for a short time.
-
-    Raises:
-        ValueError: `max_keep_ckpts` is 1.
     """
 
     def __init__(self, *args, max_keep_ckpts: int = -1, **kwargs):

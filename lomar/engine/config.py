@@ -219,7 +219,8 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
         from lomar.detection import use_files  # imports mmdet
 
         if not args.print_config:
-            start_processes(cfg)  # the main process alone reads the files
+            # The main process alone reads the files.
+            start_processes(cfg.launcher, cfg.get('env_cfg') or {})
         use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
     elif train_ann or args.val_ann:
         raise ValueError('--train-ann and --val-ann belong to detection configs')

@@ -1,6 +1,5 @@
 """Training on several GPUs: process groups, bf16 gradients, sharding."""
 
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import BaseModel, MMDistributedDataParallel
@@ -33,28 +32,11 @@ class BFloat16DataParallel(MMDistributedDataParallel):
         self.register_comm_hook(None, bf16_compress_hook)
 
 
-def start_processes(cfg: Config) -> None:
-    """Start the process group of `cfg.launcher`, which mmengine's runner would start later.
+def start_processes(launcher: str, env_cfg: dict) -> None:
+    """Start the process group of a launcher, unless it is started or the launcher is 'none'.
 
-    Afterwards the main process can work for all processes, for example read annotations.
-
-    Raises:
-        ValueError: `env_cfg.main_process_minutes` is not positive.
-    """
-    env_cfg = cfg.get('env_cfg') or {}
-    minutes = main_process_minutes(env_cfg)
-    if cfg.launcher != 'none':
-        if not is_distributed():
-            set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
-            init_dist(cfg.launcher, **env_cfg.get('dist_cfg', {}))
-        main_process.allow(minutes)
-
-
-def main_process_minutes(env_cfg: dict) -> float:
-    """Return the timeout of processes that wait for the main process.
-
-    Raises:
-        ValueError: `env_cfg.main_process_minutes` is not positive.
+    Afterwards the main process can work for all processes, for example read annotations. The others
+    wait for at most `env_cfg.main_process_minutes`.
     """
     minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
@@ -62,7 +44,11 @@ def main_process_minutes(env_cfg: dict) -> float:
             f'env_cfg.main_process_minutes is {minutes!r}; allowed: more than 0 (minutes for which '
             'processes wait for annotations, a probe or an evaluation in the main process)'
         )
-    return minutes
+    if launcher != 'none':
+        if not is_distributed():
+            set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
+            init_dist(launcher, **env_cfg.get('dist_cfg', {}))
+        main_process.allow(minutes)
 
 
 def shard(model: BaseModel) -> BaseModel:

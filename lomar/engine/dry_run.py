@@ -13,11 +13,9 @@ class DryRunner(Runner):
     """Runner whose loops load one batch per dataloader and run no steps."""
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build the loop for training."""
         return self._without_steps(super().build_train_loop(loop))
 
     def build_test_loop(self, loop) -> BaseLoop:
-        """Build the loop for testing."""
         return self._without_steps(super().build_test_loop(loop))
 
     def _without_steps(self, loop: BaseLoop) -> BaseLoop:

@@ -62,11 +62,7 @@ class LayerGroups(DefaultOptimWrapperConstructor):
             )
 
     def add_params(self, params: list, module: nn.Module, **kwargs) -> None:
-        """Append the groups of `module` to `params`.
-
-        Raises:
-            ValueError: a pattern of `no_decay` matches no parameter.
-        """
+        """Append the groups of `module` to `params`."""
         patterns = set(self.paramwise_cfg['no_decay'])
         options = self.paramwise_cfg['vectors'] or {}
         groups: dict[tuple, list] = {}

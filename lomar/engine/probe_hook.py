@@ -27,7 +27,8 @@ class ProbeHook(Hook):
     The hook writes the top-1 accuracies (percent) of nearest neighbours and of a linear classifier,
     and the seconds of the probe, to the log, `scalars.json` and the message hub. In distributed
     training only the main process computes the probe; the others wait for at most
-    `env_cfg.main_process_minutes`. The probe does not affect the training.
+    `env_cfg.main_process_minutes`. The probe does not affect the training. Wrong settings, another
+    layout of the folder and damaged images raise an error before the first step.
 
     Args:
         images: folder of class folders, or folder with `train` and `val`, both with class folders.
@@ -38,12 +39,6 @@ class ProbeHook(Hook):
         batch_size: images per forward pass.
         max_memory: main memory in GB for the images as uint8. If they need more, they are read from
             the files in every probe.
-
-    Raises:
-        ValueError: before the first step: a setting is out of range, the folder has too few images
-            or a wrong layout, or the model cannot encode whole images.
-        FileNotFoundError: before the first step: the folder does not exist.
-        UnreadableImage: before the first step: an image is damaged.
     """
 
     priority = 'LOW'  # before the checkpoint is written, which holds the message hub

@@ -2,6 +2,7 @@
 
 import platform
 import re
+from itertools import chain
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
@@ -22,15 +24,8 @@ from torch import nn
 from lomar.checkpoints import rename, transfer_backbone, unwrap
 from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
-from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
-from lomar.engine.distributed import (
-    SHARDED,
-    is_sharded,
-    main_process_minutes,
-    shard,
-    shard_state,
-)
+from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -69,15 +64,9 @@ class Runner(MMEngineRunner):
         )
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Set up the environment as mmengine does, and the timeout `env_cfg.main_process_minutes`.
-
-        Raises:
-            ValueError: `env_cfg.main_process_minutes` is not positive.
-        """
-        minutes = main_process_minutes(env_cfg)
+        """Set up the environment, and the timeout `env_cfg.main_process_minutes`."""
+        start_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
-        if self.distributed:
-            main_process.allow(minutes)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
@@ -95,18 +84,31 @@ class Runner(MMEngineRunner):
             if scheduler.get('eta_min_ratio'):
                 scheduler['eta_min_ratio'] /= ratio
         self.logger.info(
-            f'Learning rates x {ratio:g}: the effective batch is {effective}, they are meant for '
-            f'{auto_scale_lr["base_batch_size"]}'
+            f'Learning rates multiplied by {ratio:g}: the effective batch size is {effective}, '
+            f'base_batch_size is {auto_scale_lr["base_batch_size"]}'
         )
-        for group in optim_wrapper.optimizer.param_groups:
+        groups = optim_wrapper.optimizer.param_groups
+        # mmengine schedules these settings, too, and logs them as base_lr; None with one group.
+        logged = getattr(optim_wrapper, 'base_param_settings', None)
+        for group in [*groups, logged] if logged else groups:
             group['lr'] *= ratio
 
-    def build_train_loop(self, loop) -> BaseLoop:
-        """Return mmengine's training loop.
+    def build_param_scheduler(self, scheduler) -> list | dict:
+        """Build mmengine's schedulers; warn if the training ends before their schedule."""
+        built = super().build_param_scheduler(scheduler)
+        schedulers = built if isinstance(built, list) else [*chain(*built.values())]
+        ends = [each.end for each in schedulers if not each.by_epoch and each.end < INF]
+        last, steps = max(ends, default=0), self._train_loop.max_iters
+        if last > steps:
+            self.logger.warning(
+                f'param_scheduler ends at step {last}, but the training ends at step {steps}: the '
+                'learning rate does not complete its schedule. Change param_scheduler together '
+                'with the length of the training.'
+            )
+        return built
 
-        Raises:
-            ValueError: there are fewer images than one batch, and incomplete batches are dropped.
-        """
+    def build_train_loop(self, loop) -> BaseLoop:
+        """Build mmengine's training loop; refuse a dataset without one complete batch."""
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
@@ -114,20 +116,15 @@ class Runner(MMEngineRunner):
         share, batch = len(loader.sampler), loader.batch_size
         if loader.drop_last and share < batch:
             raise ValueError(
-                f'train_dataloader.batch_size is {batch}, and of {len(loader.dataset)} training '
-                f'images each of {self.world_size} process(es) has {share}: no batch is complete, '
-                'and train_dataloader.drop_last=True drops incomplete ones; allowed: '
-                f'train_dataloader.batch_size={share} or less ({share} x {self.world_size} '
-                f'process(es) = {share * self.world_size} images per step)'
+                f'train_dataloader.batch_size is {batch}, but {len(loader.dataset)} training '
+                f'images on {self.world_size} process(es) give only {share} images per process, '
+                'and drop_last=True drops incomplete batches; allowed: '
+                f'train_dataloader.batch_size={share} or less'
             )
         return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
-        """Build mmengine's loop.
-
-        Raises:
-            ValueError: `val_cfg.fp16` is not a dtype of mixed precision.
-        """
+        """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
         return loop

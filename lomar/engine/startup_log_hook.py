@@ -47,7 +47,7 @@ class ModelSummaryHook(Hook):
                 f"masking='{w.masking}'"
             )
         lines += [
-            f'data       {len(loader.dataset)} images, {len(loader)} steps an epoch',
+            f'data       {len(loader.dataset)} images, {len(loader)} steps per epoch',
             f'batch      {gpus} process(es) x {batch} x accumulation {accumulation} = '
             f'{gpus * batch * accumulation}',
             f'schedule   {epochs:.4g} epochs = {runner.max_iters} steps',

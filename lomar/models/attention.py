@@ -27,9 +27,6 @@ class Attention(nn.Module):
         rpe: options of `lomar.models.rpe.build_rpe`; None = no iRPE.
         decomposed: grid (height, width) of decomposed relative positions; None = no such positions.
         flex: on a GPU, use `lomar.models.flex_attention` for long sequences instead of parts.
-
-    Raises:
-        ValueError: `flex` does not support the positions.
     """
 
     def __init__(

@@ -21,9 +21,6 @@ class SimpleFeaturePyramid(BaseModule):
         out_channels: number of channels of every level.
         scales: resolution of each level relative to the map; any of 4, 2, 1, 0.5, in this order.
         extra_pool: add a level with every second pixel of the last level.
-
-    Raises:
-        ValueError: a scale is not allowed.
     """
 
     def __init__(

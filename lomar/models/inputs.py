@@ -17,9 +17,6 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: one number per channel, in the unit of the pixel values in the file.
-
-    Raises:
-        ValueError: a different number of means and deviations, or a deviation that is not positive.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], non_blocking: bool = False):
@@ -46,11 +43,7 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
         return {'inputs': images, 'data_samples': data.get('data_samples')}
 
     def _normalise(self, images: Tensor) -> Tensor:
-        if images.shape[1] != len(self.mean):
-            raise ValueError(
-                f'an image has {images.shape[1]} channels, data_preprocessor.mean has '
-                f'{len(self.mean)}; allowed: one for each channel'
-            )
+        check_channel_count(images.shape[1], self.mean)
         return (images.float() - self.mean) / self.std
 
 
@@ -60,4 +53,13 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
         raise ValueError(
             f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '
             'for each channel, those of std above 0 (`lomar statistics` computes them)'
+        )
+
+
+def check_channel_count(found: int, mean: Tensor) -> None:
+    """Raise a ValueError unless there is a mean for each channel of an image."""
+    if found != len(mean):
+        raise ValueError(
+            f'an image has {found} channels, data_preprocessor.mean has {len(mean)}; allowed: one '
+            'for each channel'
         )

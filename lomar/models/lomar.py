@@ -27,9 +27,6 @@ class LoMaR(BaseModel):
             `lomar.models.windows.build_samplers`.
         head: config of a `WindowHead` with its target, or of a `WindowPixelHead`; `embed_dim` and
             `inputs` are added.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
 
     def __init__(
@@ -137,12 +134,7 @@ class LoMaR(BaseModel):
         return self.head(self._encode(images, windows, masked, size))
 
     def window_loss(
-        self,
-        images: Images,
-        pred: Tensor,
-        windows: Tensor,
-        masked: Tensor,
-        size: int | None = None,
+        self, images: Images, pred: Tensor, windows: Tensor, masked: Tensor, size: int | None = None
     ) -> Tensor:
         """Return the mean loss of the masked patches of `pred` (B, W, K*K, dim of the target)."""
         rows, columns = patch_coordinates(windows, self._size(size))

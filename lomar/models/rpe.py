@@ -54,9 +54,6 @@ def bucket_ids(
 
     Returns:
         (L, L) int64, L = height * width (+ 1).
-
-    Raises:
-        ValueError: the method is unknown.
     """
     check_choice('rpe.method', method, METHODS)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
@@ -243,9 +240,6 @@ def build_rpe(
 
     Returns:
         Modules by letter.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
     check_choice('rpe.method', method, (*METHODS, 'cross'))
     check_choice('rpe.mode', mode, ('bias', 'contextual'))

@@ -9,6 +9,7 @@ from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from lomar.models.patches import patches_at
+from lomar.utils import check_choice
 
 MODULES = ('models.targets', 'targets.hog', 'targets.teacher', 'targets.tokens')
 TARGETS = Registry('target', locations=[f'lomar.{name}' for name in MODULES])
@@ -101,18 +102,12 @@ class Target(nn.Module, ABC):
 
 
 def build_target(config: dict, inputs: InputFormat) -> Target:
-    """Build a target from its config, independent of the config's default scope.
-
-    Raises:
-        ValueError: the type is unknown; the message lists the known types.
-    """
+    """Build a target from its config, independent of the config's default scope."""
     settings = dict(config)
     name = settings.pop('type', None)
-    kind = TARGETS.get(name) if name else None
-    if kind is None:
-        known = ', '.join(sorted(TARGETS.module_dict))
-        raise ValueError(f"head.target.type is '{name}'; allowed: {known}")
-    return kind(inputs=inputs, **settings)
+    TARGETS.import_from_location()
+    check_choice('head.target.type', name, sorted(TARGETS.module_dict))
+    return TARGETS.get(name)(inputs=inputs, **settings)
 
 
 @TARGETS.register_module()

@@ -49,9 +49,6 @@ class RPEViT(LearnedPositions, BaseModule):
             without a cls token. A ValueError unless the positions are LoMaR's iRPE.
         drop_path_rate: stochastic depth rate of the last block; the rate grows linearly from 0.
         final_norm: LayerNorm `norm` after the last block; not with 'avg_featmap'.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
 
     def __init__(
@@ -175,11 +172,7 @@ class RPEViT(LearnedPositions, BaseModule):
                 nn.init.trunc_normal_(getattr(self, name), std=0.02)
 
     def grid(self, size: tuple[int, int], what: str = "an image's size") -> tuple[int, int]:
-        """Return the numbers of patch rows and columns of an image of `size` = (height, width).
-
-        Raises:
-            ValueError: a side is not a multiple of the patch size.
-        """
+        """Return the numbers of patch rows and columns of an image of `size` = (height, width)."""
         height, width = size
         if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
             raise ValueError(

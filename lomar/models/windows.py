@@ -15,30 +15,20 @@ from torch import Tensor
 from lomar.utils import check_choice, check_least
 
 Generator = torch.Generator | None
+Grid = tuple[int, int]  # rows and columns of patches
 
 MAX_BLOCKS = 16  # enough to cover 80 % of a window; uncovered patches are masked last
 BLOCK_AREA = (0.08, 0.38)  # of the window: BEiT's 16 to 75 of 196 patches
 BLOCK_ASPECT = (0.3, 1 / 0.3)  # height / width, as BEiT's
 
 
-def count_masked(size: int, mask_ratio: float) -> int:
-    """Return the number of masked patches per window, rounded down as in the original code."""
-    return int(size * size * mask_ratio)
-
-
-def count_positions(grid: tuple[int, int], size: int) -> tuple[int, int]:
+def count_positions(grid: Grid, size: int) -> tuple[int, int]:
     """Return the number of row and column positions of a window in `grid`."""
     return grid[0] - size + 1, grid[1] - size + 1
 
 
 def sample_windows(
-    batch: int,
-    grid: tuple[int, int],
-    size: int,
-    number: int,
-    *,
-    generator: Generator = None,
-    device=None,
+    batch: int, grid: Grid, size: int, number: int, *, generator: Generator = None, device=None
 ) -> Tensor:
     """Draw `number` distinct windows per image, each position equally likely.
 
@@ -53,13 +43,7 @@ def sample_windows(
 
 
 def sample_windows_batch(
-    batch: int,
-    grid: tuple[int, int],
-    size: int,
-    number: int,
-    *,
-    generator: Generator = None,
-    device=None,
+    batch: int, grid: Grid, size: int, number: int, *, generator: Generator = None, device=None
 ) -> Tensor:
     """Draw windows as the released code does, including the error in its layout.
 
@@ -70,15 +54,10 @@ def sample_windows_batch(
     Returns:
         (B, W, 2) int64, row and column of the top-left patch, on `device`.
     """
-    drawn = torch.stack(
-        [
-            torch.randperm(extent, generator=generator, device=device)[:number]
-            for extent in count_positions(grid, size)
-        ],
-        dim=-1,
-    )
+    extents = count_positions(grid, size)
+    drawn = [torch.randperm(n, generator=generator, device=device)[:number] for n in extents]
     sequence = torch.arange(number * batch, device=device).view(number, batch).T
-    return drawn[sequence % number]
+    return torch.stack(drawn, dim=-1)[sequence % number]
 
 
 SAMPLERS = {'image': sample_windows, 'batch': sample_windows_batch}
@@ -144,9 +123,6 @@ class WindowSampler:
         mask_ratio: fraction of masked patches per window, rounded down to whole patches.
         sampling: 'image' = separate windows per image; 'batch' = as in the released code.
         masking: 'random' = single patches; 'block' = rectangles of patches.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
 
     size: int = 7
@@ -170,10 +146,10 @@ class WindowSampler:
 
     @property
     def num_masked(self) -> int:
-        """Return the number of masked patches per window."""
-        return count_masked(self.size, self.mask_ratio)
+        """Return the number of masked patches per window, rounded down as in the original code."""
+        return int(self.size * self.size * self.mask_ratio)
 
-    def check(self, grid: tuple[int, int]) -> None:
+    def check(self, grid: Grid) -> None:
         """Raise a ValueError with the config key if the windows do not fit into `grid`."""
         if self.size > min(grid):
             raise ValueError(
@@ -192,7 +168,7 @@ class WindowSampler:
             )
 
     def __call__(
-        self, batch: int, grid: tuple[int, int], generator: Generator = None, device=None
+        self, batch: int, grid: Grid, generator: Generator = None, device=None
     ) -> tuple[Tensor, Tensor]:
         """Draw windows (B, W, 2) int64 and masked (B, W, K*K) bool."""
         self.check(grid)
@@ -217,10 +193,6 @@ def build_samplers(
         size, number, mask_ratio: as in `WindowSampler`; a list has one value per window size, and
             a single value is used for all sizes.
         shared: the other settings of `WindowSampler`.
-
-    Raises:
-        ValueError: a setting is out of range, or lists have different lengths; the message names
-            the config key.
     """
     settings = dict(size=size, number=number, mask_ratio=mask_ratio)
     lists = {key: list(value) for key, value in settings.items() if isinstance(value, Sequence)}

@@ -30,5 +30,4 @@ class Frozen(nn.Module):
 
     @torch.no_grad()
     def forward(self, *args, **kwargs):
-        """Run the network."""
         return self.network(*args, **kwargs)

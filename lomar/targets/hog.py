@@ -23,9 +23,6 @@ class HOGTarget(Target):
     Args:
         orientations: number of bins over 180 degrees.
         cell: side of a cell in pixels; a divisor of the patch size.
-
-    Raises:
-        ValueError: a setting is out of range; the message names the config key.
     """
 
     def __init__(self, inputs: InputFormat, orientations: int = 9, cell: int = 8):
@@ -64,14 +61,9 @@ class HOGTarget(Target):
         across = patches[..., 1:-1, 2:] - patches[..., 1:-1, :-2]
         angle = torch.atan2(down, across).remainder_(math.pi)
         bins = angle.mul_(self.orientations / math.pi).clamp_max_(self.orientations - 1).byte()
-        magnitude = torch.hypot(down, across)
+        magnitude, bins = torch.hypot(down, across).flatten(0, 1), bins.flatten(0, 1)
         # Sum bin by bin, because sums by `scatter_add` on a GPU are not deterministic.
-        histograms = torch.stack(
-            [self._pool(magnitude * (bins == i)) for i in range(self.orientations)], dim=-1
-        )
+        votes = (magnitude * (bins == i) for i in range(self.orientations))
+        histograms = torch.stack([F.avg_pool2d(each, self.cell) for each in votes], dim=-1)
         norm = histograms.square().sum(dim=-1, keepdim=True).add(EPSILON**2).sqrt()
-        return (histograms / norm).flatten(2)
-
-    def _pool(self, votes: Tensor) -> Tensor:
-        """Return the mean per cell: (B, N, C, P, P) -> (B, N, C, P / cell, P / cell)."""
-        return F.avg_pool2d(votes.flatten(0, 1), self.cell).unflatten(0, votes.shape[:2])
+        return (histograms / norm).unflatten(0, patches.shape[:2]).flatten(2)

@@ -14,7 +14,7 @@ from lomar.checkpoints.names import timm_names, unused
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
-from lomar.utils import check_choice, check_least
+from lomar.utils import check_choice, check_least, check_per_channel
 
 LOSSES = ('smooth_l1', 'cosine')
 # Modules outside of the backbone in weight files of timm and mmpretrain.
@@ -37,9 +37,6 @@ class TeacherTarget(Target):
             to 255; None = as the student's.
         normalise: normalize the feature of each patch to mean 0 and standard deviation 1.
         loss: 'smooth_l1' or 'cosine' (1 - cosine similarity).
-
-    Raises:
-        ValueError: a setting is wrong; the message names the config key.
     """
 
     def __init__(
@@ -56,12 +53,9 @@ class TeacherTarget(Target):
         super().__init__(inputs)
         check_choice('head.target.loss', loss, LOSSES)
         check_least('head.target', stride=stride)
-        self.teacher_normalisation = Normalisation(
-            *(
-                _per_channel(key, given, own, inputs.in_channels)
-                for key, given, own in (('mean', mean, inputs.mean), ('std', std, inputs.std))
-            )
-        )
+        mean, std = inputs.mean if mean is None else mean, inputs.std if std is None else std
+        check_per_channel('head.target', inputs.in_channels, mean=mean, std=std)
+        self.teacher_normalisation = Normalisation(mean, std)
         self.stride, self.normalise, self.loss = stride, normalise, loss
         network = MODELS.build(teacher)
         _load(network, weights)
@@ -144,11 +138,7 @@ class _MapOf(nn.Module):
 
 
 def _load(network: nn.Module, path: str | None) -> None:
-    """Load the weights of a file into a teacher.
-
-    Raises:
-        ValueError: the file is missing or does not fit.
-    """
+    """Load the weights of a file into a teacher."""
     if path == 'random' or next(network.parameters()).is_meta:
         return  # tensors on the meta device have no values
     if path is None:
@@ -171,7 +161,7 @@ def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
     """Load weights under the network's own names or those of another project."""
     places = {new: own for own, new in timm_names(network.state_dict()).items()}
     weights = rename(weights)
-    known = {name for name in weights if _is_head(name)} | unused(weights).keys()
+    known = {name for name in weights if name.split('.')[0] in HEADS} | unused(weights).keys()
     weights = {places.get(k, k): v for k, v in weights.items() if k in places or k not in known}
     try:
         found = network.load_state_dict(weights, strict=False)
@@ -184,22 +174,6 @@ def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
             f'the teacher ({_some(found.unexpected_keys)}); allowed: weights of the model that '
             'head.target.teacher describes'
         )
-
-
-def _is_head(name: str) -> bool:
-    return name.split('.')[0] in HEADS
-
-
-def _per_channel(
-    key: str, given: Sequence[float] | None, own: Sequence[float], channels: int
-) -> Sequence[float]:
-    values = own if given is None else given
-    if len(values) not in (1, channels):
-        raise ValueError(
-            f'head.target.{key} is {list(values)}; allowed: a number for each of the {channels} '
-            'channels'
-        )
-    return values
 
 
 def _by(sides: Sequence[int]) -> str:

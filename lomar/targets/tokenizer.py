@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from lomar.models.float32_layers import full_precision
 from lomar.models.patches import patches_at
 from lomar.models.targets import InputFormat, Normalisation
-from lomar.utils import check_least
+from lomar.utils import check_least, check_per_channel
 
 KEY = 'head.target'
 # Relative to a channel's standard deviation over all images. Limits the noise of flat patches.
@@ -38,9 +38,6 @@ class Tokenizer(nn.Module, ABC):
         Args:
             checkpoint: content of a file with the weights; None = random weights.
             settings: `head.target.tokenizer` without `type`.
-
-        Raises:
-            ValueError: weights, settings and images do not fit together.
         """
 
     @abstractmethod
@@ -70,9 +67,6 @@ class PatchTokenizer(Tokenizer):
         hidden: width of encoder and decoder.
         mean, std: statistics of the pixel values in the files; one number per channel, or one
             number for all channels.
-
-    Raises:
-        ValueError: a setting is out of range.
     """
 
     origin = 'lomar tokenizer --images DIR --out FILE'
@@ -98,11 +92,7 @@ class PatchTokenizer(Tokenizer):
         )
         check_least('tokenizer', **numbers)
         check_least('tokenizer', 2, vocabulary=vocabulary, code_dim=code_dim)
-        for name, values in (('mean', mean), ('std', std)):
-            if len(values) not in (1, channels):
-                raise ValueError(
-                    f'tokenizer.{name} has {len(values)} numbers; allowed: 1 or {channels}'
-                )
+        check_per_channel('tokenizer', channels, mean=mean, std=std)
         if min(std) <= 0:
             raise ValueError(f'tokenizer.std is {list(std)}; allowed: above 0')
         self.settings: dict[str, Any] = dict(numbers, mean=list(mean), std=list(std))

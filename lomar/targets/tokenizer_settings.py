@@ -19,9 +19,6 @@ class Settings:
         images: folder or text list, as for pretraining.
         out: file to write, *.pth.
         overwrite: whether `out` is replaced if it exists.
-
-    Raises:
-        ValueError: a setting is out of range; the message names its flag.
     """
 
     images: str

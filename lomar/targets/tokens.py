@@ -215,11 +215,7 @@ class TokenTarget(Target):
 
 
 def _load(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights; ignore other weights in the file, such as those of a decoder.
-
-    Raises:
-        ValueError: a weight is missing or has another shape.
-    """
+    """Load weights; ignore other weights in the file, such as those of a decoder."""
     try:
         missing = network.load_state_dict(weights, strict=False).missing_keys
     except RuntimeError as error:

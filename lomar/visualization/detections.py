@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 from torch import Tensor
+from torchvision.ops import box_convert
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
 from lomar.datasets.image_io import read_rgb
@@ -87,14 +88,8 @@ def _draw(
         enlarged = [np.array(Image.fromarray(mask).resize(size, NEAREST)) for mask in masks]
         shown = torch.from_numpy(np.stack(enlarged)).bool()
         large = draw_segmentation_masks(large, shown, alpha=0.3, colors=colours)
-    left, top, width, height = (
-        torch.from_numpy(np.array([one['bbox'] for one in objects])).T * scale
-    )
-    boxes = torch.stack([left, top, left + width, top + height], dim=1)
-    labels = [
-        f'{names[one["category_id"]]} {one["score"]:.2f}'
-        if 'score' in one
-        else names[one['category_id']]
-        for one in objects
-    ]
+    sides = torch.tensor([one['bbox'] for one in objects], dtype=torch.double) * scale
+    boxes = box_convert(sides, 'xywh', 'xyxy')
+    scores = (f' {one["score"]:.2f}' if 'score' in one else '' for one in objects)
+    labels = [names[one['category_id']] + score for one, score in zip(objects, scores, strict=True)]
     return draw_bounding_boxes(large, boxes, labels, colours, width=2)

@@ -131,11 +131,8 @@ def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
     lines = [_line(row, max_cell) for row in rows]
     cell = max(line[0].width for line in lines)
     titles = max((row.pictures for row in rows), key=len)
-    picture = Image.new(
-        'RGB',
-        (len(titles) * (cell + GAP) + GAP, HEADING + sum(line[0].height + GAP for line in lines)),
-        'white',
-    )
+    height = HEADING + sum(line[0].height + GAP for line in lines)
+    picture = Image.new('RGB', (len(titles) * (cell + GAP) + GAP, height), 'white')
     draw = ImageDraw.Draw(picture)
     for column, title in enumerate(titles):
         draw.text((GAP + column * (cell + GAP), 4), title, 'black', ImageFont.load_default(14))
@@ -159,14 +156,8 @@ def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
         resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         image = image.resize((round(width * scale), round(height * scale)), resample)
         if title == 'windows and masks':
-            _outline(image, row.boxes * scale)
+            draw, line = ImageDraw.Draw(image), max(2, image.width // 120)
+            for number, box in enumerate((row.boxes * scale).tolist()):
+                draw.rectangle(box, outline=COLOURS[number % len(COLOURS)], width=line)
         images.append(image)
     return images
-
-
-def _outline(image: Image.Image, boxes: Tensor) -> None:
-    """Draw window borders into an image."""
-    draw = ImageDraw.Draw(image)
-    line = max(2, image.width // 120)
-    for number, box in enumerate(boxes.tolist()):
-        draw.rectangle(box, outline=COLOURS[number % len(COLOURS)], width=line)

@@ -29,9 +29,6 @@ class ReconstructionHook(Hook):
     Args:
         images: folder or text list of images; None = the training images.
         number: number of images in a picture; the first readable files are used.
-
-    Raises:
-        ValueError: the interval is out of range, or no image can be read.
     """
 
     priority = 'LOW'
@@ -63,7 +60,6 @@ class ReconstructionHook(Hook):
         return images[: self.number]
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Draw at the interval."""
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             # In all processes: a sharded model cannot run in one alone.
             rows = reconstruct(unwrapped(runner.model), self.batch, seed=0)

@@ -244,11 +244,7 @@ def _draw(axes: Axes, metric: str, rows: list[dict]) -> None:
 
 
 def plot(rows: list[dict], out: str | Path) -> Path:
-    """Plot AP and accuracy of rows as bars into an image file, one panel row per dataset.
-
-    Raises:
-        ValueError: no row contains AP or accuracy.
-    """
+    """Plot AP and accuracy of rows as bars into an image file, one panel row per dataset."""
     groups: dict[tuple[str, str], dict] = {}
     for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
         figures = [row[metric] for metric in METRICS.get(row['kind'], [])]

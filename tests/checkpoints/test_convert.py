@@ -14,6 +14,7 @@ from torch import nn
 
 from lomar.checkpoints import from_official, load_file, names
 from lomar.checkpoints.convert import convert, convert_file
+from lomar.checkpoints.files import misfit_as_value_error
 from lomar.cli import main
 from lomar.models import RPEViT
 
@@ -201,6 +202,14 @@ def test_missing_extra_and_misshapen_are_all_named(weights, tmp_path):
         ):
             assert line in str(refused.value)
         assert not out.exists()
+
+
+def test_weights_of_another_size_give_a_short_message():
+    own = tiny_lomar().state_dict()
+    four = {name: value.repeat(4, *[1] * (value.ndim - 1)) for name, value in own.items()}
+    with pytest.raises(ValueError, match=r'and \d\d more') as refused, misfit_as_value_error():
+        tiny_lomar().load_state_dict(four)
+    assert str(refused.value).count('\n') == 6
 
 
 def test_what_does_not_serve_is_refused(weights, tmp_path):

@@ -84,6 +84,14 @@ def test_what_does_not_fit_is_refused(mae, official):
         transfer_backbone(weights, detector_backbone('absolute'))
     with pytest.raises(TransferError, match=r'41 of its weights did not load'):
         transfer_backbone({'model.layer1.weight': torch.ones(1)}, detector_backbone())
+    wide, colours = dict(embed_dim=96, depth=3, num_heads=3), dict(in_channels=4)
+    for wrong, hint in (
+        ({'arch': wide}, 'another width: set backbone.arch'),
+        (colours, 'another number of channels'),
+    ):
+        other = RPEViT(**{'arch': TINY_ARCH, 'img_size': 64, 'patch_size': 8, **wrong})
+        with pytest.raises(TransferError, match=hint):
+            transfer_backbone(other.state_dict(), detector_backbone())
     del weights['blocks.1.mlp.fc1.weight']
     weights['blocks.2.attn.qkv.weight'] = torch.ones(3, 3)
     weights['blocks.2.extra'] = torch.ones(1)

@@ -244,7 +244,7 @@ def test_a_dry_run_builds_everything_and_writes_nothing(photographs, tmp_path, c
     assert re.search(r'model +LoMaR, 0\.\d\d M parameters', text)
     assert re.search(r'data +8 images, loaded one batch of 4', text)
     assert main([*command, '--cfg-options', *SMALL, 'train_dataloader.batch_size=9']) == 1
-    assert 'no batch is complete' in capsys.readouterr().err
+    assert 'give only 8 images per process' in capsys.readouterr().err
     options = [*SMALL, 'optim_wrapper.optimizer.lr=-1']
     with pytest.raises(Exception, match='Invalid learning rate'):  # by torch: keeps its traceback
         main([*command, '--cfg-options', *options])
@@ -312,8 +312,8 @@ class TestErrors:
         assert capsys.readouterr().err == (
             "lomar check: [Errno 2] No such file or directory: 'a.json'\n"
         )
-        assert main(['cost', 'lomar_pretrain', '--gpus', '0']) == 1
-        assert capsys.readouterr().err == 'lomar cost: --gpus is 0; allowed: 1 or more\n'
+        assert main(['cost', 'lomar_pretrain', '--utilisation', '4']) == 1
+        assert capsys.readouterr().err.startswith('lomar cost: --utilisation is 4.0; allowed: ')
 
     def test_a_check_stays_one_where_a_registry_wraps_it(self, fail, capsys):
         from mmengine.registry import HOOKS

@@ -111,6 +111,16 @@ print(*encoder([np.zeros((64, 64, 3), np.uint8)]).pooled.shape)
     assert run(code, hide=('mmcv', 'mmdet', 'mmpretrain')) == ['1', '16']
 
 
+@pytest.mark.parametrize('target', ['backbone', pytest.param('timm', marks=pytest.mark.slow)])
+def test_a_fresh_process_converts(target, tmp_path):
+    code = f"""
+from lomar.checkpoints.convert import convert_file
+source = 'tests/fixtures/v0.1/pretrain_lomar.pth'
+print(convert_file(source, '{tmp_path}/out.pth', 'lomar', '{target}'))
+"""
+    assert 'verified:' in run(code)
+
+
 def test_an_incomplete_openmmlab_is_named():
     code = """
 try:

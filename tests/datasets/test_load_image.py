@@ -129,7 +129,7 @@ def test_two_swaps_of_three_channels_are_exact():
 
 
 def test_wrong_settings():
-    with pytest.raises(ValueError, match=r"color_type is 'bgr'; allowed: 'rgb', 'color'"):
+    with pytest.raises(ValueError, match=r"color_type is 'bgr'; allowed: rgb, color"):
         LoadImage(color_type='bgr')
     with pytest.raises(ValueError, match='convert is True and channels 4; allowed: 3'):
         LoadImage(channels=4, convert=True)

@@ -52,9 +52,7 @@ def test_mirrored_pixels_and_what_is_refused():
     assert mirrored.flags.writeable
     with pytest.raises(TypeError, match='are int64; allowed: uint8, uint16, float32'):
         resize_pixels(np.zeros((4, 4, 3), np.int64), (2, 2))
-    with pytest.raises(
-        ValueError, match=r"interpolation is 'area'; allowed: 'bilinear', 'bicubic'"
-    ):
+    with pytest.raises(ValueError, match=r"interpolation is 'area'; allowed: bilinear, bicubic"):
         TRANSFORMS.build(dict(type='AntialiasedResize', scale=(9, 9), interpolation='area'))
     thin = TRANSFORMS.build(dict(type='AntialiasedResize', scale=(20, 20), keep_ratio=True))
     assert thin(dict(img=noise(1000, 3, 3)))['img'].shape == (20, 1, 3)

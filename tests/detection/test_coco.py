@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from lomar.detection import check_coco, read_coco
-from lomar.detection.coco import evaluation_object
+from lomar.detection.annotation_rules import evaluation_object
 
 WIDTH, HEIGHT = 40, 30
 CLASSES = ('bolt', 'ring', 'nut')  # ids 1, 3 and 9

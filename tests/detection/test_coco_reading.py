@@ -206,7 +206,7 @@ from lomar.detection import check_config, stop_on_errors, use_files
 from lomar.engine.distributed import start_processes
 
 cfg = Config.fromfile(sys.argv[1])
-start_processes(cfg)
+start_processes(cfg.launcher, cfg.get('env_cfg') or {})
 read = Path.read_bytes
 if get_rank() == 1:
     Path.read_bytes = lambda path: exit(f'process 1 reads {path}')

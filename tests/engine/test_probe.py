@@ -238,6 +238,7 @@ def test_a_long_evaluation_has_its_own_limit(tmp_path):
 @pytest.mark.parametrize('minutes', [0, -1, float('nan'), None, True, 'abc'])
 def test_limits_that_are_refused(minutes):
     runner = Runner.__new__(Runner)
+    runner._launcher = 'none'
     with pytest.raises(ValueError, match=r'main_process_minutes is .*allowed: more than 0'):
         runner.setup_env(dict(main_process_minutes=minutes))
 

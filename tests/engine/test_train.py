@@ -164,12 +164,12 @@ def test_missing_data_is_said_before_anything_is_built(tmp_path):
 
 def test_fewer_images_than_a_batch_are_refused_before_the_first_step(photographs, tmp_path):
     text = train(photographs, tmp_path, 1, 'train_dataloader.batch_size=9', code=1)
-    assert 'of 8 training images each of 1 process(es) has 8: no batch is complete' in text
-    assert 'allowed: train_dataloader.batch_size=8 or less (8 x 1 process(es) = 8 images' in text
+    assert 'batch_size is 9, but 8 training images on 1 process(es) give only 8 images' in text
+    assert 'allowed: train_dataloader.batch_size=8 or less' in text
     assert 'Epoch(train)' not in text and not list(tmp_path.glob('*.pth'))
     # As many as fit, of which the last three do not fill a batch.
     text = train(photographs, tmp_path, 1, 'train_dataloader.batch_size=5')
-    assert '8 images, 1 steps an epoch' in text and re.search(r'Epoch\(train\) .*\[1/1\]', text)
+    assert '8 images, 1 steps per epoch' in text and re.search(r'Epoch\(train\) .*\[1/1\]', text)
 
 
 def test_batches_of_an_infinite_sampler_are_complete(photographs, tmp_path):
@@ -190,8 +190,8 @@ def test_fewer_images_than_a_batch_of_each_process(photographs, tmp_path):
     flags = ('--launcher', 'pytorch', '--train-images', photographs, '--work-dir', tmp_path)
     options = ('--cfg-options', *TOY, 'train_dataloader.batch_size=5')
     done = run_ranks('-m', 'lomar', 'train', CONFIG, *flags, *options, count=2)
-    assert done.returncode and 'of 8 training images each of 2 process(es) has 4' in done.stderr
-    assert 'batch_size=4 or less (4 x 2 process(es) = 8 images per step)' in done.stderr
+    assert done.returncode and '8 training images on 2 process(es) give only 4' in done.stderr
+    assert 'train_dataloader.batch_size=4 or less' in done.stderr
 
 
 def test_a_flag_wins_over_options_which_win_over_the_file(photographs, tmp_path):
@@ -234,8 +234,17 @@ def test_auto_scale_lr_counts_accumulation(photographs, tmp_path):
     runner.scale_lr(wrapper, runner.auto_scale_lr)
     rates = {group['lr'] for group in wrapper.optimizer.param_groups}
     assert rates == {2e-3 * 4 * 4 / 32}  # batch x accumulation / base_batch_size
+    assert wrapper.get_lr()['base_lr'] == list(rates)  # the log shows this one
     with pytest.raises(ValueError, match=r'--auto-scale-lr: the config has no .*base_batch_size'):
         config(*arguments, '--auto-scale-lr', *options, 'auto_scale_lr=None')
+
+
+@pytest.mark.parametrize('epochs', [1, 8])
+def test_a_training_that_ends_before_its_schedule_is_noted(epochs, photographs, tmp_path):
+    flags = ('--train-images', photographs, '--work-dir', tmp_path, '--dry-run')
+    text = run('train', CONFIG, *flags, '--cfg-options', f'train_cfg.max_epochs={epochs}', *TOY)
+    note = 'param_scheduler ends at step 16, but the training ends at step 2:'
+    assert (note in text) == (epochs == 1)
 
 
 def test_latest_checkpoint_is_the_newest_whole_one(tmp_path):

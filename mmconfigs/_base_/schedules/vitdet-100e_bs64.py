@@ -1,4 +1,4 @@
-# detectron2's ViTDet schedule for 64 images a step.
+# detectron2's ViTDet schedule for 64 images per step.
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
