@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 from conftest import FIXTURES, ROOT
 from mmengine.config import Config, DictAction
@@ -275,6 +276,21 @@ def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
     assert 'Epoch(train)' not in done.stdout + done.stderr
     (log,) = (tmp_path / 'work').glob('*/*.log')
     assert 'Epoch(train)' in log.read_text()
+
+
+def test_an_error_of_a_process_that_loads_data_is_one_line(photographs, tmp_path, capsys):
+    """As without such processes: PyTorch's text with its traceback is shortened."""
+    shown, files = tmp_path / 'shown', tmp_path / 'files'
+    shown.mkdir(), files.mkdir()
+    for number in range(4):
+        np.save(shown / f'{number}.npy', np.zeros((64, 64, 4), np.float32))
+        np.save(files / f'{number}.npy', np.zeros((64, 64, 5), np.float32))
+    flags = ['--train-images', str(files), '--val-images', str(shown), '--work-dir']
+    options = [f'model.data_preprocessor.{key}=[1,1,1,1]' for key in ('mean', 'std')]
+    options += [*SMALL, 'model.backbone.in_channels=4', 'train_dataloader.num_workers=1']
+    assert main(['train', TOY, *flags, str(tmp_path / 'work'), '--cfg-options', *options]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r'lomar train: \S+/files/\d.npy has 5 channels, .* allowed: the 4 of', line)
 
 
 @pytest.mark.slow
