@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import FIXTURES, ROOT
 from mmengine.config import Config, DictAction
+from old_checkpoints import TINY_DETECTOR
 
 from lomar import cli
 from lomar.checkpoints.names import SOURCES, TARGETS
@@ -266,6 +268,25 @@ def test_a_dry_run_of_a_test_loads_the_checkpoint(tmp_path, capsys):
     line = capsys.readouterr().err
     assert 'classifier_lomar.pth: the weights do not fit the model: Error(s) in loading' in line
     assert sorted(tmp_path.rglob('*')) == before
+
+
+@pytest.mark.parametrize('order', [(0, 1, 2), (1, 0, 2), ('a', 'b', 'c')])
+def test_classes_have_the_order_of_the_training(order, tmp_path, capsys):
+    """Predictions of one class must not be counted as another; renamed classes get a warning."""
+    make_shapes(tmp_path / 'shapes', 1, 2, 64, 0, workers=1, categories='texture')
+    labels = tmp_path / 'shapes/annotations/val.json'
+    coco = json.loads(labels.read_text())
+    names = dict(enumerate(each['name'] for each in coco['categories']))
+    for category, key in zip(coco['categories'], order, strict=True):
+        category['name'] = names.get(key, key)
+    labels.write_text(json.dumps(coco))
+    config = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes'
+    command = ['test', config, str(FIXTURES / 'v0.1/detector_lomar.pth'), '--dry-run']
+    command += ['--val-ann', str(labels), '--val-images', str(tmp_path / 'shapes/val')]
+    assert main([*command, '--cfg-options', *TINY_DETECTOR]) == int(order[0] == 1)
+    printed = capsys.readouterr()
+    assert ("the classes ['striped', 'checked', 'dotted']; the" in printed.err) == (order[0] == 1)
+    assert ('are not those of training' in printed.out) == (order[0] == 'a')
 
 
 def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
