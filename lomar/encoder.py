@@ -100,7 +100,10 @@ class Encoder:
                 f'{found[0]} and {found[1]} numbers; allowed: one for each channel '
                 '(`lomar statistics` computes them)'
             )
-        self.mean, self.std = (torch.tensor(v, device=self.device) for v in (mean, std))
+        if not all(deviation > 0 for deviation in std):
+            raise ValueError(f'std is {list(std)}; allowed: numbers above 0')
+        float32 = dict(dtype=torch.float32, device=self.device)  # NumPy's numbers are float64
+        self.mean, self.std = (torch.tensor(v, **float32) for v in (mean, std))
 
     @torch.no_grad()
     def __call__(

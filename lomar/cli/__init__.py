@@ -7,12 +7,14 @@ declares the flags, `run(args)` does the work. Only `run` imports torch or OpenM
 import argparse
 import io
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
+from itertools import dropwhile
 
 from lomar import compat
 from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
@@ -52,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `lomar results | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (ImportError, KeyError, OSError, ValueError) as error:
-        if not _is_expected(error):
+    except (ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
+        message = _message_of_worker(str(error))
+        if not message and (isinstance(error, RuntimeError) or not _is_expected(error)):
             raise
-        message = error.args[0] if isinstance(error, KeyError) else error
+        message = message or (error.args[0] if isinstance(error, KeyError) else str(error))
         if isinstance(error, ModuleNotFoundError) and error.name in compat.NEEDED:
             message = compat.advice()
         return _failed(name, message, 1)
@@ -96,6 +99,19 @@ def _terminate(main_process: int, *_) -> None:
 def _failed(name: str, message: object, code: int) -> int:
     print(f'{name}: {message}', file=sys.stderr)
     return code
+
+
+def _message_of_worker(text: str) -> str:
+    """Return the message of an expected error in a process that loads data; otherwise ''.
+
+    PyTorch raises such an error again, often of another type, with the traceback as its text.
+    """
+    if not re.match(r'Caught (UnreadableImage|OSError|ValueError) in DataLoader worker', text):
+        return ''
+    path, *lines = text.rpartition('  File "')[2].splitlines()
+    if f'{os.sep}lomar{os.sep}' not in path:
+        return ''
+    return '\n'.join(dropwhile(lambda line: line[:1] == ' ', lines)).partition(': ')[2]
 
 
 def _is_expected(error: BaseException | None) -> bool:

@@ -112,6 +112,8 @@ def _check_images(report: AnnotationReport, entries: list) -> None:
             report.notes.add(where, 'has the same file as ', files[path][0])
         else:
             files[path] = where, sides
+    if len(set(map(type, report.images))) > 1:  # pycocotools sorts them
+        report.errors.add('images', 'some ids are integers and some are text; allowed: one type')
     for path in list(files)[:: max(1, len(files) // OPENED)]:
         _check_size(report, path, *files[path])
 

@@ -37,7 +37,10 @@ def training_object(annotation: dict, image: dict, masks: bool) -> tuple[dict | 
     if min(w, h) < 1 or min(inside_w, inside_h) <= 0:
         return None, BOX
     one = {key: annotation[key] for key in ('image_id', 'category_id', 'bbox')}
-    one['iscrowd'] = int(bool(annotation.get('iscrowd') or annotation.get('ignore')))
+    flags = annotation.get('iscrowd'), annotation.get('ignore')
+    if any(flag not in (0, 1, None) for flag in flags):  # '0' would be true
+        raise WrongEntry('iscrowd and ignore must be 0 or 1: ', flags)
+    one['iscrowd'] = int(any(flags))
     if masks:
         size = int(image['height']), int(image['width'])
         one['segmentation'] = _usable(annotation.get('segmentation'), *size)

@@ -180,7 +180,8 @@ class Runner(MMEngineRunner):
         backbone is loaded from the file, which may come from another project.
 
         Raises:
-            ValueError: weights for testing or resuming do not fit, or the file has no state dict.
+            ValueError: weights for testing or resuming do not fit, their classes have another
+                order than the tested ones, or the file has no state dict.
             TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
@@ -192,6 +193,8 @@ class Runner(MMEngineRunner):
         model = unwrapped(self.model)
         with naming(filename), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
+            if self._train_loop is None:
+                self._check_classes((content.get('meta') or {}).get('dataset_meta') or {})
             if self._train_loop is None or weights.keys() == model.state_dict().keys():
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
@@ -202,6 +205,23 @@ class Runner(MMEngineRunner):
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
         return content
+
+    def _check_classes(self, trained: dict) -> None:
+        """Compare the classes of the training, from a checkpoint, with the tested ones.
+
+        Raises:
+            ValueError: a class has another place. Its predictions would count for another class.
+        """
+        before = list(trained.get('classes') or ())
+        dataset = self.test_dataloader.dataset
+        now = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
+        if any(name in before and before.index(name) != place for place, name in enumerate(now)):
+            raise ValueError(
+                f'trained on the classes {before}; the tested files have {now}; allowed: the same '
+                'order (of ids in a COCO file)'
+            )
+        if before and set(now) - set(before):
+            self.logger.warning(f'The tested classes {now} are not those of training, {before}')
 
     def load_or_resume(self) -> None:
         """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""

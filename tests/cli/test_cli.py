@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 from conftest import FIXTURES, ROOT
 from mmengine.config import Config, DictAction
+from old_checkpoints import TINY_DETECTOR
 
 from lomar import cli
 from lomar.checkpoints.names import SOURCES, TARGETS
@@ -267,6 +270,25 @@ def test_a_dry_run_of_a_test_loads_the_checkpoint(tmp_path, capsys):
     assert sorted(tmp_path.rglob('*')) == before
 
 
+@pytest.mark.parametrize('order', [(0, 1, 2), (1, 0, 2), ('a', 'b', 'c')])
+def test_classes_have_the_order_of_the_training(order, tmp_path, capsys):
+    """Predictions of one class must not be counted as another; renamed classes get a warning."""
+    make_shapes(tmp_path / 'shapes', 1, 2, 64, 0, workers=1, categories='texture')
+    labels = tmp_path / 'shapes/annotations/val.json'
+    coco = json.loads(labels.read_text())
+    names = dict(enumerate(each['name'] for each in coco['categories']))
+    for category, key in zip(coco['categories'], order, strict=True):
+        category['name'] = names.get(key, key)
+    labels.write_text(json.dumps(coco))
+    config = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes'
+    command = ['test', config, str(FIXTURES / 'v0.1/detector_lomar.pth'), '--dry-run']
+    command += ['--val-ann', str(labels), '--val-images', str(tmp_path / 'shapes/val')]
+    assert main([*command, '--cfg-options', *TINY_DETECTOR]) == int(order[0] == 1)
+    printed = capsys.readouterr()
+    assert ("the classes ['striped', 'checked', 'dotted']; the" in printed.err) == (order[0] == 1)
+    assert ('are not those of training' in printed.out) == (order[0] == 'a')
+
+
 def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
     flags = ['--train-images', photographs, '--work-dir', tmp_path / 'work', '--quiet']
     options = [*SMALL, 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=1']
@@ -275,6 +297,21 @@ def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
     assert 'Epoch(train)' not in done.stdout + done.stderr
     (log,) = (tmp_path / 'work').glob('*/*.log')
     assert 'Epoch(train)' in log.read_text()
+
+
+def test_an_error_of_a_process_that_loads_data_is_one_line(photographs, tmp_path, capsys):
+    """As without such processes: PyTorch's text with its traceback is shortened."""
+    shown, files = tmp_path / 'shown', tmp_path / 'files'
+    shown.mkdir(), files.mkdir()
+    for number in range(4):
+        np.save(shown / f'{number}.npy', np.zeros((64, 64, 4), np.float32))
+        np.save(files / f'{number}.npy', np.zeros((64, 64, 5), np.float32))
+    flags = ['--train-images', str(files), '--val-images', str(shown), '--work-dir']
+    options = [f'model.data_preprocessor.{key}=[1,1,1,1]' for key in ('mean', 'std')]
+    options += [*SMALL, 'model.backbone.in_channels=4', 'train_dataloader.num_workers=1']
+    assert main(['train', TOY, *flags, str(tmp_path / 'work'), '--cfg-options', *options]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r'lomar train: \S+/files/\d.npy has 5 channels, .* allowed: the 4 of', line)
 
 
 def test_a_demo_without_scikit_learn_ends_before_its_first_step(tmp_path, capsys, monkeypatch):

@@ -155,6 +155,11 @@ FAULTS = {
     ),
     'no id': (second(id=None), r'annotations\[1\]: needs an id'),
     'not an object': (lambda c: c['annotations'].append(7), r'annotations\[4\]: needs an id'),
+    'ids of two types': (
+        lambda c: c['images'].append(dict(c['images'][0], id='40')),
+        'images: some ids are integers and some are text',
+    ),
+    'crowd as text': (second(iscrowd='0'), ANNOTATION + r"iscrowd and ignore .* \('0', None\)"),
     'unknown image': (second(image_id=99), ANNOTATION + 'is on no image of the file, .* 99'),
     'unknown category': (second(category_id=2), ANNOTATION + 'is of no category .* 2'),
     'no file name': (lambda c: c['images'][1].pop('file_name'), IMAGE + 'has no file_name'),
