@@ -13,11 +13,12 @@ def write_metrics(runner, config: str, checkpoint: str) -> Path:
     Metrics are in percent; a metric without data is None. The file also contains the config, the
     checkpoint and its SHA-256, versions, and the dataset.
     """
-    dataset = runner.test_dataloader.dataset
+    dataset, file = runner.test_dataloader.dataset, Path(checkpoint).expanduser()
     record = dict(
         config=str(config),
         checkpoint=str(checkpoint),
-        checkpoint_sha256=hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
+        # empty for a URL
+        checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else '',
         date=now(),
         versions=installed(),
         dataset=str(dataset.ann_file or dataset.data_root),
