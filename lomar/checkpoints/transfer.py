@@ -152,7 +152,7 @@ def _explain(report: Report, lost: list[str]) -> str:
     hint = HINTS.get(next(signs, ''), '')
     return (
         f'the pretrained weights do not fit the backbone: {len(lost)} of its weights did not load, '
-        f'{len(report.unexpected)} have no place in it.\n{report}\n{hint}'
+        f'{len(report.unexpected)} are unexpected.\n{report}\n{hint}'
         'Name another file, or the patterns that may be left over in transfer=dict(allow=[...]).'
     )
 

@@ -12,7 +12,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('checkpoint', metavar='IN', help='file to read: .pth, .pt, .bin or .safetensors')
     add('out', metavar='OUT', help='file to write; its extension selects the format')
     add('--from', dest='source', required=True, choices=SOURCES, help='project that wrote IN')
-    add('--to', dest='target', required=True, choices=TARGETS, help='what OUT is used for')
+    add(
+        '--to',
+        dest='target',
+        required=True,
+        choices=TARGETS,
+        help='project or part of a model that OUT is for',
+    )
     add(
         '--num-heads',
         type=int,

@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('configs', nargs='+', metavar='CONFIG', help=CONFIG_HELP)
     add_config_options(parser)
-    add('--gpus', type=count, help='number of GPUs (default: the batch of the recipe decides)')
+    add('--gpus', type=count, help='number of GPUs (default: as many as base_batch_size needs)')
     add(
         '--utilisation',
         type=float,
@@ -18,11 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     speed = parser.add_mutually_exclusive_group()
     for flag, what in (
-        ('device-tflops', 'assumed: peak speed of one GPU in TFLOP/s'),
-        ('images-per-second', 'measured: speed of the model on one GPU'),
+        ('device-tflops', 'peak speed of one GPU in TFLOP/s, for an estimate'),
+        ('images-per-second', 'training speed that was measured on one GPU'),
     ):
         speed.add_argument(f'--{flag}', type=positive, metavar='X', help=what)
-    add('--num-images', type=count, metavar='N', help='training images, if the data are elsewhere')
+    add(
+        '--num-images',
+        type=count,
+        metavar='N',
+        help='number of training images, if the data are not on this machine',
+    )
     add('--json', metavar='FILE', help='file for all figures')
     add('--markdown', action='store_true', help='print a Markdown table')
 

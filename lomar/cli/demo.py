@@ -1,4 +1,4 @@
-"""Run the whole path at a small scale: make data, pretrain LoMaR, train Mask R-CNN, draw both.
+"""Run the full pipeline at a small scale: make data, pretrain LoMaR, train Mask R-CNN, draw both.
 
 Each step is a `lomar` command, which is printed before it runs.
 """
@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from lomar.cli.shared import count
@@ -21,15 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--work-dir', metavar='DIR', default='work_dirs/demo', help='folder for all files')
     add('--images', metavar='PATH', help='images to pretrain on: a folder or a text list')
-    add('--epochs', type=count, help='epochs of both trainings (default: as the configs)')
+    add('--epochs', type=count, help='epochs of both trainings (default: those of the configs)')
     add('--num-images', type=count, default=4000, help='training images per epoch')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run all steps and print the results."""
+    """Run all steps and print the results.
+
+    Raises:
+        ImportError: scikit-learn is missing.
+    """
     from lomar.utils import write_json
     from lomar.visualization.loss_curve import read_scalars
 
+    if find_spec('sklearn') is None:
+        raise ImportError('two photographs come with scikit-learn: pip install scikit-learn')
     start = time.time()
     work = Path(args.work_dir).resolve()
     options = ['--cfg-options', f'train_cfg.max_epochs={args.epochs}'] if args.epochs else []

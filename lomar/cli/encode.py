@@ -13,14 +13,18 @@ from lomar.cli.shared import count, image_paths
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('checkpoint', metavar='CHECKPOINT', help='checkpoint or .safetensors file of any project')
+    add('checkpoint', metavar='CHECKPOINT', help='checkpoint of LoMaR, MAE, mmpretrain or timm')
     add('images', metavar='IMAGES', nargs='+', help='image files, folders or text lists of images')
     add('--out', metavar='FILE.npz|DIR', required=True, help='file or folder to write')
-    add('--size', type=count, help='side in pixels to resize and crop to (default: the own size)')
+    add('--size', type=count, help='side in pixels to resize and crop to (default: native size)')
     add('--batch-size', type=count, default=64, help='images per batch')
     add('--patches', action='store_true', help='also write patch features; needs a folder')
     add('--weights', choices=('plain', 'ema'), default='plain', help='weights of the checkpoint')
-    add('--num-heads', type=count, help='attention heads, where the checkpoint does not tell')
+    add(
+        '--num-heads',
+        type=count,
+        help='number of attention heads, if the checkpoint does not determine it',
+    )
     for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
         help = f'{what} per channel in pixel units (default: ImageNet, for 8-bit RGB images)'
         add(f'--{name}', type=float, nargs='+', metavar='X', help=help)

@@ -13,8 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('checkpoint', metavar='CHECKPOINT', help='checkpoint of this package or of the LoMaR code')
     add('images', metavar='IMAGES', nargs='+', help='image files, folders or text lists of images')
     add('--out', metavar='DIR', default='reconstructions', help='folder for the pictures')
-    add('--size', type=count, help='side in pixels to resize and crop to (default: the own size)')
-    add('--num-windows', type=count, help='windows per image (default: as the config)')
+    add('--size', type=count, help='side in pixels to resize and crop to (default: native size)')
+    add(
+        '--num-windows',
+        type=count,
+        help='windows per image (default: windows.number of the config)',
+    )
     add('--seed', type=int, default=0, help='seed of windows and masks')
 
 

@@ -9,7 +9,11 @@ KINDS = ('detection', 'imagenet')  # of results_table, which imports matplotlib
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('metrics', nargs='*', metavar='METRICS', help='metrics.json files of `lomar test`')
-    add('--markdown', metavar='FILE', help='file, or - for the terminal (default: -, if alone)')
+    add(
+        '--markdown',
+        metavar='FILE',
+        help='file for a Markdown table; - prints it (default: - without other outputs)',
+    )
     add('--csv', metavar='FILE', help='file for the same rows with all figures')
     add('--plot', metavar='FILE', help='image file for a bar chart')
     add('--kind', choices=KINDS, help='show only results of this kind')

@@ -92,7 +92,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=ConfigOptions,
         metavar='KEY=VALUE',
-        help='settings to change in the config, such as train_cfg.max_epochs=100',
+        help='settings to change in the config, such as train_dataloader.batch_size=64',
     )
 
 
@@ -113,7 +113,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add(
         '--val-images',
         metavar='PATH',
-        help='images to evaluate on (pretraining: images that the pictures show)',
+        help='images to evaluate on (pretraining: images to draw reconstructions of)',
     )
     add(
         '--launcher',

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from a checkpoint, or without a name from the newest in the work dir',
+        help='continue from CHECKPOINT (default: the newest checkpoint in the work dir)',
     )
     add('--no-validate', action='store_true', help='do not evaluate during training')
     add(

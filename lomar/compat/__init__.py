@@ -34,5 +34,7 @@ def apply() -> None:
         raise ImportError(advice())
     # mmcv-lite warns about missing compiled operators even if nothing uses them.
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
+    # PyTorch 2.14 deprecates an argument that mmengine passes; its replacement is too new.
+    warnings.filterwarnings('ignore', message='`broadcast_buffers` is deprecated')
     for name in ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages'):
         import_module(f'lomar.compat.{name}').apply()

@@ -172,9 +172,9 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
         return len(DATASETS.build(dataset)), f'counted in {path}'
     if path.as_posix() in DATA:
         title, number = DATA[path.as_posix()]
-        return number, f'{title}; {path} is not here'
+        return number, f'{title}; {path} was not found'
     if cfg.train_cfg.get('max_iters'):
-        return None, f'{path} is not here'
+        return None, f'{path} was not found'
     raise FileNotFoundError(
         f'{name}: train_dataloader.dataset is {path}, which does not exist, so its images cannot '
         'be counted; give their number with --num-images'

@@ -72,7 +72,7 @@ def train_config(args: argparse.Namespace) -> Config:
         _check_checkpoint(
             cfg,
             'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
-            'begin at random',
+            'start from random weights',
         )
     return cfg
 

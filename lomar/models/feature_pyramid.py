@@ -44,7 +44,7 @@ class SimpleFeaturePyramid(BaseModule):
             )
             for scale in scales
         )
-        self.extra_pool = extra_pool
+        self.in_channels, self.extra_pool = in_channels, extra_pool
 
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
         """Return the levels of the backbone's last map (B, C, H, W), finest level first.
@@ -52,7 +52,15 @@ class SimpleFeaturePyramid(BaseModule):
         Levels have the dtype of the weights, which is float32 also under mixed precision. mmdet
         casts RoI coordinates to the dtype of the levels; bf16 would round a coordinate near 1000 to
         multiples of 4 pixels.
+
+        Raises:
+            ValueError: the map has not `in_channels` channels.
         """
+        if (channels := inputs[-1].shape[1]) != self.in_channels:
+            raise ValueError(
+                f'neck.in_channels is {self.in_channels}, but the backbone has {channels} channels;'
+                f' allowed: {channels}'
+            )
         levels = [level(inputs[-1]).to(level[-1].weight.dtype) for level in self.levels]
         if self.extra_pool:
             levels.append(levels[-1][..., ::2, ::2])

@@ -228,7 +228,7 @@ def test_hours_of_iterations(plain):
     assert '= 200; that of the recipe is 100 (auto_scale_lr.base_batch' in cost.to_text(four)
     unknown = cost.estimate('a', plain, speed)
     assert (unknown.images, unknown.epochs, unknown.gpu_hours) == (1_800_000, None, 1)
-    assert 'unknown number of images (nowhere is not here)' in cost.to_text(unknown)
+    assert 'unknown number of images (nowhere was not found)' in cost.to_text(unknown)
 
 
 def test_where_the_number_of_images_is_from(photographs, counted_once, monkeypatch, tmp_path):

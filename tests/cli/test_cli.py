@@ -334,6 +334,13 @@ def test_an_error_of_a_process_that_loads_data_is_one_line(photographs, tmp_path
     assert re.match(r'lomar train: \S+/files/\d.npy has 5 channels, .* allowed: the 4 of', line)
 
 
+def test_a_demo_without_scikit_learn_ends_before_its_first_step(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'sklearn', None)
+    assert main(['demo', '--work-dir', str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith('pip install scikit-learn\n')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_torchrun_starts_the_command(photographs, tmp_path):
     flags = [

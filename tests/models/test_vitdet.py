@@ -297,6 +297,8 @@ def test_sizes_that_are_refused(name, size):
 
 def test_feature_pyramid():
     neck = SimpleFeaturePyramid(48, 16)
+    with pytest.raises(ValueError, match=r'neck\.in_channels is 48, but the backbone has 24'):
+        neck((torch.ones(1, 24, 4, 4),))
     maps = neck((torch.randn(2, 48, 6, 10),))
     assert [tuple(m.shape) for m in maps] == [
         (2, 16, 24, 40), (2, 16, 12, 20), (2, 16, 6, 10), (2, 16, 3, 5), (2, 16, 2, 3)
