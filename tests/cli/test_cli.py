@@ -301,8 +301,11 @@ def test_metrics_of_a_checkpoint_that_is_no_plain_path(name, digits, tmp_path, m
         test_evaluator=types.SimpleNamespace(metrics=[metric]),
         work_dir=tmp_path,
     )
-    record = json.loads(write_metrics(runner, 'CONFIG', name).read_text())
+    record = json.loads(write_metrics(runner, 'CONFIG', name, {}).read_text())
     assert record['checkpoint'] == name and len(record['checkpoint_sha256']) == digits
+    del metric.summary  # as of evaluators of other packages
+    written = write_metrics(runner, 'CONFIG', name, {'coco/AP': 0.5}).read_text()
+    assert json.loads(written)['metrics'] == {'coco/AP': 0.5}
 
 
 class FakeDataset(list):
