@@ -102,8 +102,9 @@ class Encoder:
             )
         if not all(deviation > 0 for deviation in std):
             raise ValueError(f'std is {list(std)}; allowed: numbers above 0')
-        float32 = dict(dtype=torch.float32, device=self.device)  # NumPy's numbers are float64
-        self.mean, self.std = (torch.tensor(v, **float32) for v in (mean, std))
+        self.mean, self.std = (  # in float32: NumPy's numbers are float64
+            torch.tensor(each, dtype=torch.float32, device=self.device) for each in (mean, std)
+        )
 
     @torch.no_grad()
     def __call__(
