@@ -100,10 +100,11 @@ class Encoder:
                 f'{found[0]} and {found[1]} numbers; allowed: one for each channel '
                 '(`lomar statistics` computes them)'
             )
-        if not all(deviation > 0 for deviation in std):
-            raise ValueError(f'std is {list(std)}; allowed: numbers above 0')
-        float32 = dict(dtype=torch.float32, device=self.device)  # NumPy's numbers are float64
-        self.mean, self.std = (torch.tensor(v, **float32) for v in (mean, std))
+        self.mean, self.std = (  # in float32: NumPy's numbers are float64
+            torch.tensor(each, dtype=torch.float32, device=self.device) for each in (mean, std)
+        )
+        if not (self.std > 0).all():
+            raise ValueError(f'{path}: std is {self.std.tolist()}; allowed: numbers above 0')
 
     @torch.no_grad()
     def __call__(

@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> None:
         print(engine.dry_run(cfg))
         return
     runner = engine.Runner.from_cfg(cfg)
-    runner.test()
+    results = runner.test()
     if is_main_process():
-        print(engine.write_metrics(runner, args.config, args.checkpoint).resolve())
+        print(engine.write_metrics(runner, args.config, args.checkpoint, results).resolve())

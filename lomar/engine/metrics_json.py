@@ -7,22 +7,24 @@ from lomar.provenance import installed, now
 from lomar.utils import write_json
 
 
-def write_metrics(runner, config: str, checkpoint: str) -> Path:
-    """Write the results of `runner.test()` to `metrics.json` in its work dir.
+def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
+    """Write the results of `runner.test()`, which are `results`, to `metrics.json` in its work dir.
 
     Metrics are in percent; a metric without data is None. The file also contains the config, the
     checkpoint and its SHA-256, versions, and the dataset.
     """
-    dataset = runner.test_dataloader.dataset
+    dataset, file = runner.test_dataloader.dataset, Path(checkpoint).expanduser()
     record = dict(
         config=str(config),
         checkpoint=str(checkpoint),
-        checkpoint_sha256=hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
+        # empty for a URL
+        checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else '',
         date=now(),
         versions=installed(),
         dataset=str(dataset.ann_file or dataset.data_root),
         images=len(dataset),
-        metrics=runner.test_evaluator.metrics[0].summary,
+        # Evaluators of other packages have no summary.
+        metrics=getattr(runner.test_evaluator.metrics[0], 'summary', results),
     )
     path = Path(runner.work_dir) / 'metrics.json'
     write_json(path, record)

@@ -228,6 +228,6 @@ def test_refuses_weights(save):
     refused(detector, ValueError, 'the weights of a detector')
     four = RPEViT(lomar_arch(), 64, 8, in_channels=4).state_dict()
     refused(four, ValueError, 'take 4 channels, and mean and std have 0 and 0 numbers')
-    refused(four, ValueError, r'std is \[1, 1, 0, 1\]; allowed', mean=[1] * 4, std=[1, 1, 0, 1])
+    refused(four, ValueError, r'std is \[1.0, 1.0, 0.0, 1.0\];', mean=[1] * 4, std=[1, 1, 0, 1])
     encoder = lomar.Encoder(save(four), 'cpu', mean=np.ones(4), std=[2] * 4)
     assert encoder([np.zeros((16, 24, 4), np.uint8)]).patches.shape == (1, 48, 2, 3)

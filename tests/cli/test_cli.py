@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from lomar.checkpoints.names import SOURCES, TARGETS
 from lomar.cli import convert, main, parse_args, results, shapes
 from lomar.datasets.shape_drawing import CATEGORIES
 from lomar.datasets.shapes import make_shapes
+from lomar.engine import write_metrics
 from lomar.engine.config_files import find_config, packaged_configs
 from lomar.visualization.results_table import METRICS
 
@@ -287,6 +289,27 @@ def test_classes_have_the_order_of_the_training(order, tmp_path, capsys):
     printed = capsys.readouterr()
     assert ("the classes ['striped', 'checked', 'dotted']; the" in printed.err) == (order[0] == 1)
     assert ('are not those of training' in printed.out) == (order[0] == 'a')
+
+
+@pytest.mark.parametrize(('name', 'digits'), [('~/a.pth', 64), ('https://host/a.pth', 0)])
+def test_metrics_of_a_checkpoint_that_is_no_plain_path(name, digits, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'a.pth').touch()
+    metric = types.SimpleNamespace(summary={})
+    runner = types.SimpleNamespace(
+        test_dataloader=types.SimpleNamespace(dataset=FakeDataset([1])),
+        test_evaluator=types.SimpleNamespace(metrics=[metric]),
+        work_dir=tmp_path,
+    )
+    record = json.loads(write_metrics(runner, 'CONFIG', name, {}).read_text())
+    assert record['checkpoint'] == name and len(record['checkpoint_sha256']) == digits
+    del metric.summary  # as of evaluators of other packages
+    written = write_metrics(runner, 'CONFIG', name, {'coco/AP': 0.5}).read_text()
+    assert json.loads(written)['metrics'] == {'coco/AP': 0.5}
+
+
+class FakeDataset(list):
+    ann_file = 'val.json'
 
 
 def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):
