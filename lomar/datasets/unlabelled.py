@@ -14,10 +14,10 @@ from lomar.datasets.replay import Draw, seed_everything
 MAX_TRIES = 10
 
 LAYOUT = """\
-Allowed is any folder with JPEG, PNG, WebP, TIFF, BMP or .npy images in it, at any depth:
+Allowed: a folder that contains JPEG, PNG, WebP, TIFF, BMP or .npy images at any depth:
     data/imagenet/train/n01440764/n01440764_10026.JPEG     (labels are not used)
 or a text file with one image path per line, relative to the text file's folder or absolute.
-Name your own with --train-images DIR, or make the embedded dataset (a minute):
+Give your own images with --train-images DIR, or make the embedded dataset (takes a minute):
     lomar shapes --out data/shapes
     lomar train shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes"""
 

@@ -83,7 +83,9 @@ def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationRep
                 reports[name] = seen[key]
             _check_evaluators(cfg, split, seen[key])
     if not reports:
-        raise ValueError('the config has no dataset of type CocoFiles, nothing is checked')
+        raise ValueError(
+            'the config has no dataset of type CocoFiles, so there is nothing to check'
+        )
     _check_classes(cfg, list(reports.values()))
     return reports
 

@@ -212,7 +212,8 @@ class Runner(MMEngineRunner):
         Raises:
             ValueError: a class has another place. Its predictions would count for another class.
         """
-        before = list(trained.get('classes') or ())
+        if not (before := list(trained.get('classes') or ())):
+            return
         dataset = self.test_dataloader.dataset
         now = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
         if any(name in before and before.index(name) != place for place, name in enumerate(now)):
@@ -220,7 +221,7 @@ class Runner(MMEngineRunner):
                 f'trained on the classes {before}; the tested files have {now}; allowed: the same '
                 'order (of ids in a COCO file)'
             )
-        if before and set(now) - set(before):
+        if set(now) - set(before):
             self.logger.warning(f'The tested classes {now} are not those of training, {before}')
 
     def load_or_resume(self) -> None:

@@ -88,8 +88,8 @@ def _draw(
         enlarged = [np.array(Image.fromarray(mask).resize(size, NEAREST)) for mask in masks]
         shown = torch.from_numpy(np.stack(enlarged)).bool()
         large = draw_segmentation_masks(large, shown, alpha=0.3, colors=colours)
-    sides = torch.tensor([one['bbox'] for one in objects], dtype=torch.double) * scale
-    boxes = box_convert(sides, 'xywh', 'xyxy')
+    sides = np.array([one['bbox'] for one in objects], float) * scale  # pycocotools: arrays
+    boxes = box_convert(torch.from_numpy(sides), 'xywh', 'xyxy')
     scores = (f' {one["score"]:.2f}' if 'score' in one else '' for one in objects)
     labels = [names[one['category_id']] + score for one, score in zip(objects, scores, strict=True)]
     return draw_bounding_boxes(large, boxes, labels, colours, width=2)

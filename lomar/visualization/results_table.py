@@ -182,7 +182,9 @@ def comparison(published: list[dict], measured: list[dict], kind: str | None = N
             title = f'{row["source"]}: {public}'
             beside += [{'table': title, **one} for one in (row, *_beside(row, entries))]
         else:
-            title = f'{row["dataset"]}: not {public}, so no published number stands here'
+            title = (
+                f'{row["dataset"]}: not {public}, so there are no published results to compare with'
+            )
             apart.append({'table': title, **row})
     return beside + sorted(apart, key=lambda row: row['table'])
 

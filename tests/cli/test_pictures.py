@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import FIXTURES
 from PIL import Image
+from pycocotools.coco import COCO
 
 from lomar.cli import main
 from lomar.datasets.shapes import make_shapes
@@ -19,13 +20,16 @@ def shapes(tmp_path):
     return tmp_path / 'shapes'
 
 
+@pytest.mark.filterwarnings('error:Creating a tensor')
 def test_detections_are_drawn_below_the_annotations(shapes, tmp_path, capsys):
     annotations = shapes / 'annotations/val.json'
-    found = [
-        {'score': score, **{k: one[k] for k in ('image_id', 'category_id', 'bbox', 'segmentation')}}
-        for one in json.loads(annotations.read_text())['annotations']
-        for score in (0.9, 0.2)
-    ]
+    coco, found = COCO(annotations), []
+    for one in coco.anns.values():  # as lomar test --out writes segm.json
+        rle = coco.annToRLE(one)
+        mask = dict(rle, counts=rle['counts'].decode())
+        same = dict(image_id=one['image_id'], category_id=one['category_id'], segmentation=mask)
+        found += [dict(same, score=score) for score in (0.9, 0.2)]
+    capsys.readouterr()
     results, out = tmp_path / 'segm.json', tmp_path / 'made/detections.png'
     results.write_text(json.dumps(found))
     data = ['--val-ann', annotations, '--val-images', shapes / 'val']
