@@ -268,7 +268,7 @@ def test_rgb_weights_by_timms_rule(channels):
 def test_other_channels_are_refused():
     for given, wanted in ((4, 13), (1, 3)):
         with pytest.raises(
-            TransferError, match=r"(?s)8, 8\).*timm's rule adapts 3 channels to any"
+            TransferError, match=r'(?s)8, 8\).*Only 3 channels are adapted to other numbers'
         ):
             transfer_backbone(tiny_vit(given).state_dict(), tiny_vit(wanted))
 
