@@ -117,7 +117,7 @@ def test_every_contender(inference, small, tmp_path):
     assert [row['model'] for row in rows] == [n for names in CONTENDERS.values() for n in names]
     flops = {row['model']: row['gflops'] for row in rows}
     assert flops['lomar'] == flops['lomar-plain'] and flops['mae'] == flops['mae-eager']
-    # What is written out is kept for the way back.
+    # Tensors that are written out are saved for the backward pass.
     if not inference:
         saved = {row['model']: row['saved_mb'] for row in rows}
         assert saved['mae'] < saved['mae-eager']

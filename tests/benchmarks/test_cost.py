@@ -96,7 +96,7 @@ def test_classifier_against_paper(counted_once):
     flops = counted_once(load('classify/vit-b_mae_8xb128-amp-coslr-100e_in1k.py'))
     assert flops.forward == pytest.approx(forward, rel=1e-6)
     assert flops.forward == pytest.approx(35.2 * G, rel=TOLERANCE)
-    # There is no way back to the pixels.
+    # No gradient is computed for the pixels.
     assert flops.step == pytest.approx(3 * forward - 2 * 768**2 * 196, rel=1e-6)
     # A linear probe goes back through one layer, and not to its frozen inputs.
     probe = counted_once(load('classify/vit-b_mae_8xb2048-amp-linear-coslr-90e_in1k.py'))

@@ -156,7 +156,7 @@ def test_training_does_not_notice(colours, tmp_path, monkeypatch):
     assert all(record['probe/knn'] == record['probe/linear'] == 100 for record in records)
     assert runner.message_hub.get_scalar('probe/seconds').current() == records[1]['probe/seconds']
 
-    # Images that are not kept give the same figures, at the price of reading them again.
+    # Images that are not kept give the same figures; they are read again.
     hook = runner.hooks[[type(hook).__name__ for hook in runner.hooks].index('ProbeHook')]
     scattered = HOOKS.build(dict(type='ProbeHook', images=str(colours), k=5, max_memory=0))
     scattered.before_train(runner)

@@ -292,7 +292,7 @@ def test_weights_have_to_be_all_of_the_teachers(tmp_path):
 
 
 def test_flops_of_a_teacher_without_its_file():
-    """A forward pass of ViT-B/16 over 197 tokens, and nothing on the way back."""
+    """FLOPs of a forward pass of ViT-B/16 over 197 tokens, without a backward pass."""
     name = 'pretrain/lomar{}_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
     plain, distil = (
         count(Config.fromfile(ROOT / 'mmconfigs' / name.format(kind))) for kind in ('', '-distil')
