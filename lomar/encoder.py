@@ -20,7 +20,6 @@ from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
-PARTS = ('weight', 'bias')
 AnyImage = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -86,8 +85,8 @@ class Encoder:
         self.fc_norm: nn.Module = nn.Identity()
         if 'fc_norm.weight' in named:
             self.fc_norm = nn.LayerNorm(backbone.embed_dim, eps=1e-6, device=self.device)
-            self.fc_norm.load_state_dict({key: named[f'fc_norm.{key}'] for key in PARTS})
-            loaded = [f'fc_norm.{key}' for key in PARTS]
+            loaded = [f'fc_norm.{key}' for key in self.fc_norm.state_dict()]
+            self.fc_norm.load_state_dict({n.removeprefix('fc_norm.'): named[n] for n in loaded})
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
         self.rgb = mean is None and std is None
@@ -143,8 +142,7 @@ class Encoder:
                     maps.append(grid)
         if not pooled:
             raise ValueError('images is empty')
-        one_size = len({each.shape for each in maps}) == 1
-        stacked = torch.stack(maps) if one_size else maps
+        stacked = torch.stack(maps) if len({each.shape for each in maps}) == 1 else maps
         return Features(torch.stack(pooled), stacked if patches else None)
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:

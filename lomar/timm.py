@@ -41,11 +41,7 @@ class GridAttention(Attention):
     def forward(  # type: ignore[override]  # timm's blocks give no grid
         self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
-        """Attend within each sequence: (N, L, D) -> (N, L, D).
-
-        Raises:
-            ValueError: a mask, which is not supported.
-        """
+        """Attend within each sequence: (N, L, D) -> (N, L, D); masks raise a ValueError."""
         if attn_mask is not None or is_causal:
             raise ValueError('attn_mask or is_causal is set; lomar_vit_* models attend to all')
         return self.proj_drop(super().forward(x, self.grid))
@@ -71,11 +67,8 @@ class Block(vit.Block):
 class VisionTransformer(vit.VisionTransformer):
     """timm's vision transformer with iRPE in place of absolute positions.
 
-    Parameters have the names of `RPEViT`, and `head`. The arguments are those of timm's class,
-    except those in `FIXED`.
-
-    Raises:
-        ValueError: one of `FIXED` has another value.
+    Parameters have the names of `RPEViT`, and `head`. The arguments are those of timm's class;
+    those in `FIXED` allow one value.
     """
 
     def __init__(self, *args, **options):

@@ -159,10 +159,10 @@ def _num_heads(
         elif shape[0] > 1:  # of the bias: (heads or 1, buckets)
             heads = shape[0]
     if heads is None:
-        sizes = {name: (arch['embed_dim'], arch['depth']) for name, arch in ARCHS.items()}
-        named = next((name for name, size in sizes.items() if size == (embed_dim, depth)), None)
+        by_size = {(arch['embed_dim'], arch['depth']): name for name, arch in ARCHS.items()}
+        named = by_size.get((embed_dim, depth))
         if named is None:
-            known = ', '.join(f'{width} x {blocks}' for width, blocks in sizes.values())
+            known = ', '.join(f'{width} x {blocks}' for width, blocks in by_size)
             raise ValueError(
                 'the shapes of the weights are the same for any number of heads, and no standard '
                 f'model has width {embed_dim} and depth {depth} (standard: {known}): give '

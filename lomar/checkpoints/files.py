@@ -48,10 +48,7 @@ ALLOWED = [
 
 
 def load_file(path: str | Path, map_location='cpu') -> dict:
-    """Read a checkpoint (.pth, .pt, .bin) or a .safetensors file.
-
-    Args:
-        map_location: device or mapping, as in `torch.load`.
+    """Read a checkpoint (.pth, .pt, .bin) or a .safetensors file; `map_location` is torch.load's.
 
     Raises:
         FileNotFoundError: the file does not exist.

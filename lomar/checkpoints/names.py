@@ -92,10 +92,9 @@ def target_names(names: Iterable[str], target: str) -> dict[str, str]:
     """Return the target's name of each weight; for omitted weights, the reason in brackets."""
     by_timm = timm_names(names)
     reasons = unused(by_timm.values())
-    rules = _UNWRITTEN.get(target, ())
     renamed = {}
     for own, name in by_timm.items():
-        reason = reasons.get(name) or _reason(name, rules)
+        reason = reasons.get(name) or _reason(name, _UNWRITTEN.get(target, ()))
         renamed[own] = f'({reason})' if reason else _replaced(name, _FROM_TIMM[target])
     return renamed
 

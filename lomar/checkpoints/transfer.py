@@ -15,7 +15,6 @@ from lomar.models.absolute_positions import LearnedPositions, resize_positions
 
 # Weights of the pretraining and of other tasks, which a backbone does not need.
 LEFT_OUT = ('mask_token', 'cls_token', 'norm.*', 'fc_norm.*', 'head.*')
-COLOURS = 3  # the only number of channels that timm's rule starts from
 # Parameters that only detectors have; they are zero at the start and change no output.
 NEW = ('*.rpe_k.rel_pos_?', 'fc_norm.*')
 # Advice by pattern of unexpected weights; the first that matches is given.
@@ -59,7 +58,8 @@ class Report:
     def __str__(self) -> str:
         lines = []
         for kind, names in vars(self).items():
-            shown = ', '.join(_collapsed(names)[:6]) if kind != 'matched' else ''
+            blocks = dict.fromkeys(re.sub(r'^blocks\.\d+', 'blocks.*', name) for name in names)
+            shown = ', '.join(list(blocks)[:6]) if kind != 'matched' else ''
             lines.append(f'  {kind.replace("_", " "):<10} {len(names):>4}  {shown}'.rstrip())
         return '\n'.join(lines)
 
@@ -121,7 +121,7 @@ def _fit(name: str, value: Tensor, place: Tensor, backbone: nn.Module) -> Tensor
     if name == PATCHES:
         if value.shape[2:] != place.shape[2:]:
             value = resample_patch_embed(value, list(place.shape[2:]))
-        if value.shape[1] == COLOURS:
+        if value.shape[1] == 3:  # the only number of channels that timm's rule starts from
             value = adapt_input_conv(place.shape[1], value)
     return value
 
@@ -155,8 +155,3 @@ def _explain(report: Report, lost: list[str]) -> str:
         f'{len(report.unexpected)} are unexpected.\n{report}\n{hint}'
         'Name another file, or the patterns that may be left over in transfer=dict(allow=[...]).'
     )
-
-
-def _collapsed(names: list[str]) -> list[str]:
-    """Return distinct names in order, with `*` in place of the block number."""
-    return list(dict.fromkeys(re.sub(r'^blocks\.\d+', 'blocks.*', name) for name in names))

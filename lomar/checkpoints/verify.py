@@ -21,14 +21,11 @@ TOLERANCE = 1e-4
 def largest_difference(
     old: Weights, new: Weights, source: str, target: str, encoder: Architecture
 ) -> str:
-    """Return the largest difference of the two models' outputs for one seeded image, as text.
+    """Return a line with the largest difference of the two models' outputs for one seeded image.
 
     Args:
         old: weights of encoder and head with the source's names, without prefix.
         new: weights with the target's names.
-
-    Returns:
-        One line: the compared outputs and the largest difference, or why none was computed.
 
     Raises:
         ValueError: the difference exceeds rounding, or the weights do not form the model.

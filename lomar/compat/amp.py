@@ -56,12 +56,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 def amp_optim_wrapper(
     loss_scale: str | float | dict = 'dynamic', dtype: str | None = None, **kwargs
 ) -> OptimWrapper:
-    """Return the optimizer wrapper for mixed precision in the dtype of `mixed_dtype`.
-
-    Args:
-        loss_scale: as in mmengine, for fp16 only.
-        dtype: 'bfloat16' or 'float16' to override the choice of `mixed_dtype`.
-    """
+    """Return the optimizer wrapper for `mixed_dtype(dtype)`; `loss_scale` is used for fp16 only."""
     chosen = mixed_dtype(dtype)
     if chosen is None:
         print_log(

@@ -49,13 +49,12 @@ class MainProcess:
 
     def allow(self, minutes: float) -> None:
         """Set the timeout; all processes call this together, after their initialization."""
-        if self.group is not None and minutes == self.minutes:
-            return
         if self.group is None:  # threads of a group that are alive at exit abort the process
             atexit.register(self.close)
+        elif minutes == self.minutes:
+            return
         self.minutes = minutes
-        limit = timedelta(minutes=minutes)
-        self.group = distributed.new_group(backend='gloo', timeout=limit)
+        self.group = distributed.new_group(backend='gloo', timeout=timedelta(minutes=minutes))
 
     def close(self) -> None:
         """End the process group, if PyTorch has not ended it already."""
@@ -85,13 +84,7 @@ class MainProcess:
     def share(self, work: Callable[[], T], what: str) -> T:
         """Call `work` in the main process; return its result, or raise its error, in all processes.
 
-        Without a process group, every process calls `work`.
-
-        Args:
-            what: the work, for the error message.
-
-        Raises:
-            RuntimeError: the main process exceeded the timeout or has ended.
+        Without a process group, every process calls `work`. `what` and errors are those of `wait`.
         """
         if self.group is None or not distributed.is_initialized():
             return work()

@@ -108,7 +108,16 @@ class PixelFile(ABC):
                 f'within the image of {self.height} x {self.width}'
             )
         with _reasons(self.path):
-            return _copy(self._part(top, left, height, width), self.dtype)
+            part = self._part(top, left, height, width)
+            with np.errstate(over='ignore'):  # numbers too large for float32 become infinite
+                pixels = np.array(part, self.dtype, order='C')
+            bad = np.count_nonzero(~np.isfinite(pixels)) if self.dtype.kind == 'f' else 0
+            if bad:
+                raise ValueError(
+                    f'{bad} of {pixels.size} numbers are NaN or infinite; allowed: finite ones, '
+                    'and in a TIFF file the value that it declares as nodata'
+                )
+            return pixels
 
     @abstractmethod
     def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -136,9 +145,8 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
             with open(path, 'rb') as file:
                 start = file.read(len(NPY))
             if start == NPY:
-                opened: PixelFile = _ArrayFile(
-                    path, np.load(path, mmap_mode='r', allow_pickle=False)
-                )
+                array = np.load(path, mmap_mode='r', allow_pickle=False)
+                opened: PixelFile = _ArrayFile(path, array)
             elif start.startswith(TIFF):
                 opened = _open_tiff(path, stack)
             else:
@@ -148,9 +156,9 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
         yield opened
 
 
-def read_pixels(path: str | Path) -> np.ndarray:
+def read_pixels(path: str | Path, channels: int | None = None) -> np.ndarray:
     """Return a whole image (H, W, C); errors are those of `open_pixels` and `PixelFile.read`."""
-    with open_pixels(path) as file:
+    with open_pixels(path, channels) as file:
         return file.read(0, 0, file.height, file.width)
 
 
@@ -249,16 +257,3 @@ def _dtype_read(dtype: np.dtype) -> np.dtype:
     if dtype.kind in 'iuf':
         return np.dtype('float32')
     raise ValueError(f'pixels are {dtype}; allowed: integers and floats of up to 64 bits')
-
-
-def _copy(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return a contiguous copy of pixels in a dtype from `_dtype_read`."""
-    with np.errstate(over='ignore'):  # numbers too large for float32 become infinite: see below
-        pixels = np.array(pixels, dtype, order='C')
-    if dtype.kind == 'f' and not np.isfinite(pixels).all():
-        bad = np.count_nonzero(~np.isfinite(pixels))
-        raise ValueError(
-            f'{bad} of {pixels.size} numbers are NaN or infinite; allowed: finite ones, and in a '
-            'TIFF file the value that it declares as nodata'
-        )
-    return pixels

@@ -6,7 +6,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
-from lomar.datasets.image_io import check_channels, open_pixels, read_rgb
+from lomar.datasets.image_io import check_channels, read_pixels, read_rgb
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 from lomar.utils import check_choice, dicts_in
@@ -47,7 +47,12 @@ class LoadImage(BaseTransform):
         if not isinstance(results, dict):
             results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
         given = results.get('img')
-        pixels = self._read(results['img_path']) if given is None else np.atleast_3d(given)
+        if given is not None:
+            pixels = np.atleast_3d(given)
+        elif self.convert:
+            pixels = np.array(read_rgb(results['img_path']))
+        else:
+            pixels = read_pixels(results['img_path'], self.channels)
         check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
             pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
@@ -58,12 +63,6 @@ class LoadImage(BaseTransform):
         results.setdefault('img_path', None)
         results.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=whole)
         return results
-
-    def _read(self, path: str) -> np.ndarray:
-        if self.convert:
-            return np.array(read_rgb(path))
-        with open_pixels(path, self.channels) as file:
-            return file.read(0, 0, file.height, file.width)
 
 
 def converts(channels: int, convert: bool | None) -> bool:

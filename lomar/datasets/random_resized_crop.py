@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -21,7 +21,6 @@ try:
 except ImportError:  # torchvision decodes equal pixels, a little slower
     simplejpeg = None
 
-ORIENTATION = 0x0112  # EXIF tag; images with 2 to 8 are not upright, with 5 to 8 lie on a side
 GAP = 2  # least ratio of decoded to output pixels per side, as Pillow's thumbnails keep
 REACH = 2  # of the bicubic filter to both sides, in output pixels
 WORTH = 6  # output pixels that torch resizes in the time that Pillow needs for one
@@ -57,16 +56,11 @@ class LoadRandomResizedCrop(BaseTransform):
         channels: int = 3,
         convert: bool | None = None,
     ):
+        from mmpretrain.datasets import RandomResizedCrop  # late: compat must be applied before
+
         self.flip_prob = flip_prob
         self.channels = None if converts(channels, convert) else channels
-        self.random = TRANSFORMS.build(
-            dict(
-                type='mmpretrain.RandomResizedCrop',
-                scale=scale,
-                crop_ratio_range=crop_ratio_range,
-                aspect_ratio_range=aspect_ratio_range,
-            )
-        )
+        self.random = RandomResizedCrop(scale, crop_ratio_range, aspect_ratio_range)
 
     def transform(self, results: dict) -> dict:
         """Add `img`, (H, W, C), and the entries that the three transforms add."""
@@ -142,7 +136,7 @@ class _Jpeg:
 
     def __init__(self, data: bytes, stored: tuple[int, int], orientation: int):
         self.data, self.stored, self.turned = data, stored, 2 <= orientation <= 8
-        self.size = stored[::-1] if 5 <= orientation <= 8 else stored
+        self.size = stored[::-1] if 5 <= orientation <= 8 else stored  # these lie on a side
 
     @classmethod
     def open(cls, path: str | Path) -> '_Jpeg | None':
@@ -151,7 +145,8 @@ class _Jpeg:
             data = Path(path).read_bytes()
             header = Image.open(io.BytesIO(data))
             known = header.format in ('JPEG', 'MPO') and header.mode in ('L', 'RGB')
-            return cls(data, header.size, header.getexif().get(ORIENTATION, 1)) if known else None
+            orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
+            return cls(data, header.size, orientation) if known else None
         except Exception:  # read_rgb raises the reason
             return None
 

@@ -1,8 +1,7 @@
 """Names that loaders had before version 0.2, which configs inside of old checkpoints still use."""
 
 import logging
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
@@ -17,14 +16,10 @@ RENAMED: dict[str, dict] = {
 }
 
 
-def _builder(name: str) -> Callable[..., BaseTransform]:
-    """Return a function that builds the loader that has replaced `name`."""
-
-    def build(**settings) -> BaseTransform:
-        _log(name)
-        return TRANSFORMS.build(RENAMED[name] | settings)
-
-    return build
+def _build(name: str, /, **settings) -> BaseTransform:
+    """Return the loader that has replaced `name`."""
+    _log(name)
+    return TRANSFORMS.build(RENAMED[name] | settings)
 
 
 @cache  # once per process
@@ -35,4 +30,4 @@ def _log(name: str) -> None:
 
 
 for _name in RENAMED:
-    TRANSFORMS.register_module(_name, module=_builder(_name))
+    TRANSFORMS.register_module(_name, module=partial(_build, _name))

@@ -19,8 +19,6 @@ def resize_pixels(
     computed in float32; for uint16 the result is rounded and clipped.
 
     Args:
-        pixels: (H, W, C) uint8, uint16 or float32.
-        size: (height, width).
         interpolation: 'bilinear' or 'bicubic'; both are antialiased.
         box: (left, top, right, bottom) in pixels of the part to resize; the filters also read
             pixels around the box. None = the whole image.

@@ -175,9 +175,8 @@ def _slope(rng: np.random.Generator, size: int, centre: np.ndarray, radius: floa
 
 def _smooth_noise(rng: np.random.Generator, size: int, channels: int) -> np.ndarray:
     coarse = rng.normal(size=(4, 4, channels)).astype(np.float32)
-    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC).reshape(
-        size, size, channels
-    )
+    noise = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return noise.reshape(size, size, channels)
 
 
 def _turned_grid(rng: np.random.Generator, size: int, centre: np.ndarray) -> np.ndarray:

@@ -196,10 +196,9 @@ def _draw(job: tuple) -> list[list[dict]]:
 
 
 def _annotation(category: int, mask: np.ndarray) -> dict:
-    box = [float(side) for side in cv2.boundingRect(mask.astype(np.uint8))]
     return {
         'category_id': category + 1,
-        'bbox': box,
+        'bbox': [float(side) for side in cv2.boundingRect(mask.astype(np.uint8))],
         'area': float(mask.sum()),
         'iscrowd': 0,
         'segmentation': mask_to_polygons(mask),

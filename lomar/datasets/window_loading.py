@@ -50,10 +50,9 @@ class LoadWindows(BaseTransform):
     ):
         check_least('LoadWindows', size=size, number=number, channels=channels)
         self.size, self.number, self.channels, self.flip_prob = size, number, channels, flip_prob
-        self.crop = None
+        self.crop, self.patch_size = None, patch_size or 0
         if scale is not None:
             self.crop = LoadRandomResizedCrop(scale, channels=channels, **crop)
-            self.patch_size = patch_size or 0
             self.grid = self._grid(scale, self.patch_size)
         elif crop or patch_size is not None:
             keys = ', '.join(crop) or 'patch_size'
@@ -65,10 +64,12 @@ class LoadWindows(BaseTransform):
         `places` (number, 2) are row and column of each window's top-left pixel in the file, or in
         the resized crop. A file with fewer places than windows counts as unreadable.
         """
-        path = results['img_path']
-        windows, places, whole = (
-            self._native(path) if self.crop is None else self._cropped(path, self.crop)
-        )
+        path, size, step = results['img_path'], self.size, self.patch_size
+        if self.crop is None:
+            windows, places, whole = self._native(path)
+        else:
+            places = [(row * step, col * step) for row, col in draw_places(*self.grid, self.number)]
+            windows, whole = self.crop.read(path, [(top, left, size, size) for top, left in places])
         add_image(results, windows, windows.shape[1:3], whole, self.flip_prob)
         img = np.ascontiguousarray(results['img'].transpose(0, 3, 1, 2))
         results.update(img=img, places=np.array(places))
@@ -89,15 +90,6 @@ class LoadWindows(BaseTransform):
             places = draw_places(rows, columns, self.number)
             windows = np.stack([file.read(top, left, size, size) for top, left in places])
             return windows, places, (file.height, file.width)
-
-    def _cropped(
-        self, path: str, crop: LoadRandomResizedCrop
-    ) -> tuple[np.ndarray, list[tuple[int, int]], tuple[int, int]]:
-        """Return windows (number, size, size, C) of a crop, their places, and (height, width)."""
-        size, step = self.size, self.patch_size
-        places = [(row * step, col * step) for row, col in draw_places(*self.grid, self.number)]
-        windows, whole = crop.read(path, [(top, left, size, size) for top, left in places])
-        return windows, places, whole
 
     def _grid(self, scale: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
         """Return rows and columns of places for a window in the resized crop."""

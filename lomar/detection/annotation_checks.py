@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lomar.datasets.image_io import open_pixels
 from lomar.detection.annotation_report import AnnotationReport
@@ -12,7 +12,6 @@ from lomar.detection.annotation_rules import WrongEntry, has_area, is_number, tr
 from lomar.detection.coco import LAYOUT, class_names, read_coco
 
 OPENED = 500  # number of evenly spread images whose size is read from the file
-EXIF_ORIENTATION = 0x0112
 
 
 def check_coco(
@@ -138,7 +137,7 @@ def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
     """Return (width, height) of the upright image, and whether EXIF swaps the sides."""
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)
+            turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
             return (image.size[::-1] if turned else image.size), turned
     except UnidentifiedImageError:  # an array, or a TIFF of many channels
         with open_pixels(path) as file:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from lomar.detection.coco import short
 
 EXAMPLES = 3  # of each kind of finding
+PACKED = ('category_id', 'bbox', 'iscrowd', 'segmentation')
 _kept: dict[tuple, 'AnnotationReport'] = {}
 
 
@@ -66,7 +67,7 @@ class AnnotationReport:
     def add(self, one: dict) -> None:
         """Add an annotation to train on, as bytes: a fifth of the memory of Python's objects."""
         image_id, category_id = one['image_id'], one['category_id']
-        values = category_id, one['bbox'], one['iscrowd'], one.get('segmentation')
+        values = [one.get(key) for key in PACKED]
         self.objects.setdefault(image_id, []).append(pickle.dumps(values))
         if not one['iscrowd']:
             self._counts[category_id] += 1
@@ -79,8 +80,7 @@ class AnnotationReport:
 
 def unpacked(packed: bytes) -> dict:
     """Return an annotation to train on: category_id, bbox, iscrowd, segmentation or None."""
-    category_id, bbox, iscrowd, segmentation = pickle.loads(packed)
-    return dict(category_id=category_id, bbox=bbox, iscrowd=iscrowd, segmentation=segmentation)
+    return dict(zip(PACKED, pickle.loads(packed), strict=True))
 
 
 def stop_on_errors(reports: Iterable[AnnotationReport]) -> None:

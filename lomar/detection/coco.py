@@ -93,10 +93,8 @@ def normalised_coco(coco: dict, masks: bool = True) -> dict:
     """Return the annotations for the evaluation by pycocotools.
 
     Categories are in the order of their ids. Objects that training leaves out are left out, too.
-    Annotations get new ids from 1, because the id 0 means "no match" in pycocotools.
-
-    Args:
-        masks: whether masks are evaluated; otherwise the result has no masks.
+    Annotations get new ids from 1, because the id 0 means "no match" in pycocotools. Without
+    `masks`, the result has no masks.
     """
     entries = list(coco['images'])
     images = {image['id']: image for image in entries}

@@ -102,7 +102,7 @@ def average_precision(
     A value is None if the dataset has no object of the size or class.
 
     Args:
-        detections: detections in COCO's result format.
+        detections: in COCO's result format.
         kind: 'bbox' or 'segm'.
         categories: ids of the evaluated categories.
     """
@@ -125,10 +125,7 @@ def average_precision(
     # Axes: IoU thresholds, recalls, classes, areas (the first is "all"), limits (the last is 100).
     precision = evaluation.eval['precision'][:, :, :, 0, -1]
     return {name: _percent(evaluation.stats[place]) for name, place in STATS.items()} | {
-        'per_class': {
-            names[category]: _percent(_mean_of_valid(precision[:, :, place]))
-            for place, category in enumerate(categories)
-        }
+        'per_class': {names[c]: _percent(precision[:, :, i]) for i, c in enumerate(categories)}
     }
 
 
@@ -145,11 +142,7 @@ def _detections(results: list[dict], kind: str, categories: Sequence[int]) -> li
     ]
 
 
-def _mean_of_valid(values: np.ndarray) -> float:
-    """Return the mean without values of -1, which mean "no object"; -1 without values."""
-    valid = values[values > -1]
-    return float(valid.mean()) if valid.size else -1.0
-
-
-def _percent(fraction: float) -> float | None:
-    return None if fraction < 0 else 100 * float(fraction)
+def _percent(fractions: np.ndarray) -> float | None:
+    """Return the mean in percent without values of -1, which mean "no object"; None without any."""
+    valid = fractions[fractions > -1]
+    return 100 * float(valid.mean()) if valid.size else None

@@ -54,15 +54,13 @@ def use_files(
         for dataset in _datasets(cfg, split):
             if classes:
                 dataset.metainfo = dict(classes=classes)
-            if ann_file:
-                dataset.ann_file = os.path.abspath(ann_file)
             if images:
                 dataset.data_prefix = dict(img=os.path.abspath(images))
-        for evaluator in _evaluators(cfg, split):
-            if ann_file:
-                evaluator.ann_file = os.path.abspath(ann_file)
-    for head in _heads(cfg):
-        if classes:
+        if ann_file:
+            for reader in (*_datasets(cfg, split), *_evaluators(cfg, split)):
+                reader.ann_file = os.path.abspath(ann_file)
+    if classes:
+        for head in _heads(cfg):
             head.num_classes = len(classes)
 
 

@@ -8,12 +8,7 @@ from mmengine.registry import DATASETS
 
 from lomar.datasets.replay import Draw, seed_everything
 from lomar.detection.annotation_checks import check_coco
-from lomar.detection.annotation_report import (
-    AnnotationReport,
-    stop_on_errors,
-    take_report,
-    unpacked,
-)
+from lomar.detection.annotation_report import stop_on_errors, take_report, unpacked
 
 
 @DATASETS.register_module()
@@ -38,7 +33,10 @@ class CocoFiles(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return a dict per image with its objects as bytes; `get_data_info` decodes them."""
-        report = self._report()
+        folder = self.data_prefix.setdefault('img', self.data_root)
+        masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
+        files = self.ann_file, folder, masks, self._metainfo.get('classes')
+        report = take_report(*files) or check_coco(*files)
         stop_on_errors([report])
         for line in report.notes.lines():
             print_log(line, logger='current')
@@ -60,10 +58,3 @@ class CocoFiles(CocoDataset):
         parsed = self.parse_data_info(dict(raw_img_info=info, raw_ann_info=objects))
         del info['file_name']
         return info | parsed
-
-    def _report(self) -> AnnotationReport:
-        """Return the report on the file; an earlier report of `check_config` is used."""
-        folder = self.data_prefix.setdefault('img', self.data_root)
-        masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
-        files = self.ann_file, folder, masks, self._metainfo.get('classes')
-        return take_report(*files) or check_coco(*files)

@@ -17,10 +17,6 @@ class LazyMasks(BitmapMasks):
 
     Each transform selects whole rows and columns. Two index lists therefore store any sequence of
     transforms. Pixels, boxes and targets equal those of BitmapMasks.
-
-    Args:
-        masks: bitmaps (N, H, W) of uint8, or a list of (H, W).
-        height, width: H and W in pixels.
     """
 
     @property

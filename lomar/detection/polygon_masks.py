@@ -20,7 +20,6 @@ class Polygons(PolygonMasks):
 
     Args:
         masks: list of rings per instance; a ring is [x, y, x, y, ...] with at least three points.
-        height, width: size of the image in pixels.
     """
 
     def __init__(self, masks: list[list[np.ndarray]], height: int, width: int):
@@ -55,10 +54,8 @@ class Polygons(PolygonMasks):
         places_of = [np.flatnonzero(self._owners == instance) for instance in chosen]
         owners = np.repeat(np.arange(len(chosen)), np.array([len(own) for own in places_of], int))
         places = np.concatenate([*places_of, np.empty(0, np.int64)])
-        rings = self._rings()
-        return self._new(
-            len(chosen), [rings[place] for place in places], owners, self._boxes[places]
-        )
+        rings, boxes = self._rings(), self._boxes[places]
+        return self._new(len(chosen), [rings[i] for i in places], owners, boxes)
 
     def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest') -> 'Polygons':
         """Scale to the largest size within `scale`, keeping the aspect ratio."""

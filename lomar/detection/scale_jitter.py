@@ -107,7 +107,6 @@ class LargeScaleJitter(RandomCrop):
 
 
 def _is_positive_pair(pair: object) -> bool:
-    """Return whether `pair` is a sequence of two numbers above 0."""
     if not isinstance(pair, Sequence) or len(pair) != 2:
         return False
     return all(isinstance(number, Real) and float(number) > 0 for number in pair)
