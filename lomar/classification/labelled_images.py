@@ -19,12 +19,7 @@ Paths are relative to the text file's folder or absolute."""
 
 
 def read_labelled(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return classes in alphabetical order, and (path, class) of every image.
-
-    Raises:
-        FileNotFoundError: `root` does not exist, has no class folders, or a class has no images.
-        ValueError: the list is empty, or a line has no class.
-    """
+    """Return classes in alphabetical order, and (path, class) of every image."""
     root = Path(root).expanduser()
     if root.is_file():
         pairs = _read_list(root)
@@ -58,9 +53,6 @@ class LabelledImages(UnlabelledImages):
     Labels are indices of the classes in alphabetical order, or in the order of
     `metainfo['classes']`. In testing, an unreadable image raises `UnreadableImage` instead of being
     replaced.
-
-    Raises:
-        ValueError: a class is not in `metainfo['classes']`.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -106,12 +98,7 @@ def use_folders(
 
 
 def check_folders(cfg: Config, splits: Sequence[str]) -> None:
-    """Check the classes of the config's datasets before anything is built.
-
-    Raises:
-        FileNotFoundError: data are missing.
-        ValueError: the classes of the datasets and the model do not agree.
-    """
+    """Check that datasets and model agree in their classes before anything is built."""
     classes = None
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')

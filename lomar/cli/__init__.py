@@ -75,8 +75,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         'lomar', description='LoMaR (Local Masked Reconstruction) for OpenMMLab.', epilog=EXIT_CODES
     )
-    parser.add_argument('--version', action=PrintVersions)
-    parser.add_argument('--print-completion', action=PrintCompletion)
+    add = parser.add_argument
+    add('--version', action=PrintVersions, nargs=0, help='print versions and exit')
+    add(
+        '--print-completion',
+        action=PrintCompletion,
+        choices=('bash', 'zsh', 'tcsh'),
+        help='print the completion script of a shell and exit',
+    )
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     for name in COMMANDS:
         module = import_module(f'lomar.cli.{name}')

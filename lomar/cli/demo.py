@@ -27,11 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run all steps and print the results.
-
-    Raises:
-        ImportError: scikit-learn is missing.
-    """
+    """Run all steps and print the results."""
     from lomar.utils import write_json
     from lomar.visualization.loss_curve import read_scalars
 

@@ -41,9 +41,6 @@ class ConfigOptions(argparse.Action):
 class PrintVersions(argparse.Action):
     """`--version`: versions of this package, Python and what is below."""
 
-    def __init__(self, option_strings, dest, **_):
-        super().__init__(option_strings, dest, nargs=0, help='print versions and exit')
-
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         """Print one package per line."""
         from lomar import __version__
@@ -58,23 +55,13 @@ class PrintVersions(argparse.Action):
 class PrintCompletion(argparse.Action):
     """`--print-completion SHELL`: the script by which a shell completes commands and flags."""
 
-    def __init__(self, option_strings, dest, **_):
-        super().__init__(
-            option_strings,
-            dest,
-            choices=('bash', 'zsh', 'tcsh'),
-            help='print the completion script of a shell and exit',
-        )
-
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         """Print the script, which shtab writes."""
         try:
             import shtab
         except ImportError:
-            parser.exit(
-                1,
-                f"lomar: {option_string} needs shtab: pip install 'lomar-openmmlab[completion]'\n",
-            )
+            advice = "pip install 'lomar-openmmlab[completion]'"
+            parser.exit(1, f'lomar: {option_string} needs shtab: {advice}\n')
         print(shtab.complete(parser, shell=values))
         parser.exit()
 
@@ -150,10 +137,8 @@ def image_paths(names: Iterable[str]) -> list[str]:
     """Return the images that paths of files, folders and text lists name."""
     from lomar.datasets import list_images
 
-    return [
-        path
-        for name in names
-        for path in (
-            list_images(name) if Path(name).is_dir() or Path(name).suffix == '.txt' else [name]
-        )
-    ]
+    paths: list[str] = []
+    for name in names:
+        is_listed = Path(name).is_dir() or Path(name).suffix == '.txt'
+        paths += list_images(name) if is_listed else [name]
+    return paths

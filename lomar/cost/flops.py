@@ -87,11 +87,7 @@ def regions_of_file(cfg: Config) -> int:
 
 
 def image_size(cfg: Config) -> tuple[int, int]:
-    """Return height and width in pixels of a config's training images.
-
-    Raises:
-        ValueError: the config has no `model.backbone.img_size`.
-    """
+    """Return height and width in pixels of a config's training images."""
     size = cfg.model.get('backbone', {}).get('img_size')
     if size is None:
         raise ValueError(

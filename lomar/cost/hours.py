@@ -113,10 +113,6 @@ def estimate(
         name: name of the config, for messages.
         gpus: number of GPUs; None for the number that gives the recipe's batch.
         images: number of training images; None to count them.
-
-    Raises:
-        ValueError: a key or flag is missing or has a wrong value.
-        FileNotFoundError: the number of training images is needed, but unknown.
     """
     _check(name, cfg)
     speed = speed or Speed()

@@ -27,12 +27,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def read_config(name: str | Path, options: dict | None = None) -> Config:
-    """Return the config of a file or a packaged name, changed by `--cfg-options`.
-
-    Raises:
-        FileNotFoundError: the config does not exist.
-        ValueError: nothing reads the key of an option.
-    """
+    """Return the config of a file or a packaged name, changed by `--cfg-options`."""
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
@@ -49,10 +44,6 @@ def train_config(args: argparse.Namespace) -> Config:
     """Return the config for the flags of `lomar train`.
 
     Data and checkpoints are checked, except for `--print-config`.
-
-    Raises:
-        ValueError: a flag, a key or an annotation file is wrong.
-        FileNotFoundError: data or a checkpoint are missing.
     """
     cfg = _read(args)
     _require(cfg, args.config, 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -113,12 +104,7 @@ def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Na
 
 
 def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
-    """Check the data of `splits` before anything is built.
-
-    Raises:
-        FileNotFoundError: data are missing; the message describes the allowed layouts.
-        ValueError: annotations are wrong; the message lists every error.
-    """
+    """Check the data of `splits` before anything is built."""
     if _detects(cfg):
         from lomar.detection import check_config, stop_on_errors  # imports mmdet
 

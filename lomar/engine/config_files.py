@@ -12,9 +12,6 @@ def find_config(name: str | Path) -> Path:
     Args:
         name: a file, or a name such as `detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco`, with or
             without `.py`.
-
-    Raises:
-        FileNotFoundError: there is neither; the message has the nearest names.
     """
     if Path(name).is_file():
         return Path(name)

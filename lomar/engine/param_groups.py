@@ -44,16 +44,11 @@ class LayerGroups(DefaultOptimWrapperConstructor):
                 f'{", ".join(DEFAULTS)}'
             )
         kind = self.optimizer_cfg['type']
-        if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
-            raise ValueError(f'optim_wrapper.optimizer.type is {kind!r}, which is not registered')
-        if self.paramwise_cfg['vectors']:
-            self._check_vectors(self.paramwise_cfg['vectors'])
-
-    def _check_vectors(self, options: dict) -> None:
-        """Raise a ValueError for options that the optimizer of a group would ignore."""
-        kind = self.optimizer_cfg['type']
         optimizer = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
-        known = signature(optimizer).parameters if optimizer else ()
+        if optimizer is None:
+            raise ValueError(f'optim_wrapper.optimizer.type is {kind!r}, which is not registered')
+        options = self.paramwise_cfg['vectors'] or {}
+        known = signature(optimizer).parameters
         allowed = [name for name in known if name not in ('params', 'lr', 'weight_decay')]
         if not isinstance(options, dict) or set(options) - set(allowed):
             raise ValueError(

@@ -29,9 +29,8 @@ def knn_predict(
     for part in test.split(PART):
         similarity, nearest = (part @ train.T).topk(k)
         votes = part.new_zeros(len(part), classes)
-        weights = (
-            (similarity - 1) / temperature
-        ).exp()  # - 1 avoids overflow and keeps the ranking
+        # - 1 avoids overflow and keeps the ranking.
+        weights = ((similarity - 1) / temperature).exp()
         predicted.append(votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1))
     return torch.cat(predicted)
 

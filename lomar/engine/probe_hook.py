@@ -123,9 +123,7 @@ class ProbeHook(Hook):
             f'{scores["linear"]:.2f} % (top-1 of {len(self.labels) - self.num_train} images, '
             f'{seconds:.1f} s)'
         )
-        scalars = {
-            f'probe/{name}': value for name, value in (*scores.items(), ('seconds', seconds))
-        }
+        scalars = {f'probe/{name}': value for name, value in {**scores, 'seconds': seconds}.items()}
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
         runner.visualizer.add_scalars({**scalars, 'epoch': runner.epoch + 1}, step=runner.iter)

@@ -207,11 +207,7 @@ class Runner(MMEngineRunner):
         return content
 
     def _check_classes(self, trained: dict) -> None:
-        """Compare the classes of the training, from a checkpoint, with the tested ones.
-
-        Raises:
-            ValueError: a class has another place. Its predictions would count for another class.
-        """
+        """Compare the classes of training and testing; raise a ValueError for another order."""
         if not (before := list(trained.get('classes') or ())):
             return
         dataset = self.test_dataloader.dataset
@@ -241,9 +237,6 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
     of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
     """
-    found = [
-        path
-        for path in Path(work_dir).glob('*.pth')
-        if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
-    ]
-    return str(max(found, key=lambda path: path.stat().st_mtime_ns)) if found else None
+    files = Path(work_dir).glob('*.pth')
+    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
+    return str(max(found, key=lambda file: file.stat().st_mtime_ns)) if found else None

@@ -19,11 +19,7 @@ class UnreadableImagesHook(Hook):
         self.seen: set[str] = set()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Log the unreadable images of the batch.
-
-        Raises:
-            OSError: too many images are unreadable.
-        """
+        """Log the unreadable images of the batch; raise an OSError if there are too many."""
         for sample in (data_batch or {}).get('data_samples') or ():
             for path, reason in sample.get('unreadable', {}).items():
                 if path not in self.seen:

@@ -52,9 +52,6 @@ class SimpleFeaturePyramid(BaseModule):
         Levels have the dtype of the weights, which is float32 also under mixed precision. mmdet
         casts RoI coordinates to the dtype of the levels; bf16 would round a coordinate near 1000 to
         multiples of 4 pixels.
-
-        Raises:
-            ValueError: the map has not `in_channels` channels.
         """
         if (channels := inputs[-1].shape[1]) != self.in_channels:
             raise ValueError(

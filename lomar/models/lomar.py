@@ -94,11 +94,7 @@ class LoMaR(BaseModel):
     def sample(
         self, images: Images, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw windows and masks of a model with one window size; see `draw`.
-
-        Raises:
-            ValueError: as in `draw`, or the model has several window sizes.
-        """
+        """Draw windows and masks of a model with one window size; see `draw`."""
         self._size(None, 'call draw(images)')
         return self.draw(images, generator)[0]
 

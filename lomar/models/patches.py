@@ -15,19 +15,14 @@ Images = Tensor | Sequence[Tensor]  # (B, C, H, W), or B images (C, H, W) of dif
 
 def patch_coordinates(windows: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return grid rows and columns, (B, W, K*K) each, of all patches of windows (B, W, 2)."""
-    offset = torch.arange(size, device=windows.device)
-    rows = (windows[..., 0, None] + offset)[..., :, None].expand(*windows.shape[:2], size, size)
-    columns = (windows[..., 1, None] + offset)[..., None, :].expand(*windows.shape[:2], size, size)
-    return rows.flatten(2), columns.flatten(2)
+    patch = torch.arange(size * size, device=windows.device)
+    return windows[..., 0, None] + patch // size, windows[..., 1, None] + patch % size
 
 
 def patch_view(images: Tensor, patch_size: int) -> Tensor:
     """Return a view of images (B, C, H, W) as patches (B, H/P, W/P, P, P, C)."""
-    batch, channels, height, width = images.shape
-    patches = images.view(
-        batch, channels, height // patch_size, patch_size, width // patch_size, patch_size
-    )
-    return patches.permute(0, 2, 4, 3, 5, 1)
+    patches = images.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))
+    return patches.permute(0, 2, 4, 3, 5, 1)  # from (B, C, H/P, P, W/P, P)
 
 
 def patches_at(images: Tensor, rows: Tensor, columns: Tensor, patch_size: int) -> Tensor:

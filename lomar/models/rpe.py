@@ -6,7 +6,7 @@ bucket. Buckets saturate with distance, so that one table is valid for every hei
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -24,9 +24,8 @@ def piecewise_index(offset: Tensor, ratio: float) -> Tensor:
     """
     alpha, beta, gamma = ratio, 2 * ratio, 8 * ratio  # 1 : 2 : 8, section 4.1 of the iRPE paper
     distance = offset.abs().double()
-    far = alpha + (distance.clamp(min=alpha) / alpha).log() / math.log(gamma / alpha) * (
-        beta - alpha
-    )
+    growth = (distance.clamp(min=alpha) / alpha).log() / math.log(gamma / alpha)
+    far = alpha + growth * (beta - alpha)
     # Values are rounded before the limit. The limit (3.8 at ratio 1.9) is truncated afterwards.
     bucket = torch.where(distance <= alpha, distance.round(), far.round().clamp(max=beta).floor())
     return (offset.sign() * bucket).long()
@@ -131,10 +130,8 @@ class RelativePosition(nn.Module):
             few_keys = ids.shape[1] <= self.lookup_table_weight.shape[-1]
             return self.gather_columns(x, ids) if few_keys else self.gather_logits(x, ids)
         by_bucket = x.new_zeros(*x.shape[:3], self.lookup_table_weight.shape[1])
-        by_bucket = by_bucket.scatter_add(
-            -1, ids.expand_as(x), x
-        )  # sum of the attention weights per bucket
-        return by_bucket @ self.lookup_table_weight
+        # Sum the attention weights per bucket.
+        return by_bucket.scatter_add(-1, ids.expand_as(x), x) @ self.lookup_table_weight
 
     def gather_logits(self, x: Tensor, ids: Tensor) -> Tensor:
         """Return the term (N, heads, L, L): multiply queries with all buckets, then gather."""
@@ -249,17 +246,7 @@ def build_rpe(
         raise ValueError("rpe.on contains 'v', which needs rpe.mode='contextual' (found 'bias')")
     if ratio < 1:
         raise ValueError(f'rpe.ratio is {ratio}; allowed: 1 or more (LoMaR: 1.9)')
-    tables: dict[str, nn.Module] = {}
-    for letter in on:
-        options: dict[str, Any] = dict(
-            mode=mode,
-            ratio=ratio,
-            num_heads=1 if shared_heads else num_heads,
-            head_dim=head_dim,
-            transposed=letter != 'v',
-        )
-        if method == 'cross':
-            tables[letter] = CrossRelativePosition(**options)
-        else:
-            tables[letter] = RelativePosition(method, **options)
-    return tables
+    table = CrossRelativePosition if method == 'cross' else partial(RelativePosition, method)
+    heads = 1 if shared_heads else num_heads
+    options: dict[str, Any] = dict(mode=mode, ratio=ratio, num_heads=heads, head_dim=head_dim)
+    return {letter: table(**options, transposed=letter != 'v') for letter in on}

@@ -12,12 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lomar.models.absolute_positions import LearnedPositions
-from lomar.models.architectures import (
-    OUT_TYPES,
-    as_size,
-    check_position,
-    resolve_arch,
-)
+from lomar.models.architectures import OUT_TYPES, as_size, check_position, resolve_arch
 from lomar.models.attention import Block
 from lomar.utils import check_choice, check_least
 
@@ -118,7 +113,10 @@ class RPEViT(LearnedPositions, BaseModule):
         self.with_cp = with_cp
         self._freeze(frozen_stages)
         if compiled is not False:
-            self._compile({} if compiled is True else compiled)
+            # With dynamic shapes, grids and iRPE tables would not be constants of a graph.
+            options = dict(dynamic=False) | ({} if compiled is True else compiled)
+            for block in self.blocks:
+                block.compile(**options)
 
     @staticmethod
     def _positions(position: str, rpe: dict | None, grid: tuple[int, int]) -> dict:
@@ -142,13 +140,6 @@ class RPEViT(LearnedPositions, BaseModule):
                 'and only with backbone.window_size'
             )
         return [0 if block in global_blocks else window_size for block in range(self.depth)]
-
-    def _compile(self, options: dict) -> None:
-        """Compile each block with the options of `torch.compile`."""
-        # Grids are constants of a graph. With dynamic shapes, iRPE tables would not be constants.
-        options = dict(dynamic=False) | options
-        for block in self.blocks:
-            block.compile(**options)
 
     def _freeze(self, stages: int) -> None:
         """Freeze the embedding (1) and the first blocks (2 ...)."""
@@ -198,8 +189,7 @@ class RPEViT(LearnedPositions, BaseModule):
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         if hasattr(self, 'pos_embed'):
             x = x + self.resized_positions(grid)
-        x = self.encode(x, grid)
-        return (self._select(x, grid),)
+        return (self._select(self.encode(x, grid), grid),)
 
     def encode(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Run the blocks and the final norm on token sequences (N, L, D) of a `grid` of patches.

@@ -71,9 +71,8 @@ def sample_masked(
     Returns:
         (B, W, K*K) bool, True = reconstruct, on `device`.
     """
-    return _largest(
-        torch.rand(batch, number, size * size, generator=generator, device=device), count
-    )
+    draws = torch.rand(batch, number, size * size, generator=generator, device=device)
+    return _largest(draws, count)
 
 
 def _largest(values: Tensor, count: int) -> Tensor:
@@ -172,13 +171,10 @@ class WindowSampler:
     ) -> tuple[Tensor, Tensor]:
         """Draw windows (B, W, 2) int64 and masked (B, W, K*K) bool."""
         self.check(grid)
-        windows = SAMPLERS[self.sampling](
-            batch, grid, self.size, self.number, generator=generator, device=device
-        )
-        masked = MASKS[self.masking](
-            batch, self.number, self.size, self.num_masked, generator=generator, device=device
-        )
-        return windows, masked
+        draw, mask = SAMPLERS[self.sampling], MASKS[self.masking]
+        source = dict(generator=generator, device=device)
+        windows = draw(batch, grid, self.size, self.number, **source)
+        return windows, mask(batch, self.number, self.size, self.num_masked, **source)
 
 
 def build_samplers(

@@ -73,11 +73,7 @@ class TeacherTarget(Target):
         return F.layer_norm(features, (self.dim,)) if self.normalise else features
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the teacher's map (B, D, h, w) of images (B, C, H, W) on the student's grid.
-
-        Raises:
-            ValueError: the teacher does not support the images, or its map has another grid.
-        """
+        """Return the teacher's map (B, D, h, w) of images (B, C, H, W) on the student's grid."""
         grid = tuple(side // self.inputs.patch_size for side in images.shape[-2:])
         size = tuple(side * self.stride for side in grid)
         images = self.teacher_normalisation(self.normalisation.undo(images))

@@ -111,11 +111,7 @@ class PatchTokenizer(Tokenizer):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: dict) -> 'PatchTokenizer':
-        """Return a tokenizer from the output of `checkpoint`.
-
-        Raises:
-            ValueError: the checkpoint has another type or is incomplete.
-        """
+        """Return a tokenizer from the output of `checkpoint`."""
         if checkpoint.get('type') != cls.__name__:
             raise ValueError(f'it is no file of `lomar tokenizer` ({cls.origin})')
         try:

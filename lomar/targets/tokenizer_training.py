@@ -188,9 +188,6 @@ def draw_patches(settings: Settings, unreadable: dict[str, str]) -> Iterator[Ten
 
     Args:
         unreadable: gets the images that were replaced by others (path: reason).
-
-    Raises:
-        OSError: too many images cannot be read.
     """
     crop = dict(type='LoadRandomResizedCrop', scale=settings.size, crop_ratio_range=(0.2, 1.0))
     dataset = UnlabelledImages(settings.images, [crop, dict(type='mmpretrain.PackInputs')])

@@ -34,9 +34,6 @@ def detection_sheet(
         images: folder of the images.
         results: detections in COCO's result format, with masks (segm.json) or without masks.
         threshold: smallest score of a drawn detection.
-
-    Raises:
-        ValueError: `results` has another format, or is on other images.
     """
     try:
         detections = msgspec.json.decode(Path(results).read_bytes(), type=list[dict])

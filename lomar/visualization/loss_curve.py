@@ -3,18 +3,11 @@
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')  # no display is needed; set before pyplot is imported
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
-    """Return the log records of all runs in a work dir, in the order of steps.
-
-    Raises:
-        FileNotFoundError: the work dir has no logged scalars.
-    """
+    """Return the log records of all runs in a work dir, in the order of steps."""
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     if not files:
         raise FileNotFoundError(f'{work_dir} has no */vis_data/scalars.json: was anything trained?')
@@ -31,7 +24,8 @@ def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
     """Plot loss and learning rate over steps into an image file."""
     records = read_scalars(work_dir)
     steps = [record['step'] for record in records]
-    figure, axes = plt.subplots(figsize=(7, 4), layout='constrained')
+    figure = Figure(figsize=(7, 4), layout='constrained')
+    axes = figure.subplots()
     axes.plot(steps, [record['loss'] for record in records], color='tab:blue')
     axes.axhline(1, color='grey', linestyle=':', label="the patch's mean (1.0 with norm_pix)")
     axes.set(xlabel='step', ylabel='loss (mean squared error)', ylim=(0, None))
@@ -41,5 +35,4 @@ def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
     rate.set_ylabel('learning rate', color='tab:orange')
     rate.set_ylim(0, None)
     figure.savefig(out, dpi=120)
-    plt.close(figure)
     return Path(out)

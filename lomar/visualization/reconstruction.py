@@ -44,9 +44,6 @@ def read_image(
     Args:
         side: side in pixels of the square to resize and crop to; None = the native size.
         as_stored: read all channels in the dtype of the file by `read_pixels`; False = 8-bit RGB.
-
-    Raises:
-        ValueError: the image is smaller than a patch.
     """
     pixels = read_pixels(path) if as_stored else np.array(read_rgb(path))
     sides = pixels.shape[:2]

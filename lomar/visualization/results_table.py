@@ -78,11 +78,7 @@ def read_published() -> list[dict]:
 
 
 def read_metrics(path: str | Path) -> dict:
-    """Return the content of a metrics.json of `lomar test`, with its path as `file`.
-
-    Raises:
-        ValueError: the file is not JSON or has another layout; the message names file and key.
-    """
+    """Return the content of a metrics.json of `lomar test`, with its path as `file`."""
     try:
         content = msgspec.json.decode(Path(path).read_bytes())
         msgspec.convert(content, Run)
