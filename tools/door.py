@@ -10,8 +10,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(command: str) -> None:
     """Run a `lomar` command, in .venv if this interpreter has no packages."""
-    python = ROOT / '.venv/bin/python'
-    if find_spec('torch') is None and python.exists():
+    if find_spec('torch') is None:
+        python = ROOT / '.venv/bin/python'
+        if not python.exists():
+            sys.exit(
+                f'tools/{command}.py: {sys.executable} has no PyTorch, and there is no .venv; run '
+                'make install, or activate an environment that has the package'
+            )
         os.execv(python, [str(python), *sys.argv])
     sys.path.insert(0, str(ROOT))
     from lomar.cli import main
