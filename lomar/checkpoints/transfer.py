@@ -1,7 +1,7 @@
 """Transfer of pretrained weights to a model, with resizing and a report of every weight."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
@@ -22,12 +22,13 @@ HINTS = {
     'backbone.arch to theirs (and neck.in_channels of a detector to its width).\n',
     '^pos_embed$': 'The weights were trained with absolute positions: use '
     "backbone.position='absolute' or 'absolute+decomposed' (RPEViT; LoMaRViT has iRPE only).\n",
-    '^pos_embed ': 'The absolute positions are not of a square grid, and only those are resized: '
-    'set backbone.pretrain_img_size to the (height, width) of the pretraining.\n',
+    '^pos_embed ': 'The absolute positions are not of a square grid, or have no cls token although '
+    'the model has one: set backbone.pretrain_img_size to the (height, width) of the pretraining, '
+    'or backbone.with_cls_token=False.\n',
     r'lookup_table\S* \(': 'The weights were trained with other options of iRPE: set backbone.rpe '
-    'to the method, ratio, mode and shared_heads of their training.\n',
-    'lookup_table': "The weights were trained with iRPE: use backbone.position='irpe' (RPEViT, "
-    'LoMaRViT; MAEViT has no iRPE).\n',
+    'to the options of their training (method, ratio, mode, shared_heads).\n',
+    'lookup_table': "The weights were trained with iRPE: use backbone.position='irpe', and in "
+    'backbone.rpe the options of their training (RPEViT, LoMaRViT; MAEViT has no iRPE).\n',
     f'^{PATCHES}': 'The weights have another number of channels. Only 3 channels are adapted to '
     'other numbers: set backbone.in_channels to that of the weights, or pretrain with the channels '
     'of the images.\n',
@@ -83,11 +84,11 @@ class Report:
         return [name for name in self.new if ' ' in name]
 
 
-def _shown(names: Iterable[str], modules: bool) -> str:
-    """Return names in short form, at most six, those with shapes first."""
+def _shown(names: list[str], modules: bool) -> str:
+    """Return at most six names, those with shapes first; of many, only the modules."""
     short = []
     for name in sorted(names, key=lambda name: ' ' not in name) if modules else names:
-        if modules and ' ' not in name:
+        if modules and len(names) > 6 and ' ' not in name:
             name = '.'.join(name.split('.')[:2])
         short.append(re.sub(r'^blocks\.\d+', 'blocks.*', name))
     return ', '.join(list(dict.fromkeys(short))[:6])
