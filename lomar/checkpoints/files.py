@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor
 
+from lomar.checkpoints.config_reader import read_configs
 from lomar.checkpoints.file_kinds import check_kind, is_safetensors
 from lomar.checkpoints.unwrap import check_values
 
@@ -33,6 +34,10 @@ def _history_method(owner: type, name: str):
     raise pickle.UnpicklingError(f'getattr of {owner!r} and {name!r} is not allowed')
 
 
+ADVICE = (
+    "Save the weights alone, torch.save({'state_dict': model.state_dict()}, ...), where you trust "
+    'its origin.'
+)
 # Plain data that training checkpoints of mmengine and of the original code contain.
 ALLOWED = [
     HistoryBuffer,
@@ -60,7 +65,8 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file is of another kind (see `check_kind`), is damaged, contains anything
-            but tensors and plain data, or holds something other than a dict.
+            but tensors and plain data or a config whose text is more than plain values, or holds
+            something other than a dict.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -81,7 +87,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
             f'checkpoint {path}: holds no state dict but {what}; allowed: a state dict, as '
             "torch.save({'state_dict': model.state_dict()}, FILE) writes it"
         )
-    return content
+    return _without_code(path, content)
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -94,9 +100,20 @@ def _refusal(path: Path, error: Exception) -> str:
     return (
         f"checkpoint {path} was refused: it is no PyTorch file (detectron2's .pkl files are none), "
         'or holds objects other than tensors and plain data, such as a whole model, which could '
-        f"run code ({reason}). Save the weights alone, torch.save({{'state_dict': "
-        'model.state_dict()}, ...), where you trust its origin.'
+        f'run code ({reason}). {ADVICE}'
     )
+
+
+def _without_code(name: str | Path, content: dict) -> dict:
+    """Return the content of a file; raise a ValueError if a stored config is more than values.
+
+    OpenMMLab executes the text of stored configs.
+    """
+    try:
+        read_configs(content)
+    except ValueError as error:
+        raise ValueError(f'checkpoint {name} was refused: {error}. {ADVICE}') from None
+    return content
 
 
 @contextmanager
@@ -127,7 +144,8 @@ def misfit_as_value_error() -> Iterator[None]:
 def load_url(url: str, **kwargs) -> dict:
     """Download weights as `torch.hub.load_state_dict_from_url` does, weights only."""
     with torch.serialization.safe_globals(ALLOWED):
-        return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+        content = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+    return _without_code(url, content)
 
 
 def load_from_disk(path: str, map_location=None) -> dict:

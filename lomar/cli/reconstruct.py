@@ -1,7 +1,6 @@
 """Draw reconstructions of images: input, windows and masks, prediction, composite."""
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
 from lomar.cli.shared import add_config, count, image_paths
@@ -26,20 +25,18 @@ def run(args: argparse.Namespace) -> None:
     """Draw one picture per image."""
     from tqdm import tqdm
 
-    from lomar.visualization import read_image, reconstruct, sheet
+    from lomar.visualization import output_paths, read_image, reconstruct, sheet
 
     model = load_model(args)
     paths = image_paths(args.images)
     as_stored = model.backbone.in_channels != 3
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    stems = Counter(Path(path).stem for path in paths)
-    for number, path in enumerate(tqdm(paths, desc='reconstructing', unit='img')):
+    pictures = output_paths(paths, '.png')
+    for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
-        name = Path(path).stem
-        name = f'{number}_{name}' if stems[name] > 1 else name  # of files in several folders
-        sheet(reconstruct(model, batch, args.seed)).save(out / f'{name}.png')
-    print(f'{len(paths)} pictures in {out.resolve()}')
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        sheet(reconstruct(model, batch, args.seed)).save(out / name)
+    print(f'{len(pictures)} pictures in {out.resolve()}')
 
 
 def load_model(args: argparse.Namespace):
