@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from lomar.cli.shared import add_config, count, image_paths
+from lomar.cli.shared import add_config, count, image_paths, report_unreadable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,20 +26,27 @@ def run(args: argparse.Namespace) -> None:
     """Draw one picture per image."""
     from tqdm import tqdm
 
+    from lomar.datasets import UnreadableImage
     from lomar.visualization import read_image, reconstruct, sheet
 
     model = load_model(args)
-    paths = image_paths(args.images)
     as_stored = model.backbone.in_channels != 3
+    paths = image_paths(args.images, arrays=as_stored)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
+    unreadable: dict[str, str] = {}
     stems = Counter(Path(path).stem for path in paths)
     for number, path in enumerate(tqdm(paths, desc='reconstructing', unit='img')):
-        batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
+        try:
+            batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
+        except UnreadableImage as error:
+            unreadable[path] = error.reason
+            continue
         name = Path(path).stem
         name = f'{number}_{name}' if stems[name] > 1 else name  # of files in several folders
         sheet(reconstruct(model, batch, args.seed)).save(out / f'{name}.png')
-    print(f'{len(paths)} pictures in {out.resolve()}')
+    print(f'{len(paths) - len(unreadable)} pictures in {out.resolve()}')
+    report_unreadable(unreadable, len(paths))
 
 
 def load_model(args: argparse.Namespace):
