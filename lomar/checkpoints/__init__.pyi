@@ -1,3 +1,4 @@
+from .config_reader import stored_config as stored_config
 from .files import load_file as load_file
 from .names import from_official as from_official
 from .names import rename as rename

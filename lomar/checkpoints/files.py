@@ -18,6 +18,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 
+from lomar.checkpoints.config_reader import read_configs
+
 # Private functions that rebuild arrays and scalars; `__reduce__` gives those of any NumPy.
 _REBUILT = {'_reconstruct': np.empty(0), 'scalar': np.float64()}
 
@@ -29,6 +31,10 @@ def _history_method(owner: type, name: str):
     raise pickle.UnpicklingError(f'getattr of {owner!r} and {name!r} is not allowed')
 
 
+ADVICE = (
+    "Save the weights alone, torch.save({'state_dict': model.state_dict()}, ...), where you trust "
+    'its origin.'
+)
 # Plain data that training checkpoints of mmengine and of the original code contain.
 ALLOWED = [
     HistoryBuffer,
@@ -52,7 +58,8 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, or contains anything but tensors and plain data.
+        ValueError: the file is damaged, or contains anything but tensors and plain data, or a
+            config whose text is more than plain values.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -61,7 +68,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         if path.suffix == '.safetensors':
             return load_safetensors(path, device=str(torch.device(map_location or 'cpu')))
         with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
         # For a plain pickle, torch's error only mentions a magic number.
         if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
@@ -73,9 +80,21 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         raise ValueError(
             f"checkpoint {path} was refused: it is no PyTorch file (detectron2's .pkl files are "
             'none), or holds objects other than tensors and plain data, which could run code '
-            f"({reason}). Save the weights alone, torch.save({{'state_dict': model.state_dict()}}, "
-            '...), where you trust its origin.'
+            f'({reason}). {ADVICE}'
         ) from error
+    return _without_code(path, content)
+
+
+def _without_code(name: str | Path, content: dict) -> dict:
+    """Return the content of a file; raise a ValueError if a stored config is more than values.
+
+    OpenMMLab executes the text of stored configs.
+    """
+    try:
+        read_configs(content)
+    except ValueError as error:
+        raise ValueError(f'checkpoint {name} was refused: {error}. {ADVICE}') from None
+    return content
 
 
 @contextmanager
@@ -104,7 +123,8 @@ def misfit_as_value_error() -> Iterator[None]:
 def load_url(url: str, **kwargs) -> dict:
     """Download weights as `torch.hub.load_state_dict_from_url` does, weights only."""
     with torch.serialization.safe_globals(ALLOWED):
-        return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+        content = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+    return _without_code(url, content)
 
 
 def load_from_disk(path: str, map_location=None) -> dict:

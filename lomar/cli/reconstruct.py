@@ -1,7 +1,6 @@
 """Draw reconstructions of images: input, windows and masks, prediction, composite."""
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
 from lomar.cli.shared import add_config, count, image_paths, report_unreadable
@@ -27,26 +26,24 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lomar.datasets import UnreadableImage
-    from lomar.visualization import read_image, reconstruct, sheet
+    from lomar.visualization import output_paths, read_image, reconstruct, sheet
 
     model = load_model(args)
     as_stored = model.backbone.in_channels != 3
     paths = image_paths(args.images, arrays=as_stored)
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    pictures = output_paths(paths, '.png')
     unreadable: dict[str, str] = {}
-    stems = Counter(Path(path).stem for path in paths)
-    for number, path in enumerate(tqdm(paths, desc='reconstructing', unit='img')):
+    for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:
             batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
         except UnreadableImage as error:
             unreadable[path] = error.reason
             continue
-        name = Path(path).stem
-        name = f'{number}_{name}' if stems[name] > 1 else name  # of files in several folders
-        sheet(reconstruct(model, batch, args.seed)).save(out / f'{name}.png')
-    print(f'{len(paths) - len(unreadable)} pictures in {out.resolve()}')
-    report_unreadable(unreadable, len(paths))
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        sheet(reconstruct(model, batch, args.seed)).save(out / name)
+    print(f'{len(pictures) - len(unreadable)} pictures in {out.resolve()}')
+    report_unreadable(unreadable, len(pictures))
 
 
 def load_model(args: argparse.Namespace):

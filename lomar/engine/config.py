@@ -85,7 +85,11 @@ def test_config(args: argparse.Namespace) -> Config:
     if args.show or args.show_dir:
         show_dir = args.show_dir and str(Path(args.show_dir).resolve())
         cfg.default_hooks.visualization.update(
-            draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=show_dir
+            type='DetectionPicturesHook',
+            draw=True,
+            show=args.show,
+            wait_time=args.wait_time,
+            test_out_dir=show_dir,
         )
     _set_data(cfg, args)
     if not args.print_config:
