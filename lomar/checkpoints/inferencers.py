@@ -54,7 +54,7 @@ def _buildable_config(content: dict) -> ConfigDict:
             'run, or name the config file, for example DetInferencer(CONFIG, CHECKPOINT)'
         )
     for key, value in ((key, each.get(key)) for each in dicts_in(config) for key in EVALUATED):
-        if isinstance(value, str) and not re.fullmatch(r'[\w./]+', value):
+        if isinstance(value, str) and not re.fullmatch(r'[\w./-]*', value):
             raise ValueError(f'the stored config has {key}={value[:80]!r}; allowed: a name')
     return config
 
