@@ -53,9 +53,12 @@ def _buildable_config(content: dict) -> ConfigDict:
             'the checkpoint stores no config with a model; allowed: a checkpoint of a training '
             'run, or name the config file, for example DetInferencer(CONFIG, CHECKPOINT)'
         )
-    for key, value in ((key, each.get(key)) for each in dicts_in(config) for key in EVALUATED):
-        if isinstance(value, str) and not re.fullmatch(r'[\w./-]*', value):
-            raise ValueError(f'the stored config has {key}={value[:80]!r}; allowed: a name')
+    for node in dicts_in(config):
+        for key, value in ((key, node.get(key)) for key in EVALUATED):
+            if isinstance(value, str) and not re.fullmatch(r'[\w./-]*', value):
+                raise ValueError(f'the stored config has {key}={value[:80]!r}; allowed: a name')
+        if node.get('trust_remote_code'):  # of Hugging Face's models
+            raise ValueError('the stored config has trust_remote_code=True; allowed: False')
     return config
 
 

@@ -156,6 +156,9 @@ VALUES = dict(
             )
         ),
     ),
+    remote=dict(
+        model=dict(type='mmpretrain.AutoModelForCausalLM', name_or_path='x', trust_remote_code=True)
+    ),
     imports=dict(model=MODEL, custom_imports=dict(imports=['hostile'])),
 )
 
