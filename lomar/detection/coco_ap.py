@@ -79,7 +79,8 @@ class CocoAP(BaseMetric):
         """Return AP by kind as fractions of 1; store percentages and AP per class in `summary`."""
         truth = COCO()
         with contextlib.redirect_stdout(io.StringIO()):  # createIndex prints progress
-            truth.dataset = pickle.loads(self._truth)  # pycocotools changes its copy
+            # pycocotools changes its copy.
+            truth.dataset = of_images(pickle.loads(self._truth), {r['image_id'] for r in results})
             truth.createIndex()
         by_label = self._categories(truth.dataset['categories'])
         categories = sorted({key for key in by_label if key is not None})
@@ -103,6 +104,14 @@ class CocoAP(BaseMetric):
         if all(key is None for key in found):
             raise ValueError(f'{self.ann_file}: {unknown_classes(list(ids), classes)}')
         return found
+
+
+def of_images(coco: dict, images: set) -> dict:
+    """Return annotations without those of other images, which a test has left out."""
+    return coco | dict(
+        images=[one for one in coco['images'] if one['id'] in images],
+        annotations=[one for one in coco['annotations'] if one['image_id'] in images],
+    )
 
 
 def average_precision(

@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from lomar.datasets.config_classes import given_classes
-from lomar.datasets.replay import Draw, seed_everything
+from lomar.datasets.readable import ReadableImages
 from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import stop_on_errors, take_report, unpacked
 
@@ -20,7 +20,7 @@ def chosen_classes(settings: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 @DATASETS.register_module()
-class CocoFiles(CocoDataset):
+class CocoFiles(ReadableImages, CocoDataset):
     """mmdet's CocoDataset for any COCO-format file, which is checked when it is read.
 
     Labels are indices of `model_classes`. Otherwise they are in the order of `classes` of
@@ -43,12 +43,6 @@ class CocoFiles(CocoDataset):
     ):
         self.model_classes, self.leave_out = model_classes, leave_out
         super().__init__(*args, **kwargs)
-
-    def __getitem__(self, index: int) -> dict:
-        """Load and augment a sample, with the seed of `index` if that is a `Draw`."""
-        if isinstance(index, Draw):
-            seed_everything(index.seed)
-        return super().__getitem__(int(index))
 
     def load_data_list(self) -> list[dict]:
         """Return a dict per image with its objects as bytes; `get_data_info` decodes them."""
