@@ -51,8 +51,8 @@ def add_unknown(report: AnnotationReport, objects: Counter) -> None:
             'categories',
             unknown_classes(names, report.model_names),
             f'; {objects.total()} objects are of unknown classes; to leave them out, name the '
-            'classes to evaluate: --cfg-options test_dataloader.dataset.metainfo.classes=[...], or '
-            'val_dataloader in a training',
+            'classes to use: --cfg-options test_dataloader.dataset.metainfo.classes=[...], or '
+            'val_dataloader or train_dataloader in a training',
         )
     else:
         names = list(report.unknown.values())

@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from lomar.datasets.class_names import enumerated
 
 
-def check_order(learnt: Sequence[str], dataset: object, what: str) -> None:
+def classes_of(dataset: object) -> tuple[str, ...]:
+    """Return the classes of a dataset in the order of its labels; () without any."""
+    classes = getattr(dataset, 'metainfo', {}).get('classes') or ()
+    return (classes,) if isinstance(classes, str) else tuple(classes)
+
+
+def check_order(learnt: Sequence[str], dataset: object) -> None:
     """Raise a ValueError if the labels of a dataset mean other classes than those of the model.
 
     Commands map labels by name before. This check covers datasets of other packages, and runs that
@@ -16,14 +22,25 @@ def check_order(learnt: Sequence[str], dataset: object, what: str) -> None:
     Args:
         learnt: classes of the model in the order of its labels; () if they are unknown.
         dataset: the dataset to evaluate; its `metainfo` may have no classes.
-        what: where `learnt` come from, for the message.
     """
-    classes = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
-    if learnt and classes != list(learnt)[: len(classes)]:
+    classes = classes_of(dataset)
+    if learnt and classes != tuple(learnt)[: len(classes)]:
         raise ValueError(
-            f'{what} was on the classes {enumerated(learnt)}; the dataset to evaluate has '
+            f'training was on the classes {enumerated(learnt)}; the dataset to evaluate has '
             f'{enumerated(classes)}; allowed: the same names in the same order'
         )
+
+
+def reordered(learnt: Sequence[str], dataset: object) -> str:
+    """Return a message if a training begins with weights for classes in another order, or ''."""
+    classes = classes_of(dataset)
+    known = [(learnt.index(name), label) for label, name in enumerate(classes) if name in learnt]
+    if len(learnt) != len(classes) or all(before == label for before, label in known):
+        return ''
+    return (
+        f'its classes are {enumerated(learnt)}, those of this training are {enumerated(classes)}: '
+        'heads that were loaded begin with the weights of other classes'
+    )
 
 
 @contextmanager

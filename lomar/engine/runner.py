@@ -27,7 +27,7 @@ from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.checkpoints.unwrap import check_resumable, shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
-from lomar.engine.class_order import advising_on_classes, check_order
+from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
@@ -139,8 +139,7 @@ class Runner(MMEngineRunner):
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
         if isinstance(self._train_loop, BaseLoop):
-            learnt = getattr(self.train_dataloader.dataset, 'metainfo', {}).get('classes') or ()
-            check_order(learnt, loop.dataloader.dataset, 'training')
+            check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
@@ -213,7 +212,7 @@ class Runner(MMEngineRunner):
         with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None:
-                check_order(learnt, self.test_dataloader.dataset, 'training')
+                check_order(learnt, self.test_dataloader.dataset)
             if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
@@ -225,6 +224,9 @@ class Runner(MMEngineRunner):
                         f'{len(report.misfits)} weights of {filename} have other shapes than in '
                         f'this model, which starts with new ones: {", ".join(report.misfits)}'
                     )
+        training = isinstance(self._train_loop, BaseLoop)
+        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
+            self.logger.warning(f'{filename}: {note}')
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True

@@ -18,6 +18,7 @@ from lomar.checkpoints.class_names import stored_classes
 from lomar.cli import main
 from lomar.datasets.class_names import defined_classes, label_table
 from lomar.datasets.config_classes import set_head_classes, wrong_counts
+from lomar.engine import Runner
 
 LETTERS = 'abcdefghijkl'
 NUMBERS = count()
@@ -257,6 +258,42 @@ def test_another_evaluation_needs_the_order_of_the_file(detector, tmp_path, capf
     line += ['--val-images', tmp_path, '--work-dir', tmp_path]
     text = lomar(capfd, *line, '--cfg-options', 'test_evaluator.type=CocoMetric', code=1)
     assert 'allowed: CocoAP, which maps classes by name; found CocoMetric' in text
+
+
+@pytest.mark.parametrize('order', [['box', 'tri'], ['tri', 'box']])
+def test_weights_of_another_order_are_noted(detector, tmp_path, capfd, order):
+    path = draw_coco(tmp_path, ['box', 'tri'], 'mine', order=order)
+    line = ['train', detector / 'config.py', '--train-ann', path, '--train-images', tmp_path]
+    line += ['--work-dir', tmp_path / 'work', '--cfg-options']
+    text = lomar(capfd, *line, f'load_from={detector / "work/epoch_1.pth"}')
+    assert ('begin with the weights of other classes' in text) == (order[0] == 'tri')
+
+
+def test_names_in_a_file(tmp_path, capfd):
+    """As mmengine reads `metainfo`."""
+    draw_coco(tmp_path, ['box', 'tri'], 'train')
+    detection_config(tmp_path).dump(tmp_path / 'config.py')
+    (tmp_path / 'classes.txt').write_text('tri\nbox\n')
+    line = ['train', tmp_path / 'config.py', '--work-dir', tmp_path / 'work', '--cfg-options']
+    lomar(capfd, *line, f'train{CLASSES}{tmp_path / "classes.txt"}')
+    assert stored_classes(load_file(tmp_path / 'work/epoch_1.pth')) == ('tri', 'box')
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_a_runner_that_no_command_has_prepared(detector, tmp_path, split):
+    cfg = detection_config(detector)
+    path = str(draw_coco(tmp_path, ['box', 'tri'], 'tested', **ORDER))
+    for reader in (cfg[f'{split}_dataloader'].dataset, cfg[f'{split}_evaluator']):
+        reader.ann_file = path
+    cfg[f'{split}_dataloader'].dataset.data_prefix.img = str(tmp_path)
+    cfg.update(work_dir=str(tmp_path), experiment_name=f'x{next(NUMBERS)}')
+    if split == 'test':
+        cfg.load_from = str(detector / 'work/epoch_1.pth')
+        cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=r"training was on .*'box', 'tri'.* has 2: .'tri', 'box'"):
+        runner.test() if split == 'test' else runner.train()
 
 
 def test_one_process(detector, tmp_path):
