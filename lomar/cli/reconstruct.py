@@ -63,7 +63,7 @@ def load_model(cfg, args: argparse.Namespace):
     if args.num_windows:
         cfg.model.windows.number = args.num_windows
     model = MODELS.build(cfg.model)
-    weights = from_official(unwrap(load_file(args.checkpoint)), 'pretrain')
+    content = load_file(args.checkpoint)
     with naming(args.checkpoint), misfit_as_value_error():
-        model.load_state_dict(weights)
+        model.load_state_dict(from_official(unwrap(content), 'pretrain'))
     return model.to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -154,7 +154,7 @@ def _resume(cfg: Config, checkpoint: str) -> None:
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:
     name = cfg.get('load_from')
-    if name and '://' not in name and not Path(name).expanduser().is_file():
+    if name and '://' not in name and not Path(name).expanduser().exists():
         raise FileNotFoundError(f'load_from: {name} does not exist; {advice}')
 
 
