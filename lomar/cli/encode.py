@@ -7,7 +7,7 @@ FILE.npz holds `features` (N, D) and `paths` (N). DIR holds features.npy, paths.
 import argparse
 from pathlib import Path
 
-from lomar.cli.shared import count, image_paths, report_unreadable
+from lomar.cli.shared import add_value_range, count, image_paths, report_unreadable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
         help = f'{what} per channel in pixel units (default: ImageNet, for 8-bit RGB images)'
         add(f'--{name}', type=float, nargs='+', metavar='X', help=help)
+    add_value_range(parser)
     add('--device', help='PyTorch device (default: a GPU if there is one)')
 
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     _check_out(out, args.patches)
     if args.device:
         check_device(args.device)
-    images = image_paths(args.images, arrays=bool(args.mean or args.std))
+    images = image_paths(args.images, arrays=bool(args.mean or args.std or args.value_range))
     if out.suffix != '.npz':
         check_lines(images)
     encoder = Encoder(
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
         mean=args.mean,
         std=args.std,
         weights=args.weights,
+        value_range=args.value_range,
     )
     pooled: list[np.ndarray] = []
     paths: list[str] = []

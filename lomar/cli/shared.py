@@ -146,6 +146,18 @@ def positive(text: str) -> float:
     return number
 
 
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add --value-range."""
+    parser.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='values of black and white in images of other than 8 bits (default: those of 16 '
+        'unsigned bits, 0 and 65535; others are refused)',
+    )
+
+
 def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
     """Return the images that paths of files, folders and text lists name.
 

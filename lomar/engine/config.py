@@ -17,7 +17,7 @@ from mmengine.utils import import_modules_from_strings
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.checkpoints.class_names import trained_classes
 from lomar.compat.dist import main_process
-from lomar.datasets import check_images, use_channels
+from lomar.datasets import check_images, use_channels, use_value_range
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
 from lomar.engine.option_keys import check_option_keys
@@ -39,6 +39,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
         raise ValueError(f'{path}: the config has no model')
     merge_options(cfg, options or {})
     use_channels(cfg)
+    use_value_range(cfg)
     return cfg
 
 
