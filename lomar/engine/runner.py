@@ -151,6 +151,14 @@ class Runner(MMEngineRunner):
             weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
 
+    def dump_config(self) -> None:
+        """Write the config of the run to the work dir, unless the config file itself is there."""
+        name = self.cfg.filename
+        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
+            self.logger.info(f'{name} is not replaced by the config of this run')
+        else:
+            super().dump_config()
+
     @property
     def _transfer(self) -> dict:
         return self.cfg.get('transfer') or {}
@@ -237,6 +245,11 @@ class Runner(MMEngineRunner):
             if self._load_from is None:
                 self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
                 self._resume = False
+        if not self._resume and (old := latest_checkpoint(self.work_dir)):
+            self.logger.warning(
+                f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
+                'earlier run, use --resume; to keep it, another --work-dir'
+            )
         super().load_or_resume()
         self._first_iter = self.iter
 
