@@ -27,6 +27,7 @@ from lomar.checkpoints.unwrap import check_resumable, shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -107,6 +108,13 @@ class Runner(MMEngineRunner):
                 'with the length of the training.'
             )
         return built
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
+        super().register_hooks(default_hooks, custom_hooks)
+        given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
+        if self._train_dataloader is not None and not given:
+            self.register_hook(UnreadableImagesHook())
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse a dataset without one complete batch."""
