@@ -23,7 +23,7 @@ from torch import nn
 
 from lomar.checkpoints import rename, transfer_model, unwrap
 from lomar.checkpoints.files import misfit_as_value_error, naming
-from lomar.checkpoints.unwrap import check_resumable, shapes
+from lomar.checkpoints.unwrap import shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
@@ -203,15 +203,11 @@ class Runner(MMEngineRunner):
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
         """
-        content = CheckpointLoader.load_checkpoint(filename, map_location)
-        model = unwrapped(self.model)
         if self._resume:
             with naming(filename), misfit_as_value_error():
-                check_resumable(content)
-                self.call_hook('after_load_checkpoint', checkpoint=content)
-                model.load_state_dict(content['state_dict'])
-            self._has_loaded = True
-            return content
+                return super().load_checkpoint(filename, map_location, strict=True)
+        content = CheckpointLoader.load_checkpoint(filename, map_location)
+        model = unwrapped(self.model)
         with naming(filename), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None:
