@@ -14,6 +14,7 @@ from torch import Tensor
 from lomar.checkpoints import names
 from lomar.checkpoints.architecture import LOMAR_RPE, Architecture, read_architecture
 from lomar.checkpoints.files import load_file, naming
+from lomar.checkpoints.trained_settings import HEADS, trained_settings
 from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
 from lomar.utils import atomic_write, check_new
@@ -112,7 +113,8 @@ def convert_file(
     check_new('OUT', out, overwrite=overwrite)
     content = load_file(path)
     with naming(f'{path} (--from {source} --to {target})'):
-        conversion = convert(unwrap(content, weights), source, target, num_heads)
+        heads = trained_settings(content).get(HEADS) if num_heads is None else num_heads
+        conversion = convert(unwrap(content, weights), source, target, heads)
     arguments = content.get('args')
     if isinstance(arguments, argparse.Namespace):
         conversion.arguments = vars(arguments)

@@ -23,6 +23,7 @@ from torch import nn
 
 from lomar.checkpoints import rename, transfer_model, unwrap
 from lomar.checkpoints.files import misfit_as_value_error, naming
+from lomar.checkpoints.trained_settings import changes
 from lomar.checkpoints.unwrap import shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
@@ -223,10 +224,28 @@ class Runner(MMEngineRunner):
                         f'{len(report.misfits)} weights of {filename} have other shapes than in '
                         f'this model, which starts with new ones: {", ".join(report.misfits)}'
                     )
+            self._check_settings(content)
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
         return content
+
+    def _check_settings(self, content: dict) -> None:
+        """Compare settings that the shapes of the weights do not show with those of the training.
+
+        Other heads or relative positions, and for testing another normalization, raise a
+        ValueError unless `transfer.allow` lists them. Training with another normalization gets a
+        warning.
+        """
+        for change in changes(content, self.cfg.get('model')):
+            if change.key in self._transfer.get('allow', ()):
+                continue
+            if self._train_loop is None or change.key.startswith('backbone.'):
+                raise ValueError(
+                    f'{change}, which the shapes of the weights do not show; allowed: the value of '
+                    f"the training, or transfer=dict(allow=['{change.key}'])"
+                )
+            self.logger.warning(f'{change}: the weights know images of the former')
 
     def _check_classes(self, trained: dict) -> None:
         """Compare the classes of training and testing; raise a ValueError for another order."""
