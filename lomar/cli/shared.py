@@ -130,6 +130,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, for commands that call `lomar.utils.check_new`."""
+    parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
+
+
 def count(text: str) -> int:
     """Return a number of things, which is 1 or more."""
     number = int(text)

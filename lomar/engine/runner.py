@@ -24,7 +24,8 @@ from torch import nn
 from lomar.checkpoints import rename, transfer_model, unwrap
 from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import misfit_as_value_error, naming
-from lomar.checkpoints.unwrap import check_resumable, shapes
+from lomar.checkpoints.trained_settings import changes
+from lomar.checkpoints.unwrap import shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
@@ -163,6 +164,14 @@ class Runner(MMEngineRunner):
             weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
 
+    def dump_config(self) -> None:
+        """Write the config of the run to the work dir, unless the config file itself is there."""
+        name = self.cfg.filename
+        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
+            self.logger.info(f'{name} is not replaced by the config of this run')
+        else:
+            super().dump_config()
+
     @property
     def _transfer(self) -> dict:
         return self.cfg.get('transfer') or {}
@@ -199,15 +208,11 @@ class Runner(MMEngineRunner):
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
         """
-        content = CheckpointLoader.load_checkpoint(filename, map_location)
-        model = unwrapped(self.model)
         if self._resume:
             with naming(filename), misfit_as_value_error():
-                check_resumable(content)
-                self.call_hook('after_load_checkpoint', checkpoint=content)
-                model.load_state_dict(content['state_dict'])
-            self._has_loaded = True
-            return content
+                return super().load_checkpoint(filename, map_location, strict=True)
+        content = CheckpointLoader.load_checkpoint(filename, map_location)
+        model = unwrapped(self.model)
         learnt = stored_classes(content)
         with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
@@ -224,6 +229,7 @@ class Runner(MMEngineRunner):
                         f'{len(report.misfits)} weights of {filename} have other shapes than in '
                         f'this model, which starts with new ones: {", ".join(report.misfits)}'
                     )
+            self._check_settings(content)
         training = isinstance(self._train_loop, BaseLoop)
         if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
             self.logger.warning(f'{filename}: {note}')
@@ -232,6 +238,23 @@ class Runner(MMEngineRunner):
         self._has_loaded = True
         return content
 
+    def _check_settings(self, content: dict) -> None:
+        """Compare settings that the shapes of the weights do not show with those of the training.
+
+        Other heads or relative positions, and for testing another normalization, raise a
+        ValueError unless `transfer.allow` lists them. Training with another normalization gets a
+        warning.
+        """
+        for change in changes(content, self.cfg.get('model')):
+            if change.key in self._transfer.get('allow', ()):
+                continue
+            if self._train_loop is None or change.key.startswith('backbone.'):
+                raise ValueError(
+                    f'{change}, which the shapes of the weights do not show; allowed: the value of '
+                    f"the training, or transfer=dict(allow=['{change.key}'])"
+                )
+            self.logger.warning(f'{change}: the weights know images of the former')
+
     def load_or_resume(self) -> None:
         """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""
         if self._resume and self._load_from is None and not self._has_loaded:
@@ -239,6 +262,11 @@ class Runner(MMEngineRunner):
             if self._load_from is None:
                 self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
                 self._resume = False
+        if not self._resume and (old := latest_checkpoint(self.work_dir)):
+            self.logger.warning(
+                f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
+                'earlier run, use --resume; to keep it, another --work-dir'
+            )
         super().load_or_resume()
         self._first_iter = self.iter
 
