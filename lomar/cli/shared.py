@@ -137,10 +137,9 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """Return a number of things, which is 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{number} found; allowed: 1 or more')
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} found; allowed: 1 or more, a whole number')
+    return int(text)
 
 
 def positive(text: str) -> float:

@@ -20,12 +20,13 @@ from lomar.compat.dist import main_process
 from lomar.datasets import check_images, use_channels, use_value_range
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
+from lomar.engine.epochs import set_epochs
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.runner import latest_checkpoint
+from lomar.engine.setting_checks import LOADERS, check_settings
 
 # Variables by which mmengine finds the number of a process.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def read_config(name: str | Path, options: dict | None = None) -> Config:
@@ -54,12 +55,16 @@ def train_config(args: argparse.Namespace) -> Config:
         _resume(cfg, args.resume)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        if 'default_hooks.checkpoint.save_best' not in (args.cfg_options or {}):
+            cfg.default_hooks.checkpoint.save_best = None
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
         if find_spec('tensorboard') is None:
             raise ValueError("--tensorboard: pip install 'lomar-openmmlab[tensorboard]'")
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    if not args.print_config:
+        check_settings(cfg)
     _set_data(cfg, args)
     if not args.print_config:
         check_data(cfg, ('train', 'val'))
@@ -68,6 +73,10 @@ def train_config(args: argparse.Namespace) -> Config:
             'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
             'start from random weights',
         )
+    if args.epochs:
+        if not args.print_config:
+            start_processes(cfg.launcher, cfg.get('env_cfg') or {})
+        set_epochs(cfg, args.epochs)
     return cfg
 
 
@@ -93,6 +102,7 @@ def test_config(args: argparse.Namespace) -> Config:
             test_out_dir=show_dir,
         )
     if not args.print_config:
+        check_settings(cfg)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None

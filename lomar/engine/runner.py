@@ -2,7 +2,6 @@
 
 import platform
 import re
-from itertools import chain
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
@@ -31,6 +29,8 @@ from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
+from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
+from lomar.engine.setting_checks import check_sampler
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -85,6 +85,12 @@ class Runner(MMEngineRunner):
         ratio = effective / auto_scale_lr['base_batch_size']
         schedulers = self.param_schedulers or []
         for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+            if scheduler.get('eta_max'):
+                raise ValueError(
+                    f'--auto-scale-lr: param_scheduler has eta_max={scheduler["eta_max"]} '
+                    f'({scheduler["type"]}), a rate that is not scaled; allowed: other schedulers, '
+                    'or another eta_max without --auto-scale-lr'
+                )
             # MAE's lowest learning rate is independent of the batch size.
             if scheduler.get('eta_min_ratio'):
                 scheduler['eta_min_ratio'] /= ratio
@@ -99,18 +105,14 @@ class Runner(MMEngineRunner):
             group['lr'] *= ratio
 
     def build_param_scheduler(self, scheduler) -> list | dict:
-        """Build mmengine's schedulers; warn if the training ends before their schedule."""
-        built = super().build_param_scheduler(scheduler)
-        schedulers = built if isinstance(built, list) else [*chain(*built.values())]
-        ends = [each.end for each in schedulers if not each.by_epoch and each.end < INF]
-        last, steps = max(ends, default=0), self._train_loop.max_iters
-        if last > steps:
-            self.logger.warning(
-                f'param_scheduler ends at step {last}, but the training ends at step {steps}: the '
-                'learning rate does not complete its schedule. Change param_scheduler together '
-                'with the length of the training.'
-            )
-        return built
+        """Build mmengine's schedulers for the length of the training; see `resolve_schedule`."""
+        resolved = resolve_schedule(scheduler, Length.of(self.train_loop))
+        groups = self.optim_wrapper.optimizer.param_groups
+        check_lowest_rates(resolved, [group.get('initial_lr', group['lr']) for group in groups])
+        try:
+            return super().build_param_scheduler(resolved)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
@@ -120,7 +122,9 @@ class Runner(MMEngineRunner):
             self.register_hook(UnreadableImagesHook())
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build mmengine's training loop; refuse a dataset without one complete batch."""
+        """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
+        if isinstance(loop, dict):
+            check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
@@ -183,6 +187,12 @@ class Runner(MMEngineRunner):
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
+        counts, loop = wrapper._accumulative_counts, self._train_loop
+        if isinstance(loop, BaseLoop) and counts > loop.max_iters:
+            raise ValueError(
+                f'optim_wrapper.accumulative_counts is {counts}, and the training has '
+                f'{loop.max_iters} steps; allowed: at most their number'
+            )
         if is_sharded(self.model):
             shard_state(wrapper.optimizer)
         return wrapper
