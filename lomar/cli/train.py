@@ -15,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='continue from CHECKPOINT (default: the newest checkpoint in the work dir)',
     )
+    add(
+        '--accept-changes',
+        action='store_true',
+        help='with --resume: go on although settings are not those of the checkpoint, with the '
+        'schedule of the config',
+    )
     add('--no-validate', action='store_true', help='do not evaluate during training')
     add(
         '--auto-scale-lr',

@@ -1,10 +1,8 @@
 """mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
 
 import platform
-import re
 from itertools import chain
 from logging import WARNING, FileHandler
-from pathlib import Path
 
 import mmcv
 import mmengine
@@ -12,7 +10,7 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.logging import MMLogger
+from mmengine.logging import MMLogger, print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.param_scheduler import INF
@@ -24,8 +22,12 @@ from torch import nn
 from lomar.checkpoints import rename, transfer_backbone, unwrap
 from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
+from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.resume import Resumed, compare, read_resumed
+from lomar.engine.resume_state import parameter_names, restore
+from lomar.engine.run_record import KEY, describe
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -37,6 +39,22 @@ class Runner(MMEngineRunner):
     _first_iter = 0
     _load_from: str | None  # these two are mmengine's
     _resume: bool
+    _resumed: Resumed | None = None
+    _record: dict | None = None  # of this run
+
+    def __init__(self, *args, work_dir: str, resume: bool = False, **kwargs):
+        if resume:  # before anything is built: the checkpoint may have the seed
+            start_processes(kwargs.get('launcher', 'none'), kwargs.get('env_cfg') or {})
+            self._resumed = main_process.share(
+                lambda: read_resumed(kwargs.get('load_from'), work_dir),
+                'reading of the checkpoint to resume',
+            )
+            if self._resumed is None:
+                print_log(f'Nothing to resume in {work_dir}: starting afresh', level=WARNING)
+            else:
+                kwargs['load_from'] = self._resumed.file
+        resume = self._resumed is not None
+        super().__init__(*args, work_dir=work_dir, resume=resume, **kwargs)
 
     @property
     def has_trained(self) -> bool:
@@ -67,6 +85,17 @@ class Runner(MMEngineRunner):
         """Set up the environment, and the timeout `env_cfg.main_process_minutes`."""
         start_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
+
+    def dump_config(self) -> None:
+        """Save the config in the work dir; of a resumed run only when it has been compared."""
+        if self._record or not self._resumed:
+            super().dump_config()
+
+    def set_randomness(self, seed: int | None, **kwargs) -> None:
+        """Set the seed as mmengine does; a resumed run without a seed has the checkpoint's."""
+        if seed is None and self._resumed:
+            seed = self._resumed.meta.get('seed')
+        super().set_randomness(seed, **kwargs)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
@@ -108,11 +137,28 @@ class Runner(MMEngineRunner):
         return built
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build mmengine's training loop; refuse a dataset without one complete batch."""
+        """Build mmengine's training loop; refuse data or a resumption that cannot be trained on.
+
+        Raises:
+            ValueError: the dataset has no complete batch, or the settings are not those of the
+                checkpoint to resume from.
+        """
         loop = super().build_train_loop(loop)
+        self._check_batch(loop)
+        self._record = main_process.share(
+            lambda: describe(self.cfg, loop, self.seed, self.world_size), 'record of the settings'
+        )
+        if self._resumed:
+            note = compare(self._resumed, self._record, bool(self.cfg.get('accept_changes')))
+            if note:
+                self.logger.warning(note)
+            self.dump_config()
+        return loop
+
+    def _check_batch(self, loop) -> None:
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
-            return loop  # its batches continue across epochs, so that all are complete
+            return  # its batches continue across epochs, so that all are complete
         share, batch = len(loader.sampler), loader.batch_size
         if loader.drop_last and share < batch:
             raise ValueError(
@@ -121,7 +167,6 @@ class Runner(MMEngineRunner):
                 'and drop_last=True drops incomplete batches; allowed: '
                 f'train_dataloader.batch_size={share} or less'
             )
-        return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
         """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
@@ -144,7 +189,7 @@ class Runner(MMEngineRunner):
         backbone = getattr(model, 'backbone', None)
         if not isinstance(backbone, LearnedPositions) or not hasattr(backbone, 'pos_embed'):
             return
-        name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
+        name = self._load_from
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
             weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
@@ -165,30 +210,34 @@ class Runner(MMEngineRunner):
             shard_state(wrapper.optimizer)
         return wrapper
 
-    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """Save in the main process as mmengine does; the others send their shards."""
+    def save_checkpoint(
+        self, *args, save_optimizer: bool = True, meta: dict | None = None, **kwargs
+    ) -> None:
+        """Save in the main process as mmengine does, with the record of the run.
+
+        With sharding, the other processes send their shards.
+        """
         if is_sharded(self.model) and not is_main_process():
             self.model.state_dict()
             if save_optimizer:
                 self.optim_wrapper.state_dict()
-        super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
+        names = parameter_names(self.optim_wrapper, unwrapped(self.model))
+        meta = dict(meta or {}, **{KEY: dict(self._record or {}, parameters=names)})
+        super().save_checkpoint(*args, save_optimizer=save_optimizer, meta=meta, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
-        """Load weights for resuming, for testing, or as initialization of another task.
+        """Load weights for testing, or as initialization of another task.
 
-        For testing and resuming, the file must have all weights of the model. For training, the
-        backbone is loaded from the file, which may come from another project.
+        For testing, the file must have all weights of the model. For training, the backbone is
+        loaded from the file, which may come from another project.
 
         Raises:
-            ValueError: weights for testing or resuming do not fit, their classes have another
+            ValueError: weights for testing do not fit, their classes have another
                 order than the tested ones, or the file has no state dict.
             TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
         """
-        if self._resume:
-            with naming(filename), misfit_as_value_error():
-                return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
         with naming(filename), misfit_as_value_error():
@@ -220,23 +269,14 @@ class Runner(MMEngineRunner):
         if set(now) - set(before):
             self.logger.warning(f'The tested classes {now} are not those of training, {before}')
 
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Load a checkpoint, and go on from its position with the schedule of the config."""
+        assert self._resumed
+        content = CheckpointLoader.load_checkpoint(filename, get_device())
+        restore(self, self._resumed, content)
+        self._has_loaded = True
+
     def load_or_resume(self) -> None:
-        """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            self._load_from = latest_checkpoint(self.work_dir)
-            if self._load_from is None:
-                self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
-                self._resume = False
+        """Load or resume as mmengine does; steps before a resumption do not count as trained."""
         super().load_or_resume()
         self._first_iter = self.iter
-
-
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
-
-    mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
-    of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
-    """
-    files = Path(work_dir).glob('*.pth')
-    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
-    return str(max(found, key=lambda file: file.stat().st_mtime_ns)) if found else None
