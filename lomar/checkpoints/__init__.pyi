@@ -5,4 +5,5 @@ from .names import rename as rename
 from .transfer import Report as Report
 from .transfer import TransferError as TransferError
 from .transfer import transfer_backbone as transfer_backbone
+from .transfer import transfer_model as transfer_model
 from .unwrap import unwrap as unwrap

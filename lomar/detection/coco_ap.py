@@ -78,7 +78,8 @@ class CocoAP(BaseMetric):
         """Return AP by kind as fractions of 1; store percentages and AP per class in `summary`."""
         truth = COCO()
         with contextlib.redirect_stdout(io.StringIO()):  # createIndex prints progress
-            truth.dataset = pickle.loads(self._truth)  # pycocotools changes its copy
+            # pycocotools changes its copy.
+            truth.dataset = of_images(pickle.loads(self._truth), {r['image_id'] for r in results})
             truth.createIndex()
         ids = {category['name']: category['id'] for category in truth.dataset['categories']}
         categories = [ids[name] for name in self.dataset_meta['classes']]
@@ -92,6 +93,14 @@ class CocoAP(BaseMetric):
                 if isinstance(value, float):
                     figures[f'{kind}_{name.replace("AP", "mAP")}'] = value / 100
         return figures
+
+
+def of_images(coco: dict, images: set) -> dict:
+    """Return annotations without those of other images, which a test has left out."""
+    return coco | dict(
+        images=[one for one in coco['images'] if one['id'] in images],
+        annotations=[one for one in coco['annotations'] if one['image_id'] in images],
+    )
 
 
 def average_precision(

@@ -164,7 +164,7 @@ def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:
     name = cfg.get('load_from')
-    if name and '://' not in name and not Path(name).expanduser().is_file():
+    if name and '://' not in name and not Path(name).expanduser().exists():
         raise FileNotFoundError(f'load_from: {name} does not exist; {advice}')
 
 
@@ -215,6 +215,12 @@ def _enable_auto_scale(cfg: Config) -> None:
 
 def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     """Set the data of the flags in the config."""
+    if args.skip_unreadable:
+        loaders = [cfg.get(name) for name in LOADERS[1:] if cfg.get(name)]
+        if not loaders:
+            raise ValueError('--skip-unreadable belongs to commands that evaluate')
+        for loader in loaders:
+            loader.dataset.skip_unreadable = True
     train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet

@@ -1,24 +1,30 @@
 """The checkpoint to resume from, and its settings compared with those of the run."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mmengine.runner import CheckpointLoader
 
-from lomar.engine.run_record import KEY, Difference, differences, table
+from lomar.checkpoints.files import naming
+from lomar.checkpoints.unwrap import check_resumable
+from lomar.engine.run_record import KEY, Difference, differences, known_record, table
 from lomar.utils import dicts_in
 
 FRESH = 'load_from=FILE without --resume starts a new training from the weights'
-ALLOWED = f'allowed: a checkpoint of a training (epoch_N.pth or iter_N.pth); {FRESH}'
 
 
 class Resumed(NamedTuple):
-    """The checkpoint that a run resumes from, without its tensors."""
+    """The checkpoint that a run resumes from, without its tensors.
+
+    Attributes:
+        known: `known_record` of the checkpoint.
+    """
 
     file: str
     meta: dict
+    known: dict
 
     @property
     def record(self) -> dict | None:
@@ -51,13 +57,10 @@ def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
     if name is None:
         return None
     content = CheckpointLoader.load_checkpoint(name, 'cpu', logger='silent')
-    meta = content.get('meta') if isinstance(content, dict) else None
-    if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
-        raise ValueError(f'--resume: {name} holds no position of a training; {ALLOWED}')
-    lacking = [key for key in ('state_dict', 'optimizer') if not isinstance(content.get(key), dict)]
-    if lacking:  # such as the optimizer in best_*.pth
-        raise ValueError(f'--resume: {name} holds no {" and no ".join(lacking)}; {ALLOWED}')
-    return Resumed(name, meta)
+    with naming(f'--resume: {name}'):
+        check_resumable(content)
+        known = known_record(content)
+    return Resumed(name, content['meta'], known)
 
 
 def compare(resumed: Resumed, record: dict, accept: bool) -> str | None:
@@ -71,12 +74,12 @@ def compare(resumed: Resumed, record: dict, accept: bool) -> str | None:
         ValueError: settings differ, and `accept` is False or the run cannot go on with them.
     """
     if resumed.record is None:
-        rows = differences(_known(resumed.meta), record)
+        rows = differences(resumed.known, record)
         note = (
             f'{resumed.file} has no record of its settings (it was written by an earlier version '
-            'or by another program): they are not compared, and the schedule is that of the config'
+            'or by another program); the training goes on with the settings of the config'
         )
-        return note + (f'; other than in the checkpoint:\n{table(rows)}' if rows else '')
+        return note + (f'. Known differences:\n{table(rows)}' if rows else '')
     rows = differences(resumed.record, record)
     if not rows:
         return None
@@ -85,18 +88,10 @@ def compare(resumed: Resumed, record: dict, accept: bool) -> str | None:
         raise ValueError(f'--resume: {what}{reason}; {FRESH}')
     if not accept:
         raise ValueError(
-            f'--resume: {what}--accept-changes goes on with the settings and the schedule of now; '
+            f'--resume: {what}--accept-changes goes on with the new settings and their schedule; '
             f'{FRESH}'
         )
-    return f'--accept-changes: {what}The training goes on with the settings of now'
-
-
-def _known(meta: Mapping[str, Any]) -> dict:
-    """Return the parts of a record that mmengine writes into every checkpoint."""
-    known = dict(seed=meta['seed']) if 'seed' in meta else {}
-    if classes := (meta.get('dataset_meta') or {}).get('classes'):
-        known['classes'] = [str(name) for name in classes]
-    return known
+    return f'--accept-changes: {what}The training goes on with the new settings and their schedule'
 
 
 def _refusal(old: dict, new: dict, rows: Sequence[Difference]) -> str | None:

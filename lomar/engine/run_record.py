@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
 from lomar import __version__
+from lomar.checkpoints.config_reader import stored_config
 from lomar.compat.amp import mixed_dtype
 from lomar.datasets.fingerprint import dataset_fingerprint, file_fingerprint
 from lomar.provenance import installed
@@ -20,6 +20,8 @@ from lomar.provenance import installed
 KEY = 'run_record'  # in `meta` of a checkpoint
 # Compared parts of a record, and where they are in the config.
 PARTS = dict(settings='', data='', classes='classes', seed='randomness.seed')
+# Settings that have the same form in the configs of earlier versions.
+STORED = {'train_cfg', 'param_scheduler', 'optim_wrapper'}
 MAX_ROWS = 24
 ABSENT = 'absent'
 # Keys at any depth without influence on the trained weights: places, speed and memory, testing.
@@ -28,9 +30,10 @@ UNUSED |= {'capturable', 'compiled', 'flex', 'foreach', 'fused', 'lazy_init', 'm
 UNUSED |= {'serialize_data', 'test_cfg', 'with_cp'}
 LOOP = {'dynamic_intervals', 'val_begin', 'val_interval'}
 LOADER = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'drop_last', 'num_batch_per_epoch')
-# Hooks that change no weights. All other hooks are compared, also those of users.
+# Hooks that change no weights: keys of `default_hooks`, and types. All other hooks are compared,
+# also those of users.
+IDLE_KEYS = {'checkpoint', 'logger', 'runtime_info', 'timer', 'visualization'}
 IDLE_HOOKS = {
-    *('RuntimeInfoHook', 'IterTimerHook', 'LoggerHook', 'CheckpointHook', 'SafeCheckpointHook'),
     *('ModelSummaryHook', 'ThroughputHook', 'UnreadableImagesHook', 'ReconstructionHook'),
     *('ProbeHook', 'VisualizationHook', 'DetVisualizationHook', 'EarlyStoppingHook'),
     *('EmptyCacheHook', 'ProfilerHook', 'MemoryProfilerHook', 'CheckInvalidLossHook'),
@@ -45,7 +48,7 @@ class Difference(NamedTuple):
     new: object
 
 
-def describe(cfg: Config, loop: BaseLoop, seed: int, processes: int) -> dict:
+def describe(cfg: Any, loop: BaseLoop, seed: int, processes: int) -> dict:
     """Return the record of a run: plain data, to be saved in checkpoints.
 
     Args:
@@ -74,18 +77,38 @@ def describe(cfg: Config, loop: BaseLoop, seed: int, processes: int) -> dict:
 def differences(old: Mapping, new: Mapping) -> list[Difference]:
     """Return the settings, data and classes in which two records differ.
 
-    A part that the old record lacks is not compared.
+    Parts, and keys of settings and data, that only one record has are not compared.
     """
     found = []
-    for part, prefix in PARTS.items():
-        before, now = (
-            dict(_leaves(each[part], prefix)) if part in old else {} for each in (old, new)
-        )
+    for part in [part for part in PARTS if part in old and part in new]:
+        pair = [old[part], new[part]]
+        if isinstance(pair[0], Mapping):
+            shared = pair[0].keys() & pair[1].keys()
+            pair = [{key: each[key] for key in each if key in shared} for each in pair]
+        before, now = (dict(_leaves(each, PARTS[part])) for each in pair)
         for key in [*now, *(key for key in before if key not in now)]:
             values = before.get(key, ABSENT), now.get(key, ABSENT)
             if values[0] != values[1]:
                 found.append(Difference(key, *values))
     return found
+
+
+def known_record(content: Mapping) -> dict:
+    """Return what the content of a checkpoint without a record says about its training.
+
+    These are seed, classes, and the schedule and optimizer of the config that mmengine stores.
+
+    Raises:
+        ValueError: the stored config is more than plain values.
+    """
+    meta, cfg = content['meta'], stored_config(content) or {}
+    classes = (meta.get('dataset_meta') or {}).get('classes')
+    known = dict(
+        seed=meta.get('seed'),
+        classes=[str(name) for name in classes or ()],
+        settings={key: value for key, value in _settings(cfg).items() if key in STORED & {*cfg}},
+    )
+    return {key: value for key, value in known.items() if value not in (None, [], {})}
 
 
 def table(rows: Iterable[Difference]) -> str:
@@ -108,7 +131,7 @@ def version_changes(old: Mapping, new: Mapping) -> list[str]:
     ]
 
 
-def _settings(cfg: Config) -> dict:
+def _settings(cfg: Mapping) -> dict:
     """Return the parts of a config that determine the trained weights, as plain data."""
     scale, loader = _node(cfg, 'auto_scale_lr'), _node(cfg, 'train_dataloader')
     loop = {key: value for key, value in _node(cfg, 'train_cfg').items() if key not in LOOP}
@@ -142,10 +165,11 @@ def _optim_wrapper(node: Mapping) -> dict:
     return wrapper | dict(dtype=kind)
 
 
-def _hooks(cfg: Config) -> dict[str, list]:
+def _hooks(cfg: Mapping) -> dict[str, list]:
     """Return the settings of the hooks that may change weights, by type."""
     hooks: dict[str, list] = {}
-    for hook in [*_node(cfg, 'default_hooks').values(), *(cfg.get('custom_hooks') or ())]:
+    given = [each for key, each in _node(cfg, 'default_hooks').items() if key not in IDLE_KEYS]
+    for hook in [*given, *(cfg.get('custom_hooks') or ())]:
         settings = _plain(hook) if isinstance(hook, Mapping) else dict(type=_plain(type(hook)))
         name = str(settings.pop('type', None)).rpartition('.')[2]
         if hook is not None and name not in IDLE_HOOKS:
@@ -154,7 +178,7 @@ def _hooks(cfg: Config) -> dict[str, list]:
     return hooks
 
 
-def _node(cfg: Config, key: str) -> Mapping:
+def _node(cfg: Mapping, key: str) -> Mapping:
     """Return a dict of the config; an empty one for None and for objects that are already built."""
     value = cfg.get(key)
     return value if isinstance(value, Mapping) else {}

@@ -19,8 +19,9 @@ from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import rename, transfer_backbone, unwrap
+from lomar.checkpoints import rename, transfer_model, unwrap
 from lomar.checkpoints.files import misfit_as_value_error, naming
+from lomar.checkpoints.unwrap import shapes
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
@@ -28,6 +29,7 @@ from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, st
 from lomar.engine.resume import Resumed, compare, read_resumed
 from lomar.engine.resume_state import parameter_names, restore
 from lomar.engine.run_record import KEY, describe
+from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -135,6 +137,13 @@ class Runner(MMEngineRunner):
                 'with the length of the training.'
             )
         return built
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
+        super().register_hooks(default_hooks, custom_hooks)
+        given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
+        if self._train_dataloader is not None and not given:
+            self.register_hook(UnreadableImagesHook())
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse data or a resumption that cannot be trained on.
@@ -244,12 +253,17 @@ class Runner(MMEngineRunner):
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None:
                 self._check_classes((content.get('meta') or {}).get('dataset_meta') or {})
-            if self._train_loop is None or weights.keys() == model.state_dict().keys():
+            if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
             else:
-                report = transfer_backbone(weights, model.backbone, self._transfer.get('allow', ()))
-                self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+                report = transfer_model(weights, model, self._transfer.get('allow', ()))
+                self.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
+                if report.misfits:
+                    self.logger.warning(
+                        f'{len(report.misfits)} weights of {filename} have other shapes than in '
+                        f'this model, which starts with new ones: {", ".join(report.misfits)}'
+                    )
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True

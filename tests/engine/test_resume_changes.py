@@ -387,6 +387,17 @@ def plateau(cfg):
     cfg.param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='loss')]
 
 
+def test_a_schedule_by_metrics_goes_on_without_changes(base, tmp_path):
+    whole = train(line(base / 'images', tmp_path / 'whole'), plateau)
+    content = load_file(tmp_path / 'whole/epoch_1.pth')
+    content['param_schedulers'][0]['best'] = -7.0
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    flags = ['--resume', str(tmp_path / 'epoch_1.pth')]
+    resumed = train(line(base / 'images', tmp_path / 'resumed', flags=flags), plateau)
+    assert resumed.rates == {step: whole.rates[step] for step in range(4, 8)}
+    assert resumed.param_schedulers[0].best == -7.0
+
+
 REFUSED = dict(
     optimizer=(
         set_key('optim_wrapper.optimizer', dict(_delete_=True, type='SGD', lr=0.1)),
@@ -417,12 +428,10 @@ def without(*keys):
 
 
 FILES = dict(
-    best=(without('optimizer', 'param_schedulers'), 'holds no optimizer'),
-    weights=(lambda content: content['state_dict'], 'holds no position of a training'),
-    published=(without('meta'), 'holds no position of a training'),
-    a_list=(lambda content: [1, 2], 'holds no position of a training'),
-    nothing=(lambda content: None, 'holds no position of a training'),
-    optimizer_only=(without('state_dict'), 'holds no state_dict'),
+    best=(without('optimizer', 'param_schedulers'), 'no optimizer'),
+    weights=(lambda content: content['state_dict'], 'no state_dict, meta, message_hub, optimizer'),
+    published=(without('meta'), 'no meta'),
+    optimizer_only=(without('state_dict'), 'no state_dict'),
 )
 
 
@@ -431,7 +440,7 @@ def test_files_that_hold_no_training(name, base, tmp_path):
     change, message = FILES[name]
     file = tmp_path / 'other.pth'
     torch.save(change(load_file(base / 'run/epoch_2.pth')), file)
-    with pytest.raises(ValueError, match=f'other.pth {message}.*load_from=FILE without --resume'):
+    with pytest.raises(ValueError, match=rf'other\.pth: cannot be resumed.* {message};'):
         build(line(base / 'images', tmp_path / 'w', flags=['--resume', str(file)]))
 
 
@@ -450,7 +459,9 @@ def test_without_a_record_a_run_goes_on_with_a_note(unrecorded, base, tmp_path):
     fresh = train(line(base / 'images', tmp_path / 'fresh', epochs=4))
     flags = ['--resume', str(unrecorded)]
     resumed = train(line(base / 'images', tmp_path / 'w', flags=flags, epochs=4))
-    assert 'has no record of its settings' in logged(tmp_path / 'w')
+    text = logged(tmp_path / 'w')
+    assert 'has no record of its settings' in text
+    assert re.search(r'train_cfg.max_epochs +2 +4\n', text)  # of the stored config
     assert resumed.rates == {step: fresh.rates[step] for step in range(8, 16)}
     runner = build(line(base / 'images', tmp_path / 'x', 'randomness.seed=3', flags=flags))
     runner.build_train_loop(runner._train_loop)
