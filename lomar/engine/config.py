@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
 from lomar.engine.epochs import set_epochs
 from lomar.engine.option_keys import check_option_keys
-from lomar.engine.runner import latest_checkpoint
+from lomar.engine.resume import latest_checkpoint
 from lomar.engine.setting_checks import LOADERS, check_settings
 
 # Variables by which mmengine finds the number of a process.
@@ -52,7 +53,11 @@ def train_config(args: argparse.Namespace) -> Config:
     cfg = _read(args)
     _require(cfg, args.config, 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.resume:
-        _resume(cfg, args.resume)
+        _resume(cfg, args.resume, args.print_config)
+    if args.accept_changes and not (args.resume or cfg.get('resume')):
+        raise ValueError('--accept-changes has no effect without --resume')
+    if args.accept_changes or cfg.get('accept_changes'):  # of the run that saved the config
+        cfg.accept_changes = args.accept_changes  # read by the runner
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if 'default_hooks.checkpoint.save_best' not in (args.cfg_options or {}):
@@ -155,9 +160,14 @@ def merge_options(cfg: Config, options: dict) -> None:
             raise ValueError(f'--cfg-options custom_imports: {error}') from error
 
 
-def _resume(cfg: Config, checkpoint: str) -> None:
+def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
     """Resume from a checkpoint; with 'auto', from the newest checkpoint if there is one."""
-    found = latest_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
+    if not print_only:  # all processes resume from what the main process finds
+        start_processes(cfg.launcher, cfg.get('env_cfg') or {})
+    found: str | None = checkpoint
+    if checkpoint == 'auto':
+        find = partial(latest_checkpoint, cfg.work_dir)
+        found = main_process.share(find, 'search for the newest checkpoint')
     if found is None:
         begin = cfg.get('load_from') or 'random weights'
         print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')

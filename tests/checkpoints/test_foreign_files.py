@@ -19,6 +19,7 @@ from lomar import Encoder
 from lomar.checkpoints import load_file, transfer_backbone, unwrap
 from lomar.checkpoints.convert import convert_file
 from lomar.cli import main
+from lomar.engine.resume import read_resumed
 from lomar.models import RPEViT
 from lomar.models.targets import InputFormat
 from lomar.targets import teacher
@@ -127,6 +128,10 @@ FILES = dict(
 def write(path, content):
     content(path) if callable(content) else path.write_bytes(content)
     return path
+
+
+def resume(path):
+    read_resumed(str(path), path.parent)
 
 
 def tokenizer(path):
