@@ -102,6 +102,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         metavar='PATH',
         help='images to evaluate on (pretraining: images to draw reconstructions of)',
     )
+    add_max_dets(parser)
+    add_strict(parser)
     add(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
@@ -114,6 +116,24 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         '--dry-run',
         action='store_true',
         help='check and build everything, load one batch, and write nothing',
+    )
+
+
+def add_max_dets(parser: argparse.ArgumentParser) -> None:
+    """Add --max-dets."""
+    parser.add_argument(
+        '--max-dets',
+        type=count,
+        metavar='N',
+        help='detections per image, of the detector and of AP (default: those of the config, '
+        'mostly 100)',
+    )
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add --strict."""
+    parser.add_argument(
+        '--strict', action='store_true', help='stop on notes of the check of COCO annotations'
     )
 
 

@@ -1,7 +1,8 @@
 """COCO files of a detection config: checks, and replacement by a user's files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from mmengine.config import Config, ConfigDict
 
@@ -10,6 +11,7 @@ from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import AnnotationReport, keep_for_datasets
 from lomar.detection.coco import class_names, read_coco
 from lomar.detection.dataset import CocoFiles
+from lomar.detection.detection_limit import add_crowded_images
 from lomar.utils import dicts_in
 
 SPLITS = ('train', 'val', 'test')
@@ -49,7 +51,8 @@ def use_files(
     source = train_ann or (None if _datasets(cfg, 'train') else val_ann)
     classes = None
     if source:
-        classes = main_process.share(lambda: class_names(read_coco(source)), 'class names')
+        read = partial(read_coco, source, annotated=bool(train_ann))
+        classes = main_process.share(lambda: class_names(read()), 'class names')
     for split, (ann_file, images) in given.items():
         for dataset in _datasets(cfg, split):
             if classes:
@@ -62,30 +65,62 @@ def use_files(
     if classes:
         for head in _heads(cfg):
             head.num_classes = len(classes)
+    for split in ('val', 'test'):
+        masks = _evaluates_masks(cfg, split)
+        for dataset in _datasets(cfg, split):
+            dataset.test_mode = True
+            for step in dicts_in(dataset.get('pipeline')):
+                if step.get('with_mask'):
+                    step['with_mask'] = masks
+
+
+def check_output(cfg: Config, reports: Iterable[AnnotationReport]) -> None:
+    """Raise a ValueError for a test run that neither measures AP nor writes or shows detections."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    outputs = [evaluator.get('out') for evaluator in _evaluators(cfg, 'test')]
+    for report in reports:
+        if report.no_ap and not hook.get('draw') and not any(outputs):
+            raise ValueError(
+                f'{report.ann_file}: there is no AP: {report.no_ap}. Write detections with --out '
+                'DIR, or draw them with --show-dir DIR.'
+            )
 
 
 def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationReport]:
-    masks = bool((cfg.model.get('roi_head') or {}).get('mask_head'))
     reports: dict[str, AnnotationReport] = {}
     seen: dict[str, AnnotationReport] = {}
     for split in splits:
+        training = split == 'train'
+        masks = _has_mask_head(cfg) if training else _evaluates_masks(cfg, split)
         for dataset in _datasets(cfg, split):
             root, metainfo = dataset.get('data_root') or '', dataset.get('metainfo')
             ann_file = os.path.join(root, dataset.ann_file)
             folder = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
             classes = CocoFiles._load_metainfo(metainfo).get('classes')
-            key = repr((ann_file, folder, classes))
+            key = repr((ann_file, folder, classes, masks, training))
             if key not in seen:
-                seen[key] = check_coco(ann_file, folder, masks, classes)
+                seen[key] = check_coco(ann_file, folder, masks, classes, training)
                 name = split if split not in reports else f'{split} {len(reports) + 1}'
                 reports[name] = seen[key]
+                add_crowded_images(cfg, split, seen[key])
             _check_evaluators(cfg, split, seen[key])
     if not reports:
         raise ValueError(
             'the config has no dataset of type CocoFiles, so there is nothing to check'
         )
-    _check_classes(cfg, list(reports.values()))
+    if classified := [report for report in reports.values() if report.categories]:
+        _check_classes(cfg, classified)
     return reports
+
+
+def _has_mask_head(cfg: Config) -> bool:
+    return bool((cfg.model.get('roi_head') or {}).get('mask_head'))
+
+
+def _evaluates_masks(cfg: Config, split: str) -> bool:
+    """Return whether the evaluation of a split needs masks in the file."""
+    metrics = [one.get('metric', 'segm') for one in _evaluators(cfg, split)]
+    return _has_mask_head(cfg) and any('segm' in metric for metric in metrics)
 
 
 def _datasets(cfg: Config, split: str) -> list[ConfigDict]:
@@ -107,6 +142,9 @@ def _heads(cfg: Config) -> list[ConfigDict]:
 
 def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None:
     for evaluator in _evaluators(cfg, split):
+        if split == 'val' and report.no_ap:
+            advice = f'{report.no_ap}; allowed: annotated files (--val-ann), or --no-validate'
+            report.errors.add(f'{split}_evaluator', 'validation has no AP: ', advice)
         if os.path.abspath(evaluator.ann_file) != os.path.abspath(report.ann_file):
             where = f'{split}_evaluator.ann_file'
             report.errors.add(where, 'the evaluation reads another file, ', evaluator.ann_file)

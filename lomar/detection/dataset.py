@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 from mmdet.datasets import CocoDataset
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from lomar.datasets.replay import Draw, seed_everything
@@ -35,11 +34,10 @@ class CocoFiles(CocoDataset):
         """Return a dict per image with its objects as bytes; `get_data_info` decodes them."""
         folder = self.data_prefix.setdefault('img', self.data_root)
         masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
-        files = self.ann_file, folder, masks, self._metainfo.get('classes')
+        files = self.ann_file, folder, masks, self._metainfo.get('classes'), not self.test_mode
         report = take_report(*files) or check_coco(*files)
         stop_on_errors([report])
-        for line in report.notes.lines():
-            print_log(line, logger='current')
+        report.notes.log()
         self._metainfo['classes'] = tuple(report.categories.values())
         self.cat_ids = list(report.categories)
         self.cat2label = {key: label for label, key in enumerate(self.cat_ids)}
@@ -49,6 +47,16 @@ class CocoFiles(CocoDataset):
             dict(image, img_id=image_id, objects=report.objects.get(image_id, []))
             for image_id, image in report.images.items()
         ]
+
+    def filter_data(self) -> list[dict]:
+        """Return the images that `filter_cfg` keeps; raise a ValueError if there are none."""
+        kept = super().filter_data()
+        if self.data_list and not kept:
+            raise ValueError(
+                f'{self.ann_file}: filter_cfg={dict(self.filter_cfg)} keeps none of the '
+                f'{len(self.data_list)} images'
+            )
+        return kept
 
     def get_data_info(self, idx: int) -> dict:
         """Return `img_path`, `img_id`, `height`, `width`, `instances` and so on of an image."""
