@@ -8,24 +8,31 @@ from mmengine.registry import DATASETS
 
 from lomar.checkpoints import load_file
 from lomar.datasets.class_folders import list_classes
-from lomar.datasets.unlabelled import UnlabelledImages, read_lines
+from lomar.datasets.text_lists import Line, existing, list_error, read_lines
+from lomar.datasets.unlabelled import UnlabelledImages
 
 LAYOUT = """\
 Allowed is a folder with a folder of images for each class, at any depth below it:
     data/imagenet/train/n01440764/n01440764_10026.JPEG
-or a text file with an image path and a class a line, between them a tab or the last space:
-    cats/0001.jpg<tab>tabby cat
-Paths are relative to the text file's folder or absolute."""
+or a text file with an image path and a class per line."""
+FORM = """\
+Allowed in a list of labelled images: an image path and a class per line, separated by one tab or by
+the last space, such as
+    cats/0001.jpg<tab>tabby cat"""
 
 
-def read_labelled(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return classes in alphabetical order, and (path, class) of every image."""
+def read_labelled(root: str | Path, arrays: bool = True) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return classes in alphabetical order, and (path, class) of every image.
+
+    Args:
+        arrays: whether `.npy` files in a folder count.
+    """
     root = Path(root).expanduser()
     if root.is_file():
         pairs = _read_list(root)
         return sorted({name for _, name in pairs}), pairs
     try:
-        classes, samples = list_classes(root)
+        classes, samples = list_classes(root, arrays)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'Labelled images: {error}\n{LAYOUT}') from error
     return classes, [(path, classes[label]) for path, label in samples]
@@ -33,17 +40,22 @@ def read_labelled(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 def _read_list(file: Path) -> list[tuple[str, str]]:
     """Return (path, class) of every line of a text list."""
-    pairs = []
-    for number, line in enumerate(read_lines(file), 1):
-        if not line.strip():
-            continue
-        parts = line.split('\t') if '\t' in line else line.rsplit(maxsplit=1)
-        if len(parts) != 2:
-            raise ValueError(f'Labelled images: line {number} of {file} is {line!r}.\n{LAYOUT}')
-        pairs.append((str(file.parent / parts[0].strip()), parts[1].strip()))
-    if not pairs:
-        raise ValueError(f'Labelled images: {file} is empty.\n{LAYOUT}')
-    return pairs
+    paths, classes = [], []
+    first: dict[str, tuple[int, str]] = {}
+    for number, line in read_lines(file, FORM):
+        parts = line.split('\t') if '\t' in line else line.rsplit(' ', 1)
+        if len(parts) != 2 or not all(map(str.strip, parts)):
+            raise list_error(file, [(number, line)], FORM)
+        path, name = map(str.strip, parts)
+        known = first.setdefault(path, (number, name))
+        if known[1] != name:
+            what = f'{path} has the class {name}, and {known[1]} in line {known[0]}'
+            raise list_error(file, [(number, what)], FORM)
+        paths.append(Line(number, path))
+        classes.append(name)
+    if not paths:
+        raise ValueError(f'Labelled images: {file} is empty.\n{FORM}')
+    return list(zip(existing(file, paths, FORM), classes, strict=True))
 
 
 @DATASETS.register_module()
@@ -57,7 +69,7 @@ class LabelledImages(UnlabelledImages):
 
     def load_data_list(self) -> list[dict]:
         """Return one dict with `img_path` and `gt_label` per image."""
-        found, pairs = read_labelled(self.data_root)
+        found, pairs = read_labelled(self.data_root, self.arrays)
         classes = list(self._metainfo.get('classes') or found)
         check_classes(self.data_root, found, classes)
         self._metainfo['classes'] = tuple(classes)

@@ -5,10 +5,9 @@ FILE.npz holds `features` (N, D) and `paths` (N). DIR holds features.npy, paths.
 """
 
 import argparse
-import os
 from pathlib import Path
 
-from lomar.cli.shared import count, image_paths
+from lomar.cli.shared import count, image_paths, report_unreadable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +35,8 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
     from tqdm import tqdm
 
+    from lomar.datasets import UnreadableImage
+    from lomar.datasets.text_lists import check_lines, write_list
     from lomar.encoder import Encoder
     from lomar.utils import check_device
 
@@ -43,7 +44,9 @@ def run(args: argparse.Namespace) -> None:
     _check_out(out, args.patches)
     if args.device:
         check_device(args.device)
-    paths = image_paths(args.images)
+    images = image_paths(args.images, arrays=bool(args.mean or args.std))
+    if out.suffix != '.npz':
+        check_lines(images)
     encoder = Encoder(
         args.checkpoint,
         device=args.device,
@@ -52,20 +55,34 @@ def run(args: argparse.Namespace) -> None:
         std=args.std,
         weights=args.weights,
     )
-    pooled = []
-    for start in tqdm(range(0, len(paths), args.batch_size), desc='encoding', unit='batch'):
-        batch = paths[start : start + args.batch_size]
-        found = encoder(batch, args.batch_size, args.size, args.patches)
-        pooled.append(found.pooled.numpy())
-        for index, patches in enumerate(() if found.patches is None else found.patches, start):
-            _save(out / f'patches/{index}.npy', np.save, patches.numpy())
+    pooled: list[np.ndarray] = []
+    paths: list[str] = []
+    unreadable: dict[str, str] = {}
+    for start in tqdm(range(0, len(images), args.batch_size), desc='encoding', unit='batch'):
+        batch = images[start : start + args.batch_size]
+        while batch:
+            try:
+                found = encoder(batch, args.batch_size, args.size, args.patches)
+            except UnreadableImage as error:
+                unreadable[error.path] = error.reason
+                batch = [path for path in batch if path != error.path]
+                continue
+            pooled.append(found.pooled.numpy())
+            grids = () if found.patches is None else found.patches
+            for index, patches in enumerate(grids, len(paths)):
+                _save(out / f'patches/{index}.npy', np.save, patches.numpy())
+            paths += batch
+            break
+    if not paths:
+        report_unreadable(unreadable, len(images))
     features = np.concatenate(pooled)
     if out.suffix == '.npz':
         _save(out, np.savez, features=features, paths=np.array(paths))
     else:
         _save(out / 'features.npy', np.save, features)
-        (out / 'paths.txt').write_bytes(b''.join(os.fsencode(path) + b'\n' for path in paths))
+        write_list(out / 'paths.txt', paths)
     print(f'{len(features)} x {features.shape[1]} features in {out.resolve()}')
+    report_unreadable(unreadable, len(images))
 
 
 def _check_out(out: Path, patches: bool) -> None:

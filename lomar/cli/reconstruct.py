@@ -1,10 +1,9 @@
 """Draw reconstructions of images: input, windows and masks, prediction, composite."""
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
-from lomar.cli.shared import add_config, count, image_paths
+from lomar.cli.shared import add_config, count, image_paths, report_unreadable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,20 +25,25 @@ def run(args: argparse.Namespace) -> None:
     """Draw one picture per image."""
     from tqdm import tqdm
 
-    from lomar.visualization import read_image, reconstruct, sheet
+    from lomar.datasets import UnreadableImage
+    from lomar.visualization import output_paths, read_image, reconstruct, sheet
 
     model = load_model(args)
-    paths = image_paths(args.images)
     as_stored = model.backbone.in_channels != 3
+    paths = image_paths(args.images, arrays=as_stored)
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    stems = Counter(Path(path).stem for path in paths)
-    for number, path in enumerate(tqdm(paths, desc='reconstructing', unit='img')):
-        batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
-        name = Path(path).stem
-        name = f'{number}_{name}' if stems[name] > 1 else name  # of files in several folders
-        sheet(reconstruct(model, batch, args.seed)).save(out / f'{name}.png')
-    print(f'{len(paths)} pictures in {out.resolve()}')
+    pictures = output_paths(paths, '.png')
+    unreadable: dict[str, str] = {}
+    for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
+        try:
+            batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
+        except UnreadableImage as error:
+            unreadable[path] = error.reason
+            continue
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        sheet(reconstruct(model, batch, args.seed)).save(out / name)
+    print(f'{len(pictures) - len(unreadable)} pictures in {out.resolve()}')
+    report_unreadable(unreadable, len(pictures))
 
 
 def load_model(args: argparse.Namespace):
@@ -58,7 +62,7 @@ def load_model(args: argparse.Namespace):
     if args.num_windows:
         cfg.model.windows.number = args.num_windows
     model = MODELS.build(cfg.model)
-    weights = from_official(unwrap(load_file(args.checkpoint)), 'pretrain')
+    content = load_file(args.checkpoint)
     with naming(args.checkpoint), misfit_as_value_error():
-        model.load_state_dict(weights)
+        model.load_state_dict(from_official(unwrap(content), 'pretrain'))
     return model.to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,7 +1,8 @@
 """Arguments and actions that several commands share. Nothing here imports torch or OpenMMLab."""
 
 import argparse
-from collections.abc import Iterable
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 CONFIG_HELP = (
@@ -105,6 +106,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add_max_dets(parser)
     add_strict(parser)
     add(
+        '--skip-unreadable',
+        action='store_true',
+        help='leave images that cannot be read out of an evaluation (default: stop before it)',
+    )
+    add(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
@@ -153,12 +159,35 @@ def positive(text: str) -> float:
     return number
 
 
-def image_paths(names: Iterable[str]) -> list[str]:
-    """Return the images that paths of files, folders and text lists name."""
+def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
+    """Return the images that paths of files, folders and text lists name.
+
+    A file is a text list if it ends in .txt, or is text and does not end as an image does.
+
+    Args:
+        arrays: whether `.npy` files in folders count.
+
+    Raises:
+        FileNotFoundError: files do not exist, or a folder or list has no images.
+    """
     from lomar.datasets import list_images
+    from lomar.datasets.folder_walk import ARRAYS, SUFFIXES
+    from lomar.datasets.text_lists import is_list
 
     paths: list[str] = []
+    if missing := [name for name in names if not os.path.exists(name)]:
+        raise FileNotFoundError(f'{len(missing)} IMAGES do not exist, such as {missing[:3]}')
     for name in names:
-        is_listed = Path(name).is_dir() or Path(name).suffix == '.txt'
-        paths += list_images(name) if is_listed else [name]
+        suffix = Path(name).suffix.lower()
+        is_image = suffix in SUFFIXES | ARRAYS and Path(name).is_file()
+        is_listed = not is_image and (Path(name).is_dir() or suffix == '.txt' or is_list(name))
+        paths += list_images(name, arrays) if is_listed else [name]
     return paths
+
+
+def report_unreadable(unreadable: dict[str, str], images: int) -> None:
+    """Raise an OSError that names the images without a result, after the others were written."""
+    if unreadable:
+        names = [f'  {path}: {reason}' for path, reason in unreadable.items()]
+        what = f'{len(names)} of {images} images cannot be read and were left out:'
+        raise OSError('\n'.join((what, *names)))

@@ -85,7 +85,7 @@ def channel_statistics(
         FileNotFoundError: there are no images.
         ValueError: images differ in the number of channels, or none can be read.
     """
-    paths = list_images(root)
+    paths = list_images(root, arrays=True)
     if samples is not None and samples < len(paths):
         drawn = np.random.default_rng(0).choice(len(paths), samples, replace=False)
         paths = [paths[i] for i in sorted(drawn)]

@@ -40,6 +40,7 @@ class LoadImage(BaseTransform):
     ):
         check_choice('LoadImage.color_type', color_type, ('rgb', 'color'))
         self.channels, self.convert = channels, converts(channels, convert)
+        self.reads_arrays = not self.convert
         self.bgr, self.short_side = color_type == 'color', short_side
 
     def transform(self, results: dict | str | np.ndarray) -> dict:

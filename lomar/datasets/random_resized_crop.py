@@ -60,6 +60,7 @@ class LoadRandomResizedCrop(BaseTransform):
 
         self.flip_prob = flip_prob
         self.channels = None if converts(channels, convert) else channels
+        self.reads_arrays = self.channels is not None
         self.random = RandomResizedCrop(scale, crop_ratio_range, aspect_ratio_range)
 
     def transform(self, results: dict) -> dict:

@@ -50,9 +50,10 @@ class LoadWindows(BaseTransform):
     ):
         check_least('LoadWindows', size=size, number=number, channels=channels)
         self.size, self.number, self.channels, self.flip_prob = size, number, channels, flip_prob
-        self.crop, self.patch_size = None, patch_size or 0
+        self.crop, self.patch_size, self.reads_arrays = None, patch_size or 0, True
         if scale is not None:
             self.crop = LoadRandomResizedCrop(scale, channels=channels, **crop)
+            self.reads_arrays = self.crop.reads_arrays
             self.grid = self._grid(scale, self.patch_size)
         elif crop or patch_size is not None:
             keys = ', '.join(crop) or 'patch_size'

@@ -144,7 +144,8 @@ def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[in
     try:
         real, turned = _upright_size(path)
     except Exception as error:  # decoders of damaged files raise all sorts
-        report.errors.add(where, 'its file cannot be read: ', f'{path}: {error}')
+        # Training replaces the image, and a test reads all images before it begins.
+        report.notes.add(where, 'its file cannot be read: ', f'{path}: {error}')
         return
     if real != sides:
         exif = ' upright, by its EXIF orientation' if turned else ''

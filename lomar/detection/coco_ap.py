@@ -92,7 +92,8 @@ class CocoAP(BaseMetric):
 
         Without objects, AP is left out of the former, and None in the latter.
         """
-        whole = pickle.loads(self._truth)  # pycocotools changes its copy
+        # pycocotools changes its copy.
+        whole = of_images(pickle.loads(self._truth), {one['image_id'] for one in results})
         ids = {category['name']: category['id'] for category in whole['categories']}
         categories = [ids[name] for name in self.dataset_meta['classes']]
         figures = {}
@@ -107,6 +108,14 @@ class CocoAP(BaseMetric):
                 if isinstance(value, float):
                     figures[f'{kind}_{name.replace("AP", "mAP")}'] = value / 100
         return figures
+
+
+def of_images(coco: dict, images: set) -> dict:
+    """Return annotations without those of other images, which a test has left out."""
+    return coco | dict(
+        images=[one for one in coco['images'] if one['id'] in images],
+        annotations=[one for one in coco['annotations'] if one['image_id'] in images],
+    )
 
 
 def average_precision(

@@ -5,13 +5,13 @@ from typing import ClassVar
 from mmdet.datasets import CocoDataset
 from mmengine.registry import DATASETS
 
-from lomar.datasets.replay import Draw, seed_everything
+from lomar.datasets.readable import ReadableImages
 from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import stop_on_errors, take_report, unpacked
 
 
 @DATASETS.register_module()
-class CocoFiles(CocoDataset):
+class CocoFiles(ReadableImages, CocoDataset):
     """mmdet's CocoDataset for any COCO-format file, which is checked when it is read.
 
     Labels are in the order of category id. Class names come from the file; `classes` of `metainfo`
@@ -23,12 +23,6 @@ class CocoFiles(CocoDataset):
     """
 
     METAINFO: ClassVar[dict] = {}  # without COCO's names
-
-    def __getitem__(self, index: int) -> dict:
-        """Load and augment a sample, with the seed of `index` if that is a `Draw`."""
-        if isinstance(index, Draw):
-            seed_everything(index.seed)
-        return super().__getitem__(int(index))
 
     def load_data_list(self) -> list[dict]:
         """Return a dict per image with its objects as bytes; `get_data_info` decodes them."""

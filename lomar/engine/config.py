@@ -91,7 +91,11 @@ def test_config(args: argparse.Namespace) -> Config:
     if args.show or args.show_dir:
         show_dir = args.show_dir and str(Path(args.show_dir).resolve())
         cfg.default_hooks.visualization.update(
-            draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=show_dir
+            type='DetectionPicturesHook',
+            draw=True,
+            show=args.show,
+            wait_time=args.wait_time,
+            test_out_dir=show_dir,
         )
     _set_data(cfg, args)
     if not args.print_config:
@@ -160,7 +164,7 @@ def _resume(cfg: Config, checkpoint: str) -> None:
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:
     name = cfg.get('load_from')
-    if name and '://' not in name and not Path(name).expanduser().is_file():
+    if name and '://' not in name and not Path(name).expanduser().exists():
         raise FileNotFoundError(f'load_from: {name} does not exist; {advice}')
 
 
@@ -212,6 +216,12 @@ def _enable_auto_scale(cfg: Config) -> None:
 
 def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     """Set the data of the flags in the config."""
+    if args.skip_unreadable:
+        loaders = [cfg.get(name) for name in LOADERS[1:] if cfg.get(name)]
+        if not loaders:
+            raise ValueError('--skip-unreadable belongs to commands that evaluate')
+        for loader in loaders:
+            loader.dataset.skip_unreadable = True
     train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet

@@ -21,11 +21,13 @@ from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import rename, transfer_backbone, unwrap
+from lomar.checkpoints import rename, transfer_model, unwrap
 from lomar.checkpoints.files import misfit_as_value_error, naming
+from lomar.checkpoints.unwrap import check_resumable, shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -107,6 +109,13 @@ class Runner(MMEngineRunner):
             )
         return built
 
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
+        super().register_hooks(default_hooks, custom_hooks)
+        given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
+        if self._train_dataloader is not None and not given:
+            self.register_hook(UnreadableImagesHook())
+
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse a dataset without one complete batch."""
         loop = super().build_train_loop(loop)
@@ -186,21 +195,30 @@ class Runner(MMEngineRunner):
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
         """
-        if self._resume:
-            with naming(filename), misfit_as_value_error():
-                return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
+        if self._resume:
+            with naming(filename), misfit_as_value_error():
+                check_resumable(content)
+                self.call_hook('after_load_checkpoint', checkpoint=content)
+                model.load_state_dict(content['state_dict'])
+            self._has_loaded = True
+            return content
         with naming(filename), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None:
                 self._check_classes((content.get('meta') or {}).get('dataset_meta') or {})
-            if self._train_loop is None or weights.keys() == model.state_dict().keys():
+            if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
             else:
-                report = transfer_backbone(weights, model.backbone, self._transfer.get('allow', ()))
-                self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+                report = transfer_model(weights, model, self._transfer.get('allow', ()))
+                self.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
+                if report.misfits:
+                    self.logger.warning(
+                        f'{len(report.misfits)} weights of {filename} have other shapes than in '
+                        f'this model, which starts with new ones: {", ".join(report.misfits)}'
+                    )
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True

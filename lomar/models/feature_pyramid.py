@@ -51,7 +51,8 @@ class SimpleFeaturePyramid(BaseModule):
 
         Levels have the dtype of the weights, which is float32 also under mixed precision. mmdet
         casts RoI coordinates to the dtype of the levels; bf16 would round a coordinate near 1000 to
-        multiples of 4 pixels.
+        multiples of 4 pixels. Levels are contiguous, because heads such as DINO's call `view`;
+        LayerNorm2d permutes its output.
         """
         if (channels := inputs[-1].shape[1]) != self.in_channels:
             raise ValueError(
@@ -61,7 +62,7 @@ class SimpleFeaturePyramid(BaseModule):
         levels = [level(inputs[-1]).to(level[-1].weight.dtype) for level in self.levels]
         if self.extra_pool:
             levels.append(levels[-1][..., ::2, ::2])
-        return tuple(levels)
+        return tuple(level.contiguous() for level in levels)
 
 
 def _resample(channels: int, scale: float) -> list[nn.Module]:

@@ -4,7 +4,7 @@ default_scope = 'mmdet'
 
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=5, save_best='coco/bbox_mAP'),
-    visualization=dict(type='DetVisualizationHook'),
+    visualization=dict(type='DetectionPicturesHook'),
 )
 log_processor = dict(by_epoch=False)
 env_cfg = dict(cudnn_benchmark=False)  # numbers of proposals and objects vary
@@ -12,6 +12,7 @@ custom_hooks = [
     dict(type='StepSeedHook'),
     dict(type='ModelSummaryHook'),
     dict(type='ThroughputHook'),
+    dict(type='UnreadableImagesHook', max_share=0.05),
 ]
 visualizer = dict(
     _delete_=True, type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

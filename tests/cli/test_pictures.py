@@ -68,8 +68,8 @@ def test_every_image_gets_a_reconstruction(photographs, tmp_path, capsys):
     line = ['reconstruct', TOY, FIXTURES / 'v0.1/pretrain_lomar.pth', *images]
     line += ['--out', tmp_path / 'out', '--cfg-options', *options]
     assert main(list(map(str, line))) == 0
-    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
-    assert names == ['0_0.png', '1_0.png', '2.png']
+    names = sorted(path.relative_to(tmp_path / 'out') for path in (tmp_path / 'out').rglob('*.png'))
+    assert list(map(str, names)) == ['other/0.png', 'photographs/0.png', 'photographs/2.png']
 
 
 def test_browse_names_what_a_config_needs(tmp_path, capsys):

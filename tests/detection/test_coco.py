@@ -168,10 +168,6 @@ FAULTS = {
         lambda c: c['images'][1].update(file_name='x/20.png'),
         IMAGE + 'there is no file .*/x/20.png',
     ),
-    'no image file': (
-        lambda c: c['images'][1].update(file_name='train.json'),
-        IMAGE + 'its file cannot be read: .*train.json',
-    ),
     'resized images': (
         lambda c: c['images'][1].update(width=HEIGHT, height=WIDTH),
         IMAGE + 'width and height .* 30 x 40, but it is 40 x 30: .*/20.png',

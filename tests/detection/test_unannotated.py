@@ -58,6 +58,13 @@ def one_detection(number, side=8.0, label=0):
     return dict(img_id=number, pred_instances=found)
 
 
+def nothing(number):
+    """A sample for CocoAP without detections."""
+    sample = one_detection(number)
+    sample['pred_instances'] = {key: t[:0] for key, t in sample['pred_instances'].items()}
+    return sample
+
+
 @pytest.mark.parametrize('name', NO_OBJECTS)
 def test_images_without_objects_are_predicted_on_and_have_no_ap(tmp_path, name):
     path = write(tmp_path, changed(NO_OBJECTS[name]))
@@ -175,7 +182,7 @@ def test_every_object_counts_that_can_be_found(tmp_path, name):
     assert data[0]['data_samples'].img_id == 10  # with masks for the pictures
     metric = CocoAP(path)
     metric.dataset_meta = data.metainfo
-    metric.process({}, [one_detection(20, 6.0, 2)])
+    metric.process({}, [nothing(10), one_detection(20, 6.0, 2)])
     metric.compute_metrics(metric.results)
     for kind in ('bbox', 'segm'):
         missed = metric.summary[kind]['per_class']['bolt']  # 0: an object that is not found
@@ -190,7 +197,7 @@ def test_small_objects_count_as_in_pycocotools(tmp_path):
     path = write(tmp_path, coco)
     metric = CocoAP(path, metric='bbox', out=str(tmp_path / 'out'))
     metric.dataset_meta = dict(classes=CLASSES)
-    metric.process({}, [one_detection(10), one_detection(30, 12.0)])
+    metric.process({}, [one_detection(10), nothing(20), one_detection(30, 12.0)])
     metric.compute_metrics(metric.results)
     truth = COCO(path)
     evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / 'out/bbox.json')), 'bbox')

@@ -147,7 +147,7 @@ def test_reconstruct_takes_any_image(photographs, tmp_path, official):
     cfg.merge_from_dict({'model.backbone.arch.depth': 2, 'model.backbone.arch.embed_dim': 32})
     cfg.dump(toy)
     run('reconstruct', toy, *options[1:])
-    assert len(list(out.glob('*.png'))) == 9
+    assert len(list(out.rglob('*.png'))) == 9
     assert Image.open(out / 'big.png').width > 4 * 332
     assert 'absent.pth does not exist' in run(
         'reconstruct', toy, tmp_path / 'absent.pth', big, code=1

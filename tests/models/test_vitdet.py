@@ -303,6 +303,7 @@ def test_feature_pyramid():
     assert [tuple(m.shape) for m in maps] == [
         (2, 16, 24, 40), (2, 16, 12, 20), (2, 16, 6, 10), (2, 16, 3, 5), (2, 16, 2, 3)
     ]  # fmt: skip
+    assert all(m.is_contiguous() for m in maps)  # heads of mmdet call `view`
     for m in maps[:4]:  # every level ends in a LayerNorm over channels
         torch.testing.assert_close(m.mean(1), torch.zeros_like(m[:, 0]), atol=1e-5, rtol=0)
     count = sum(p.numel() for p in SimpleFeaturePyramid(768, 256).parameters())

@@ -1,0 +1,42 @@
+"""Names of pictures that are made from images, one per image."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def output_paths(images: Iterable[str | Path], suffix: str) -> dict[str, Path]:
+    """Return the relative path of one picture per image, all of them different.
+
+    A picture keeps the sub-folders below the folder that all images have in common, and the name,
+    with `suffix` instead of the image's own one. Where that would be equal, also if the case of
+    letters is ignored, `suffix` is added to the whole name, and a number if need be.
+
+    Args:
+        images: paths of images; the same path again means the same picture.
+        suffix: such as '.png'.
+    """
+    names = list(dict.fromkeys(map(str, images)))
+    places = [Path(os.path.abspath(name)) for name in names]
+    common = os.path.commonpath([place.parent for place in places]) if places else ''
+    relative = [place.relative_to(common) for place in places]
+    short = [path.with_suffix(suffix) for path in relative]
+    times = Counter(_key(path) for path in short)
+    taken = {_key(path) for path in short if times[_key(path)] == 1}
+    found = {}
+    for name, path, brief in zip(names, relative, short, strict=True):
+        if times[_key(brief)] > 1:
+            whole, number = path.with_name(path.name + suffix), 1
+            brief = whole
+            while _key(brief) in taken:
+                number += 1
+                brief = whole.with_stem(f'{whole.stem}_{number}')
+            taken.add(_key(brief))
+        found[name] = brief
+    return found
+
+
+def _key(path: Path) -> str:
+    """Return what is equal for two paths that are one file on a disk that ignores case."""
+    return str(path).casefold()

@@ -1,0 +1,28 @@
+"""One picture per image: no two images share a name."""
+
+import pytest
+
+from lomar.visualization.output_paths import output_paths
+
+CASES = {
+    'one file': (['x/1.jpg'], ['1.png']),
+    'equal names in two folders': (['x/a/1.jpg', 'x/b/1.jpg'], ['a/1.png', 'b/1.png']),
+    'cameras': (['v/cam0/f/0.jpg', 'v/cam1/f/0.jpg', 'v/2.jpg'],
+                ['cam0/f/0.png', 'cam1/f/0.png', '2.png']),
+    'two formats': (['x/1.jpg', 'x/1.png', 'x/2.jpg'], ['1.jpg.png', '1.png.png', '2.png']),
+    'a name that another one would get': (['1.jpg', '1.png', '1.jpg.tif'],
+                                          ['1.jpg_2.png', '1.png.png', '1.jpg.png']),
+    'case': (['A.jpg', 'a.jpg'], ['A.jpg.png', 'a.jpg_2.png']),
+    'dots in names': (['x/v1.0.jpg', 'x/v1.1.jpg', 'x/none'], ['v1.0.png', 'v1.1.png', 'none.png']),
+    'same file twice': (['a.jpg', 'a.jpg'], ['a.png']),
+    'outside of the folder': (['x/../y/1.jpg', 'x/1.jpg'], ['y/1.png', 'x/1.png']),
+    'no image': ([], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('images, expected', CASES.values(), ids=CASES)
+def test_pictures_keep_folders_and_never_share_a_name(images, expected, tmp_path):
+    for root in ('', f'{tmp_path}/'):
+        found = output_paths([root + image for image in images], '.png')
+        assert list(found) == list(dict.fromkeys(root + image for image in images))
+        assert list(map(str, found.values())) == expected
