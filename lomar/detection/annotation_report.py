@@ -38,9 +38,9 @@ class Findings:
             self.loud.add(kind)
 
     def lines(self) -> list[str]:
-        """Return a line per example, and one for the rest of its kind."""
-        lines = []
-        for kind, (count, examples) in self.kinds.items():
+        """Return a line per example, and one for the rest of its kind; loud kinds are first."""
+        lines: list[str] = []
+        for kind, (count, examples) in self._loud_first():
             lines += examples
             if count > EXAMPLES:
                 lines.append(f'{self.file}: and {count - EXAMPLES} more: {kind.rstrip(" :,;")}')
@@ -48,10 +48,13 @@ class Findings:
 
     def log(self) -> None:
         """Log a line per kind, its first example and the number of the others."""
-        for kind, (count, examples) in self.kinds.items():
+        for kind, (count, examples) in self._loud_first():
             more = f' (and {count - 1} more)' if count > 1 else ''
             level = logging.WARNING if kind in self.loud else logging.INFO
             print_log(f'{examples[0]}{more}', logger='current', level=level)
+
+    def _loud_first(self) -> list[tuple[str, list]]:
+        return sorted(self.kinds.items(), key=lambda one: one[0] not in self.loud)
 
 
 @dataclass
