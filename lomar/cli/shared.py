@@ -1,6 +1,8 @@
 """Arguments and actions that several commands share. Nothing here imports torch or OpenMMLab."""
 
 import argparse
+import ast
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,11 @@ class ConfigOptions(argparse.Action):
             raise argparse.ArgumentError(self, str(error)) from error
         except RecursionError:  # of brackets after a name, such as dict(a=1, b=2)
             raise argparse.ArgumentError(self, f'{values} found; {known}') from None
+        # mmengine removes spaces and quotes, also those of names such as 'traffic light'.
+        for key, _, text in (value.partition('=') for value in values):
+            if text[:1] in ('[', '(') and ('"' in text or "'" in text):
+                with contextlib.suppress(SyntaxError, ValueError):
+                    getattr(namespace, self.dest)[key] = ast.literal_eval(text)
 
 
 class PrintVersions(argparse.Action):

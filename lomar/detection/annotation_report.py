@@ -62,9 +62,12 @@ class AnnotationReport:
     """Result of `check_coco`: findings, and the objects to train on or to evaluate.
 
     Attributes:
-        ann_file, image_folder, masks, classes, training: arguments of `check_coco`.
+        ann_file, image_folder, masks, classes, model_classes, training: arguments of `check_coco`.
         annotations: number of annotations in the file.
-        categories: name by category id, in the order of the labels.
+        names: classes of the file in the order of category id.
+        model_names: classes of the model in the order of the labels.
+        categories: name by category id of the classes that are used, in the order of the labels.
+        unknown: name by category id of the classes that the model does not know.
         images: file_name, width and height by image id; None for an image that is wrong.
         objects: by image id, the annotations to use, see `unpacked`.
         images_of: by category id, the ids of the images with an object that is no crowd.
@@ -78,9 +81,13 @@ class AnnotationReport:
     image_folder: str
     masks: bool
     classes: Sequence[str] | None
+    model_classes: Sequence[str] | None = None
     training: bool = True
     annotations: int = 0
+    names: tuple[str, ...] = ()
+    model_names: tuple[str, ...] = ()
     categories: dict[int, str] = field(default_factory=dict)
+    unknown: dict[int, str] = field(default_factory=dict)
     images: dict = field(default_factory=dict)
     objects: dict = field(default_factory=dict)
     images_of: dict[int, set] = field(default_factory=dict)
@@ -143,8 +150,8 @@ def keep_for_datasets(reports: Iterable[AnnotationReport]) -> None:
     _kept.clear()
     for one in reports:
         if not one.errors.kinds:
-            files = one.ann_file, one.image_folder, one.masks, one.classes, one.training
-            _kept[_key(*files)] = one
+            files = one.ann_file, one.image_folder, one.masks
+            _kept[_key(*files, one.training, one.classes, one.model_classes)] = one
 
 
 def take_report(
@@ -152,18 +159,20 @@ def take_report(
     image_folder: str,
     masks: bool,
     classes: Sequence[str] | None,
-    training: bool = True,
+    model_classes: Sequence[str] | None,
+    training: bool,
 ) -> AnnotationReport | None:
     """Return and remove the stored report for these arguments of `check_coco`, or None."""
-    return _kept.pop(_key(ann_file, image_folder, masks, classes, training), None)
+    names = classes, model_classes
+    return _kept.pop(_key(ann_file, image_folder, masks, training, *names), None)
 
 
 def _key(
-    ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None, training: bool
+    ann_file: str, image_folder: str, masks: bool, training: bool, *names: Sequence[str] | None
 ) -> tuple:
     """Return a key for arguments and file; the key changes if the file is written again."""
     status = os.stat(ann_file) if os.path.exists(ann_file) else None
     written = status and (status.st_size, status.st_mtime_ns)
-    classes = None if classes is None else tuple(classes)
+    chosen = tuple(None if one is None else tuple(one) for one in names)
     folder = os.path.abspath(image_folder)
-    return os.path.abspath(ann_file), written, folder, masks, classes, training
+    return os.path.abspath(ann_file), written, folder, masks, training, chosen

@@ -1,20 +1,34 @@
 """COCO files of a detection config: checks, and replacement by a user's files."""
 
 import os
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from mmengine.config import Config, ConfigDict
 
 from lomar.compat.dist import main_process
+from lomar.datasets.config_classes import (
+    SPLITS,
+    classes_of_unnamed,
+    clear_model_classes,
+    datasets_of,
+    given_in,
+    set_head_classes,
+    set_model_classes,
+    wrong_counts,
+)
 from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import AnnotationReport, keep_for_datasets
+from lomar.detection.category_labels import MISSING
 from lomar.detection.coco import class_names, read_coco
-from lomar.detection.dataset import CocoFiles
+from lomar.detection.coco_ap import CocoAP
+from lomar.detection.dataset import CocoFiles, chosen_classes
 from lomar.detection.detection_limit import add_crowded_images
-from lomar.utils import dicts_in
-
-SPLITS = ('train', 'val', 'test')
+from lomar.detection.evaluation_config import (
+    evaluates_masks,
+    evaluators_of,
+    has_mask_head,
+    prepare_evaluation,
+)
 
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
@@ -30,6 +44,10 @@ def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, Annot
     """
     reports = main_process.share(lambda: _check_splits(cfg, splits), 'check of annotations')
     keep_for_datasets(reports.values())
+    classes = next(iter(reports.values())).model_names
+    _, *others = [one for split in splits for one in datasets_of(cfg, split, CocoFiles)]
+    for dataset in others:  # the first one has these classes or defines them
+        dataset.model_classes = list(classes)
     return reports
 
 
@@ -39,131 +57,123 @@ def use_files(
     train_images: str | None = None,
     val_ann: str | None = None,
     val_images: str | None = None,
+    trained: Sequence[str] | None = None,
 ) -> None:
     """Set a user's files in a config; the files for validation also serve for testing.
 
-    Class names of all splits and their number in the model become those of `train_ann`, or in a
-    config that only tests those of `val_ann`.
+    The classes of the model and their number are those of the checkpoint to test, otherwise those
+    that the config gives for training, otherwise those of `train_ann`. Settings that every
+    evaluation needs are set, too.
+
+    Args:
+        trained: classes of the checkpoint to test; () if it has no names; None for training.
     """
+    clear_model_classes(cfg, CocoFiles)
     given = dict(
         train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
     )
-    source = train_ann or (None if _datasets(cfg, 'train') else val_ann)
-    classes = None
-    if source:
-        read = partial(read_coco, source, annotated=bool(train_ann))
-        classes = main_process.share(lambda: class_names(read()), 'class names')
     for split, (ann_file, images) in given.items():
-        for dataset in _datasets(cfg, split):
-            if classes:
-                dataset.metainfo = dict(classes=classes)
-            if images:
+        datasets = datasets_of(cfg, split, CocoFiles)
+        if images:
+            for dataset in datasets:
                 dataset.data_prefix = dict(img=os.path.abspath(images))
         if ann_file:
-            for reader in (*_datasets(cfg, split), *_evaluators(cfg, split)):
+            for reader in (*datasets, *evaluators_of(cfg, split)):
                 reader.ann_file = os.path.abspath(ann_file)
+    if trained is None and val_ann and not datasets_of(cfg, 'train', CocoFiles):
+        trained = ()
+    chosen = given_in(cfg, 'train', CocoFiles)
+    classes: Sequence[str] | None = chosen
+    if trained is not None:
+        classes = trained or classes_of_unnamed(cfg, CocoFiles, _names_in_file)
+    elif train_ann and not chosen:
+        classes = _names_in_file(dict(ann_file=train_ann))
     if classes:
-        for head in _heads(cfg):
-            head.num_classes = len(classes)
-    for split in ('val', 'test'):
-        masks = _evaluates_masks(cfg, split)
-        for dataset in _datasets(cfg, split):
-            dataset.test_mode = True
-            for step in dicts_in(dataset.get('pipeline')):
-                if step.get('with_mask'):
-                    step['with_mask'] = masks
+        set_model_classes(cfg, CocoFiles, classes)
+        set_head_classes(cfg, classes)
+    if chosen and trained is None:
+        for split in SPLITS:
+            for dataset in datasets_of(cfg, split, CocoFiles):
+                dataset.leave_out = True
+    prepare_evaluation(cfg)
 
 
-def check_output(cfg: Config, reports: Iterable[AnnotationReport]) -> None:
-    """Raise a ValueError for a test run that neither measures AP nor writes or shows detections."""
-    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
-    outputs = [evaluator.get('out') for evaluator in _evaluators(cfg, 'test')]
-    for report in reports:
-        if report.no_ap and not hook.get('draw') and not any(outputs):
-            raise ValueError(
-                f'{report.ann_file}: there is no AP: {report.no_ap}. Write detections with --out '
-                'DIR, or draw them with --show-dir DIR.'
-            )
+def _names_in_file(dataset: dict) -> tuple[str, ...]:
+    """Return the classes in the annotation file of a dataset, in the order of their ids."""
+    path = _annotations(dataset)
+    return main_process.share(lambda: class_names(read_coco(path, False)), 'class names')
+
+
+def _annotations(dataset: dict) -> str:
+    return os.path.join(dataset.get('data_root') or '', dataset['ann_file'])
 
 
 def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationReport]:
     reports: dict[str, AnnotationReport] = {}
-    seen: dict[str, AnnotationReport] = {}
+    seen: dict[tuple, AnnotationReport] = {}
+    classes: tuple[str, ...] | None = None  # of the model
     for split in splits:
         training = split == 'train'
-        masks = _has_mask_head(cfg) if training else _evaluates_masks(cfg, split)
-        for dataset in _datasets(cfg, split):
-            root, metainfo = dataset.get('data_root') or '', dataset.get('metainfo')
-            ann_file = os.path.join(root, dataset.ann_file)
-            folder = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
-            classes = CocoFiles._load_metainfo(metainfo).get('classes')
-            key = repr((ann_file, folder, classes, masks, training))
-            if key not in seen:
-                seen[key] = check_coco(ann_file, folder, masks, classes, training)
-                name = split if split not in reports else f'{split} {len(reports) + 1}'
-                reports[name] = seen[key]
-                add_crowded_images(cfg, split, seen[key])
-            _check_evaluators(cfg, split, seen[key])
+        masks = has_mask_head(cfg) if training else evaluates_masks(cfg, split)
+        for dataset in datasets_of(cfg, split, CocoFiles):
+            chosen, files = chosen_classes(dataset), _files(dataset)
+            classes = classes or (tuple(dataset.get('model_classes') or ()) or None)
+            arguments = (*files, masks, chosen, classes, training)
+            report = seen.get(arguments) or check_coco(*arguments)
+            classes = report.model_names
+            arguments = (*files, masks, chosen, classes, training)
+            if arguments not in seen:
+                seen[arguments] = report
+                reports[split if split not in reports else f'{split} {len(reports) + 1}'] = report
+                add_crowded_images(cfg, split, report)
+            _check_evaluators(cfg, split, report)
     if not reports:
         raise ValueError(
             'the config has no dataset of type CocoFiles, so there is nothing to check'
         )
-    if classified := [report for report in reports.values() if report.categories]:
-        _check_classes(cfg, classified)
+    if next(iter(reports.values())).model_names:
+        _check_classes(cfg, reports)
     return reports
 
 
-def _has_mask_head(cfg: Config) -> bool:
-    return bool((cfg.model.get('roi_head') or {}).get('mask_head'))
-
-
-def _evaluates_masks(cfg: Config, split: str) -> bool:
-    """Return whether the evaluation of a split needs masks in the file."""
-    metrics = [one.get('metric', 'segm') for one in _evaluators(cfg, split)]
-    return _has_mask_head(cfg) and any('segm' in metric for metric in metrics)
-
-
-def _datasets(cfg: Config, split: str) -> list[ConfigDict]:
-    """Return the CocoFiles of a split, also inside of dataset wrappers."""
-    loader = dicts_in(cfg.get(f'{split}_dataloader'))
-    return [node for node in loader if node.get('type') in ('CocoFiles', CocoFiles)]
-
-
-def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
-    evaluators = cfg.get(f'{split}_evaluator') or []
-    evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
-    return [evaluator for evaluator in evaluators if 'ann_file' in evaluator]
-
-
-def _heads(cfg: Config) -> list[ConfigDict]:
-    """Return the parts of the model with a number of classes."""
-    return [node for node in dicts_in(cfg.model.get('roi_head')) if 'num_classes' in node]
+def _files(dataset: ConfigDict) -> tuple[str, str]:
+    """Return the annotation file and the folder of images of a dataset."""
+    folder = (dataset.get('data_prefix') or {}).get('img', '')
+    return _annotations(dataset), os.path.join(dataset.get('data_root') or '', folder)
 
 
 def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None:
-    for evaluator in _evaluators(cfg, split):
+    for evaluator in evaluators_of(cfg, split):
         if split == 'val' and report.no_ap:
             advice = f'{report.no_ap}; allowed: annotated files (--val-ann), or --no-validate'
             report.errors.add(f'{split}_evaluator', 'validation has no AP: ', advice)
         if os.path.abspath(evaluator.ann_file) != os.path.abspath(report.ann_file):
             where = f'{split}_evaluator.ann_file'
             report.errors.add(where, 'the evaluation reads another file, ', evaluator.ann_file)
-
-
-def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
-    """Check that the classes of the model and of all splits are equal."""
-    first = list(reports[0].categories.values())
-    for report in reports[1:]:
-        names = list(report.categories.values())
-        if names != first:
-            differ = sorted(set(names) ^ set(first)) or 'in another order'
+        by_id = [name for _, name in sorted(report.categories.items())]
+        if evaluator.get('type') not in ('CocoAP', CocoAP) and by_id != list(report.model_names):
             report.errors.add(
-                'categories', f'other classes than {reports[0].ann_file} has: ', f'{differ}'
+                f'{split}_evaluator.type',
+                'this evaluation needs the classes of the model in the order of ids; allowed: '
+                'CocoAP, which maps classes by name; found ',
+                f'{evaluator.get("type")} for {by_id}; the model has {list(report.model_names)}',
             )
-    for head in _heads(cfg):
-        if head.num_classes != len(first):
-            reports[0].errors.add(
-                'categories',
-                'the number of classes is not that of the config: ',
-                f'{len(first)}, but num_classes={head.num_classes} in {head.get("type")}',
-            )
+
+
+def _check_classes(cfg: Config, reports: dict[str, AnnotationReport]) -> None:
+    """Check that training has objects of all classes, and their number in the heads."""
+    first = next(iter(reports.values()))
+    trained = {
+        name
+        for split, report in reports.items()
+        if split.startswith('train')
+        for name in report.categories.values()
+    }
+    if trained and (missing := [name for name in first.model_names if name not in trained]):
+        first.errors.add('categories', MISSING, f'{missing}; there are {first.names}')
+    for wrong in wrong_counts(cfg, len(first.model_names)):
+        first.errors.add(
+            'categories',
+            'the number of classes is not that of the config: ',
+            f'{len(first.model_names)}, but {wrong}',
+        )

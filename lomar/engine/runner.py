@@ -22,10 +22,12 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import rename, transfer_model, unwrap
+from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.checkpoints.unwrap import check_resumable, shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
+from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
@@ -133,9 +135,11 @@ class Runner(MMEngineRunner):
         return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
-        """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
+        """Build mmengine's loop; refuse a dtype that mixed precision lacks, and other classes."""
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
+        if isinstance(self._train_loop, BaseLoop):
+            check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
@@ -189,8 +193,8 @@ class Runner(MMEngineRunner):
         backbone is loaded from the file, which may come from another project.
 
         Raises:
-            ValueError: weights for testing or resuming do not fit, their classes have another
-                order than the tested ones, or the file has no state dict.
+            ValueError: weights for testing or resuming do not fit, their classes are not the
+                tested ones, or the file has no state dict.
             TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
@@ -204,10 +208,11 @@ class Runner(MMEngineRunner):
                 model.load_state_dict(content['state_dict'])
             self._has_loaded = True
             return content
-        with naming(filename), misfit_as_value_error():
+        learnt = stored_classes(content)
+        with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None:
-                self._check_classes((content.get('meta') or {}).get('dataset_meta') or {})
+                check_order(learnt, self.test_dataloader.dataset)
             if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
@@ -219,24 +224,13 @@ class Runner(MMEngineRunner):
                         f'{len(report.misfits)} weights of {filename} have other shapes than in '
                         f'this model, which starts with new ones: {", ".join(report.misfits)}'
                     )
+        training = isinstance(self._train_loop, BaseLoop)
+        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
+            self.logger.warning(f'{filename}: {note}')
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
         return content
-
-    def _check_classes(self, trained: dict) -> None:
-        """Compare the classes of training and testing; raise a ValueError for another order."""
-        if not (before := list(trained.get('classes') or ())):
-            return
-        dataset = self.test_dataloader.dataset
-        now = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
-        if any(name in before and before.index(name) != place for place, name in enumerate(now)):
-            raise ValueError(
-                f'trained on the classes {before}; the tested files have {now}; allowed: the same '
-                'order (of ids in a COCO file)'
-            )
-        if set(now) - set(before):
-            self.logger.warning(f'The tested classes {now} are not those of training, {before}')
 
     def load_or_resume(self) -> None:
         """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""

@@ -14,7 +14,7 @@ from test_coco import square
 
 from lomar.cli import main, parse_args
 from lomar.detection import CocoAP, check_config, detector_limit, use_max_dets
-from lomar.detection import coco_ap as module
+from lomar.detection import average_precision as module
 from lomar.engine import test_config as config_of_test
 from lomar.engine import train_config
 
@@ -289,7 +289,7 @@ def notes(cfg, splits):
 )
 def test_the_config_of_a_test(tmp_path, monkeypatch, flags, limit):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'model.pth').touch()
+    torch.save(dict(state_dict={}), tmp_path / 'model.pth')
     cfg = config_of_test(parse_args(words(tmp_path, 'test', *flags)))
     model = cfg.model.module if '--tta' in flags else cfg.model
     assert model.test_cfg.rcnn.max_per_img == limit
@@ -320,7 +320,7 @@ def test_a_class_may_have_as_many_objects_as_are_evaluated(tmp_path, detector, e
     """The limit of COCO's AP is for the detections of one class; the detector's for all."""
     options = {'model.test_cfg.rcnn.max_per_img': detector, 'test_evaluator.max_dets': evaluator}
     flags = [f'{key}={value}' for key, value in options.items()]
-    (tmp_path / 'model.pth').touch()
+    torch.save(dict(state_dict={}), tmp_path / 'model.pth')
     arguments = words(tmp_path, 'test', '--cfg-options', *flags)
     arguments[2] = str(tmp_path / 'model.pth')
     assert len(notes(config_of_test(parse_args(arguments)), ('test',))) == images

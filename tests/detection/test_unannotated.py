@@ -223,7 +223,7 @@ def test_class_names_come_from_a_file_without_annotations(tmp_path):
     cfg = config(tmp_path)
     cfg.train_dataloader = cfg.val_dataloader = None
     use_files(cfg, val_ann=path)
-    assert cfg.test_dataloader.dataset.metainfo.classes == CLASSES
+    assert tuple(cfg.test_dataloader.dataset.model_classes) == CLASSES
     with pytest.raises(ValueError, match="no list 'annotations'"):
         read_coco(path)
 
