@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import center_crop
 from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
+from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
 from lomar.datasets.color import array_to_rgb, check_value_range, to_grey, to_rgb
 from lomar.datasets.image_io import read_pixels, read_rgb
 from lomar.datasets.resize import resize_pixels
@@ -47,11 +48,13 @@ class Encoder:
     Args:
         path: checkpoint or .safetensors file.
         device: PyTorch device; None = a GPU if there is one.
-        num_heads: number of heads; required if neither the weights nor a standard width and depth
-            determine the number.
-        rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's.
+        num_heads: number of heads; required if neither the config in the checkpoint nor the weights
+            nor a standard width and depth determine the number.
+        rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's and the
+            checkpoint stores no config.
         mean, std: one number per channel in pixel units; images may then have any real dtype.
-            None = ImageNet's values, for 8-bit RGB images.
+            None = ImageNet's values, for 8-bit RGB images; an error if the config in the checkpoint
+            has others.
         weights: 'plain', or 'ema' for the moving average in the file.
         value_range: values of black and white in images of other than 8 bits, without mean and std.
 
@@ -79,8 +82,12 @@ class Encoder:
     ):
         content = load_file(path)
         with naming(path):
-            named = rename(unwrap(content, weights))
-            settings = read_architecture(named, num_heads, rpe).backbone
+            named, trained = rename(unwrap(content, weights)), trained_settings(content)
+            heads = trained.get(HEADS) if num_heads is None else num_heads
+            stored = {
+                key.rpartition('.')[2]: trained[key] for key in (METHOD, RATIO) if key in trained
+            }
+            settings = read_architecture(named, heads, stored | (rpe or {})).backbone
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -96,6 +103,7 @@ class Encoder:
         check_value_range('Encoder', value_range, self.rgb)
         if self.rgb and backbone.in_channels == len(IMAGENET_MEAN):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
+            _check_normalisation(path, trained)
         found = [0 if each is None else len(each) for each in (mean, std)]
         if found != [backbone.in_channels] * 2:
             raise ValueError(
@@ -216,3 +224,15 @@ class Encoder:
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))
+
+
+def _check_normalisation(path: str | Path, trained: dict) -> None:
+    """Raise a ValueError if the checkpoint was trained with another normalization than ImageNet."""
+    for key, default in ((MEAN, IMAGENET_MEAN), (STD, IMAGENET_STD)):
+        found = trained.get(key)
+        if found and not np.allclose(found, default, rtol=1e-3):
+            raise ValueError(
+                f'{path}: the model was trained with {key}={found}, and without mean= and std= '
+                f'images are normalized by ImageNet: {list(default)}; allowed: both, as they were '
+                'in the training (lomar encode --mean --std)'
+            )

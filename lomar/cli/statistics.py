@@ -2,7 +2,7 @@
 
 import argparse
 
-from lomar.cli.shared import count
+from lomar.cli.shared import add_overwrite, count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,13 +11,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--num-images', type=count, metavar='N', help='read N random images (default: all)')
     add('--channels', type=count, help='channels of the model; 1 = also of grey PNG and JPEG files')
     add('--json', metavar='FILE', help='file for all figures')
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print a table and the lines for the config; a ValueError for a constant channel."""
     from lomar.datasets.channel_statistics import channel_statistics
-    from lomar.utils import write_json
+    from lomar.utils import check_new, write_json
 
+    if args.json:
+        check_new('--json', args.json, overwrite=args.overwrite)
     found = channel_statistics(args.images, args.num_images, not args.quiet, args.channels)
     if args.json:
         write_json(args.json, found.record())

@@ -64,6 +64,7 @@ READERS: dict[str, tuple[tuple[Callable, ...], set[str]]] = {
     r'custom_imports': ((), {'imports', 'allow_failed_imports'}),
     r'transfer': ((), {'allow', 'weights'}),
     r'model\.windows': ((build_samplers,), set()),
+    r'.*_dataloader\..*metainfo': ((_unknown,), {'classes', 'palette'}),
     r'.*backbone\.rpe': ((build_rpe,), set()),
     r'.*backbone\.arch': (
         (),
