@@ -28,9 +28,9 @@ from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
-from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
 from lomar.engine.setting_checks import check_sampler
+from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
