@@ -170,7 +170,10 @@ class Runner(MMEngineRunner):
 
     @property
     def _transfer(self) -> dict:
-        return self.cfg.get('transfer') or {}
+        settings = self.cfg.get('transfer') or {}
+        if unknown := set(settings) - {'allow', 'weights'}:
+            raise ValueError(f'transfer has {sorted(unknown)}; allowed: allow, weights')
+        return settings
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # `wrap_model` initialized a sharded model
