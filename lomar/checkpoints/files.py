@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lomar.checkpoints.config_reader import read_configs
 from lomar.checkpoints.file_kinds import check_kind, is_safetensors
-from lomar.checkpoints.unwrap import check_values
+from lomar.models.weight_values import check_values
 
 # Private functions that rebuild arrays and scalars; `__reduce__` gives those of any NumPy.
 _REBUILT = {'_reconstruct': np.empty(0), 'scalar': np.float64()}
