@@ -16,7 +16,8 @@ from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
-from lomar.datasets.image_io import read_pixels, read_rgb, to_rgb
+from lomar.datasets.color import array_to_rgb, check_value_range, to_grey, to_rgb
+from lomar.datasets.image_io import read_pixels, read_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
@@ -55,6 +56,7 @@ class Encoder:
             None = ImageNet's values, for 8-bit RGB images; an error if the config in the checkpoint
             has others.
         weights: 'plain', or 'ema' for the moving average in the file.
+        value_range: values of black and white in images of other than 8 bits, without mean and std.
 
     Attributes:
         backbone: the `RPEViT`.
@@ -76,6 +78,7 @@ class Encoder:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         weights: str = 'plain',
+        value_range: Sequence[float] | None = None,
     ):
         content = load_file(path)
         with naming(path):
@@ -96,7 +99,8 @@ class Encoder:
             self.fc_norm.load_state_dict({n.removeprefix('fc_norm.'): named[n] for n in loaded})
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
-        self.rgb = mean is None and std is None
+        self.rgb, self.value_range = mean is None and std is None, value_range
+        check_value_range('Encoder', value_range, self.rgb)
         if self.rgb and backbone.in_channels == len(IMAGENET_MEAN):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
             _check_normalisation(path, trained)
@@ -124,8 +128,10 @@ class Encoder:
         """Embed images.
 
         Args:
-            images: paths, PIL images, arrays (H, W, C) or tensors (C, H, W). Without `mean` and
-                `std`, arrays and tensors are uint8. With them, `open_pixels` reads the paths.
+            images: paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W). Without
+                `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given. With
+                them, `open_pixels` reads the paths. Grey images have one channel for a model of
+                one channel, and three equal channels for a model of RGB.
             batch_size: number of images that are read at a time, and largest batch.
             size: (height, width) or side in pixels to which images are resized and cropped;
                 None = native size, cropped to whole patches.
@@ -172,13 +178,19 @@ class Encoder:
 
     def _pixels(self, image: AnyImage) -> Tensor:
         """Return an image of any supported type as (C, H, W) uint8 or float32."""
-        if isinstance(image, (str, Path)):
-            image = np.array(read_rgb(image)) if self.rgb else read_pixels(image)
-        elif isinstance(image, Image.Image):
-            image = np.array(to_rgb(image))
-        if isinstance(image, np.ndarray) and image.ndim == 3:
-            image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         channels = self.backbone.in_channels
+        if isinstance(image, (str, Path)):
+            rgb = self.rgb
+            image = read_rgb(image, self.value_range) if rgb else read_pixels(image, channels)
+        elif isinstance(image, Image.Image):
+            image = to_grey(image) if channels == 1 else to_rgb(image, self.value_range)
+        if isinstance(image, Image.Image):
+            image = np.array(image)
+        if isinstance(image, np.ndarray) and image.ndim in (2, 3):
+            if self.rgb and (image.dtype == np.uint8 or self.value_range is not None):
+                image = array_to_rgb(image, self.value_range)
+            image = np.ascontiguousarray(image if image.ndim == 3 else image[..., None])
+            image = torch.from_numpy(image).permute(2, 0, 1)
         if not isinstance(image, Tensor) or not self._takes(image.dtype):
             kind = getattr(image, 'dtype', type(image).__name__)
             raise TypeError(

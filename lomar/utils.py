@@ -105,11 +105,17 @@ def check_choice(key: str, value: object, allowed: Collection[str]) -> None:
         raise ValueError(f"{key} is '{value}'; allowed: {', '.join(allowed)}")
 
 
-def check_least(owner: str, least: int = 1, **settings: float) -> None:
-    """Raise a ValueError unless all settings of `owner`, a config node or class, reach `least`."""
+def check_least(owner: str, least: int = 1, **settings: object) -> None:
+    """Raise a ValueError unless all settings of `owner` are integers of `least` or more.
+
+    Args:
+        owner: name of the config node or class, for the message.
+    """
     for key, value in settings.items():
-        if value < least:
-            raise ValueError(f'{owner}.{key} is {value}; allowed: {least} or more')
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not isinstance(value, int) or not whole or value < least:
+            number = '' if whole else 'a whole number, '
+            raise ValueError(f'{owner}.{key} is {value!r}; allowed: {number}{least} or more')
 
 
 def check_per_channel(owner: str, channels: int, **settings: Sequence[float]) -> None:

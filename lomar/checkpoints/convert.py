@@ -4,6 +4,7 @@ import argparse
 import re
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lomar.checkpoints import names
 from lomar.checkpoints.architecture import LOMAR_RPE, Architecture, read_architecture
+from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import load_file, naming
 from lomar.checkpoints.trained_settings import HEADS, trained_settings
 from lomar.checkpoints.unwrap import unwrap
@@ -118,11 +120,12 @@ def convert_file(
     arguments = content.get('args')
     if isinstance(arguments, argparse.Namespace):
         conversion.arguments = vars(arguments)
-    _save(conversion.weights, out, target)
+    classes = stored_classes(content) if target == 'classifier' else ()
+    _save(conversion.weights, out, target, classes)
     return conversion
 
 
-def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
+def _save(weights: dict[str, Tensor], out: Path, target: str, classes: Sequence[str]) -> None:
     # Copy each tensor: tensors that share storage would be stored with the whole storage.
     weights = {
         name: value.detach().clone(memory_format=torch.contiguous_format)
@@ -132,7 +135,9 @@ def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
         if out.suffix == '.safetensors':
             save_safetensors(weights, part, metadata={'format': 'pt'})
         else:
-            torch.save({'model' if target == 'detectron2' else 'state_dict': weights}, part)
+            meta = dict(meta=dict(dataset_meta=dict(classes=classes))) if classes else {}
+            key = 'model' if target == 'detectron2' else 'state_dict'
+            torch.save({**meta, key: weights}, part)
 
 
 def _check_weights(

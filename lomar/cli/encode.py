@@ -7,7 +7,13 @@ FILE.npz holds `features` (N, D) and `paths` (N). DIR holds features.npy, paths.
 import argparse
 from pathlib import Path
 
-from lomar.cli.shared import add_overwrite, count, image_paths, report_unreadable
+from lomar.cli.shared import (
+    add_overwrite,
+    add_value_range,
+    count,
+    image_paths,
+    report_unreadable,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
         help = f'{what} per channel in pixel units (default: ImageNet, for 8-bit RGB images)'
         add(f'--{name}', type=float, nargs='+', metavar='X', help=help)
+    add_value_range(parser)
     add_overwrite(parser)
     add('--device', help='PyTorch device (default: a GPU if there is one)')
 
@@ -45,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     old = _check_out(out, args.patches, args.overwrite)
     if args.device:
         check_device(args.device)
-    images = image_paths(args.images, arrays=bool(args.mean or args.std))
+    images = image_paths(args.images, arrays=bool(args.mean or args.std or args.value_range))
     if out.suffix != '.npz':
         check_lines(images)
     encoder = Encoder(
@@ -55,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
         mean=args.mean,
         std=args.std,
         weights=args.weights,
+        value_range=args.value_range,
     )
     for path in old:
         path.unlink()

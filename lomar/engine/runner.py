@@ -2,7 +2,6 @@
 
 import platform
 import re
-from itertools import chain
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -15,19 +14,22 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import rename, transfer_model, unwrap
+from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.checkpoints.trained_settings import changes
 from lomar.checkpoints.unwrap import shapes
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
+from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
+from lomar.engine.setting_checks import check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
@@ -83,6 +85,12 @@ class Runner(MMEngineRunner):
         ratio = effective / auto_scale_lr['base_batch_size']
         schedulers = self.param_schedulers or []
         for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+            if scheduler.get('eta_max'):
+                raise ValueError(
+                    f'--auto-scale-lr: param_scheduler has eta_max={scheduler["eta_max"]} '
+                    f'({scheduler["type"]}), a rate that is not scaled; allowed: other schedulers, '
+                    'or another eta_max without --auto-scale-lr'
+                )
             # MAE's lowest learning rate is independent of the batch size.
             if scheduler.get('eta_min_ratio'):
                 scheduler['eta_min_ratio'] /= ratio
@@ -97,18 +105,14 @@ class Runner(MMEngineRunner):
             group['lr'] *= ratio
 
     def build_param_scheduler(self, scheduler) -> list | dict:
-        """Build mmengine's schedulers; warn if the training ends before their schedule."""
-        built = super().build_param_scheduler(scheduler)
-        schedulers = built if isinstance(built, list) else [*chain(*built.values())]
-        ends = [each.end for each in schedulers if not each.by_epoch and each.end < INF]
-        last, steps = max(ends, default=0), self._train_loop.max_iters
-        if last > steps:
-            self.logger.warning(
-                f'param_scheduler ends at step {last}, but the training ends at step {steps}: the '
-                'learning rate does not complete its schedule. Change param_scheduler together '
-                'with the length of the training.'
-            )
-        return built
+        """Build mmengine's schedulers for the length of the training; see `resolve_schedule`."""
+        resolved = resolve_schedule(scheduler, Length.of(self.train_loop))
+        groups = self.optim_wrapper.optimizer.param_groups
+        check_lowest_rates(resolved, [group.get('initial_lr', group['lr']) for group in groups])
+        try:
+            return super().build_param_scheduler(resolved)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
@@ -118,7 +122,9 @@ class Runner(MMEngineRunner):
             self.register_hook(UnreadableImagesHook())
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build mmengine's training loop; refuse a dataset without one complete batch."""
+        """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
+        if isinstance(loop, dict):
+            check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
@@ -134,9 +140,11 @@ class Runner(MMEngineRunner):
         return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
-        """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
+        """Build mmengine's loop; refuse a dtype that mixed precision lacks, and other classes."""
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
+        if isinstance(self._train_loop, BaseLoop):
+            check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
@@ -182,6 +190,12 @@ class Runner(MMEngineRunner):
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
+        counts, loop = wrapper._accumulative_counts, self._train_loop
+        if isinstance(loop, BaseLoop) and counts > loop.max_iters:
+            raise ValueError(
+                f'optim_wrapper.accumulative_counts is {counts}, and the training has '
+                f'{loop.max_iters} steps; allowed: at most their number'
+            )
         if is_sharded(self.model):
             shard_state(wrapper.optimizer)
         return wrapper
@@ -201,8 +215,8 @@ class Runner(MMEngineRunner):
         backbone is loaded from the file, which may come from another project.
 
         Raises:
-            ValueError: weights for testing or resuming do not fit, their classes have another
-                order than the tested ones, or the file has no state dict.
+            ValueError: weights for testing or resuming do not fit, their classes are not the
+                tested ones, or the file has no state dict.
             TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
@@ -212,10 +226,11 @@ class Runner(MMEngineRunner):
                 return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
-        with naming(filename), misfit_as_value_error():
+        learnt = stored_classes(content)
+        with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
-            if self._train_loop is None:
-                self._check_classes((content.get('meta') or {}).get('dataset_meta') or {})
+            if learnt and self._train_loop is None:
+                check_order(learnt, self.test_dataloader.dataset)
             if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
@@ -228,6 +243,9 @@ class Runner(MMEngineRunner):
                         f'this model, which starts with new ones: {", ".join(report.misfits)}'
                     )
             self._check_settings(content)
+        training = isinstance(self._train_loop, BaseLoop)
+        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
+            self.logger.warning(f'{filename}: {note}')
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
@@ -249,20 +267,6 @@ class Runner(MMEngineRunner):
                     f"the training, or transfer=dict(allow=['{change.key}'])"
                 )
             self.logger.warning(f'{change}: the weights know images of the former')
-
-    def _check_classes(self, trained: dict) -> None:
-        """Compare the classes of training and testing; raise a ValueError for another order."""
-        if not (before := list(trained.get('classes') or ())):
-            return
-        dataset = self.test_dataloader.dataset
-        now = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
-        if any(name in before and before.index(name) != place for place, name in enumerate(now)):
-            raise ValueError(
-                f'trained on the classes {before}; the tested files have {now}; allowed: the same '
-                'order (of ids in a COCO file)'
-            )
-        if set(now) - set(before):
-            self.logger.warning(f'The tested classes {now} are not those of training, {before}')
 
     def load_or_resume(self) -> None:
         """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""

@@ -150,6 +150,16 @@ def test_round_trips_are_exact(weights, tmp_path):
     there_and_back('timm vit', 'timm', 'timm', 'timm')
 
 
+def test_class_names_stay_with_their_head(weights, tmp_path):
+    names = dict(dataset_meta=dict(classes=tuple('abcdefghij')))
+    content = dict(state_dict=weights('mmpretrain avg classifier'), meta=names)
+    torch.save(content, tmp_path / 'named.pth')
+    for target, expected in dict(classifier=names, backbone=None).items():
+        out = tmp_path / f'{target}.pth'
+        convert_file(tmp_path / 'named.pth', out, 'mmpretrain', target, 3)
+        assert load_file(out).get('meta') == expected
+
+
 def test_official_files_convert_like_from_official(weights):
     for kind, target, ours in (
         ('pretraining', 'lomar', 'pretrain'),
