@@ -191,7 +191,7 @@ def _keep_no_best(cfg: Config, options: dict) -> None:
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if hook.get('save_best') and 'default_hooks.checkpoint.save_best' not in options:
         print_log('Nothing is evaluated during the training, so no best checkpoint is kept')
-        hook.save_best = None
+        hook['save_best'] = None
 
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:
