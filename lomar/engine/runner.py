@@ -24,6 +24,7 @@ from lomar.checkpoints.files import misfit_as_value_error, naming
 from lomar.compat.amp import loop_autocast
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.model_checks import check_model
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
 from lomar.engine.setting_checks import check_sampler
 from lomar.models.absolute_positions import LearnedPositions
@@ -132,6 +133,15 @@ class Runner(MMEngineRunner):
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
         return loop
+
+    def build_model(self, model) -> nn.Module:
+        """Build the model as mmengine does; refuse parts that do not fit."""
+        try:
+            built = super().build_model(model)
+        except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(f'model: {error}') from error  # such as an unknown argument
+        check_model(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
         """Wrap the model as mmengine does; shard it for the type 'FullySharded'."""
