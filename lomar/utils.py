@@ -32,6 +32,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def check_new(what: str, *paths: str | Path, overwrite: bool = False) -> None:
+    """Raise a ValueError if an output file exists, unless `overwrite` is set.
+
+    Commands call this function before their work, for all files that a flag names.
+
+    Args:
+        what: the flag or argument that names the files.
+    """
+    there = [str(path) for path in paths if os.path.lexists(path)]
+    if folders := [path for path in there if os.path.isdir(path)]:
+        raise ValueError(f'{what} {folders[0]} is a folder; allowed: the name of a file')
+    if there and not overwrite:
+        raise ValueError(
+            f'{what} {there[0]} is there already; --overwrite replaces it, or name another place'
+        )
+
+
 def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
     """Write JSON atomically; without `indent`, in one compact line."""
     separators = (',', ':') if indent is None else None

@@ -17,6 +17,11 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
+from torch import Tensor
+
+from lomar.checkpoints.config_reader import read_configs
+from lomar.checkpoints.file_kinds import check_kind, is_safetensors
+from lomar.checkpoints.unwrap import check_values
 
 # Private functions that rebuild arrays and scalars; `__reduce__` gives those of any NumPy.
 _REBUILT = {'_reconstruct': np.empty(0), 'scalar': np.float64()}
@@ -29,6 +34,10 @@ def _history_method(owner: type, name: str):
     raise pickle.UnpicklingError(f'getattr of {owner!r} and {name!r} is not allowed')
 
 
+ADVICE = (
+    "Save the weights alone, torch.save({'state_dict': model.state_dict()}, ...), where you trust "
+    'its origin.'
+)
 # Plain data that training checkpoints of mmengine and of the original code contain.
 ALLOWED = [
     HistoryBuffer,
@@ -48,42 +57,73 @@ ALLOWED = [
 
 
 def load_file(path: str | Path, map_location='cpu') -> dict:
-    """Read a checkpoint (.pth, .pt, .bin) or a .safetensors file; `map_location` is torch.load's.
+    """Read a checkpoint: a file of `torch.save` or a .safetensors file, whatever its name is.
+
+    Args:
+        map_location: as in `torch.load`.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, or contains anything but tensors and plain data.
+        ValueError: the file is of another kind (see `check_kind`), is damaged, contains anything
+            but tensors and plain data or a config whose text is more than plain values, or holds
+            something other than a dict.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     try:
-        if path.suffix == '.safetensors':
+        check_kind(path)
+        if is_safetensors(path):
             return load_safetensors(path, device=str(torch.device(map_location or 'cpu')))
         with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True)
+    except PermissionError as error:
+        raise ValueError(f'checkpoint {path} cannot be read: {error.strerror}') from error
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
-        # For a plain pickle, torch's error only mentions a magic number.
-        if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
-            raise ValueError(
-                f'checkpoint {path} cannot be read, it may be cut off: {error}'
-            ) from error
-        culprit = re.search(r'GLOBAL (\S+)', str(error))
-        reason = f'it mentions {culprit[1]}' if culprit else str(error).splitlines()[0]
+        raise ValueError(_refusal(path, error)) from error
+    if not isinstance(content, dict):
+        what = 'a tensor' if isinstance(content, Tensor) else type(content).__name__
         raise ValueError(
-            f"checkpoint {path} was refused: it is no PyTorch file (detectron2's .pkl files are "
-            'none), or holds objects other than tensors and plain data, which could run code '
-            f"({reason}). Save the weights alone, torch.save({{'state_dict': model.state_dict()}}, "
-            '...), where you trust its origin.'
-        ) from error
+            f'checkpoint {path}: holds no state dict but {what}; allowed: a state dict, as '
+            "torch.save({'state_dict': model.state_dict()}, FILE) writes it"
+        )
+    return _without_code(path, content)
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Return the message for a file that PyTorch could not read or refused."""
+    # For a plain pickle, torch's error only mentions a magic number.
+    if not isinstance(error, pickle.UnpicklingError) and 'magic number' not in str(error):
+        return f'checkpoint {path} cannot be read, it may be cut off: {str(error).splitlines()[0]}'
+    culprit = re.search(r'GLOBAL (\S+)', str(error))
+    reason = f'it mentions {culprit[1]}' if culprit else str(error).splitlines()[0]
+    return (
+        f"checkpoint {path} was refused: it is no PyTorch file (detectron2's .pkl files are none), "
+        'or holds objects other than tensors and plain data, such as a whole model, which could '
+        f'run code ({reason}). {ADVICE}'
+    )
+
+
+def _without_code(name: str | Path, content: dict) -> dict:
+    """Return the content of a file; raise a ValueError if a stored config is more than values.
+
+    OpenMMLab executes the text of stored configs.
+    """
+    try:
+        read_configs(content)
+    except ValueError as error:
+        raise ValueError(f'checkpoint {name} was refused: {error}. {ADVICE}') from None
+    return content
 
 
 @contextmanager
 def naming(what: str | Path) -> Iterator[None]:
-    """Prepend a file name or a purpose to the message of a ValueError."""
+    """Prepend a file name or a purpose to the message of a ValueError that does not have it."""
     try:
         yield
     except ValueError as error:
+        if str(what) in str(error):
+            raise
         raise type(error)(f'{what}: {error}') from error
 
 
@@ -104,12 +144,29 @@ def misfit_as_value_error() -> Iterator[None]:
 def load_url(url: str, **kwargs) -> dict:
     """Download weights as `torch.hub.load_state_dict_from_url` does, weights only."""
     with torch.serialization.safe_globals(ALLOWED):
-        return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+        content = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+    return _without_text(_without_code(url, content))
 
 
 def load_from_disk(path: str, map_location=None) -> dict:
-    """Return `load_file(path)`; mmengine logs the part of this name after `load_from_`."""
-    return load_file(path, map_location)
+    """Return `load_file(path)` with usable weights; mmengine logs this name after `load_from_`."""
+    content = _without_text(load_file(path, map_location))
+    found = content.get('state_dict')
+    weights = found if isinstance(found, dict) else content
+    with naming(path):
+        check_values({name: value for name, value in weights.items() if isinstance(value, Tensor)})
+    return content
+
+
+def _without_text(content: dict) -> dict:
+    """Remove the config of mmcv's checkpoints, which mmengine executes if it resumes a run.
+
+    Even a text without code is unsafe, as mmengine replaces parts of it before the execution.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return content
 
 
 # Checkpoints named in configs (`load_from`, `init_cfg`) and resumed runs come through here.

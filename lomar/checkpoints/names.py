@@ -24,6 +24,11 @@ _TO_TIMM = (
     (r'^ln1\.', 'norm.'),
     (r'^ln2\.', 'fc_norm.'),
     (r'^head\.(fc|layers\.head)\.', 'head.'),  # its classifiers
+    (r'^neck\.(decoder_|mask_token)', r'\1'),  # its MAE
+    (r'^neck\.ln1\.', 'decoder_norm.'),
+    (r'^(decoder_blocks\.\d+)\.ln(\d)\.', r'\1.norm\2.'),
+    (r'^(decoder_blocks\.\d+)\.ffn\.layers\.0\.0\.', r'\1.mlp.fc1.'),
+    (r'^(decoder_blocks\.\d+)\.ffn\.layers\.1\.', r'\1.mlp.fc2.'),
     (r'^encoder_pred\.', 'head.pred.'),  # the original LoMaR
 )
 _FROM_TIMM = {

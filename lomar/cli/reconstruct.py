@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lomar.cli.shared import add_config, count, image_paths
+from lomar.cli.shared import add_config, count, image_paths, report_unreadable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,37 +25,45 @@ def run(args: argparse.Namespace) -> None:
     """Draw one picture per image."""
     from tqdm import tqdm
 
+    from lomar.datasets import UnreadableImage
+    from lomar.engine import read_config
     from lomar.visualization import output_paths, read_image, reconstruct, sheet
 
-    model = load_model(args)
-    paths = image_paths(args.images)
-    as_stored = model.backbone.in_channels != 3
+    cfg = read_config(args.config, args.cfg_options)
+    model, value_range = load_model(cfg, args), cfg.get('value_range')
+    channels = model.backbone.in_channels
+    paths = image_paths(args.images, arrays=channels != 3 or value_range is not None)
     out = Path(args.out)
+    patch_size = model.backbone.patch_size
     pictures = output_paths(paths, '.png')
+    unreadable: dict[str, str] = {}
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
-        batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
+        try:
+            batch = read_image(path, patch_size, args.size, channels, value_range)
+        except UnreadableImage as error:
+            unreadable[path] = error.reason
+            continue
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         sheet(reconstruct(model, batch, args.seed)).save(out / name)
-    print(f'{len(pictures)} pictures in {out.resolve()}')
+    print(f'{len(pictures) - len(unreadable)} pictures in {out.resolve()}')
+    report_unreadable(unreadable, len(pictures))
 
 
-def load_model(args: argparse.Namespace):
+def load_model(cfg, args: argparse.Namespace):
     """Return the LoMaR of the config with all weights of the checkpoint."""
     import torch
     from mmengine.registry import MODELS, init_default_scope
 
     from lomar.checkpoints import from_official, load_file, unwrap
     from lomar.checkpoints.files import misfit_as_value_error, naming
-    from lomar.engine import read_config
 
-    cfg = read_config(args.config, args.cfg_options)
     if cfg.model.type != 'LoMaR':
         raise ValueError(f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR')
     init_default_scope(cfg.default_scope)
     if args.num_windows:
         cfg.model.windows.number = args.num_windows
     model = MODELS.build(cfg.model)
-    weights = from_official(unwrap(load_file(args.checkpoint)), 'pretrain')
+    content = load_file(args.checkpoint)
     with naming(args.checkpoint), misfit_as_value_error():
-        model.load_state_dict(weights)
+        model.load_state_dict(from_official(unwrap(content), 'pretrain'))
     return model.to('cuda' if torch.cuda.is_available() else 'cpu')

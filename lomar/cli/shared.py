@@ -1,7 +1,10 @@
 """Arguments and actions that several commands share. Nothing here imports torch or OpenMMLab."""
 
 import argparse
-from collections.abc import Iterable
+import ast
+import contextlib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 CONFIG_HELP = (
@@ -36,6 +39,11 @@ class ConfigOptions(argparse.Action):
             raise argparse.ArgumentError(self, str(error)) from error
         except RecursionError:  # of brackets after a name, such as dict(a=1, b=2)
             raise argparse.ArgumentError(self, f'{values} found; {known}') from None
+        # mmengine removes spaces and quotes, also those of names such as 'traffic light'.
+        for key, _, text in (value.partition('=') for value in values):
+            if text[:1] in ('[', '(') and ('"' in text or "'" in text):
+                with contextlib.suppress(SyntaxError, ValueError):
+                    getattr(namespace, self.dest)[key] = ast.literal_eval(text)
 
 
 class PrintVersions(argparse.Action):
@@ -103,6 +111,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help='images to evaluate on (pretraining: images to draw reconstructions of)',
     )
     add(
+        '--skip-unreadable',
+        action='store_true',
+        help='leave images that cannot be read out of an evaluation (default: stop before it)',
+    )
+    add(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
@@ -115,6 +128,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='check and build everything, load one batch, and write nothing',
     )
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, for commands that call `lomar.utils.check_new`."""
+    parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
 
 
 def count(text: str) -> int:
@@ -132,12 +150,47 @@ def positive(text: str) -> float:
     return number
 
 
-def image_paths(names: Iterable[str]) -> list[str]:
-    """Return the images that paths of files, folders and text lists name."""
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add --value-range."""
+    parser.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='values of black and white in images of other than 8 bits (default: those of 16 '
+        'unsigned bits, 0 and 65535; others are refused)',
+    )
+
+
+def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
+    """Return the images that paths of files, folders and text lists name.
+
+    A file is a text list if it ends in .txt, or is text and does not end as an image does.
+
+    Args:
+        arrays: whether `.npy` files in folders count.
+
+    Raises:
+        FileNotFoundError: files do not exist, or a folder or list has no images.
+    """
     from lomar.datasets import list_images
+    from lomar.datasets.folder_walk import ARRAYS, SUFFIXES
+    from lomar.datasets.text_lists import is_list
 
     paths: list[str] = []
+    if missing := [name for name in names if not os.path.exists(name)]:
+        raise FileNotFoundError(f'{len(missing)} IMAGES do not exist, such as {missing[:3]}')
     for name in names:
-        is_listed = Path(name).is_dir() or Path(name).suffix == '.txt'
-        paths += list_images(name) if is_listed else [name]
+        suffix = Path(name).suffix.lower()
+        is_image = suffix in SUFFIXES | ARRAYS and Path(name).is_file()
+        is_listed = not is_image and (Path(name).is_dir() or suffix == '.txt' or is_list(name))
+        paths += list_images(name, arrays) if is_listed else [name]
     return paths
+
+
+def report_unreadable(unreadable: dict[str, str], images: int) -> None:
+    """Raise an OSError that names the images without a result, after the others were written."""
+    if unreadable:
+        names = [f'  {path}: {reason}' for path, reason in unreadable.items()]
+        what = f'{len(names)} of {images} images cannot be read and were left out:'
+        raise OSError('\n'.join((what, *names)))

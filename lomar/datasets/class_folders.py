@@ -1,5 +1,6 @@
 """Labelled images in class folders: file lists, splits, and images at one size for the probes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -9,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import make_dataset
 
-from lomar.datasets.image_io import SUFFIXES, read_rgb
+from lomar.datasets.folder_walk import FolderWalk, is_system, log_left_out, summary
+from lomar.datasets.image_io import read_rgb
 from lomar.datasets.resize import fit_pixels
 
 Sample = tuple[str, int]  # path, label
@@ -55,18 +56,37 @@ def split_folder(
     return classes, *_hold_out(samples, val_share, seed)
 
 
-def list_classes(folder: str | Path) -> tuple[list[str], list[Sample]]:
-    """Return the names of the class folders in a folder, without hidden ones, and their images.
+def list_classes(folder: str | Path, arrays: bool = False) -> tuple[list[str], list[Sample]]:
+    """Return the names of the class folders in a folder, and the images that `FolderWalk` finds.
+
+    Args:
+        arrays: whether `.npy` files count.
 
     Raises:
         FileNotFoundError: the folder does not exist, has no class folders, or a class is empty.
     """
-    names = (entry.name for entry in Path(folder).iterdir() if entry.is_dir())
-    classes = sorted(name for name in names if name[0] != '.')
+    with os.scandir(folder) as entries:
+        classes = sorted(one.name for one in entries if one.is_dir() and not is_system(one.name))
     if not classes:
         raise FileNotFoundError(f'there are no class folders in {folder}')
-    index = {name: label for label, name in enumerate(classes)}
-    return classes, make_dataset(folder, index, tuple(SUFFIXES))
+    images: dict[str, list[str]] = {name: [] for name in classes}
+    walk = FolderWalk(folder, arrays)
+    for path in walk:
+        name, *below = Path(path).relative_to(folder).parts
+        if below:
+            images[name].append(path)
+        else:
+            walk.left_out.setdefault('an image beside the class folders', []).append(path)
+    if empty := [name for name in classes if not images[name]]:
+        found = f'; not counted: {summary(walk.left_out)}' if walk.left_out else ''
+        raise FileNotFoundError(
+            f'{len(empty)} class folders of {folder} have no image of their own, such as '
+            f'{empty[:3]}{found}'
+        )
+    log_left_out(folder, walk.left_out)
+    # A folder's own files come before those of its folders.
+    ordered = {name: sorted(images[name], key=os.path.split) for name in classes}
+    return classes, [(path, label) for label, name in enumerate(classes) for path in ordered[name]]
 
 
 class FixedSizeImages:

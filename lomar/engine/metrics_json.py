@@ -23,6 +23,7 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
         versions=installed(),
         dataset=str(dataset.ann_file or dataset.data_root),
         images=len(dataset),
+        left_out=getattr(dataset, 'left_out', {}),  # reason by path: images that cannot be read
         # Evaluators of other packages have no summary.
         metrics=getattr(runner.test_evaluator.metrics[0], 'summary', results),
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 import mmcv
 import mmengine
 import torch
-from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
@@ -19,14 +18,18 @@ from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import rename, transfer_backbone, unwrap
+from lomar.checkpoints import rename, transfer_model, unwrap
+from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import misfit_as_value_error, naming
+from lomar.checkpoints.trained_settings import changes
+from lomar.checkpoints.unwrap import shapes
 from lomar.compat.amp import loop_autocast
-from lomar.datasets import InfiniteReplaySampler
+from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.model_checks import check_model
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
-from lomar.engine.setting_checks import check_sampler
+from lomar.engine.setting_checks import check_batches, check_sampler
+from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
@@ -110,28 +113,27 @@ class Runner(MMEngineRunner):
         except (AssertionError, TypeError, ValueError) as error:
             raise ValueError(f'param_scheduler: {error}') from error
 
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
+        super().register_hooks(default_hooks, custom_hooks)
+        given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
+        if self._train_dataloader is not None and not given:
+            self.register_hook(UnreadableImagesHook())
+
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
         if isinstance(loop, dict):
             check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
-        loader = loop.dataloader
-        if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
-            return loop  # its batches continue across epochs, so that all are complete
-        share, batch = len(loader.sampler), loader.batch_size
-        if loader.drop_last and share < batch:
-            raise ValueError(
-                f'train_dataloader.batch_size is {batch}, but {len(loader.dataset)} training '
-                f'images on {self.world_size} process(es) give only {share} images per process, '
-                'and drop_last=True drops incomplete batches; allowed: '
-                f'train_dataloader.batch_size={share} or less'
-            )
+        check_batches(loop.dataloader, self.world_size)
         return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
-        """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
+        """Build mmengine's loop; refuse a dtype that mixed precision lacks, and other classes."""
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
+        if isinstance(self._train_loop, BaseLoop):
+            check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
 
     def build_model(self, model) -> nn.Module:
@@ -163,6 +165,14 @@ class Runner(MMEngineRunner):
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
             weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
+
+    def dump_config(self) -> None:
+        """Write the config of the run to the work dir, unless the config file itself is there."""
+        name = self.cfg.filename
+        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
+            self.logger.info(f'{name} is not replaced by the config of this run')
+        else:
+            super().dump_config()
 
     @property
     def _transfer(self) -> dict:
@@ -200,8 +210,8 @@ class Runner(MMEngineRunner):
         backbone is loaded from the file, which may come from another project.
 
         Raises:
-            ValueError: weights for testing or resuming do not fit, their classes have another
-                order than the tested ones, or the file has no state dict.
+            ValueError: weights for testing or resuming do not fit, their classes are not the
+                tested ones, or the file has no state dict.
             TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
@@ -211,34 +221,47 @@ class Runner(MMEngineRunner):
                 return super().load_checkpoint(filename, map_location, strict=True)
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
-        with naming(filename), misfit_as_value_error():
+        learnt = stored_classes(content)
+        with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None:
-                self._check_classes((content.get('meta') or {}).get('dataset_meta') or {})
-            if self._train_loop is None or weights.keys() == model.state_dict().keys():
+                check_order(learnt, self.test_dataloader.dataset)
+            if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
             else:
-                report = transfer_backbone(weights, model.backbone, self._transfer.get('allow', ()))
-                self.logger.info(f'Backbone loaded from {filename}:\n{report}')
+                report = transfer_model(weights, model, self._transfer.get('allow', ()))
+                self.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
+                if report.misfits:
+                    self.logger.warning(
+                        f'{len(report.misfits)} weights of {filename} have other shapes than in '
+                        f'this model, which starts with new ones: {", ".join(report.misfits)}'
+                    )
+            self._check_settings(content)
+        training = isinstance(self._train_loop, BaseLoop)
+        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
+            self.logger.warning(f'{filename}: {note}')
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
         return content
 
-    def _check_classes(self, trained: dict) -> None:
-        """Compare the classes of training and testing; raise a ValueError for another order."""
-        if not (before := list(trained.get('classes') or ())):
-            return
-        dataset = self.test_dataloader.dataset
-        now = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
-        if any(name in before and before.index(name) != place for place, name in enumerate(now)):
-            raise ValueError(
-                f'trained on the classes {before}; the tested files have {now}; allowed: the same '
-                'order (of ids in a COCO file)'
-            )
-        if set(now) - set(before):
-            self.logger.warning(f'The tested classes {now} are not those of training, {before}')
+    def _check_settings(self, content: dict) -> None:
+        """Compare settings that the shapes of the weights do not show with those of the training.
+
+        Other heads or relative positions, and for testing another normalization, raise a
+        ValueError unless `transfer.allow` lists them. Training with another normalization gets a
+        warning.
+        """
+        for change in changes(content, self.cfg.get('model')):
+            if change.key in self._transfer.get('allow', ()):
+                continue
+            if self._train_loop is None or change.key.startswith('backbone.'):
+                raise ValueError(
+                    f'{change}, which the shapes of the weights do not show; allowed: the value of '
+                    f"the training, or transfer=dict(allow=['{change.key}'])"
+                )
+            self.logger.warning(f'{change}: the weights know images of the former')
 
     def load_or_resume(self) -> None:
         """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""
@@ -247,6 +270,11 @@ class Runner(MMEngineRunner):
             if self._load_from is None:
                 self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
                 self._resume = False
+        if not self._resume and (old := latest_checkpoint(self.work_dir)):
+            self.logger.warning(
+                f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
+                'earlier run, use --resume; to keep it, another --work-dir'
+            )
         super().load_or_resume()
         self._first_iter = self.iter
 

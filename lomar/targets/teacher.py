@@ -142,7 +142,7 @@ def _load(network: nn.Module, path: str | None) -> None:
             "head.target.weights is missing; allowed: the file of the teacher's weights, or "
             "'random' for a teacher that knows nothing"
         )
-    if not Path(path).expanduser().is_file():
+    if not Path(path).expanduser().exists():
         raise ValueError(f"head.target.weights: {path} does not exist; allowed: a file, 'random'")
     content = load_file(path)
     with naming(f'head.target.weights: {path}'):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from lomar.checkpoints import unwrap
 from lomar.models.float32_layers import full_precision
 from lomar.models.patches import patches_at
 from lomar.models.targets import InputFormat, Normalisation
@@ -116,7 +117,7 @@ class PatchTokenizer(Tokenizer):
             raise ValueError(f'it is no file of `lomar tokenizer` ({cls.origin})')
         try:
             tokenizer = cls(**checkpoint['settings'])
-            tokenizer.load_state_dict(checkpoint['state_dict'])
+            tokenizer.load_state_dict(unwrap(checkpoint))
         except (KeyError, RuntimeError, TypeError) as error:
             raise ValueError(f'the tokenizer in it is not whole: {one_line(error)}') from error
         return tokenizer

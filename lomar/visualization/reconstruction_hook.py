@@ -42,11 +42,11 @@ class ReconstructionHook(Hook):
         dataset = runner.train_dataloader.dataset
         root = self.images or dataset.data_root
         with undisturbed(unwrapped(runner.model)):  # keep the training's RNG state
-            self.batch = self._load(root, dataset.pipeline)
+            self.batch = self._load(list_images(root, dataset.arrays), dataset.pipeline)
 
-    def _load(self, root: str, pipeline: Callable) -> list[Tensor]:
+    def _load(self, paths: list[str], pipeline: Callable) -> list[Tensor]:
         images = []
-        for index, path in enumerate(list_images(root)):
+        for index, path in enumerate(paths):
             seed_everything((0, index))
             try:
                 sample = pipeline(dict(img_path=path))['inputs']
@@ -56,7 +56,10 @@ class ReconstructionHook(Hook):
             if len(images) >= self.number:
                 break
         if not images:
-            raise ValueError(f'ReconstructionHook.images: none of the images in {root} can be read')
+            raise ValueError(
+                f'ReconstructionHook.images: none of {len(paths)} images can be read, such as '
+                f'{paths[0]}'
+            )
         return images[: self.number]
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:

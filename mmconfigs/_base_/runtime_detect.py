@@ -12,6 +12,7 @@ custom_hooks = [
     dict(type='StepSeedHook'),
     dict(type='ModelSummaryHook'),
     dict(type='ThroughputHook'),
+    dict(type='UnreadableImagesHook', max_share=0.05),
 ]
 visualizer = dict(
     _delete_=True, type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

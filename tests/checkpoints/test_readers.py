@@ -99,7 +99,7 @@ def load_by_runner(path, model, train_loop=1):
     """Load as a training run does and return the calls of hooks."""
     runner, calls = Runner.__new__(Runner), []
     runner.cfg, runner.model, runner._resume, runner._train_loop = {}, model, False, train_loop
-    runner.logger = SimpleNamespace(info=lambda line: None)
+    runner.logger = SimpleNamespace(info=lambda line: None, warning=lambda line: None)
     runner.call_hook = lambda *name, **given: calls.append((*name, given))
     runner.load_checkpoint(str(path))
     return calls

@@ -74,4 +74,12 @@ def test_an_unreadable_image_is_named(photographs, tmp_path, capsys):
     (photographs / '3.jpg').write_text('no image')
     out = tmp_path / 'features.npz'
     assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 1
-    assert '3.jpg' in capsys.readouterr().err and not out.exists()
+    assert '1 of 8 images cannot be read' in (text := capsys.readouterr().err) and '3.jpg' in text
+    found = np.load(out)  # what took hours is not lost
+    kept = [path for path in paths(photographs) if not path.endswith('3.jpg')]
+    assert found['paths'].tolist() == kept and len(found['features']) == 7
+    for path in photographs.iterdir():
+        path.write_text('no image')
+    out.unlink()
+    assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 1
+    assert '8 of 8 images cannot be read' in capsys.readouterr().err and not out.exists()

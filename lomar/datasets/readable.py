@@ -1,0 +1,137 @@
+"""Datasets of image files that may be damaged: replacement in training, a check before testing."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from logging import WARNING
+from time import perf_counter
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from lomar.compat.dist import main_process
+from lomar.datasets.color import dark_note, largest_of_16_bits
+from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.load_image import LoadImage
+from lomar.datasets.replay import Draw, seed_everything
+
+MAX_TRIES = 10
+THREADS = min(16, os.cpu_count() or 1)  # decoders release Python's global lock
+NAMED = 10  # images that an error names
+SAMPLED = 8  # images of which the range is looked at
+
+
+class ReadableImages(BaseDataset):
+    """Base of datasets whose samples are replayed from the seed of a `Draw`.
+
+    In training, an image that cannot be read is replaced by another one, drawn from the same seed.
+    The field `unreadable` of the sample's `data_samples` has the reason by path. With `test_mode`,
+    all images are read once when the dataset is made, in the main process.
+
+    Args:
+        skip_unreadable: whether images that cannot be read are left out of a test; by default they
+            raise an error.
+
+    Attributes:
+        left_out: reason by path of the images that are left out of a test.
+
+    Raises:
+        OSError: images of a test cannot be read.
+    """
+
+    def __init__(self, *args, skip_unreadable: bool = False, **kwargs):
+        self.skip_unreadable = skip_unreadable
+        self.left_out: dict[str, str] = {}
+        super().__init__(*args, **kwargs)
+
+    @property
+    def arrays(self) -> bool:
+        """Return whether the loader of the pipeline reads `.npy` files."""
+        return any(getattr(step, 'reads_arrays', False) for step in self.pipeline.transforms)
+
+    def full_init(self) -> None:
+        """Make the list of samples; in a test, without images that cannot be read."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        self._warn_of_dark_images()
+        if self.test_mode:
+            found = main_process.share(self._unreadable, 'reading the images of a test')
+            self._leave_out(found)
+
+    def __getitem__(self, index: int) -> dict:
+        """Return a sample, augmented with the seed of `index` if that is a `Draw`.
+
+        Raises:
+            OSError: `MAX_TRIES` images in a row cannot be read.
+            UnreadableImage: an image cannot be read, in `test_mode`.
+        """
+        if not self._fully_initialized:
+            self.full_init()
+        if isinstance(index, Draw):
+            seed_everything(index.seed)
+        unreadable = {}
+        for _ in range(MAX_TRIES):
+            try:
+                sample = super().__getitem__(int(index))
+            except UnreadableImage as error:
+                if self.test_mode:
+                    raise
+                unreadable[error.path] = error.reason
+                index = np.random.randint(len(self))
+                continue
+            if unreadable:
+                sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
+            return sample
+        names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
+        where = self.ann_file or self.data_root
+        raise OSError(f'{MAX_TRIES} draws in a row from {where} cannot be read:\n{names}')
+
+    def _warn_of_dark_images(self) -> None:
+        """Warn of images of 16 bits with few used, which a loader makes dark 8-bit images."""
+        load = next(iter(self.pipeline.transforms), None)
+        if getattr(load, 'reads_arrays', True):  # keeps the numbers, or knows their range
+            return
+        chosen = range(0, len(self), max(1, len(self) // SAMPLED))
+        found = [largest_of_16_bits(self.get_data_info(i)['img_path']) for i in chosen]
+        deep = [value for value in found if value is not None]
+        if deep and (note := dark_note(max(deep), 65535)):
+            where = self.ann_file or self.data_root
+            print_log(f'{where}: of {len(deep)} images, {note}', logger='current', level=WARNING)
+
+    def _unreadable(self) -> dict[int, UnreadableImage]:
+        """Read all images; return the errors by index."""
+        load = next(iter(self.pipeline.transforms), None)
+        if not isinstance(load, LoadImage):  # other loaders draw crops, or raise other errors
+            return {}
+
+        def error_of(index: int) -> UnreadableImage | None:
+            try:
+                load.transform(dict(img_path=self.get_data_info(index)['img_path']))
+            except UnreadableImage as error:
+                return error
+            return None
+
+        start = perf_counter()
+        with ThreadPoolExecutor(THREADS) as pool:
+            errors = dict(enumerate(pool.map(error_of, range(len(self)))))
+        seconds = perf_counter() - start
+        print_log(f'{len(self)} images of a test read once in {seconds:.1f} s', logger='current')
+        return {index: error for index, error in errors.items() if error is not None}
+
+    def _leave_out(self, unreadable: dict[int, UnreadableImage]) -> None:
+        if not unreadable:
+            return
+        total = len(self)
+        self.left_out = {error.path: error.reason for error in unreadable.values()}
+        names = [f'  {path}: {reason}' for path, reason in self.left_out.items()]
+        count = f'{len(unreadable)} of {total} images of {self.ann_file or self.data_root}'
+        if not self.skip_unreadable or len(unreadable) == total:
+            more = [f'  and {len(names) - NAMED} more'] if len(names) > NAMED else []
+            raise OSError(
+                '\n'.join((f'{count} cannot be read:', *names[:NAMED], *more))
+                + '\nRepair or remove them, or leave them out of the metrics with --skip-unreadable'
+            )
+        self.get_subset_([index for index in range(total) if index not in unreadable])
+        lines = [f'{count} cannot be read and are left out: metrics cover the other images', *names]
+        print_log('\n'.join(lines), logger='current', level=WARNING)

@@ -1,0 +1,172 @@
+"""Broken images: replaced, named and counted in each training; a test stops or leaves them out."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import FIXTURES, ROOT
+from mmengine.registry import DATASETS, HOOKS, METRICS, init_default_scope
+from old_checkpoints import TINY_DETECTOR
+from PIL import Image
+from processes import run_lomar
+
+from lomar.cli import main
+from lomar.datasets.replay import Draw
+from lomar.detection import check_coco
+from lomar.engine import Runner
+
+COUNT, SIDE = 6, 48
+CLASSES = ('striped', 'checked', 'dotted')  # of the stored detector
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+BROKEN = {
+    'cut': cut,
+    'no byte': lambda path: path.write_bytes(b''),
+    'text': lambda path: path.write_text('<html>404</html>'),
+    'float': lambda path: Image.new('F', (SIDE, SIDE)).save(path, 'TIFF'),
+}
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Images in class folders, with annotations of a box each."""
+    rng, root = np.random.default_rng(0), tmp_path / 'images'
+    names = [f'{"cat" if i % 2 else "dog"}/{i}.png' for i in range(COUNT)]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(root / name)
+    corners = [10, 10, 30, 10, 30, 30, 10, 30]
+    box = dict(category_id=1, bbox=[10, 10, 20, 20], area=400, iscrowd=0, segmentation=[corners])
+    coco = dict(
+        images=[dict(id=i, file_name=n, width=SIDE, height=SIDE) for i, n in enumerate(names)],
+        annotations=[dict(box, id=i + 1, image_id=i) for i in range(COUNT)],
+        categories=[dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)],
+    )
+    (tmp_path / 'coco.json').write_text(json.dumps(coco))
+    return root
+
+
+def built(kind, root, **kwargs):
+    kwargs['serialize_data'] = False
+    if kind == 'CocoFiles':
+        init_default_scope('mmdet')
+        steps = [
+            dict(type='LoadImage', color_type='color'),
+            dict(type='LoadInstances', with_bbox=True),
+        ]
+        files = dict(ann_file=str(root.parent / 'coco.json'), data_prefix=dict(img=str(root)))
+        steps.append(dict(type='PackDetInputs'))
+        return DATASETS.build(dict(type=kind, pipeline=steps, **files, **kwargs))
+    init_default_scope('mmpretrain')
+    steps = [dict(type='LoadImage'), dict(type='PackInputs')]
+    return DATASETS.build(dict(type=kind, data_root=str(root), pipeline=steps, **kwargs))
+
+
+KINDS = ('UnlabelledImages', 'LabelledImages', 'CocoFiles')
+
+
+@pytest.mark.parametrize('how', BROKEN)
+@pytest.mark.parametrize('kind', KINDS)
+def test_training_replaces_by_the_draw(images, kind, how):
+    broken = images / 'cat/3.png'
+    BROKEN[how](broken)
+    dataset = built(kind, images)
+    (index,) = (i for i in range(COUNT) if dataset.get_data_info(i)['img_path'] == str(broken))
+    first = dataset[Draw(index, (0, 1, 2))]
+    assert list(first['data_samples'].unreadable) == [str(broken)]
+    dataset[Draw((index + 1) % COUNT, (5,))]
+    again = dataset[Draw(index, (0, 1, 2))]
+    assert again['inputs'].equal(first['inputs'])
+    assert again['data_samples'].img_path == first['data_samples'].img_path != str(broken)
+    chosen = {dataset[Draw(index, (seed,))]['data_samples'].img_path for seed in range(9)}
+    assert len(chosen) > 2
+    for path in images.rglob('*.png'):
+        BROKEN[how](path)
+    with pytest.raises(OSError, match=r'10 draws in a row from .* cannot be read'):
+        dataset[index]
+
+
+@pytest.mark.parametrize('how', BROKEN)
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_test_stops_before_it_begins_or_leaves_out(images, kind, how):
+    broken = images / 'cat/3.png'
+    BROKEN[how](broken)
+    with pytest.raises(OSError, match=r'1 of 6 images .* be read:\n  \S+3\.png: [\s\S]*--skip'):
+        built(kind, images, test_mode=True)
+    dataset = built(kind, images, test_mode=True, skip_unreadable=True)
+    assert list(dataset.left_out) == [str(broken)] and len(dataset) == COUNT - 1
+    paths = [dataset[i]['data_samples'].img_path for i in range(len(dataset))]
+    assert str(broken) not in paths and len(set(paths)) == COUNT - 1
+    for path in images.rglob('*.png'):
+        BROKEN[how](path)
+    with pytest.raises(OSError, match='6 of 6 images'):
+        built(kind, images, test_mode=True, skip_unreadable=True)
+
+
+def test_a_broken_image_is_a_note_of_the_check(images):
+    BROKEN['text'](images / 'cat/3.png')
+    report = check_coco(str(images.parent / 'coco.json'), str(images), masks=True)
+    assert not report.errors.kinds
+    assert any('cat/3.png: UnidentifiedImageError' in line for line in report.notes.lines())
+
+
+@pytest.mark.parametrize('hooks', [[], None, [dict(type='UnreadableImagesHook', max_share=0.5)]])
+def test_every_training_counts(hooks):
+    runner = object.__new__(Runner)
+    runner._hooks, runner._train_dataloader = [], {}
+    runner.register_hooks(custom_hooks=hooks)
+    found = [hook for hook in runner.hooks if type(hook).__name__ == 'UnreadableImagesHook']
+    assert [hook.max_share for hook in found] == [0.5 if hooks else 0.05]
+    runner._hooks, runner._train_dataloader = [], None
+    runner.register_hooks(custom_hooks=[])
+    assert not any(type(hook).__name__ == 'UnreadableImagesHook' for hook in runner.hooks)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_hook_names_and_counts(images, kind):
+    BROKEN['cut'](images / 'cat/3.png')
+    dataset = built(kind, images)
+    batch = dict(data_samples=[dataset[i]['data_samples'] for i in range(COUNT)])
+    lines = []
+    logger = SimpleNamespace(warning=lines.append)
+    runner = SimpleNamespace(logger=logger, train_dataloader=SimpleNamespace(dataset=dataset))
+    hook = HOOKS.build(dict(type='UnreadableImagesHook', max_share=0.2))
+    hook.before_train_iter(runner, 0, batch)
+    assert len(lines) == 1 and 'cat/3.png' in lines[0]
+    hook = HOOKS.build(dict(type='UnreadableImagesHook', max_share=0.1))
+    with pytest.raises(OSError, match=r'1 of 6 images are unreadable, more than the share of 0\.1'):
+        hook.before_train_iter(runner, 0, batch)
+
+
+@pytest.mark.parametrize('tested', [range(COUNT), range(COUNT - 1)])
+def test_ap_is_of_the_tested_images(images, tested):
+    metric = METRICS.build(
+        dict(type='CocoAP', ann_file=str(images.parent / 'coco.json'), metric='bbox')
+    )
+    metric.dataset_meta = dict(classes=CLASSES)
+    found = dict(labels=[0], scores=[1.0], bboxes=[[10.0, 10.0, 20.0, 20.0]])
+    metric.compute_metrics([dict(image_id=i, **found) for i in tested])
+    assert metric.summary['bbox']['AP'] == pytest.approx(100)
+
+
+def test_the_commands(images, tmp_path, capsys):
+    config = ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-lomar_shapes.py'
+    data = ('--val-ann', tmp_path / 'coco.json', '--val-images', images, '--work-dir', tmp_path)
+    line = ('test', config, FIXTURES / 'v0.1/detector_lomar.pth', *data)
+    BROKEN['cut'](images / 'cat/3.png')
+    options = ('--cfg-options', *TINY_DETECTOR)
+    done = run_lomar(*line, *options)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'lomar test: 1 of 6 images of' in done.stderr and 'cat/3.png' in done.stderr
+    done = run_lomar(*line, '--skip-unreadable', *options)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / 'metrics.json').read_text())
+    assert record['images'] == COUNT - 1 and list(record['left_out']) == [str(images / 'cat/3.png')]
+    train = ['train', 'lomar_pretrain', '--train-images', str(images), '--skip-unreadable']
+    assert main(train) == 1
+    assert '--skip-unreadable belongs to commands that evaluate' in capsys.readouterr().err
