@@ -7,7 +7,6 @@ from pathlib import Path
 import mmcv
 import mmengine
 import torch
-from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger, print_log
@@ -21,15 +20,15 @@ from torch import nn
 from lomar.checkpoints import rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.compat.dist import main_process
-from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.load_weights import load_weights, transfer_settings
+from lomar.engine.model_checks import check_model
 from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
 from lomar.engine.resume_state import parameter_names, restore
 from lomar.engine.run_record import KEY, describe
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
-from lomar.engine.setting_checks import check_sampler
+from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
@@ -164,7 +163,7 @@ class Runner(MMEngineRunner):
         if isinstance(loop, dict):
             check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
-        self._check_batch(loop)
+        check_batches(loop.dataloader, self.world_size)
         self._record = main_process.share(
             lambda: describe(self.cfg, loop, self.seed, self.world_size), 'record of the settings'
         )
@@ -175,19 +174,6 @@ class Runner(MMEngineRunner):
             self.dump_config()
         return loop
 
-    def _check_batch(self, loop) -> None:
-        loader = loop.dataloader
-        if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
-            return  # its batches continue across epochs, so that all are complete
-        share, batch = len(loader.sampler), loader.batch_size
-        if loader.drop_last and share < batch:
-            raise ValueError(
-                f'train_dataloader.batch_size is {batch}, but {len(loader.dataset)} training '
-                f'images on {self.world_size} process(es) give only {share} images per process, '
-                'and drop_last=True drops incomplete batches; allowed: '
-                f'train_dataloader.batch_size={share} or less'
-            )
-
     def build_val_loop(self, loop) -> BaseLoop:
         """Build mmengine's loop; refuse a dtype that mixed precision lacks, and other classes."""
         loop = super().build_val_loop(loop)
@@ -195,6 +181,15 @@ class Runner(MMEngineRunner):
         if isinstance(self._train_loop, BaseLoop):
             check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
+
+    def build_model(self, model) -> nn.Module:
+        """Build the model as mmengine does; refuse parts that do not fit."""
+        try:
+            built = super().build_model(model)
+        except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(f'model: {error}') from error  # such as an unknown argument
+        check_model(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
         """Wrap the model as mmengine does; shard it for the type 'FullySharded'."""
