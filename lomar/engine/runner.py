@@ -44,7 +44,7 @@ class Runner(MMEngineRunner):
     _resumed: Resumed | None = None
     _record: dict | None = None  # of this run
 
-    def __init__(self, *args, work_dir: str, resume: bool = False, **kwargs):
+    def __init__(self, model, work_dir: str, *args, resume: bool = False, **kwargs):
         if resume:  # before anything is built: the checkpoint may have the seed
             start_processes(kwargs.get('launcher', 'none'), kwargs.get('env_cfg') or {})
             self._resumed = main_process.share(
@@ -56,7 +56,7 @@ class Runner(MMEngineRunner):
             else:
                 kwargs['load_from'] = self._resumed.file
         resume = self._resumed is not None
-        super().__init__(*args, work_dir=work_dir, resume=resume, **kwargs)
+        super().__init__(model, work_dir, *args, resume=resume, **kwargs)
 
     @property
     def has_trained(self) -> bool:
@@ -158,8 +158,8 @@ class Runner(MMEngineRunner):
             lambda: describe(self.cfg, loop, self.seed, self.world_size), 'record of the settings'
         )
         if self._resumed:
-            note = compare(self._resumed, self._record, bool(self.cfg.get('accept_changes')))
-            if note:
+            accept = bool(self.cfg.get('accept_changes'))
+            for note in compare(self._resumed, self._record, accept):
                 self.logger.warning(note)
             self.dump_config()
         return loop

@@ -322,6 +322,17 @@ def test_a_run_without_changes_ends_with_the_same_bytes(seed, base, tmp_path):
     assert one['meta'][KEY] == other['meta'][KEY]
 
 
+def test_other_versions_are_noted(base, tmp_path):
+    content = load_file(base / 'run/epoch_2.pth')
+    content['meta'][KEY]['versions'] |= dict(torch='1.0', lomar='9.9')
+    torch.save(content, tmp_path / 'epoch_2.pth')
+    words = line(base / 'images', tmp_path / 'w', flags=['--resume', str(tmp_path / 'epoch_2.pth')])
+    runner = build(words)
+    runner.build_train_loop(runner._train_loop)
+    found = re.findall('WARNING.*versions than in .*', logged(tmp_path / 'w'))
+    assert len(found) == 1 and 'lomar 9.9 -> ' in found[0] and 'torch 1.0 -> ' in found[0]
+
+
 def test_momentum_follows_the_parameter(base, tmp_path):
     """With other parameter groups, the optimizer has the parameters in another order."""
     flags = ['--resume', str(base / 'run/epoch_2.pth'), '--accept-changes']
@@ -603,6 +614,24 @@ def test_a_better_checkpoint_removes_none_in_another_work_dir(shapes, tmp_path, 
     train([*words('c', 3), '--resume', '--accept-changes'])
     (again,) = (tmp_path / 'c').glob('best_*.pth')
     assert again.name != best.name
+
+
+def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
+    name, line = 'classifier_lomar', 'not those of the checkpoint: its best score does not count'
+
+    def words(work):
+        found = arguments(name, shapes, tmp_path / work, 1, 'load_from=None')
+        return ['train', *(word for word in found if word != '--no-validate')]
+
+    train(words('a'))
+    resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
+    assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
+    assert line not in logged(tmp_path / 'b')
+    shapes = shutil.copytree(shapes, tmp_path / 'other')
+    labels = shapes / 'annotations/val.txt'
+    labels.write_text(''.join(labels.read_text().splitlines(True)[1:]))
+    assert 'best_score' not in train([*words('c'), *resume]).message_hub.runtime_info
+    assert line in logged(tmp_path / 'c')
 
 
 # Commands
