@@ -4,6 +4,7 @@ import argparse
 import re
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from lomar.checkpoints import names
 from lomar.checkpoints.architecture import LOMAR_RPE, Architecture, read_architecture
+from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import load_file, naming
+from lomar.checkpoints.trained_settings import HEADS, trained_settings
 from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
-from lomar.utils import atomic_write
+from lomar.utils import atomic_write, check_new
 
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
@@ -92,11 +95,13 @@ def convert_file(
     target: str,
     num_heads: int | None = None,
     weights: str = 'plain',
+    overwrite: bool = True,
 ) -> Conversion:
     """Convert the weights of a file and write a new file; its extension selects the format.
 
     Args:
         weights: 'plain' or 'ema', see `unwrap`.
+        overwrite: whether `out` is replaced if it exists.
 
     Raises:
         FileNotFoundError: `path` does not exist.
@@ -105,19 +110,22 @@ def convert_file(
     path, out = Path(path), Path(out)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out} ends in '{out.suffix}'; allowed: {', '.join(SUFFIXES)}")
-    content = load_file(path)
-    if out.exists() and out.samefile(path):
+    if out.exists() and path.exists() and out.samefile(path):
         raise ValueError(f'{out} is the source itself; name another file')
+    check_new('OUT', out, overwrite=overwrite)
+    content = load_file(path)
     with naming(f'{path} (--from {source} --to {target})'):
-        conversion = convert(unwrap(content, weights), source, target, num_heads)
+        heads = trained_settings(content).get(HEADS) if num_heads is None else num_heads
+        conversion = convert(unwrap(content, weights), source, target, heads)
     arguments = content.get('args')
     if isinstance(arguments, argparse.Namespace):
         conversion.arguments = vars(arguments)
-    _save(conversion.weights, out, target)
+    classes = stored_classes(content) if target == 'classifier' else ()
+    _save(conversion.weights, out, target, classes)
     return conversion
 
 
-def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
+def _save(weights: dict[str, Tensor], out: Path, target: str, classes: Sequence[str]) -> None:
     # Copy each tensor: tensors that share storage would be stored with the whole storage.
     weights = {
         name: value.detach().clone(memory_format=torch.contiguous_format)
@@ -127,7 +135,9 @@ def _save(weights: dict[str, Tensor], out: Path, target: str) -> None:
         if out.suffix == '.safetensors':
             save_safetensors(weights, part, metadata={'format': 'pt'})
         else:
-            torch.save({'model' if target == 'detectron2' else 'state_dict': weights}, part)
+            meta = dict(meta=dict(dataset_meta=dict(classes=classes))) if classes else {}
+            key = 'model' if target == 'detectron2' else 'state_dict'
+            torch.save({**meta, key: weights}, part)
 
 
 def _check_weights(

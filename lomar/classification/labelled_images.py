@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from lomar.checkpoints import load_file
 from lomar.datasets.class_folders import list_classes
+from lomar.datasets.class_names import defined_classes, label_table
+from lomar.datasets.config_classes import given_classes
 from lomar.datasets.text_lists import Line, existing, list_error, read_lines
 from lomar.datasets.unlabelled import UnlabelledImages
 
@@ -62,69 +62,29 @@ def _read_list(file: Path) -> list[tuple[str, str]]:
 class LabelledImages(UnlabelledImages):
     """Dataset of the images in class folders or in a text list, with labels.
 
-    Labels are indices of the classes in alphabetical order, or in the order of
-    `metainfo['classes']`. In testing, an unreadable image raises `UnreadableImage` instead of being
-    replaced.
+    Labels are indices of `model_classes`, otherwise of `metainfo['classes']`, otherwise of the
+    classes that the images define, see `defined_classes`. In testing, an unreadable image raises
+    `UnreadableImage` instead of being replaced.
+
+    Args:
+        data_root: folder of class folders, or text list.
+        pipeline: see `UnlabelledImages`.
+        model_classes: classes of the model in the order of its labels.
     """
+
+    def __init__(
+        self, data_root: str, pipeline: list, model_classes: Sequence[str] | None = None, **kwargs
+    ):
+        self.model_classes = model_classes
+        super().__init__(data_root, pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return one dict with `img_path` and `gt_label` per image."""
-        found, pairs = read_labelled(self.data_root, self.arrays)
-        classes = list(self._metainfo.get('classes') or found)
-        check_classes(self.data_root, found, classes)
+        root = self.data_root
+        found, pairs = read_labelled(root, self.arrays)
+        is_list = Path(root).expanduser().is_file()
+        classes = self.model_classes or given_classes(dict(metainfo=self._metainfo))
+        classes = classes or defined_classes(root, found, is_list)
+        label = label_table(root, found, classes, is_list)
         self._metainfo['classes'] = tuple(classes)
-        label = {name: number for number, name in enumerate(classes)}
         return [dict(img_path=path, gt_label=label[name]) for path, name in pairs]
-
-
-def check_classes(root: str | Path, found: Sequence[str], classes: Sequence[str]) -> None:
-    """Raise a ValueError if `root` has classes that are not in `classes`."""
-    unknown = sorted(set(found) - set(classes))
-    if unknown:
-        raise ValueError(
-            f'Labelled images: {root} has {len(unknown)} classes that the model is not trained '
-            f'for, such as {unknown[:3]}; it knows {len(classes)}, such as {list(classes)[:3]}'
-        )
-
-
-def use_folders(
-    cfg: Config, train: str | None = None, val: str | None = None, checkpoint: str | None = None
-) -> None:
-    """Set a user's labelled images in a config; validation images are also used for testing.
-
-    Classes are read from `train`, or from the checkpoint to test.
-    """
-    classes = read_labelled(train)[0] if train else None
-    if checkpoint and val:
-        meta = load_file(checkpoint).get('meta', {}).get('dataset_meta') or {}
-        classes = meta.get('classes') or read_labelled(val)[0]
-    for split, root in dict(train=train, val=val, test=val).items():
-        loader = cfg.get(f'{split}_dataloader')
-        if loader and root:
-            loader.dataset.data_root = root
-        if loader and classes:
-            loader.dataset.metainfo = dict(classes=list(classes))
-    if classes:
-        # The preprocessor's number of classes determines the targets of Mixup and CutMix.
-        cfg.model.head.num_classes = cfg.model.data_preprocessor.num_classes = len(classes)
-
-
-def check_folders(cfg: Config, splits: Sequence[str]) -> None:
-    """Check that datasets and model agree in their classes before anything is built."""
-    classes = None
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        if not loader:
-            continue
-        root = loader.dataset.data_root
-        found, _ = read_labelled(root)
-        classes = classes or (loader.dataset.get('metainfo') or {}).get('classes') or found
-        check_classes(root, found, classes)
-        number = cfg.model.head.num_classes
-        if len(classes) != number:
-            raise ValueError(
-                f'model.head.num_classes is {number}, and there are {len(classes)} classes in '
-                f'{root}; name your images with --train-images and --val-images, and the number '
-                'follows'
-            )
-        loader.dataset.metainfo = dict(classes=list(classes))

@@ -1,6 +1,8 @@
 """Arguments and actions that several commands share. Nothing here imports torch or OpenMMLab."""
 
 import argparse
+import ast
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,11 @@ class ConfigOptions(argparse.Action):
             raise argparse.ArgumentError(self, str(error)) from error
         except RecursionError:  # of brackets after a name, such as dict(a=1, b=2)
             raise argparse.ArgumentError(self, f'{values} found; {known}') from None
+        # mmengine removes spaces and quotes, also those of names such as 'traffic light'.
+        for key, _, text in (value.partition('=') for value in values):
+            if text[:1] in ('[', '(') and ('"' in text or "'" in text):
+                with contextlib.suppress(SyntaxError, ValueError):
+                    getattr(namespace, self.dest)[key] = ast.literal_eval(text)
 
 
 class PrintVersions(argparse.Action):
@@ -123,12 +130,16 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, for commands that call `lomar.utils.check_new`."""
+    parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
+
+
 def count(text: str) -> int:
     """Return a number of things, which is 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{number} found; allowed: 1 or more')
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} found; allowed: 1 or more, a whole number')
+    return int(text)
 
 
 def positive(text: str) -> float:
@@ -137,6 +148,18 @@ def positive(text: str) -> float:
     if not number > 0:
         raise argparse.ArgumentTypeError(f'{number} found; allowed: more than 0')
     return number
+
+
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add --value-range."""
+    parser.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='values of black and white in images of other than 8 bits (default: those of 16 '
+        'unsigned bits, 0 and 65535; others are refused)',
+    )
 
 
 def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:

@@ -1,6 +1,7 @@
 """Checks of COCO annotation files before the first step, each finding with file and entry."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -9,19 +10,26 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from lomar.datasets.image_io import open_pixels
 from lomar.detection.annotation_report import AnnotationReport
 from lomar.detection.annotation_rules import WrongEntry, has_area, is_number, training_object
-from lomar.detection.coco import LAYOUT, class_names, read_coco
+from lomar.detection.category_labels import add_unknown, choose_categories
+from lomar.detection.coco import LAYOUT, read_coco
 
 OPENED = 500  # number of evenly spread images whose size is read from the file
 
 
 def check_coco(
-    ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None = None
+    ann_file: str,
+    image_folder: str,
+    masks: bool,
+    classes: Sequence[str] | None = None,
+    model_classes: Sequence[str] | None = None,
 ) -> AnnotationReport:
     """Check every entry of an annotation file, and that its images exist; return a report.
 
     Args:
         masks: whether every object needs a segmentation.
-        classes: names to train on (default: all), in the order of category id.
+        classes: names to use of the file (default: all).
+        model_classes: names of the labels (default: `classes`, or those of the file in the order
+            of category id). The file may lack some.
 
     Raises:
         FileNotFoundError: the file or the folder does not exist.
@@ -30,8 +38,8 @@ def check_coco(
     coco = read_coco(ann_file)
     if not os.path.isdir(image_folder):
         raise FileNotFoundError(f'{ann_file}: its images: {image_folder} is no folder.\n{LAYOUT}')
-    report = AnnotationReport(str(ann_file), str(image_folder), masks, classes)
-    _check_categories(report, coco)
+    report = AnnotationReport(str(ann_file), str(image_folder), masks, classes, model_classes)
+    _check_categories(report, coco['categories'])
     _check_images(report, coco['images'])
     _check_annotations(report, coco)
     return report
@@ -54,35 +62,16 @@ def _entries(report: AnnotationReport, name: str, entries: list) -> Iterator[tup
         yield where, entry
 
 
-def _check_categories(report: AnnotationReport, coco: dict) -> None:
+def _check_categories(report: AnnotationReport, categories: list[dict]) -> None:
     known: dict[str, str] = {}
-    for where, category in _entries(report, 'categories', coco['categories']):
+    for where, category in _entries(report, 'categories', categories):
         name = category['name']
         if name in known:
             report.errors.add(where, 'has the name of ', f"{known[name]}, '{name}'")
         known.setdefault(name, where)
-    names, wanted = class_names(coco), report.classes
-    if isinstance(wanted, str):
-        report.errors.add('metainfo', 'classes must be a list of names, got the text ', wanted)
-        wanted = None
-    chosen = names if wanted is None else tuple(wanted)
-    missing = [name for name in chosen if name not in names]
-    if missing:
-        report.errors.add(
-            'categories', 'classes of the config are missing: ', f'{missing}; there are {names}'
-        )
-    elif chosen != tuple(name for name in names if name in chosen):
-        # In the evaluation, labels are indices of the categories in the order of their ids.
-        report.errors.add(
-            'categories', 'the config names the classes in another order than ', f'{names}'
-        )
-    report.categories = {
-        one['id']: one['name']
-        for one in sorted(coco['categories'], key=lambda one: one['id'])
-        if one['name'] in chosen
-    }
+    choose_categories(report, categories)
     ids = list(report.categories)
-    if wanted is None and ids and ids[-1] - ids[0] >= len(ids):
+    if report.model_names == report.names and ids and ids[-1] - ids[0] >= len(ids):
         gaps = f'{len(ids)} classes have ids from {ids[0]} to {ids[-1]}'
         report.notes.add('categories', 'ids have gaps; labels are their order: ', gaps)
 
@@ -148,17 +137,20 @@ def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
 def _check_annotations(report: AnnotationReport, coco: dict) -> None:
     report.annotations = len(coco['annotations'])
     everything = {category['id'] for category in coco['categories']}
-    boxes = Boxes(report)
+    boxes, strangers = Boxes(report), Counter[int]()
     for where, annotation in _entries(report, 'annotations', coco['annotations']):
         image_id, category_id = annotation.get('image_id'), annotation.get('category_id')
         if type(image_id) not in (int, str) or image_id not in report.images:
             report.errors.add(where, 'is on no image of the file, image_id ', image_id)
         elif type(category_id) is not int or category_id not in everything:
             report.errors.add(where, 'is of no category of the file, category_id ', category_id)
+        elif category_id in report.unknown:
+            strangers[category_id] += 1
         elif category_id not in report.categories:
             report.notes.add(where, 'is of a class that the config leaves out')
         elif report.images[image_id] is not None and _take(report, where, annotation):
             boxes.add(annotation)
+    add_unknown(report, strangers)
     instances = report.instances()
     for name, count in instances.items():
         if not count:

@@ -42,9 +42,12 @@ class AnnotationReport:
     """Result of `check_coco`: findings, and the objects to train on.
 
     Attributes:
-        ann_file, image_folder, masks, classes: arguments of `check_coco`.
+        ann_file, image_folder, masks, classes, model_classes: arguments of `check_coco`.
         annotations: number of annotations in the file.
-        categories: name by category id, in the order of the labels.
+        names: classes of the file in the order of category id.
+        model_names: classes of the model in the order of the labels.
+        categories: name by category id of the classes that are used, in the order of the labels.
+        unknown: name by category id of the classes that the model does not know.
         images: file_name, width and height by image id; None for an image that is wrong.
         objects: by image id, the annotations to train on, see `unpacked`.
         images_of: by category id, the ids of the images with an object that is no crowd.
@@ -54,8 +57,12 @@ class AnnotationReport:
     image_folder: str
     masks: bool
     classes: Sequence[str] | None
+    model_classes: Sequence[str] | None = None
     annotations: int = 0
+    names: tuple[str, ...] = ()
+    model_names: tuple[str, ...] = ()
     categories: dict[int, str] = field(default_factory=dict)
+    unknown: dict[int, str] = field(default_factory=dict)
     images: dict = field(default_factory=dict)
     objects: dict = field(default_factory=dict)
     images_of: dict[int, set] = field(default_factory=dict)
@@ -95,19 +102,24 @@ def keep_for_datasets(reports: Iterable[AnnotationReport]) -> None:
     _kept.clear()
     for one in reports:
         if not one.errors.kinds:
-            _kept[_key(one.ann_file, one.image_folder, one.masks, one.classes)] = one
+            names = one.classes, one.model_classes
+            _kept[_key(one.ann_file, one.image_folder, one.masks, *names)] = one
 
 
 def take_report(
-    ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None
+    ann_file: str,
+    image_folder: str,
+    masks: bool,
+    classes: Sequence[str] | None,
+    model_classes: Sequence[str] | None,
 ) -> AnnotationReport | None:
     """Return and remove the stored report for these arguments of `check_coco`, or None."""
-    return _kept.pop(_key(ann_file, image_folder, masks, classes), None)
+    return _kept.pop(_key(ann_file, image_folder, masks, classes, model_classes), None)
 
 
-def _key(ann_file: str, image_folder: str, masks: bool, classes: Sequence[str] | None) -> tuple:
+def _key(ann_file: str, image_folder: str, masks: bool, *names: Sequence[str] | None) -> tuple:
     """Return a key for arguments and file; the key changes if the file is written again."""
     status = os.stat(ann_file) if os.path.exists(ann_file) else None
     written = status and (status.st_size, status.st_mtime_ns)
-    classes = None if classes is None else tuple(classes)
-    return os.path.abspath(ann_file), written, os.path.abspath(image_folder), masks, classes
+    chosen = tuple(None if one is None else tuple(one) for one in names)
+    return os.path.abspath(ann_file), written, os.path.abspath(image_folder), masks, chosen

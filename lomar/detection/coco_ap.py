@@ -20,6 +20,7 @@ except ImportError:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+from lomar.datasets.class_names import unknown_classes
 from lomar.detection.coco import normalised_coco, read_coco
 from lomar.detection.lazy_masks import encode
 from lomar.utils import write_json
@@ -81,11 +82,11 @@ class CocoAP(BaseMetric):
             # pycocotools changes its copy.
             truth.dataset = of_images(pickle.loads(self._truth), {r['image_id'] for r in results})
             truth.createIndex()
-        ids = {category['name']: category['id'] for category in truth.dataset['categories']}
-        categories = [ids[name] for name in self.dataset_meta['classes']]
+        by_label = self._categories(truth.dataset['categories'])
+        categories = sorted({key for key in by_label if key is not None})
         figures = {}
         for kind in self.kinds:
-            detections = _detections(results, kind, categories)
+            detections = _detections(results, kind, by_label)
             if self.out:
                 write_json(Path(self.out) / f'{kind}.json', detections, indent=None)
             self.summary[kind] = average_precision(truth, detections, kind, categories)
@@ -93,6 +94,16 @@ class CocoAP(BaseMetric):
                 if isinstance(value, float):
                     figures[f'{kind}_{name.replace("AP", "mAP")}'] = value / 100
         return figures
+
+    def _categories(self, categories: Sequence[dict]) -> list[int | None]:
+        """Return the category id of each label of the model; None for a class without AP."""
+        ids = {category['name']: category['id'] for category in categories}
+        classes = self.dataset_meta['classes']
+        tested = self.dataset_meta.get('tested_classes', classes)
+        found = [ids.get(name) if name in tested else None for name in classes]
+        if all(key is None for key in found):
+            raise ValueError(f'{self.ann_file}: {unknown_classes(list(ids), classes)}')
+        return found
 
 
 def of_images(coco: dict, images: set) -> dict:
@@ -113,7 +124,7 @@ def average_precision(
     Args:
         detections: in COCO's result format.
         kind: 'bbox' or 'segm'.
-        categories: ids of the evaluated categories.
+        categories: ids of the evaluated categories in ascending order.
     """
     names = {category['id']: category['name'] for category in truth.dataset['categories']}
     if not detections:
@@ -138,16 +149,17 @@ def average_precision(
     }
 
 
-def _detections(results: list[dict], kind: str, categories: Sequence[int]) -> list[dict]:
-    """Return entries in COCO's result format.
+def _detections(results: list[dict], kind: str, by_label: Sequence[int | None]) -> list[dict]:
+    """Return entries in COCO's result format, without those of labels that have no category id.
 
     A mask has no box, because pycocotools would compute the object size from the box.
     """
     key, source = ('bbox', 'bboxes') if kind == 'bbox' else ('segmentation', 'masks')
     return [
-        dict(image_id=one['image_id'], category_id=categories[label], score=score, **{key: value})
+        dict(image_id=one['image_id'], category_id=by_label[label], score=score, **{key: value})
         for one in results
         for label, score, value in zip(one['labels'], one['scores'], one[source], strict=True)
+        if by_label[label] is not None
     ]
 
 

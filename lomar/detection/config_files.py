@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from mmengine.config import Config, ConfigDict
 
 from lomar.compat.dist import main_process
+from lomar.datasets.config_classes import (
+    SPLITS,
+    classes_of_unnamed,
+    clear_model_classes,
+    datasets_of,
+    given_in,
+    set_head_classes,
+    set_model_classes,
+    wrong_counts,
+)
 from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import AnnotationReport, keep_for_datasets
+from lomar.detection.category_labels import MISSING
 from lomar.detection.coco import class_names, read_coco
-from lomar.detection.dataset import CocoFiles
-from lomar.utils import dicts_in
-
-SPLITS = ('train', 'val', 'test')
+from lomar.detection.coco_ap import CocoAP
+from lomar.detection.dataset import CocoFiles, chosen_classes
 
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
@@ -28,6 +37,10 @@ def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, Annot
     """
     reports = main_process.share(lambda: _check_splits(cfg, splits), 'check of annotations')
     keep_for_datasets(reports.values())
+    classes = next(iter(reports.values())).model_names
+    _, *others = [one for split in splits for one in datasets_of(cfg, split, CocoFiles)]
+    for dataset in others:  # the first one has these classes or defines them
+        dataset.model_classes = list(classes)
     return reports
 
 
@@ -37,61 +50,84 @@ def use_files(
     train_images: str | None = None,
     val_ann: str | None = None,
     val_images: str | None = None,
+    trained: Sequence[str] | None = None,
 ) -> None:
     """Set a user's files in a config; the files for validation also serve for testing.
 
-    Class names of all splits and their number in the model become those of `train_ann`, or in a
-    config that only tests those of `val_ann`.
+    The classes of the model and their number are those of the checkpoint to test, otherwise those
+    that the config gives for training, otherwise those of `train_ann`.
+
+    Args:
+        trained: classes of the checkpoint to test; () if it has no names; None for training.
     """
+    clear_model_classes(cfg, CocoFiles)
     given = dict(
         train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
     )
-    source = train_ann or (None if _datasets(cfg, 'train') else val_ann)
-    classes = None
-    if source:
-        classes = main_process.share(lambda: class_names(read_coco(source)), 'class names')
     for split, (ann_file, images) in given.items():
-        for dataset in _datasets(cfg, split):
-            if classes:
-                dataset.metainfo = dict(classes=classes)
-            if images:
+        datasets = datasets_of(cfg, split, CocoFiles)
+        if images:
+            for dataset in datasets:
                 dataset.data_prefix = dict(img=os.path.abspath(images))
         if ann_file:
-            for reader in (*_datasets(cfg, split), *_evaluators(cfg, split)):
+            for reader in (*datasets, *_evaluators(cfg, split)):
                 reader.ann_file = os.path.abspath(ann_file)
+    if trained is None and val_ann and not datasets_of(cfg, 'train', CocoFiles):
+        trained = ()
+    chosen = given_in(cfg, 'train', CocoFiles)
+    classes: Sequence[str] | None = chosen
+    if trained is not None:
+        classes = trained or classes_of_unnamed(cfg, CocoFiles, _names_in_file)
+    elif train_ann and not chosen:
+        classes = _names_in_file(dict(ann_file=train_ann))
     if classes:
-        for head in _heads(cfg):
-            head.num_classes = len(classes)
+        set_model_classes(cfg, CocoFiles, classes)
+        set_head_classes(cfg, classes)
+    if chosen and trained is None:
+        for split in SPLITS:
+            for dataset in datasets_of(cfg, split, CocoFiles):
+                dataset.leave_out = True
+
+
+def _names_in_file(dataset: dict) -> tuple[str, ...]:
+    """Return the classes in the annotation file of a dataset, in the order of their ids."""
+    path = _annotations(dataset)
+    return main_process.share(lambda: class_names(read_coco(path)), 'class names')
+
+
+def _annotations(dataset: dict) -> str:
+    return os.path.join(dataset.get('data_root') or '', dataset['ann_file'])
 
 
 def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationReport]:
     masks = bool((cfg.model.get('roi_head') or {}).get('mask_head'))
     reports: dict[str, AnnotationReport] = {}
-    seen: dict[str, AnnotationReport] = {}
+    seen: dict[tuple, AnnotationReport] = {}
+    classes: tuple[str, ...] | None = None  # of the model
     for split in splits:
-        for dataset in _datasets(cfg, split):
-            root, metainfo = dataset.get('data_root') or '', dataset.get('metainfo')
-            ann_file = os.path.join(root, dataset.ann_file)
-            folder = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
-            classes = CocoFiles._load_metainfo(metainfo).get('classes')
-            key = repr((ann_file, folder, classes))
-            if key not in seen:
-                seen[key] = check_coco(ann_file, folder, masks, classes)
-                name = split if split not in reports else f'{split} {len(reports) + 1}'
-                reports[name] = seen[key]
-            _check_evaluators(cfg, split, seen[key])
+        for dataset in datasets_of(cfg, split, CocoFiles):
+            chosen, files = chosen_classes(dataset), _files(dataset)
+            classes = classes or (tuple(dataset.get('model_classes') or ()) or None)
+            report = seen.get((files, chosen, classes)) or check_coco(
+                *files, masks, chosen, classes
+            )
+            classes = report.model_names
+            if (files, chosen, classes) not in seen:
+                seen[files, chosen, classes] = report
+                reports[split if split not in reports else f'{split} {len(reports) + 1}'] = report
+            _check_evaluators(cfg, split, report)
     if not reports:
         raise ValueError(
             'the config has no dataset of type CocoFiles, so there is nothing to check'
         )
-    _check_classes(cfg, list(reports.values()))
+    _check_classes(cfg, reports)
     return reports
 
 
-def _datasets(cfg: Config, split: str) -> list[ConfigDict]:
-    """Return the CocoFiles of a split, also inside of dataset wrappers."""
-    loader = dicts_in(cfg.get(f'{split}_dataloader'))
-    return [node for node in loader if node.get('type') in ('CocoFiles', CocoFiles)]
+def _files(dataset: ConfigDict) -> tuple[str, str]:
+    """Return the annotation file and the folder of images of a dataset."""
+    folder = (dataset.get('data_prefix') or {}).get('img', '')
+    return _annotations(dataset), os.path.join(dataset.get('data_root') or '', folder)
 
 
 def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
@@ -100,32 +136,35 @@ def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     return [evaluator for evaluator in evaluators if 'ann_file' in evaluator]
 
 
-def _heads(cfg: Config) -> list[ConfigDict]:
-    """Return the parts of the model with a number of classes."""
-    return [node for node in dicts_in(cfg.model.get('roi_head')) if 'num_classes' in node]
-
-
 def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None:
     for evaluator in _evaluators(cfg, split):
         if os.path.abspath(evaluator.ann_file) != os.path.abspath(report.ann_file):
             where = f'{split}_evaluator.ann_file'
             report.errors.add(where, 'the evaluation reads another file, ', evaluator.ann_file)
-
-
-def _check_classes(cfg: Config, reports: list[AnnotationReport]) -> None:
-    """Check that the classes of the model and of all splits are equal."""
-    first = list(reports[0].categories.values())
-    for report in reports[1:]:
-        names = list(report.categories.values())
-        if names != first:
-            differ = sorted(set(names) ^ set(first)) or 'in another order'
+        by_id = [name for _, name in sorted(report.categories.items())]
+        if evaluator.get('type') not in ('CocoAP', CocoAP) and by_id != list(report.model_names):
             report.errors.add(
-                'categories', f'other classes than {reports[0].ann_file} has: ', f'{differ}'
+                f'{split}_evaluator.type',
+                'this evaluation needs the classes of the model in the order of ids; allowed: '
+                'CocoAP, which maps classes by name; found ',
+                f'{evaluator.get("type")} for {by_id}; the model has {list(report.model_names)}',
             )
-    for head in _heads(cfg):
-        if head.num_classes != len(first):
-            reports[0].errors.add(
-                'categories',
-                'the number of classes is not that of the config: ',
-                f'{len(first)}, but num_classes={head.num_classes} in {head.get("type")}',
-            )
+
+
+def _check_classes(cfg: Config, reports: dict[str, AnnotationReport]) -> None:
+    """Check that training has objects of all classes, and their number in the heads."""
+    first = next(iter(reports.values()))
+    trained = {
+        name
+        for split, report in reports.items()
+        if split.startswith('train')
+        for name in report.categories.values()
+    }
+    if trained and (missing := [name for name in first.model_names if name not in trained]):
+        first.errors.add('categories', MISSING, f'{missing}; there are {first.names}')
+    for wrong in wrong_counts(cfg, len(first.model_names)):
+        first.errors.add(
+            'categories',
+            'the number of classes is not that of the config: ',
+            f'{len(first.model_names)}, but {wrong}',
+        )

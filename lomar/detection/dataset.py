@@ -1,22 +1,35 @@
 """Dataset of a COCO-format file, which is checked when it is read."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
+from lomar.datasets.config_classes import given_classes
 from lomar.datasets.readable import ReadableImages
 from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import stop_on_errors, take_report, unpacked
+
+
+def chosen_classes(settings: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the classes that `CocoFiles` with these arguments uses of its file; None for all."""
+    model = settings.get('model_classes') if settings.get('leave_out') else None
+    return given_classes(settings) or (tuple(model) if model else None)
 
 
 @DATASETS.register_module()
 class CocoFiles(ReadableImages, CocoDataset):
     """mmdet's CocoDataset for any COCO-format file, which is checked when it is read.
 
-    Labels are in the order of category id. Class names come from the file; `classes` of `metainfo`
-    restricts them. Masks are needed if the pipeline loads them.
+    Labels are indices of `model_classes`. Otherwise they are in the order of `classes` of
+    `metainfo`, which leaves out all other classes of the file, or in the order of category id.
+    Masks are needed if the pipeline loads them.
+
+    Args:
+        model_classes: classes of the model in the order of its labels. The file may lack some.
+        leave_out: whether objects of other classes are left out. Otherwise they are errors.
 
     Raises:
         FileNotFoundError: the annotation file or the image folder does not exist.
@@ -25,18 +38,32 @@ class CocoFiles(ReadableImages, CocoDataset):
 
     METAINFO: ClassVar[dict] = {}  # without COCO's names
 
+    def __init__(
+        self, *args, model_classes: Sequence[str] | None = None, leave_out: bool = False, **kwargs
+    ):
+        self.model_classes, self.leave_out = model_classes, leave_out
+        super().__init__(*args, **kwargs)
+
     def load_data_list(self) -> list[dict]:
         """Return a dict per image with its objects as bytes; `get_data_info` decodes them."""
         folder = self.data_prefix.setdefault('img', self.data_root)
         masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
-        files = self.ann_file, folder, masks, self._metainfo.get('classes')
+        chosen = chosen_classes(
+            dict(
+                metainfo=self._metainfo, model_classes=self.model_classes, leave_out=self.leave_out
+            )
+        )
+        files = self.ann_file, folder, masks, chosen, self.model_classes
         report = take_report(*files) or check_coco(*files)
         stop_on_errors([report])
         for line in report.notes.lines():
             print_log(line, logger='current')
-        self._metainfo['classes'] = tuple(report.categories.values())
+        self._metainfo['classes'] = report.model_names
+        if self.test_mode:
+            self._metainfo['tested_classes'] = tuple(report.categories.values())
         self.cat_ids = list(report.categories)
-        self.cat2label = {key: label for label, key in enumerate(self.cat_ids)}
+        labels = {name: label for label, name in enumerate(report.model_names)}
+        self.cat2label = {key: labels[name] for key, name in report.categories.items()}
         # mmdet filters images without objects by this map, if the config requires it.
         self.cat_img_map = {key: report.images_of.get(key, set()) for key in self.cat_ids}
         return [

@@ -30,7 +30,10 @@ class SafeCheckpointHook(CheckpointHook):
                 'default_hooks.checkpoint.max_keep_ckpts is 1: a run killed while it saves would '
                 'have nothing to resume from; allowed: 2 or more, or -1 to keep all'
             )
-        super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)
+        try:
+            super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'default_hooks.checkpoint: {error}') from error
 
     def before_train(self, runner) -> None:
         """Find the checkpoints of the work dir, and whether the best score still counts."""

@@ -16,16 +16,18 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
+from lomar.checkpoints.class_names import trained_classes
 from lomar.compat.dist import main_process
-from lomar.datasets import check_images, use_channels
+from lomar.datasets import check_images, use_channels, use_value_range
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
+from lomar.engine.epochs import set_epochs
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.resume import latest_checkpoint
+from lomar.engine.setting_checks import LOADERS, check_settings
 
 # Variables by which mmengine finds the number of a process.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def read_config(name: str | Path, options: dict | None = None) -> Config:
@@ -39,6 +41,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
         raise ValueError(f'{path}: the config has no model')
     merge_options(cfg, options or {})
     use_channels(cfg)
+    use_value_range(cfg)
     return cfg
 
 
@@ -57,12 +60,16 @@ def train_config(args: argparse.Namespace) -> Config:
         cfg.accept_changes = args.accept_changes  # read by the runner
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        if 'default_hooks.checkpoint.save_best' not in (args.cfg_options or {}):
+            cfg.default_hooks.checkpoint.save_best = None
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
         if find_spec('tensorboard') is None:
             raise ValueError("--tensorboard: pip install 'lomar-openmmlab[tensorboard]'")
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    if not args.print_config:
+        check_settings(cfg)
     _set_data(cfg, args)
     if not args.print_config:
         check_data(cfg, ('train', 'val'))
@@ -71,6 +78,10 @@ def train_config(args: argparse.Namespace) -> Config:
             'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
             'start from random weights',
         )
+    if args.epochs:
+        if not args.print_config:
+            start_processes(cfg.launcher, cfg.get('env_cfg') or {})
+        set_epochs(cfg, args.epochs)
     return cfg
 
 
@@ -81,8 +92,6 @@ def test_config(args: argparse.Namespace) -> Config:
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.amp:  # in the dtype of the training
         cfg.test_cfg.fp16 = (cfg.get('optim_wrapper') or {}).get('dtype') or True
-    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.custom_hooks = []  # only for training
     if args.out:
         cfg.test_evaluator.out = args.out
@@ -97,9 +106,13 @@ def test_config(args: argparse.Namespace) -> Config:
             wait_time=args.wait_time,
             test_out_dir=show_dir,
         )
-    _set_data(cfg, args)
     if not args.print_config:
+        check_settings(cfg)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
+    _set_data(cfg, args)
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    if not args.print_config:
         check_data(cfg, ('test',))
     if args.tta:
         _augment_tests(cfg)
@@ -214,7 +227,7 @@ def _enable_auto_scale(cfg: Config) -> None:
 
 
 def _set_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Set the data of the flags in the config."""
+    """Set the data of the flags, and the classes of the model, in the config."""
     if args.skip_unreadable:
         loaders = [cfg.get(name) for name in LOADERS[1:] if cfg.get(name)]
         if not loaders:
@@ -222,25 +235,36 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
         for loader in loaders:
             loader.dataset.skip_unreadable = True
     train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
+    if _detects(cfg) and not args.print_config:
+        # The main process alone reads the files.
+        start_processes(cfg.launcher, cfg.get('env_cfg') or {})
+    trained = _trained_classes(cfg, args)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
-        if not args.print_config:
-            # The main process alone reads the files.
-            start_processes(cfg.launcher, cfg.get('env_cfg') or {})
-        use_files(cfg, train_ann, train_images, args.val_ann, args.val_images)
+        use_files(cfg, train_ann, train_images, args.val_ann, args.val_images, trained)
     elif train_ann or args.val_ann:
         raise ValueError('--train-ann and --val-ann belong to detection configs')
     elif _classifies(cfg):
         from lomar.classification import use_folders  # imports mmpretrain
 
-        use_folders(cfg, train_images, args.val_images, getattr(args, 'checkpoint', None))
+        use_folders(cfg, train_images, args.val_images, trained)
     else:
         if train_images:
             cfg.train_dataloader.dataset.data_root = train_images
         for hook in cfg.get('custom_hooks') or ():
             if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
                 hook.images = args.val_images  # None: the training images
+
+
+def _trained_classes(cfg: Config, args: argparse.Namespace) -> tuple[str, ...] | None:
+    """Return the classes of the checkpoint to test; () without names, None in a training."""
+    checkpoint = getattr(args, 'checkpoint', None)
+    if not checkpoint or not (_detects(cfg) or _classifies(cfg)):
+        return None
+    if args.print_config and not Path(checkpoint).is_file():
+        return None
+    return main_process.share(lambda: trained_classes(checkpoint), 'reading of the checkpoint')
 
 
 def _detects(cfg: Config) -> bool:

@@ -34,7 +34,7 @@ TAKEN_OUT = {
 }
 # Top-level keys that mmengine or this package reads.
 LOOKED_UP = {'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval'}
-LOOKED_UP |= {'model_wrapper_cfg', 'transfer'}
+LOOKED_UP |= {'model_wrapper_cfg', 'transfer', 'value_range'}
 
 
 def _unknown(**kwargs) -> None:
@@ -64,6 +64,7 @@ READERS: dict[str, tuple[tuple[Callable, ...], set[str]]] = {
     r'custom_imports': ((), {'imports', 'allow_failed_imports'}),
     r'transfer': ((), {'allow', 'weights'}),
     r'model\.windows': ((build_samplers,), set()),
+    r'.*_dataloader\..*metainfo': ((_unknown,), {'classes', 'palette'}),
     r'.*backbone\.rpe': ((build_rpe,), set()),
     r'.*backbone\.arch': (
         (),

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from mmengine.runner import CheckpointLoader
 
 from lomar.checkpoints.files import naming
-from lomar.checkpoints.unwrap import check_resumable
 from lomar.engine.run_record import (
     KEY,
     Difference,
@@ -19,6 +18,7 @@ from lomar.engine.run_record import (
 )
 from lomar.utils import dicts_in
 
+PARTS = ('state_dict', 'meta', 'optimizer')
 FRESH = 'load_from=FILE without --resume starts a new training from the weights'
 
 
@@ -65,9 +65,20 @@ def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
         return None
     content = CheckpointLoader.load_checkpoint(name, 'cpu', logger='silent')
     with naming(f'--resume: {name}'):
-        check_resumable(content)
+        _check_resumable(content)
         known = known_record(content)
     return Resumed(name, content['meta'], known)
+
+
+def _check_resumable(content: dict) -> None:
+    missing = [key for key in PARTS if not isinstance(content.get(key), dict)]
+    if 'meta' not in missing:
+        missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in content['meta']]
+    if missing:  # such as the optimizer in best_*.pth
+        raise ValueError(
+            f'cannot be resumed, because it has no {", ".join(missing)}; allowed: a checkpoint of '
+            f'a training (epoch_N.pth or iter_N.pth); {FRESH}'
+        )
 
 
 def compare(resumed: Resumed, record: dict, accept: bool) -> list[str]:

@@ -21,7 +21,7 @@ KEY = 'run_record'  # in `meta` of a checkpoint
 # Compared parts of a record, and where they are in the config.
 PARTS = dict(settings='', data='', classes='classes', seed='randomness.seed')
 # Settings that have the same form in the configs of earlier versions.
-STORED = {'train_cfg', 'param_scheduler', 'optim_wrapper'}
+STORED = {'train_cfg', 'optim_wrapper'}
 MAX_ROWS = 24
 ABSENT = 'absent'
 # Keys at any depth without influence on the trained weights: places, speed and memory, testing.
@@ -96,7 +96,7 @@ def differences(old: Mapping, new: Mapping) -> list[Difference]:
 def known_record(content: Mapping) -> dict:
     """Return what the content of a checkpoint without a record says about its training.
 
-    These are seed, classes, and the schedule and optimizer of the config that mmengine stores.
+    These are seed, classes, length and optimizer in the config that mmengine stores.
 
     Raises:
         ValueError: the stored config is more than plain values.

@@ -1,8 +1,8 @@
 """mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
 
 import platform
-from itertools import chain
 from logging import WARNING, FileHandler
+from pathlib import Path
 
 import mmcv
 import mmengine
@@ -10,58 +10,33 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
-from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import rename, transfer_model, unwrap
+from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import misfit_as_value_error, naming
+from lomar.checkpoints.trained_settings import changes
 from lomar.checkpoints.unwrap import shapes
 from lomar.compat.amp import loop_autocast
-from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
+from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
-from lomar.engine.resume import Resumed, compare, read_resumed
-from lomar.engine.resume_state import parameter_names, restore
-from lomar.engine.run_record import KEY, describe
+from lomar.engine.resuming_runner import ResumingRunner
+from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
+from lomar.engine.setting_checks import check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
-class Runner(MMEngineRunner):
+class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
-
-    _first_iter = 0
-    _load_from: str | None  # these two are mmengine's
-    _resume: bool
-    _resumed: Resumed | None = None
-    _record: dict | None = None  # of this run
-
-    def __init__(self, model, work_dir: str, *args, resume: bool = False, **kwargs):
-        if resume:  # before anything is built: the checkpoint may have the seed
-            start_processes(kwargs.get('launcher', 'none'), kwargs.get('env_cfg') or {})
-            self._resumed = main_process.share(
-                lambda: read_resumed(kwargs.get('load_from'), work_dir),
-                'reading of the checkpoint to resume',
-            )
-            if self._resumed is None:
-                print_log(f'Nothing to resume in {work_dir}: starting afresh', level=WARNING)
-            else:
-                kwargs['load_from'] = self._resumed.file
-        resume = self._resumed is not None
-        super().__init__(model, work_dir, *args, resume=resume, **kwargs)
-
-    @property
-    def has_trained(self) -> bool:
-        """Return whether this run has made a step; steps before a resumption do not count."""
-        return self.iter > self._first_iter
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""
@@ -88,17 +63,6 @@ class Runner(MMEngineRunner):
         start_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
 
-    def dump_config(self) -> None:
-        """Save the config in the work dir; of a resumed run only when it has been compared."""
-        if self._record or not self._resumed:
-            super().dump_config()
-
-    def set_randomness(self, seed: int | None, **kwargs) -> None:
-        """Set the seed as mmengine does; a resumed run without a seed has the checkpoint's."""
-        if seed is None and self._resumed:
-            seed = self._resumed.meta.get('seed')
-        super().set_randomness(seed, **kwargs)
-
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
 
@@ -111,6 +75,12 @@ class Runner(MMEngineRunner):
         ratio = effective / auto_scale_lr['base_batch_size']
         schedulers = self.param_schedulers or []
         for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+            if scheduler.get('eta_max'):
+                raise ValueError(
+                    f'--auto-scale-lr: param_scheduler has eta_max={scheduler["eta_max"]} '
+                    f'({scheduler["type"]}), a rate that is not scaled; allowed: other schedulers, '
+                    'or another eta_max without --auto-scale-lr'
+                )
             # MAE's lowest learning rate is independent of the batch size.
             if scheduler.get('eta_min_ratio'):
                 scheduler['eta_min_ratio'] /= ratio
@@ -125,18 +95,14 @@ class Runner(MMEngineRunner):
             group['lr'] *= ratio
 
     def build_param_scheduler(self, scheduler) -> list | dict:
-        """Build mmengine's schedulers; warn if the training ends before their schedule."""
-        built = super().build_param_scheduler(scheduler)
-        schedulers = built if isinstance(built, list) else [*chain(*built.values())]
-        ends = [each.end for each in schedulers if not each.by_epoch and each.end < INF]
-        last, steps = max(ends, default=0), self._train_loop.max_iters
-        if last > steps:
-            self.logger.warning(
-                f'param_scheduler ends at step {last}, but the training ends at step {steps}: the '
-                'learning rate does not complete its schedule. Change param_scheduler together '
-                'with the length of the training.'
-            )
-        return built
+        """Build mmengine's schedulers for the length of the training; see `resolve_schedule`."""
+        resolved = resolve_schedule(scheduler, Length.of(self.train_loop))
+        groups = self.optim_wrapper.optimizer.param_groups
+        check_lowest_rates(resolved, [group.get('initial_lr', group['lr']) for group in groups])
+        try:
+            return super().build_param_scheduler(resolved)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
@@ -146,28 +112,13 @@ class Runner(MMEngineRunner):
             self.register_hook(UnreadableImagesHook())
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build mmengine's training loop; refuse data or a resumption that cannot be trained on.
-
-        Raises:
-            ValueError: the dataset has no complete batch, or the settings are not those of the
-                checkpoint to resume from.
-        """
+        """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
+        if isinstance(loop, dict):
+            check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
-        self._check_batch(loop)
-        self._record = main_process.share(
-            lambda: describe(self.cfg, loop, self.seed, self.world_size), 'record of the settings'
-        )
-        if self._resumed:
-            accept = bool(self.cfg.get('accept_changes'))
-            for note in compare(self._resumed, self._record, accept):
-                self.logger.warning(note)
-            self.dump_config()
-        return loop
-
-    def _check_batch(self, loop) -> None:
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
-            return  # its batches continue across epochs, so that all are complete
+            return loop  # its batches continue across epochs, so that all are complete
         share, batch = len(loader.sampler), loader.batch_size
         if loader.drop_last and share < batch:
             raise ValueError(
@@ -176,11 +127,14 @@ class Runner(MMEngineRunner):
                 'and drop_last=True drops incomplete batches; allowed: '
                 f'train_dataloader.batch_size={share} or less'
             )
+        return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
-        """Build mmengine's loop; refuse a dtype that mixed precision does not have."""
+        """Build mmengine's loop; refuse a dtype that mixed precision lacks, and other classes."""
         loop = super().build_val_loop(loop)
         loop_autocast(getattr(loop, 'fp16', False))
+        if isinstance(self._train_loop, BaseLoop):
+            check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
@@ -204,6 +158,14 @@ class Runner(MMEngineRunner):
             weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
 
+    def dump_config(self) -> None:
+        """Write the config of the run to the work dir, unless the config file itself is there."""
+        name = self.cfg.filename
+        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
+            self.logger.info(f'{name} is not replaced by the config of this run')
+        else:
+            super().dump_config()
+
     @property
     def _transfer(self) -> dict:
         return self.cfg.get('transfer') or {}
@@ -215,24 +177,23 @@ class Runner(MMEngineRunner):
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
+        counts, loop = wrapper._accumulative_counts, self._train_loop
+        if isinstance(loop, BaseLoop) and counts > loop.max_iters:
+            raise ValueError(
+                f'optim_wrapper.accumulative_counts is {counts}, and the training has '
+                f'{loop.max_iters} steps; allowed: at most their number'
+            )
         if is_sharded(self.model):
             shard_state(wrapper.optimizer)
         return wrapper
 
-    def save_checkpoint(
-        self, *args, save_optimizer: bool = True, meta: dict | None = None, **kwargs
-    ) -> None:
-        """Save in the main process as mmengine does, with the record of the run.
-
-        With sharding, the other processes send their shards.
-        """
+    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
+        """Save in the main process as mmengine does; the others send their shards."""
         if is_sharded(self.model) and not is_main_process():
             self.model.state_dict()
             if save_optimizer:
                 self.optim_wrapper.state_dict()
-        names = parameter_names(self.optim_wrapper, unwrapped(self.model))
-        meta = dict(meta or {}, **{KEY: dict(self._record or {}, parameters=names)})
-        super().save_checkpoint(*args, save_optimizer=save_optimizer, meta=meta, **kwargs)
+        super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
         """Load weights for testing, or as initialization of another task.
@@ -241,18 +202,19 @@ class Runner(MMEngineRunner):
         loaded from the file, which may come from another project.
 
         Raises:
-            ValueError: weights for testing do not fit, their classes have another
-                order than the tested ones, or the file has no state dict.
+            ValueError: weights for testing do not fit, their classes are not the tested ones, or
+                the file has no state dict.
             TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
                 config lists patterns of names that may be missing or unexpected; `weights='ema'`
                 in it takes the moving average that is beside plain weights.
         """
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         model = unwrapped(self.model)
-        with naming(filename), misfit_as_value_error():
+        learnt = stored_classes(content)
+        with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
             weights = unwrap(content, self._transfer.get('weights', 'plain'))
             if self._train_loop is None:
-                self._check_classes((content.get('meta') or {}).get('dataset_meta') or {})
+                check_order(learnt, self.test_dataloader.dataset)
             if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
                 model.load_state_dict(weights)
                 self.logger.info(f'All weights of the model loaded from {filename}')
@@ -264,33 +226,28 @@ class Runner(MMEngineRunner):
                         f'{len(report.misfits)} weights of {filename} have other shapes than in '
                         f'this model, which starts with new ones: {", ".join(report.misfits)}'
                     )
+            self._check_settings(content)
+        training = isinstance(self._train_loop, BaseLoop)
+        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
+            self.logger.warning(f'{filename}: {note}')
         # mmengine's EMAHook starts its average from these weights.
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
         self._has_loaded = True
         return content
 
-    def _check_classes(self, trained: dict) -> None:
-        """Compare the classes of training and testing; raise a ValueError for another order."""
-        if not (before := list(trained.get('classes') or ())):
-            return
-        dataset = self.test_dataloader.dataset
-        now = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
-        if any(name in before and before.index(name) != place for place, name in enumerate(now)):
-            raise ValueError(
-                f'trained on the classes {before}; the tested files have {now}; allowed: the same '
-                'order (of ids in a COCO file)'
-            )
-        if set(now) - set(before):
-            self.logger.warning(f'The tested classes {now} are not those of training, {before}')
+    def _check_settings(self, content: dict) -> None:
+        """Compare settings that the shapes of the weights do not show with those of the training.
 
-    def resume(self, filename: str, *args, **kwargs) -> None:
-        """Load a checkpoint, and go on from its position with the schedule of the config."""
-        assert self._resumed
-        content = CheckpointLoader.load_checkpoint(filename, get_device())
-        restore(self, self._resumed, content)
-        self._has_loaded = True
-
-    def load_or_resume(self) -> None:
-        """Load or resume as mmengine does; steps before a resumption do not count as trained."""
-        super().load_or_resume()
-        self._first_iter = self.iter
+        Other heads or relative positions, and for testing another normalization, raise a
+        ValueError unless `transfer.allow` lists them. Training with another normalization gets a
+        warning.
+        """
+        for change in changes(content, self.cfg.get('model')):
+            if change.key in self._transfer.get('allow', ()):
+                continue
+            if self._train_loop is None or change.key.startswith('backbone.'):
+                raise ValueError(
+                    f'{change}, which the shapes of the weights do not show; allowed: the value of '
+                    f"the training, or transfer=dict(allow=['{change.key}'])"
+                )
+            self.logger.warning(f'{change}: the weights know images of the former')

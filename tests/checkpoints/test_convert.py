@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
-from lomar.checkpoints import from_official, load_file, names
+from lomar.checkpoints import from_official, load_file, names, verify
 from lomar.checkpoints.convert import convert, convert_file
 from lomar.checkpoints.files import misfit_as_value_error
 from lomar.cli import main
@@ -118,6 +118,21 @@ def test_a_wrong_name_map_does_not_pass(weights, monkeypatch):
         convert(weights('official classifier'), 'official', 'timm')
 
 
+@pytest.mark.parametrize('scale', [1.0, 1e-3, 1e-6])
+def test_the_tolerance_follows_the_size_of_the_output(weights, scale, monkeypatch):
+    """A head starts at 2e-5, so that logits may be tiny and yet wrong in the third digit."""
+    small = dict(weights('lomar classifier'))
+    for name in ('weight', 'bias'):
+        small[f'head.fc.{name}'] = scale * small[f'head.fc.{name}']
+    assert convert(small, 'lomar', 'timm').check.startswith('verified: logits')
+    built = verify._MODELS['timm']
+    monkeypatch.setitem(
+        verify._MODELS, 'timm', lambda *given: lambda images: built(*given)(images) * 1.001
+    )
+    with pytest.raises(ValueError, match='source and target do not agree: logits'):
+        convert(small, 'lomar', 'timm')
+
+
 def test_round_trips_are_exact(weights, tmp_path):
     def there_and_back(kind, source, target, middle):
         before = weights(kind)
@@ -133,6 +148,16 @@ def test_round_trips_are_exact(weights, tmp_path):
     there_and_back('lomar pretraining', 'lomar', 'lomar', 'lomar')
     there_and_back('timm lomar', 'timm', 'timm', 'timm')
     there_and_back('timm vit', 'timm', 'timm', 'timm')
+
+
+def test_class_names_stay_with_their_head(weights, tmp_path):
+    names = dict(dataset_meta=dict(classes=tuple('abcdefghij')))
+    content = dict(state_dict=weights('mmpretrain avg classifier'), meta=names)
+    torch.save(content, tmp_path / 'named.pth')
+    for target, expected in dict(classifier=names, backbone=None).items():
+        out = tmp_path / f'{target}.pth'
+        convert_file(tmp_path / 'named.pth', out, 'mmpretrain', target, 3)
+        assert load_file(out).get('meta') == expected
 
 
 def test_official_files_convert_like_from_official(weights):

@@ -239,14 +239,6 @@ def test_auto_scale_lr_counts_accumulation(photographs, tmp_path):
         config(*arguments, '--auto-scale-lr', *options, 'auto_scale_lr=None')
 
 
-@pytest.mark.parametrize('epochs', [1, 8])
-def test_a_training_that_ends_before_its_schedule_is_noted(epochs, photographs, tmp_path):
-    flags = ('--train-images', photographs, '--work-dir', tmp_path, '--dry-run')
-    text = run('train', CONFIG, *flags, '--cfg-options', f'train_cfg.max_epochs={epochs}', *TOY)
-    note = 'param_scheduler ends at step 16, but the training ends at step 2:'
-    assert (note in text) == (epochs == 1)
-
-
 def test_latest_checkpoint_is_the_newest_whole_one(tmp_path):
     assert latest_checkpoint(tmp_path) is None
     for number, name in enumerate(('epoch_9.pth', 'epoch_10.pth', 'best_loss.pth', 'notes_3.pth')):

@@ -1,0 +1,57 @@
+"""Classes that a model has learnt and classes that a dataset has: one order of labels."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lomar.datasets.class_names import enumerated
+
+
+def classes_of(dataset: object) -> tuple[str, ...]:
+    """Return the classes of a dataset in the order of its labels; () without any."""
+    classes = getattr(dataset, 'metainfo', {}).get('classes') or ()
+    return (classes,) if isinstance(classes, str) else tuple(classes)
+
+
+def check_order(learnt: Sequence[str], dataset: object) -> None:
+    """Raise a ValueError if the labels of a dataset mean other classes than those of the model.
+
+    Commands map labels by name before. This check covers datasets of other packages, and runs that
+    no command has started.
+
+    Args:
+        learnt: classes of the model in the order of its labels; () if they are unknown.
+        dataset: the dataset to evaluate; its `metainfo` may have no classes.
+    """
+    classes = classes_of(dataset)
+    if learnt and classes != tuple(learnt)[: len(classes)]:
+        raise ValueError(
+            f'training was on the classes {enumerated(learnt)}; the dataset to evaluate has '
+            f'{enumerated(classes)}; allowed: the same names in the same order'
+        )
+
+
+def reordered(learnt: Sequence[str], dataset: object) -> str:
+    """Return a message if a training begins with weights for classes in another order, or ''."""
+    classes = classes_of(dataset)
+    known = [(learnt.index(name), label) for label, name in enumerate(classes) if name in learnt]
+    if len(learnt) != len(classes) or all(before == label for before, label in known):
+        return ''
+    return (
+        f'its classes are {enumerated(learnt)}, those of this training are {enumerated(classes)}: '
+        'heads that were loaded begin with the weights of other classes'
+    )
+
+
+@contextmanager
+def advising_on_classes(learnt: Sequence[str]) -> Iterator[None]:
+    """Add advice to the error of heads that do not fit weights without class names, `learnt`."""
+    try:
+        yield
+    except ValueError as error:
+        if learnt or not re.search(r'size mismatch for \S*head', str(error)):
+            raise
+        raise ValueError(
+            f'{error}\n    The checkpoint has no class names. Name all its classes in the order of '
+            'its labels: --cfg-options test_dataloader.dataset.metainfo.classes=[...]'
+        ) from error
