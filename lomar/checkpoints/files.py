@@ -145,16 +145,27 @@ def load_url(url: str, **kwargs) -> dict:
     """Download weights as `torch.hub.load_state_dict_from_url` does, weights only."""
     with torch.serialization.safe_globals(ALLOWED):
         content = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
-    return _without_code(url, content)
+    return _without_text(_without_code(url, content))
 
 
 def load_from_disk(path: str, map_location=None) -> dict:
     """Return `load_file(path)` with usable weights; mmengine logs this name after `load_from_`."""
-    content = load_file(path, map_location)
+    content = _without_text(load_file(path, map_location))
     found = content.get('state_dict')
     weights = found if isinstance(found, dict) else content
     with naming(path):
         check_values({name: value for name, value in weights.items() if isinstance(value, Tensor)})
+    return content
+
+
+def _without_text(content: dict) -> dict:
+    """Remove the config of mmcv's checkpoints, which mmengine executes if it resumes a run.
+
+    Even a text without code is unsafe, as mmengine replaces parts of it before the execution.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
     return content
 
 

@@ -12,7 +12,6 @@ from lomar.utils import check_choice
 KEYS = dict(plain=('state_dict', 'model', 'module'), ema=('state_dict_ema', 'model_ema'))
 # Prefixes from DataParallel and Lightning. The prefix of torch.compile may be anywhere.
 WRAPPERS = ('module.', 'model.')
-RESUMED = ('state_dict', 'meta', 'message_hub', 'optimizer')  # in a checkpoint of mmengine
 # Last parts of the names of weights that are real numbers; indices and counters have other names.
 REAL = ('weight', 'bias', 'token', 'embed')
 
@@ -53,19 +52,6 @@ def check_values(weights: dict[str, Tensor]) -> None:
         raise ValueError(
             f'{len(wrong)} of {len(weights)} weights cannot be used: {", ".join(wrong[:3])}{more}; '
             'allowed: finite real numbers. Name another file, such as an earlier checkpoint'
-        )
-
-
-def check_resumable(content: dict) -> None:
-    """Raise a ValueError unless the content of a checkpoint has all that a run resumes with."""
-    missing = [key for key in RESUMED if not isinstance(content.get(key), dict)]
-    progress = content.get('meta')
-    if isinstance(progress, dict):
-        missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in progress]
-    if missing:
-        raise ValueError(
-            f'cannot be resumed, because it has no {", ".join(missing)}; allowed: a checkpoint of '
-            'this package with its optimizer. To train anew from its weights, use load_from'
         )
 
 
