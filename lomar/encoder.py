@@ -15,7 +15,9 @@ from torchvision.transforms.v2.functional import center_crop
 from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
-from lomar.datasets.image_io import read_pixels, read_rgb, to_rgb
+from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
+from lomar.datasets.color import array_to_rgb, check_value_range, to_grey, to_rgb
+from lomar.datasets.image_io import read_pixels, read_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
@@ -46,12 +48,15 @@ class Encoder:
     Args:
         path: checkpoint or .safetensors file.
         device: PyTorch device; None = a GPU if there is one.
-        num_heads: number of heads; required if neither the weights nor a standard width and depth
-            determine the number.
-        rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's.
+        num_heads: number of heads; required if neither the config in the checkpoint nor the weights
+            nor a standard width and depth determine the number.
+        rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's and the
+            checkpoint stores no config.
         mean, std: one number per channel in pixel units; images may then have any real dtype.
-            None = ImageNet's values, for 8-bit RGB images.
+            None = ImageNet's values, for 8-bit RGB images; an error if the config in the checkpoint
+            has others.
         weights: 'plain', or 'ema' for the moving average in the file.
+        value_range: values of black and white in images of other than 8 bits, without mean and std.
 
     Attributes:
         backbone: the `RPEViT`.
@@ -73,11 +78,16 @@ class Encoder:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         weights: str = 'plain',
+        value_range: Sequence[float] | None = None,
     ):
         content = load_file(path)
         with naming(path):
-            named = rename(unwrap(content, weights))
-            settings = read_architecture(named, num_heads, rpe).backbone
+            named, trained = rename(unwrap(content, weights)), trained_settings(content)
+            heads = trained.get(HEADS) if num_heads is None else num_heads
+            stored = {
+                key.rpartition('.')[2]: trained[key] for key in (METHOD, RATIO) if key in trained
+            }
+            settings = read_architecture(named, heads, stored | (rpe or {})).backbone
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -89,9 +99,11 @@ class Encoder:
             self.fc_norm.load_state_dict({n.removeprefix('fc_norm.'): named[n] for n in loaded})
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
-        self.rgb = mean is None and std is None
+        self.rgb, self.value_range = mean is None and std is None, value_range
+        check_value_range('Encoder', value_range, self.rgb)
         if self.rgb and backbone.in_channels == len(IMAGENET_MEAN):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
+            _check_normalisation(path, trained)
         found = [0 if each is None else len(each) for each in (mean, std)]
         if found != [backbone.in_channels] * 2:
             raise ValueError(
@@ -116,8 +128,10 @@ class Encoder:
         """Embed images.
 
         Args:
-            images: paths, PIL images, arrays (H, W, C) or tensors (C, H, W). Without `mean` and
-                `std`, arrays and tensors are uint8. With them, `open_pixels` reads the paths.
+            images: paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W). Without
+                `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given. With
+                them, `open_pixels` reads the paths. Grey images have one channel for a model of
+                one channel, and three equal channels for a model of RGB.
             batch_size: number of images that are read at a time, and largest batch.
             size: (height, width) or side in pixels to which images are resized and cropped;
                 None = native size, cropped to whole patches.
@@ -164,13 +178,19 @@ class Encoder:
 
     def _pixels(self, image: AnyImage) -> Tensor:
         """Return an image of any supported type as (C, H, W) uint8 or float32."""
-        if isinstance(image, (str, Path)):
-            image = np.array(read_rgb(image)) if self.rgb else read_pixels(image)
-        elif isinstance(image, Image.Image):
-            image = np.array(to_rgb(image))
-        if isinstance(image, np.ndarray) and image.ndim == 3:
-            image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         channels = self.backbone.in_channels
+        if isinstance(image, (str, Path)):
+            rgb = self.rgb
+            image = read_rgb(image, self.value_range) if rgb else read_pixels(image, channels)
+        elif isinstance(image, Image.Image):
+            image = to_grey(image) if channels == 1 else to_rgb(image, self.value_range)
+        if isinstance(image, Image.Image):
+            image = np.array(image)
+        if isinstance(image, np.ndarray) and image.ndim in (2, 3):
+            if self.rgb and (image.dtype == np.uint8 or self.value_range is not None):
+                image = array_to_rgb(image, self.value_range)
+            image = np.ascontiguousarray(image if image.ndim == 3 else image[..., None])
+            image = torch.from_numpy(image).permute(2, 0, 1)
         if not isinstance(image, Tensor) or not self._takes(image.dtype):
             kind = getattr(image, 'dtype', type(image).__name__)
             raise TypeError(
@@ -204,3 +224,15 @@ class Encoder:
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))
+
+
+def _check_normalisation(path: str | Path, trained: dict) -> None:
+    """Raise a ValueError if the checkpoint was trained with another normalization than ImageNet."""
+    for key, default in ((MEAN, IMAGENET_MEAN), (STD, IMAGENET_STD)):
+        found = trained.get(key)
+        if found and not np.allclose(found, default, rtol=1e-3):
+            raise ValueError(
+                f'{path}: the model was trained with {key}={found}, and without mean= and std= '
+                f'images are normalized by ImageNet: {list(default)}; allowed: both, as they were '
+                'in the training (lomar encode --mean --std)'
+            )

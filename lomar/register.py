@@ -9,7 +9,16 @@ from pkgutil import iter_modules
 
 from lomar import compat
 
-ROOMS = ('models', 'targets', 'datasets', 'engine', 'visualization', 'classification', 'detection')
+ROOMS = (
+    'models',
+    'targets',
+    'datasets',
+    'checkpoints',
+    'engine',
+    'visualization',
+    'classification',
+    'detection',
+)
 
 compat.apply()  # before mmcv, mmdet and mmpretrain are imported
 for room in ROOMS:

@@ -31,6 +31,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def check_new(what: str, *paths: str | Path, overwrite: bool = False) -> None:
+    """Raise a ValueError if an output file exists, unless `overwrite` is set.
+
+    Commands call this function before their work, for all files that a flag names.
+
+    Args:
+        what: the flag or argument that names the files.
+    """
+    there = [str(path) for path in paths if os.path.lexists(path)]
+    if folders := [path for path in there if os.path.isdir(path)]:
+        raise ValueError(f'{what} {folders[0]} is a folder; allowed: the name of a file')
+    if there and not overwrite:
+        raise ValueError(
+            f'{what} {there[0]} is there already; --overwrite replaces it, or name another place'
+        )
+
+
 def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
     """Write JSON atomically; without `indent`, in one compact line."""
     separators = (',', ':') if indent is None else None
@@ -88,11 +105,17 @@ def check_choice(key: str, value: object, allowed: Collection[str]) -> None:
         raise ValueError(f"{key} is '{value}'; allowed: {', '.join(allowed)}")
 
 
-def check_least(owner: str, least: int = 1, **settings: float) -> None:
-    """Raise a ValueError unless all settings of `owner`, a config node or class, reach `least`."""
+def check_least(owner: str, least: int = 1, **settings: object) -> None:
+    """Raise a ValueError unless all settings of `owner` are integers of `least` or more.
+
+    Args:
+        owner: name of the config node or class, for the message.
+    """
     for key, value in settings.items():
-        if value < least:
-            raise ValueError(f'{owner}.{key} is {value}; allowed: {least} or more')
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not isinstance(value, int) or not whole or value < least:
+            number = '' if whole else 'a whole number, '
+            raise ValueError(f'{owner}.{key} is {value!r}; allowed: {number}{least} or more')
 
 
 def check_per_channel(owner: str, channels: int, **settings: Sequence[float]) -> None:

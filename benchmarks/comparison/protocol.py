@@ -96,8 +96,8 @@ def _pretraining(work: Path, folder: Path, method: str, seed: int, epochs: int) 
     options = (
         *LOADING[:1],
         f'train_cfg.max_epochs={epochs}',
-        f'param_scheduler.1.end={max(epochs, 2)}',
-        f'param_scheduler.1.T_max={max(epochs, 2) - 1}',
+        f'param_scheduler.0.end=1/{max(epochs, 2)}',  # one epoch of warm-up
+        f'param_scheduler.1.begin=1/{max(epochs, 2)}',
         f'randomness.seed={seed}',
         'default_hooks.logger.interval=16',
     )
@@ -159,8 +159,7 @@ def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
         f'train_dataloader.batch_size={protocol.batch}',
         f'optim_wrapper.optimizer.lr={protocol.rate}',
         f'train_cfg.max_epochs={epochs}',
-        f'param_scheduler.1.end={epochs}',
-        f'param_scheduler.1.T_max={epochs}',
+        'param_scheduler.0.end=50',  # steps of warm-up
         f'default_hooks.checkpoint.interval={max(epochs // 4, 1)}',
         f'randomness.seed={run.seed}',
     )

@@ -16,9 +16,10 @@ from lomar.checkpoints import names
 from lomar.checkpoints.architecture import LOMAR_RPE, Architecture, read_architecture
 from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import load_file, naming
+from lomar.checkpoints.trained_settings import HEADS, trained_settings
 from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
-from lomar.utils import atomic_write
+from lomar.utils import atomic_write, check_new
 
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
@@ -94,11 +95,13 @@ def convert_file(
     target: str,
     num_heads: int | None = None,
     weights: str = 'plain',
+    overwrite: bool = True,
 ) -> Conversion:
     """Convert the weights of a file and write a new file; its extension selects the format.
 
     Args:
         weights: 'plain' or 'ema', see `unwrap`.
+        overwrite: whether `out` is replaced if it exists.
 
     Raises:
         FileNotFoundError: `path` does not exist.
@@ -107,11 +110,13 @@ def convert_file(
     path, out = Path(path), Path(out)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out} ends in '{out.suffix}'; allowed: {', '.join(SUFFIXES)}")
-    content = load_file(path)
-    if out.exists() and out.samefile(path):
+    if out.exists() and path.exists() and out.samefile(path):
         raise ValueError(f'{out} is the source itself; name another file')
+    check_new('OUT', out, overwrite=overwrite)
+    content = load_file(path)
     with naming(f'{path} (--from {source} --to {target})'):
-        conversion = convert(unwrap(content, weights), source, target, num_heads)
+        heads = trained_settings(content).get(HEADS) if num_heads is None else num_heads
+        conversion = convert(unwrap(content, weights), source, target, heads)
     arguments = content.get('args')
     if isinstance(arguments, argparse.Namespace):
         conversion.arguments = vars(arguments)

@@ -8,8 +8,9 @@ import argparse
 import os
 from pathlib import Path
 
-from lomar.cli.shared import add_config, count
+from lomar.cli.shared import add_config, add_overwrite, count
 
+OUT = 'browse.png'
 MAX_CELL = 480  # pixels of a picture's side
 
 
@@ -23,16 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--val-ann', metavar='JSON', help='COCO annotations of the tested images')
     add('--val-images', metavar='DIR', help='folder of the tested images')
     add('--threshold', type=float, default=0.5, help='lowest score of a detection to draw')
-    add('--out', default='browse.png', metavar='FILE', help='image file to write')
+    add('--out', metavar='FILE', help=f'image file to write (default: {OUT}, which is replaced)')
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Draw into one image file."""
     from lomar.engine import read_config
+    from lomar.utils import check_new
 
+    if args.out:
+        check_new('--out', args.out, overwrite=args.overwrite)
     cfg = read_config(args.config, args.cfg_options)
     picture, what = (_detections if args.detections else _samples)(cfg, args)
-    out = Path(args.out)
+    out = Path(args.out or OUT)
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     print(f'{what} in {out.resolve()}')

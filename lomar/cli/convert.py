@@ -2,6 +2,8 @@
 
 import argparse
 
+from lomar.cli.shared import add_overwrite
+
 # Those of lomar.checkpoints.names, whose import takes torch.
 SOURCES = ('official', 'mae', 'mmpretrain', 'timm', 'lomar')
 TARGETS = ('lomar', 'backbone', 'classifier', 'timm', 'detectron2')
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='attention heads, for an encoder with absolute positions and an unusual size',
     )
+    add_overwrite(parser)
     add('--weights', choices=('plain', 'ema'), default='plain', help='weights of the checkpoint')
 
 
@@ -33,6 +36,12 @@ def run(args: argparse.Namespace) -> None:
     from lomar.checkpoints.convert import convert_file
 
     conversion = convert_file(
-        args.checkpoint, args.out, args.source, args.target, args.num_heads, args.weights
+        args.checkpoint,
+        args.out,
+        args.source,
+        args.target,
+        args.num_heads,
+        args.weights,
+        args.overwrite,
     )
     print(f'{args.checkpoint} ({args.source}) -> {args.out} ({args.target})\n{conversion}')

@@ -2,7 +2,7 @@
 
 import argparse
 
-from lomar.cli.shared import CONFIG_HELP, add_config_options, count, positive
+from lomar.cli.shared import CONFIG_HELP, add_config_options, add_overwrite, count, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='number of training images, if the data are not on this machine',
     )
     add('--json', metavar='FILE', help='file for all figures')
+    add_overwrite(parser)
     add('--markdown', action='store_true', help='print a Markdown table')
 
 
@@ -36,8 +37,10 @@ def run(args: argparse.Namespace) -> None:
     """Print the estimate of each config."""
     from lomar.cost import hours as cost
     from lomar.engine import read_config
-    from lomar.utils import write_json
+    from lomar.utils import check_new, write_json
 
+    if args.json:
+        check_new('--json', args.json, overwrite=args.overwrite)
     speed = cost.Speed(args.device_tflops, args.utilisation, args.images_per_second)
     if args.images_per_second and len(args.configs) > 1:
         raise ValueError(

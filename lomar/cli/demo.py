@@ -104,7 +104,7 @@ def pretrain(args: argparse.Namespace, work: Path, options: list[str]) -> Path:
     data = ('--train-images', images, '--val-images', shown)
     call('train', PRETRAIN, '--work-dir', folder, '--amp', *data, *options)
     checkpoint = Path((folder / 'last_checkpoint').read_text())
-    call('results', '--loss', folder, '--plot', work / 'loss.png')
+    call('results', '--loss', folder, '--plot', work / 'loss.png', '--overwrite')
     photographs = write_photographs(work / 'photographs')
     drawing = ('--num-windows', 24, '--out', work / 'reconstructions')
     call('reconstruct', PRETRAIN, checkpoint, *photographs, *drawing)
@@ -120,7 +120,7 @@ def detect(work: Path, pretrained: Path, options: list[str]) -> dict:
     flags = ('--work-dir', folder, '--amp', '--no-validate')
     call('train', DETECT, *flags, *train, *val, *start)
     checkpoint = (folder / 'last_checkpoint').read_text()
-    call('test', DETECT, checkpoint, '--work-dir', folder, *val, '--out', folder)
+    call('test', DETECT, checkpoint, '--work-dir', folder, *val, '--out', folder, '--overwrite')
     drawn = ('--detections', folder / 'segm.json', '--threshold', 0.3, '--num-images', 6)
-    call('browse', DETECT, *val, *drawn, '--out', work / 'detections.png')
+    call('browse', DETECT, *val, *drawn, '--out', work / 'detections.png', '--overwrite')
     return json.loads((folder / 'metrics.json').read_text())['metrics']

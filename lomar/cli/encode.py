@@ -7,7 +7,13 @@ FILE.npz holds `features` (N, D) and `paths` (N). DIR holds features.npy, paths.
 import argparse
 from pathlib import Path
 
-from lomar.cli.shared import count, image_paths, report_unreadable
+from lomar.cli.shared import (
+    add_overwrite,
+    add_value_range,
+    count,
+    image_paths,
+    report_unreadable,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
         help = f'{what} per channel in pixel units (default: ImageNet, for 8-bit RGB images)'
         add(f'--{name}', type=float, nargs='+', metavar='X', help=help)
+    add_value_range(parser)
+    add_overwrite(parser)
     add('--device', help='PyTorch device (default: a GPU if there is one)')
 
 
@@ -41,10 +49,10 @@ def run(args: argparse.Namespace) -> None:
     from lomar.utils import check_device
 
     out = Path(args.out)
-    _check_out(out, args.patches)
+    old = _check_out(out, args.patches, args.overwrite)
     if args.device:
         check_device(args.device)
-    images = image_paths(args.images, arrays=bool(args.mean or args.std))
+    images = image_paths(args.images, arrays=bool(args.mean or args.std or args.value_range))
     if out.suffix != '.npz':
         check_lines(images)
     encoder = Encoder(
@@ -54,7 +62,10 @@ def run(args: argparse.Namespace) -> None:
         mean=args.mean,
         std=args.std,
         weights=args.weights,
+        value_range=args.value_range,
     )
+    for path in old:
+        path.unlink()
     pooled: list[np.ndarray] = []
     paths: list[str] = []
     unreadable: dict[str, str] = {}
@@ -85,11 +96,22 @@ def run(args: argparse.Namespace) -> None:
     report_unreadable(unreadable, len(images))
 
 
-def _check_out(out: Path, patches: bool) -> None:
+def _check_out(out: Path, patches: bool, overwrite: bool) -> list[Path]:
+    """Check --out and return the patch features of an earlier run, which are to be removed."""
+    from lomar.utils import check_new
+
     if out.suffix not in ('', '.npz') and not out.is_dir():
         raise ValueError(f'--out is {out}; allowed: a file that ends in .npz, or a folder')
-    if out.suffix == '.npz' and patches:
-        raise ValueError(f'--patches needs a folder, --out is the file {out}')
+    if out.suffix == '.npz':
+        if patches:
+            raise ValueError(f'--patches needs a folder, --out is the file {out}')
+        check_new('--out', out, overwrite=overwrite)
+        return []
+    if out.exists() and not out.is_dir():
+        raise ValueError(f'--out is {out}, a file; allowed: a folder, or a file that ends in .npz')
+    old = sorted((out / 'patches').glob('*.npy'))
+    check_new('--out', out / 'features.npy', out / 'paths.txt', *old, overwrite=overwrite)
+    return old
 
 
 def _save(path: Path, save, *arrays, **named) -> None:

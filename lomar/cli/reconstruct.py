@@ -26,17 +26,20 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lomar.datasets import UnreadableImage
+    from lomar.engine import read_config
     from lomar.visualization import output_paths, read_image, reconstruct, sheet
 
-    model = load_model(args)
-    as_stored = model.backbone.in_channels != 3
-    paths = image_paths(args.images, arrays=as_stored)
+    cfg = read_config(args.config, args.cfg_options)
+    model, value_range = load_model(cfg, args), cfg.get('value_range')
+    channels = model.backbone.in_channels
+    paths = image_paths(args.images, arrays=channels != 3 or value_range is not None)
     out = Path(args.out)
+    patch_size = model.backbone.patch_size
     pictures = output_paths(paths, '.png')
     unreadable: dict[str, str] = {}
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:
-            batch = read_image(path, model.backbone.patch_size, args.size, as_stored)
+            batch = read_image(path, patch_size, args.size, channels, value_range)
         except UnreadableImage as error:
             unreadable[path] = error.reason
             continue
@@ -46,16 +49,14 @@ def run(args: argparse.Namespace) -> None:
     report_unreadable(unreadable, len(pictures))
 
 
-def load_model(args: argparse.Namespace):
+def load_model(cfg, args: argparse.Namespace):
     """Return the LoMaR of the config with all weights of the checkpoint."""
     import torch
     from mmengine.registry import MODELS, init_default_scope
 
     from lomar.checkpoints import from_official, load_file, unwrap
     from lomar.checkpoints.files import misfit_as_value_error, naming
-    from lomar.engine import read_config
 
-    cfg = read_config(args.config, args.cfg_options)
     if cfg.model.type != 'LoMaR':
         raise ValueError(f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR')
     init_default_scope(cfg.default_scope)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from lomar.cli.shared import count
+from lomar.cli.shared import add_value_range, count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,6 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('out', metavar='OUT', help='folder to write; files that are already there are kept')
     add('--short-side', type=int, default=320, help='largest length of the shorter side in pixels')
     add('--quality', type=int, default=90, help='JPEG quality, 1 to 100')
+    add_value_range(parser)
     add('--workers', metavar='N', type=count, help='worker processes (default: one per core)')
 
 
@@ -18,7 +19,9 @@ def run(args: argparse.Namespace) -> None:
     """Resize and print counts."""
     from lomar.datasets.resize_folder import SUMMARY, resize_images
 
-    done = resize_images(args.source, args.out, args.short_side, args.quality, args.workers)
+    done = resize_images(
+        args.source, args.out, args.short_side, args.quality, args.workers, args.value_range
+    )
     for path, reason in done['unreadable'].items():
         print(f'unreadable, left out: {path}: {reason}')
     counts = ', '.join(f'{done[key]} {key}' for key in ('resized', 'kept', 'already_there'))

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from lomar.cli.shared import add_overwrite
+
 KINDS = ('detection', 'imagenet')  # of results_table, which imports matplotlib
 
 
@@ -16,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add('--csv', metavar='FILE', help='file for the same rows with all figures')
     add('--plot', metavar='FILE', help='image file for a bar chart')
+    add_overwrite(parser)
     add('--kind', choices=KINDS, help='show only results of this kind')
     add(
         '--loss',
@@ -26,9 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print or write the rows, or plot the loss."""
+    from lomar.utils import check_new
     from lomar.visualization import plot_loss
     from lomar.visualization import results_table as results
 
+    for flag in ('markdown', 'csv', 'plot'):
+        if (path := getattr(args, flag)) not in (None, '-'):
+            check_new(f'--{flag}', path, overwrite=args.overwrite)
     if args.loss:
         print(plot_loss(args.loss, args.plot or Path(args.loss) / 'loss.png').resolve())
         return

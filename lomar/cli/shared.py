@@ -132,6 +132,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, for commands that call `lomar.utils.check_new`."""
+    parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
+
+
 def add_max_dets(parser: argparse.ArgumentParser) -> None:
     """Add --max-dets."""
     parser.add_argument(
@@ -152,10 +157,9 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """Return a number of things, which is 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{number} found; allowed: 1 or more')
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} found; allowed: 1 or more, a whole number')
+    return int(text)
 
 
 def positive(text: str) -> float:
@@ -164,6 +168,18 @@ def positive(text: str) -> float:
     if not number > 0:
         raise argparse.ArgumentTypeError(f'{number} found; allowed: more than 0')
     return number
+
+
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add --value-range."""
+    parser.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='values of black and white in images of other than 8 bits (default: those of 16 '
+        'unsigned bits, 0 and 65535; others are refused)',
+    )
 
 
 def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:

@@ -2,22 +2,26 @@
 
 import argparse
 
-from lomar.cli.shared import count
+from lomar.cli.shared import add_overwrite, count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('images', metavar='IMAGES', help='folder of images, or text list of them')
     add('--num-images', type=count, metavar='N', help='read N random images (default: all)')
+    add('--channels', type=count, help='channels of the model; 1 = also of grey PNG and JPEG files')
     add('--json', metavar='FILE', help='file for all figures')
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print a table and the lines for the config; a ValueError for a constant channel."""
     from lomar.datasets.channel_statistics import channel_statistics
-    from lomar.utils import write_json
+    from lomar.utils import check_new, write_json
 
-    found = channel_statistics(args.images, args.num_images, progress=not args.quiet)
+    if args.json:
+        check_new('--json', args.json, overwrite=args.overwrite)
+    found = channel_statistics(args.images, args.num_images, not args.quiet, args.channels)
     if args.json:
         write_json(args.json, found.record())
     show(found)
@@ -30,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
 
 def show(found) -> None:
     """Print a table, the lines for the config, and warnings."""
+    from lomar.datasets.color import dark_note
+
     kinds = ', '.join(f'{number} {dtype}' for dtype, number in found.dtypes.items())
     print(f'{found.channels} channels; images: {kinds}; {found.count} pixels')
     print('channel         mean          std          min          max')
@@ -42,5 +48,8 @@ def show(found) -> None:
         print('convert=False  (in all loaders; else files are converted to 8-bit RGB)\n')
     if len(found.dtypes) > 1:
         print('warning: the images are of several types; do they have one scale?')
+    limit = {('uint8',): 255, ('uint16',): 65535}.get(tuple(found.dtypes), 0)
+    if note := dark_note(found.high.max(), limit):
+        print(f'warning: {note}')
     for path, reason in found.unreadable.items():
         print(f'unreadable, left out: {path}: {reason}')

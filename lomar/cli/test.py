@@ -1,8 +1,11 @@
 """Test a checkpoint: print its metrics and write metrics.json."""
 
 import argparse
+from pathlib import Path
 
-from lomar.cli.shared import add_run_flags
+from lomar.cli.shared import add_overwrite, add_run_flags
+
+WRITTEN = ('bbox.json', 'segm.json', 'accuracy.json', 'confusion.png')  # by evaluators, in --out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_flags(parser)
     add('checkpoint', metavar='CHECKPOINT', help='checkpoint file')
     add('--out', metavar='DIR', help='folder for the predictions, in the COCO results format')
+    add_overwrite(parser)
     add('--show', action='store_true', help='show every image with its detections in a window')
     add('--show-dir', metavar='DIR', help='folder for every image with its detections drawn in')
     add('--wait-time', type=float, default=2, help='seconds for which --show shows an image')
@@ -21,7 +25,10 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from lomar import engine
+    from lomar.utils import check_new
 
+    if args.out:
+        check_new('--out', *(Path(args.out) / n for n in WRITTEN), overwrite=args.overwrite)
     if args.print_config:
         engine.print_config(engine.test_config, args)
         return
@@ -33,3 +40,6 @@ def run(args: argparse.Namespace) -> None:
     results = runner.test()
     if is_main_process():
         print(engine.write_metrics(runner, args.config, args.checkpoint, results).resolve())
+        dataset = runner.test_dataloader.dataset
+        if left_out := getattr(dataset, 'left_out', None):
+            print(f'These metrics cover {len(dataset)} images; {len(left_out)} cannot be read.')

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from lomar.cli.shared import add_overwrite
 from lomar.targets.tokenizer_settings import Settings
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if each.metadata:
             flag, default = f'--{each.name.replace("_", "-")}', each.default
             add(flag, type=type(default), default=default, help=each.metadata['meaning'])
-    add('--overwrite', action='store_true', help='replace an existing file')
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from .image_io import read_pixels as read_pixels
 from .image_io import read_rgb as read_rgb
 from .load_image import LoadImage as LoadImage
 from .load_image import use_channels as use_channels
+from .load_image import use_value_range as use_value_range
 from .random_resized_crop import LoadRandomResizedCrop as LoadRandomResizedCrop
 from .replay import InfiniteReplaySampler as InfiniteReplaySampler
 from .replay import ReplaySampler as ReplaySampler

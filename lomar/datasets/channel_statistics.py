@@ -73,13 +73,17 @@ class Statistics:
 
 
 def channel_statistics(
-    root: str | Path, samples: int | None = None, progress: bool = False
+    root: str | Path,
+    samples: int | None = None,
+    progress: bool = False,
+    channels: int | None = None,
 ) -> Statistics:
     """Return the statistics of the images in a folder or text list, which are read in blocks.
 
     Args:
         samples: number of images to draw, with a fixed seed; None = all.
         progress: whether to show a progress bar.
+        channels: number of channels of the model; 1 reads grey PNG and JPEG files as one channel.
 
     Raises:
         FileNotFoundError: there are no images.
@@ -92,7 +96,7 @@ def channel_statistics(
     found, first, unreadable = None, None, {}
     for path in tqdm(paths, unit=' images', disable=not progress):
         try:
-            with open_pixels(path) as file:
+            with open_pixels(path, channels) as file:
                 if found is None:
                     found, first = Statistics(file.channels), path
                 if file.channels != found.channels:

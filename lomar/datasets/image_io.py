@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-NOT_RGB = ' (arrays, and TIFF files other than 8-bit RGB, need `channels` or convert=False)'
+from lomar.datasets.color import BITS, array_to_rgb, deep_png, to_grey, to_rgb
+
+NOT_RGB = (
+    ' (arrays, and TIFF files that Pillow cannot read, need `channels` or convert=False, or '
+    'value_range, the values of black and white: docs/channels.md)'
+)
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders
 KEPT = ('uint8', 'uint16')  # all other numeric types become float32
@@ -33,22 +38,44 @@ class UnreadableImage(OSError):
         return type(self), (self.path, self.reason)
 
 
-def read_rgb(path: str | Path) -> Image.Image:
+def read_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> Image.Image:
     """Return an image file as 8-bit RGB, converted by `to_rgb`.
 
+    Args:
+        value_range: values of black and white in files of other than 8 bits. With them, arrays and
+            all TIFF files of 1 or 3 channels can be read.
+
     Raises:
+        ImportError: the file is a TIFF that Pillow cannot read, and rasterio is not installed.
         UnreadableImage: the file cannot be decoded; the error has the decoder's reason.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return to_rgb(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders of damaged files raise errors of many types
-        foreign = Path(path).suffix.lower() in ('.npy', '.tif', '.tiff')
-        hint = NOT_RGB if foreign and isinstance(error, UnidentifiedImageError) else ''
-        raise UnreadableImage(path, f'{type(error).__name__}: {error}{hint}') from error
+    with _reasons(path):
+        try:
+            with Image.open(path) as image:
+                if value_range is not None and (deep := _deep(path, image)) is not None:
+                    return Image.fromarray(array_to_rgb(deep, value_range))
+                image.load()
+                return to_rgb(image, value_range)
+        except UnidentifiedImageError as error:
+            if Path(path).suffix.lower() not in ('.npy', '.tif', '.tiff'):
+                raise
+            if value_range is None:
+                raise UnidentifiedImageError(f'{error}{NOT_RGB}') from None
+            return Image.fromarray(array_to_rgb(_one_or_three(path), value_range))
+
+
+def _deep(path: str | Path, image: Image.Image) -> np.ndarray | None:
+    """Return the numbers of an image of 3 x 16 bits, or None."""
+    if image.mode == 'RGB' and getattr(image, 'tag_v2', {}).get(BITS) == (16, 16, 16):
+        return _one_or_three(path)
+    return deep_png(path, image)
+
+
+def _one_or_three(path: str | Path) -> np.ndarray:
+    pixels = read_pixels(path)
+    if pixels.shape[2] not in (1, 3):
+        raise ValueError(f'there are {pixels.shape[2]} channels; allowed for 8-bit RGB: 1 or 3')
+    return pixels
 
 
 def is_readable(path: str | Path) -> bool:
@@ -58,30 +85,6 @@ def is_readable(path: str | Path) -> bool:
     except UnreadableImage:
         return False
     return True
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image as 8-bit RGB, with its EXIF orientation applied.
-
-    Grey, palette and CMYK images are converted, 16-bit grey is scaled to 8 bits, and transparent
-    images are composited over white.
-
-    Raises:
-        ValueError: the image has float values, whose range is unknown.
-    """
-    image = ImageOps.exif_transpose(image)
-    if image.mode == 'RGB':
-        return image
-    if image.mode == 'F':
-        raise ValueError('pixels are float; their range is unknown')
-    if image.mode.startswith('I'):  # Pillow would clip at 255
-        pixels = np.asarray(image, dtype=np.int64).clip(0, 65535) // 257
-        return Image.fromarray(pixels.astype(np.uint8)).convert('RGB')
-    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        white = Image.new('RGBA', image.size, 'white')
-        return Image.alpha_composite(white, image).convert('RGB')
-    return image.convert('RGB')
 
 
 class PixelFile(ABC):
@@ -127,9 +130,10 @@ class PixelFile(ABC):
 def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[PixelFile]:
     """Open an image file: `.npy` (H, W) or (H, W, C), TIFF, or any file that `read_rgb` decodes.
 
-    The format is detected from the file's contents, not its extension. The channels of a TIFF file
-    are its bands, or its pages of one band each. `read` decodes only the requested part of arrays
-    and of TIFF files in tiles or strips.
+    Files that are neither arrays nor TIFF have 3 channels, 8-bit RGB; grey ones have one channel of
+    8 or 16 bits if `channels` is 1. The format is detected from the file's contents, not its
+    extension. The channels of a TIFF file are its bands, or its pages of one band each. `read`
+    decodes only the requested part of arrays and of TIFF files in tiles or strips.
 
     Args:
         channels: number of channels that the file must have; None = any.
@@ -147,9 +151,9 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
                 array = np.load(path, mmap_mode='r', allow_pickle=False)
                 opened: PixelFile = _ArrayFile(path, array)
             elif start.startswith(TIFF):
-                opened = _open_tiff(path, stack)
+                opened = _open_tiff(path, stack, channels)
             else:
-                opened = _ArrayFile(path, np.asarray(read_rgb(path)))
+                opened = _ArrayFile(path, _decoded(path, channels))
         if channels is not None:
             check_channels(path, (opened.height, opened.width, opened.channels), channels)
         yield opened
@@ -161,6 +165,12 @@ def read_pixels(path: str | Path, channels: int | None = None) -> np.ndarray:
         return file.read(0, 0, file.height, file.width)
 
 
+def array_pixels(array: np.ndarray) -> np.ndarray:
+    """Return an array (H, W) or (H, W, C) as pixels (H, W, C), as if they were read from a file."""
+    file = _ArrayFile('an array', array)
+    return file.read(0, 0, file.height, file.width)
+
+
 def check_channels(name: str | Path, shape: tuple[int, ...], channels: int) -> None:
     """Raise a ValueError, which stops a run, if an image (H, W, C) has not `channels` channels."""
     if shape[2] != channels:
@@ -169,6 +179,15 @@ def check_channels(name: str | Path, shape: tuple[int, ...], channels: int) -> N
             'pipeline; set model.backbone.in_channels (and `channels`, if the loader in the '
             'pipeline has the key), or convert the file'
         )
+
+
+def _decoded(path: str | Path, channels: int | None) -> np.ndarray:
+    """Return a file that Pillow decodes: grey for one channel, otherwise 8-bit RGB."""
+    if channels != 1:
+        return np.asarray(read_rgb(path))
+    with Image.open(path) as image:
+        image.load()
+        return to_grey(image)
 
 
 @contextmanager
@@ -225,14 +244,15 @@ class _RasterFile(PixelFile):
         return bands.transpose(1, 2, 0)
 
 
-def _open_tiff(path: str | Path, stack: ExitStack) -> PixelFile:
+def _open_tiff(path: str | Path, stack: ExitStack, channels: int | None) -> PixelFile:
     """Return a TIFF file, open until `stack` is closed."""
     try:
         import rasterio  # imported late: 8-bit RGB does not need GDAL
     except ImportError as error:
         with suppress(UnidentifiedImageError), Image.open(path) as image:
-            if image.mode == 'RGB' and getattr(image, 'n_frames', 1) == 1:
-                return _ArrayFile(path, np.asarray(read_rgb(path)))
+            known = image.mode == 'RGB' or (channels == 1 and image.mode in ('L', 'I;16'))
+            if known and getattr(image, 'n_frames', 1) == 1:
+                return _ArrayFile(path, _decoded(path, channels))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
     # As a path, an address such as https://... is only the name of a file.

@@ -1,17 +1,20 @@
 """Load whole images, and the channel count of a config."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
-from lomar.datasets.image_io import check_channels, read_pixels, read_rgb
+from lomar.datasets.color import array_to_rgb, check_value_range
+from lomar.datasets.image_io import array_pixels, check_channels, read_pixels, read_rgb
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 from lomar.utils import check_choice, dicts_in
 
-LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')
+LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')  # with the key `channels`
 
 
 @TRANSFORMS.register_module()
@@ -29,6 +32,8 @@ class LoadImage(BaseTransform):
             `LoadImageFromFile`, which mmdet puts in place of this step. Ignored unless C is 3.
         short_side: length in pixels to which the shorter side is resized, with antialiasing;
             None = no resize.
+        value_range: values of black and white in images of other than 8 bits that are converted;
+            None = such images are refused, unless they have 16 unsigned bits.
     """
 
     def __init__(
@@ -37,10 +42,13 @@ class LoadImage(BaseTransform):
         convert: bool | None = None,
         color_type: str = 'rgb',
         short_side: int | None = None,
+        value_range: Sequence[float] | None = None,
     ):
         check_choice('LoadImage.color_type', color_type, ('rgb', 'color'))
         self.channels, self.convert = channels, converts(channels, convert)
-        self.reads_arrays = not self.convert
+        check_value_range('LoadImage', value_range, self.convert)
+        self.value_range = value_range
+        self.reads_arrays = not self.convert or value_range is not None
         self.bgr, self.short_side = color_type == 'color', short_side
 
     def transform(self, results: dict | str | np.ndarray) -> dict:
@@ -48,10 +56,12 @@ class LoadImage(BaseTransform):
         if not isinstance(results, dict):
             results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
         given = results.get('img')
-        if given is not None:
-            pixels = np.atleast_3d(given)
+        if given is not None and self.convert:
+            pixels = array_to_rgb(given, self.value_range)
+        elif given is not None:
+            pixels = array_pixels(given)
         elif self.convert:
-            pixels = np.array(read_rgb(results['img_path']))
+            pixels = np.array(read_rgb(results['img_path'], self.value_range))
         else:
             pixels = read_pixels(results['img_path'], self.channels)
         check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
@@ -95,3 +105,27 @@ def use_channels(cfg: Config) -> None:
                     f'{where}.color_type is {found!r}; allowed: {order!r}, as '
                     f'model.data_preprocessor has bgr_to_rgb={order == "color"}'
                 )
+
+
+def use_value_range(cfg: Config) -> None:
+    """Set `value_range` of all loaders and of `ProbeHook` to that of the config, if it has one.
+
+    Raises:
+        ValueError: a dataloader has no loader that converts files to 8-bit RGB.
+    """
+    if cfg.get('value_range') is None:
+        return
+    for hook in cfg.get('custom_hooks') or ():
+        if hook['type'] == 'ProbeHook':
+            hook['value_range'] = list(cfg.value_range)
+    for split in ('train', 'val', 'test'):
+        steps = list(dicts_in(cfg.get(f'{split}_dataloader')))
+        loaders = [step for step in steps if step.get('type') in (*LOADERS, *RENAMED, 'LoadNative')]
+        for step in loaders:
+            step['value_range'] = list(cfg.value_range)
+            TRANSFORMS.build(step)  # refuses a range that has no effect
+        if steps and not loaders:
+            raise ValueError(
+                f'value_range is {cfg.value_range}, and no step of {split}_dataloader reads it; '
+                f'allowed: with {", ".join(LOADERS)} or LoadNative'
+            )

@@ -12,7 +12,8 @@ from PIL import ExifTags, Image
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from lomar.datasets.image_io import open_pixels, read_rgb, to_rgb
+from lomar.datasets.color import check_value_range, to_rgb
+from lomar.datasets.image_io import open_pixels, read_rgb
 from lomar.datasets.load_image import converts
 from lomar.datasets.resize import resize_pixels
 
@@ -44,7 +45,8 @@ class LoadRandomResizedCrop(BaseTransform):
         crop_ratio_range: smallest and largest share of the image's area.
         aspect_ratio_range: smallest and largest width / height of the crop.
         flip_prob: probability that an image is mirrored.
-        channels, convert: see `LoadImage`. Of unconverted files only the crop is decoded.
+        channels, convert, value_range: see `LoadImage`. Of unconverted files only the crop is
+            decoded.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class LoadRandomResizedCrop(BaseTransform):
         flip_prob: float = 0.5,
         channels: int = 3,
         convert: bool | None = None,
+        value_range: Sequence[float] | None = None,
     ):
         from mmpretrain.datasets import RandomResizedCrop  # late: compat must be applied before
 
         self.flip_prob = flip_prob
         self.channels = None if converts(channels, convert) else channels
-        self.reads_arrays = self.channels is not None
+        check_value_range('LoadRandomResizedCrop', value_range, self.channels is None)
+        self.value_range = value_range
+        self.reads_arrays = self.channels is not None or value_range is not None
         self.random = RandomResizedCrop(scale, crop_ratio_range, aspect_ratio_range)
 
     def transform(self, results: dict) -> dict:
@@ -72,7 +77,7 @@ class LoadRandomResizedCrop(BaseTransform):
         self, path: str | Path, places: Sequence[Crop] | None = None
     ) -> tuple[np.ndarray, tuple[int, int]]:
         """Draw a crop and return `read_resized` of it."""
-        return read_resized(path, self._draw, places, self.channels)
+        return read_resized(path, self._draw, places, self.channels, self.value_range)
 
     def _draw(self, width: int, height: int) -> tuple[Crop, tuple[int, int]]:
         crop = self.random.rand_crop_params(np.empty((height, width, 0)))  # only the shape counts
@@ -103,6 +108,7 @@ def read_resized(
     choose: Callable[[int, int], tuple[Crop, tuple[int, int]]],
     places: Sequence[Crop] | None = None,
     channels: int | None = None,
+    value_range: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Return a resized crop (H, W, C) of an image file, and the image's (height, width).
 
@@ -111,6 +117,7 @@ def read_resized(
         places: parts of the result, all of one size, to return in its place as (N, h, w, C); the
             rest is not resized.
         channels: C of the file, whose dtype is kept; None = converted to 8-bit RGB, upright.
+        value_range: see `read_rgb`.
 
     Raises:
         UnreadableImage: see `read_rgb` and `open_pixels`.
@@ -121,7 +128,7 @@ def read_resized(
             crop, size = choose(file.width, file.height)
             pixels, crop = file.read(*crop), (0, 0, *crop[2:])
             return _resized_crop(pixels, crop, size, places=places), (file.height, file.width)
-    image = _Jpeg.open(path) or read_rgb(path)
+    image = _Jpeg.open(path) or read_rgb(path, value_range)
     width, height = image.size
     crop, size = choose(width, height)
     if isinstance(image, _Jpeg):

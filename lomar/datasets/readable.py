@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from lomar.compat.dist import main_process
+from lomar.datasets.color import dark_note, largest_of_16_bits
 from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.load_image import LoadImage
 from lomar.datasets.replay import Draw, seed_everything
@@ -17,6 +18,7 @@ from lomar.datasets.replay import Draw, seed_everything
 MAX_TRIES = 10
 THREADS = min(16, os.cpu_count() or 1)  # decoders release Python's global lock
 NAMED = 10  # images that an error names
+SAMPLED = 8  # images of which the range is looked at
 
 
 class ReadableImages(BaseDataset):
@@ -52,6 +54,7 @@ class ReadableImages(BaseDataset):
         if self._fully_initialized:
             return
         super().full_init()
+        self._warn_of_dark_images()
         if self.test_mode:
             found = main_process.share(self._unreadable, 'reading the images of a test')
             self._leave_out(found)
@@ -83,6 +86,18 @@ class ReadableImages(BaseDataset):
         names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
         where = self.ann_file or self.data_root
         raise OSError(f'{MAX_TRIES} draws in a row from {where} cannot be read:\n{names}')
+
+    def _warn_of_dark_images(self) -> None:
+        """Warn of images of 16 bits with few used, which a loader makes dark 8-bit images."""
+        load = next(iter(self.pipeline.transforms), None)
+        if getattr(load, 'reads_arrays', True):  # keeps the numbers, or knows their range
+            return
+        chosen = range(0, len(self), max(1, len(self) // SAMPLED))
+        found = [largest_of_16_bits(self.get_data_info(i)['img_path']) for i in chosen]
+        deep = [value for value in found if value is not None]
+        if deep and (note := dark_note(max(deep), 65535)):
+            where = self.ann_file or self.data_root
+            print_log(f'{where}: of {len(deep)} images, {note}', logger='current', level=WARNING)
 
     def _unreadable(self) -> dict[int, UnreadableImage]:
         """Read all images; return the errors by index."""

@@ -16,6 +16,13 @@ RENAMED: dict[str, dict] = {
 }
 
 
+def loads_whole_images(step: dict) -> bool:
+    """Return whether a step of a pipeline is `LoadImage`, by a present or a former name."""
+    kind = step['type']
+    name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+    return RENAMED.get(name, dict(type=name))['type'] == 'LoadImage'
+
+
 def _build(name: str, /, **settings) -> BaseTransform:
     """Return the loader that has replaced `name`."""
     _log(name)

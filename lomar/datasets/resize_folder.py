@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from lomar.datasets.color import check_value_range
 from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.random_resized_crop import Crop, read_resized
 from lomar.datasets.unlabelled import list_images
@@ -25,16 +27,17 @@ def resize_images(
     short_side: int,
     quality: int = 90,
     workers: int | None = None,
+    value_range: Sequence[float] | None = None,
 ) -> dict:
     """Write the images of a folder tree to `out` with shorter sides of at most `short_side` pixels.
 
     Larger images become upright RGB JPEG files of the same name; `.jpg` is added to names of other
     formats. Smaller images are linked, or copied where the disk has no links. Files that exist in
-    `out` are kept, so an interrupted run can be repeated.
+    `out` are kept, so an interrupted run can be repeated. `value_range` is that of `read_rgb`.
 
     Returns:
-        the contents of `out`/resized.json: {'source', 'short_side', 'quality', 'resized', 'kept',
-        'already_there' (counts), 'unreadable' (path: reason)}.
+        the contents of `out`/resized.json: {'source', 'short_side', 'quality', 'value_range',
+        'resized', 'kept', 'already_there' (counts), 'unreadable' (path: reason)}.
 
     Raises:
         FileNotFoundError: `source` has no images.
@@ -43,12 +46,20 @@ def resize_images(
     """
     source, out = Path(source).expanduser().resolve(), Path(out).expanduser().resolve()
     settings = {'source': str(source), 'short_side': short_side, 'quality': quality}
+    settings['value_range'] = None if value_range is None else list(value_range)
     _check(source, out, settings)
-    paths = list_images(source)
+    paths = list_images(source, arrays=value_range is not None)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / SUMMARY, settings)
     counts, unreadable = {'resized': 0, 'kept': 0, 'already_there': 0}, {}
-    resize = partial(_resize, source=source, out=out, short_side=short_side, quality=quality)
+    resize = partial(
+        _resize,
+        source=source,
+        out=out,
+        short_side=short_side,
+        quality=quality,
+        value_range=value_range,
+    )
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         done = tqdm(pool.map(resize, paths, chunksize=16), total=len(paths), unit=' images')
         for path, (what, reason) in zip(paths, done, strict=True):
@@ -62,6 +73,7 @@ def resize_images(
 
 
 def _check(source: Path, out: Path, settings: dict) -> None:
+    check_value_range('resize_images', settings['value_range'], convert=True)
     if not source.is_dir():
         raise FileNotFoundError(f'{source} is no folder.')
     if out.is_relative_to(source):
@@ -80,7 +92,12 @@ def _check(source: Path, out: Path, settings: dict) -> None:
 
 
 def _resize(
-    path: str, source: Path, out: Path, short_side: int, quality: int
+    path: str,
+    source: Path,
+    out: Path,
+    short_side: int,
+    quality: int,
+    value_range: Sequence[float] | None,
 ) -> tuple[str, str | None]:
     """Write one image; return what was done with it, and for 'unreadable' the reason."""
     same = out / Path(path).relative_to(source)
@@ -88,7 +105,7 @@ def _resize(
     if same.exists() or as_jpeg.exists():
         return 'already_there', None
     try:
-        pixels, whole = read_resized(path, partial(_whole, short_side))
+        pixels, whole = read_resized(path, partial(_whole, short_side), value_range=value_range)
     except UnreadableImage as error:
         return 'unreadable', error.reason
     same.parent.mkdir(parents=True, exist_ok=True)

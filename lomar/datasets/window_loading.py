@@ -1,12 +1,15 @@
 """Load windows of images as images of their own, and images at their native size."""
 
 import random
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from lomar.datasets.color import check_value_range
 from lomar.datasets.image_io import UnreadableImage, open_pixels
 from lomar.datasets.random_resized_crop import Crop, LoadRandomResizedCrop, add_image, read_resized
 from lomar.utils import check_least
@@ -124,13 +127,21 @@ class LoadNative(BaseTransform):
         max_side: pixels to which the longer side is shrunk at constant aspect ratio, unless the
             shorter side would have fewer than `min_grid` patches; None = no limit.
         flip_prob: probability that an image is mirrored.
+        value_range: see `LoadImage`.
     """
 
     def __init__(
-        self, patch_size: int, min_grid: int, max_side: int | None = None, flip_prob: float = 0.5
+        self,
+        patch_size: int,
+        min_grid: int,
+        max_side: int | None = None,
+        flip_prob: float = 0.5,
+        value_range: Sequence[float] | None = None,
     ):
         check_least('LoadNative', patch_size=patch_size, min_grid=min_grid)
-        self.patch_size, self.flip_prob = patch_size, flip_prob
+        check_value_range('LoadNative', value_range, convert=True)
+        self.patch_size, self.flip_prob, self.value_range = patch_size, flip_prob, value_range
+        self.reads_arrays = value_range is not None
         self.min_side, self.max_side = min_grid * patch_size, max_side
         if max_side is not None and max_side < self.min_side:
             raise ValueError(
@@ -141,7 +152,8 @@ class LoadNative(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add `img`, (H, W, 3) uint8 in the order R, G, B, its shapes and flip."""
         path = results['img_path']
-        pixels, whole = read_resized(path, lambda *size: self._choose(path, *size))
+        choose = partial(self._choose, path)
+        pixels, whole = read_resized(path, choose, value_range=self.value_range)
         return add_image(results, pixels, pixels.shape[:2], whole, self.flip_prob)
 
     def _choose(self, path: str | Path, width: int, height: int) -> tuple[Crop, tuple[int, int]]:

@@ -1,33 +1,51 @@
-"""Make mmdet's `DetInferencer` accept pipelines that load images with `LoadImage`."""
+"""mmdet's inference functions with the pipeline of a test run, for files and arrays.
 
+`DetInferencer` finds the step that loads images by the type `LoadImageFromFile` only. Both it and
+`inference_detector` replace the step in the config, so that later calls read images in another way.
+"""
+
+from copy import deepcopy
 from functools import wraps
+from typing import Any
 
+import mmdet.apis.inference
 from mmdet.apis import DetInferencer
-from mmengine.config import Config
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
-from mmengine.registry import TRANSFORMS
 
-from lomar.datasets.renamed_loaders import RENAMED
+from lomar.datasets.renamed_loaders import loads_whole_images
 
-LOADERS = {'LoadImage', *(name for name, new in RENAMED.items() if new['type'] == 'LoadImage')}
-mmdets = DetInferencer._init_pipeline
+init_pipeline = DetInferencer._init_pipeline
 
 
-@wraps(mmdets)
+class _AnyImage(ConfigDict):
+    """Step `LoadImage`, which takes files and arrays; mmdet would change its type for arrays."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != 'type':
+            super().__setattr__(name, value)
+
+
+@wraps(get_test_pipeline_cfg)
+def pipeline_steps(cfg: str | Config) -> list[ConfigDict]:
+    """Return a copy of the steps of the test pipeline; mmdet's functions change it."""
+    steps = deepcopy(get_test_pipeline_cfg(cfg))
+    if loads_whole_images(steps[0]):
+        steps[0] = _AnyImage(steps[0])
+    return steps
+
+
+@wraps(init_pipeline)
 def _init_pipeline(self: DetInferencer, cfg: Config) -> Compose:
-    """Return the test pipeline; `LoadImage` itself takes the file names and arrays of mmdet.
-
-    mmdet searches the pipeline for mmcv's `LoadImageFromFile` and replaces it by a loader that also
-    takes arrays. It raises an error if there is none.
-    """
-    steps = cfg.test_dataloader.dataset.pipeline
-    place = next((i for i, step in enumerate(steps) if step['type'] in LOADERS), None)
-    if place is None:
-        return mmdets(self, cfg)
-    step, steps[place] = steps[place], dict(type='LoadImageFromFile')
-    pipeline = mmdets(self, cfg)
-    pipeline.transforms[place] = TRANSFORMS.build(step)
-    return pipeline
+    """Return the test pipeline for file names and arrays; leave the config as it is."""
+    steps = pipeline_steps(cfg)
+    if not loads_whole_images(steps[0]):
+        return init_pipeline(self, deepcopy(cfg))
+    if 'meta_keys' in steps[-1]:  # images from elsewhere have no id
+        steps[-1].meta_keys = tuple(key for key in steps[-1].meta_keys if key != 'img_id')
+    return Compose(steps)
 
 
 DetInferencer._init_pipeline = _init_pipeline
+mmdet.apis.inference.get_test_pipeline_cfg = pipeline_steps

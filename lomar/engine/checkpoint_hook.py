@@ -1,5 +1,7 @@
 """Hook that keeps a complete checkpoint on disk at all times."""
 
+from pathlib import Path
+
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
@@ -9,7 +11,8 @@ class SafeCheckpointHook(CheckpointHook):
     """`CheckpointHook` that always keeps a complete checkpoint on disk.
 
     mmengine removes the oldest checkpoint before it writes the next one. With `max_keep_ckpts=1`
-    there would be no checkpoint for a short time.
+    there would be no checkpoint for a short time. A run that resumes in a new work dir keeps the
+    best checkpoint in the old one, which mmengine removes with the next best checkpoint.
     """
 
     def __init__(self, *args, max_keep_ckpts: int = -1, **kwargs):
@@ -18,4 +21,20 @@ class SafeCheckpointHook(CheckpointHook):
                 'default_hooks.checkpoint.max_keep_ckpts is 1: a run killed while it saves would '
                 'have nothing to resume from; allowed: 2 or more, or -1 to keep all'
             )
-        super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)
+        try:
+            super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'default_hooks.checkpoint: {error}') from error
+
+    def before_train(self, runner) -> None:
+        """Find the work dir's checkpoints; a best checkpoint is one of this work dir."""
+        super().before_train(runner)
+        if path := getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._in_work_dir(path)
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = self._in_work_dir(path)
+
+    def _in_work_dir(self, path: str | None) -> str | None:
+        """Return the file with the name of `path` in the work dir, which may have moved."""
+        own = Path(self.out_dir) / Path(path or '').name
+        return str(own) if own.is_file() else None

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,15 +18,16 @@ from mmengine.utils import import_modules_from_strings
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.checkpoints.class_names import trained_classes
 from lomar.compat.dist import main_process
-from lomar.datasets import check_images, use_channels
+from lomar.datasets import check_images, use_channels, use_value_range
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
+from lomar.engine.epochs import set_epochs
 from lomar.engine.option_keys import check_option_keys
-from lomar.engine.runner import latest_checkpoint
+from lomar.engine.resume import latest_checkpoint
+from lomar.engine.setting_checks import LOADERS, check_settings
 
 # Variables by which mmengine finds the number of a process.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def read_config(name: str | Path, options: dict | None = None) -> Config:
@@ -39,6 +41,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
         raise ValueError(f'{path}: the config has no model')
     merge_options(cfg, options or {})
     use_channels(cfg)
+    use_value_range(cfg)
     if cfg.get('max_dets') is not None:
         from lomar.detection import use_max_dets  # imports mmdet
 
@@ -54,15 +57,23 @@ def train_config(args: argparse.Namespace) -> Config:
     cfg = _read(args)
     _require(cfg, args.config, 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.resume:
-        _resume(cfg, args.resume)
+        _resume(cfg, args.resume, args.print_config)
+    if args.accept_changes and not (args.resume or cfg.get('resume')):
+        raise ValueError('--accept-changes has no effect without --resume')
+    if args.accept_changes or cfg.get('accept_changes'):  # of the run that saved the config
+        cfg.accept_changes = args.accept_changes  # read by the runner
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if not cfg.get('val_evaluator'):
+        _keep_no_best(cfg, args.cfg_options or {})
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
         if find_spec('tensorboard') is None:
             raise ValueError("--tensorboard: pip install 'lomar-openmmlab[tensorboard]'")
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    if not args.print_config:
+        check_settings(cfg)
     _set_data(cfg, args)
     if not args.print_config:
         check_data(cfg, ('train', 'val'), args.strict)
@@ -71,6 +82,10 @@ def train_config(args: argparse.Namespace) -> Config:
             'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
             'start from random weights',
         )
+    if args.epochs:
+        if not args.print_config:
+            start_processes(cfg.launcher, cfg.get('env_cfg') or {})
+        set_epochs(cfg, args.epochs)
     return cfg
 
 
@@ -98,6 +113,7 @@ def test_config(args: argparse.Namespace) -> Config:
             test_out_dir=show_dir,
         )
     if not args.print_config:
+        check_settings(cfg)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
@@ -155,14 +171,27 @@ def merge_options(cfg: Config, options: dict) -> None:
             raise ValueError(f'--cfg-options custom_imports: {error}') from error
 
 
-def _resume(cfg: Config, checkpoint: str) -> None:
+def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
     """Resume from a checkpoint; with 'auto', from the newest checkpoint if there is one."""
-    found = latest_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
+    if not print_only:  # all processes resume from what the main process finds
+        start_processes(cfg.launcher, cfg.get('env_cfg') or {})
+    found: str | None = checkpoint
+    if checkpoint == 'auto':
+        find = partial(latest_checkpoint, cfg.work_dir)
+        found = main_process.share(find, 'search for the newest checkpoint')
     if found is None:
         begin = cfg.get('load_from') or 'random weights'
         print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')
     else:
         cfg.resume, cfg.load_from = True, found
+
+
+def _keep_no_best(cfg: Config, options: dict) -> None:
+    """Unset the `save_best` of a config without an evaluation, unless an option asks for it."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if hook.get('save_best') and 'default_hooks.checkpoint.save_best' not in options:
+        print_log('Nothing is evaluated during the training, so no best checkpoint is kept')
+        hook['save_best'] = None
 
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:

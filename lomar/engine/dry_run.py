@@ -5,12 +5,16 @@ from tempfile import TemporaryDirectory
 from mmengine.config import Config
 from mmengine.runner import BaseLoop
 
-from lomar.engine.runner import Runner, latest_checkpoint
+from lomar.engine.resume import latest_checkpoint
+from lomar.engine.runner import Runner
+from lomar.engine.startup_log_hook import model_line, notes, summary
 from lomar.utils import unwrapped
 
 
 class DryRunner(Runner):
     """Runner whose loops load one batch per dataloader and run no steps."""
+
+    lines: list[str]
 
     def build_train_loop(self, loop) -> BaseLoop:
         return self._without_steps(super().build_train_loop(loop))
@@ -19,14 +23,13 @@ class DryRunner(Runner):
         return self._without_steps(super().build_test_loop(loop))
 
     def _without_steps(self, loop: BaseLoop) -> BaseLoop:
-        self.lines: list[str] = []
         loop.run = lambda: self._load_batches(loop, self._val_loop)
         return loop
 
     def _load_batches(self, *loops: BaseLoop | None) -> None:
-        model = unwrapped(self.model)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        self.lines.append(f'model    {type(model).__name__}, {parameters / 1e6:.2f} M parameters')
+        self.lines = [model_line(unwrapped(self.model))]
+        if self._train_loop is not None:
+            self.lines = [*summary(self), *(f'note       {note}' for note in notes(self))]
         for loop in filter(None, loops):
             next(iter(loop.dataloader))
             data, size = loop.dataloader.dataset, loop.dataloader.batch_sampler.batch_size

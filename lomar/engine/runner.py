@@ -1,8 +1,6 @@
 """mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
 
 import platform
-import re
-from itertools import chain
 from logging import WARNING, FileHandler
 from pathlib import Path
 
@@ -12,23 +10,26 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.logging import MMLogger
+from mmengine.logging import MMLogger, print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import rename, transfer_model, unwrap
-from lomar.checkpoints.class_names import stored_classes
-from lomar.checkpoints.files import misfit_as_value_error, naming
-from lomar.checkpoints.unwrap import check_resumable, shapes
+from lomar.checkpoints import rename, unwrap
 from lomar.compat.amp import loop_autocast
+from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
-from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
+from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.load_weights import load_weights, transfer_settings
+from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
+from lomar.engine.resume_state import parameter_names, restore
+from lomar.engine.run_record import KEY, describe
+from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
+from lomar.engine.setting_checks import check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
@@ -41,6 +42,22 @@ class Runner(MMEngineRunner):
     _first_iter = 0
     _load_from: str | None  # these two are mmengine's
     _resume: bool
+    _resumed: Resumed | None = None
+    _record: dict | None = None  # of this run
+
+    def __init__(self, *args, work_dir: str, resume: bool = False, **kwargs):
+        if resume:  # before anything is built: the checkpoint may have the seed
+            start_processes(kwargs.get('launcher', 'none'), kwargs.get('env_cfg') or {})
+            self._resumed = main_process.share(
+                lambda: read_resumed(kwargs.get('load_from'), work_dir),
+                'reading of the checkpoint to resume',
+            )
+            if self._resumed is None:
+                print_log(f'Nothing to resume in {work_dir}: starting afresh', level=WARNING)
+            else:
+                kwargs['load_from'] = self._resumed.file
+        resume = self._resumed is not None
+        super().__init__(*args, work_dir=work_dir, resume=resume, **kwargs)
 
     @property
     def has_trained(self) -> bool:
@@ -72,6 +89,23 @@ class Runner(MMEngineRunner):
         start_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
 
+    def dump_config(self) -> None:
+        """Save the config in the work dir, unless the config file itself is there.
+
+        The config of a resumed run is saved only when it has been compared.
+        """
+        name = self.cfg.filename
+        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
+            self.logger.info(f'{name} is not replaced by the config of this run')
+        elif self._record or not self._resumed:
+            super().dump_config()
+
+    def set_randomness(self, seed: int | None, **kwargs) -> None:
+        """Set the seed as mmengine does; a resumed run without a seed has the checkpoint's."""
+        if seed is None and self._resumed:
+            seed = self._resumed.meta.get('seed')
+        super().set_randomness(seed, **kwargs)
+
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
 
@@ -84,6 +118,12 @@ class Runner(MMEngineRunner):
         ratio = effective / auto_scale_lr['base_batch_size']
         schedulers = self.param_schedulers or []
         for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+            if scheduler.get('eta_max'):
+                raise ValueError(
+                    f'--auto-scale-lr: param_scheduler has eta_max={scheduler["eta_max"]} '
+                    f'({scheduler["type"]}), a rate that is not scaled; allowed: other schedulers, '
+                    'or another eta_max without --auto-scale-lr'
+                )
             # MAE's lowest learning rate is independent of the batch size.
             if scheduler.get('eta_min_ratio'):
                 scheduler['eta_min_ratio'] /= ratio
@@ -98,18 +138,14 @@ class Runner(MMEngineRunner):
             group['lr'] *= ratio
 
     def build_param_scheduler(self, scheduler) -> list | dict:
-        """Build mmengine's schedulers; warn if the training ends before their schedule."""
-        built = super().build_param_scheduler(scheduler)
-        schedulers = built if isinstance(built, list) else [*chain(*built.values())]
-        ends = [each.end for each in schedulers if not each.by_epoch and each.end < INF]
-        last, steps = max(ends, default=0), self._train_loop.max_iters
-        if last > steps:
-            self.logger.warning(
-                f'param_scheduler ends at step {last}, but the training ends at step {steps}: the '
-                'learning rate does not complete its schedule. Change param_scheduler together '
-                'with the length of the training.'
-            )
-        return built
+        """Build mmengine's schedulers for the length of the training; see `resolve_schedule`."""
+        resolved = resolve_schedule(scheduler, Length.of(self.train_loop))
+        groups = self.optim_wrapper.optimizer.param_groups
+        check_lowest_rates(resolved, [group.get('initial_lr', group['lr']) for group in groups])
+        try:
+            return super().build_param_scheduler(resolved)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
@@ -119,11 +155,30 @@ class Runner(MMEngineRunner):
             self.register_hook(UnreadableImagesHook())
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build mmengine's training loop; refuse a dataset without one complete batch."""
+        """Build mmengine's training loop; refuse data or a resumption that cannot be trained on.
+
+        Raises:
+            ValueError: the dataset has no complete batch, the sampler does not fit, or the settings
+                are not those of the checkpoint to resume from.
+        """
+        if isinstance(loop, dict):
+            check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
+        self._check_batch(loop)
+        self._record = main_process.share(
+            lambda: describe(self.cfg, loop, self.seed, self.world_size), 'record of the settings'
+        )
+        if self._resumed:
+            note = compare(self._resumed, self._record, bool(self.cfg.get('accept_changes')))
+            if note:
+                self.logger.warning(note)
+            self.dump_config()
+        return loop
+
+    def _check_batch(self, loop) -> None:
         loader = loop.dataloader
         if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
-            return loop  # its batches continue across epochs, so that all are complete
+            return  # its batches continue across epochs, so that all are complete
         share, batch = len(loader.sampler), loader.batch_size
         if loader.drop_last and share < batch:
             raise ValueError(
@@ -132,7 +187,6 @@ class Runner(MMEngineRunner):
                 'and drop_last=True drops incomplete batches; allowed: '
                 f'train_dataloader.batch_size={share} or less'
             )
-        return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
         """Build mmengine's loop; refuse a dtype that mixed precision lacks, and other classes."""
@@ -157,15 +211,11 @@ class Runner(MMEngineRunner):
         backbone = getattr(model, 'backbone', None)
         if not isinstance(backbone, LearnedPositions) or not hasattr(backbone, 'pos_embed'):
             return
-        name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
+        name = self._load_from
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
-            weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
+            weights = rename(unwrap(content, transfer_settings(self.cfg).get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
-
-    @property
-    def _transfer(self) -> dict:
-        return self.cfg.get('transfer') or {}
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # `wrap_model` initialized a sharded model
@@ -174,81 +224,54 @@ class Runner(MMEngineRunner):
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
+        counts, loop = wrapper._accumulative_counts, self._train_loop
+        if isinstance(loop, BaseLoop) and counts > loop.max_iters:
+            raise ValueError(
+                f'optim_wrapper.accumulative_counts is {counts}, and the training has '
+                f'{loop.max_iters} steps; allowed: at most their number'
+            )
         if is_sharded(self.model):
             shard_state(wrapper.optimizer)
         return wrapper
 
-    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """Save in the main process as mmengine does; the others send their shards."""
+    def save_checkpoint(
+        self, *args, save_optimizer: bool = True, meta: dict | None = None, **kwargs
+    ) -> None:
+        """Save in the main process as mmengine does, with the record of the run.
+
+        With sharding, the other processes send their shards.
+        """
         if is_sharded(self.model) and not is_main_process():
             self.model.state_dict()
             if save_optimizer:
                 self.optim_wrapper.state_dict()
-        super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
+        names = parameter_names(self.optim_wrapper, unwrapped(self.model))
+        meta = dict(meta or {}, **{KEY: dict(self._record or {}, parameters=names)})
+        super().save_checkpoint(*args, save_optimizer=save_optimizer, meta=meta, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
-        """Load weights for resuming, for testing, or as initialization of another task.
-
-        For testing and resuming, the file must have all weights of the model. For training, the
-        backbone is loaded from the file, which may come from another project.
-
-        Raises:
-            ValueError: weights for testing or resuming do not fit, their classes are not the
-                tested ones, or the file has no state dict.
-            TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
-                config lists patterns of names that may be missing or unexpected; `weights='ema'`
-                in it takes the moving average that is beside plain weights.
-        """
+        """Load weights for testing, or as initialization of another task; see `load_weights`."""
         content = CheckpointLoader.load_checkpoint(filename, map_location)
-        model = unwrapped(self.model)
-        if self._resume:
-            with naming(filename), misfit_as_value_error():
-                check_resumable(content)
-                self.call_hook('after_load_checkpoint', checkpoint=content)
-                model.load_state_dict(content['state_dict'])
-            self._has_loaded = True
-            return content
-        learnt = stored_classes(content)
-        with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
-            weights = unwrap(content, self._transfer.get('weights', 'plain'))
-            if self._train_loop is None:
-                check_order(learnt, self.test_dataloader.dataset)
-            if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
-                model.load_state_dict(weights)
-                self.logger.info(f'All weights of the model loaded from {filename}')
-            else:
-                report = transfer_model(weights, model, self._transfer.get('allow', ()))
-                self.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
-                if report.misfits:
-                    self.logger.warning(
-                        f'{len(report.misfits)} weights of {filename} have other shapes than in '
-                        f'this model, which starts with new ones: {", ".join(report.misfits)}'
-                    )
-        training = isinstance(self._train_loop, BaseLoop)
-        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
-            self.logger.warning(f'{filename}: {note}')
+        load_weights(self, filename, content)
         # mmengine's EMAHook starts its average from these weights.
-        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
+        weights = unwrapped(self.model).state_dict()
+        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))
         self._has_loaded = True
         return content
 
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Load a checkpoint, and go on from its position with the schedule of the config."""
+        assert self._resumed
+        content = CheckpointLoader.load_checkpoint(filename, get_device())
+        restore(self, self._resumed, content)
+        self._has_loaded = True
+
     def load_or_resume(self) -> None:
-        """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            self._load_from = latest_checkpoint(self.work_dir)
-            if self._load_from is None:
-                self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
-                self._resume = False
+        """Load or resume as mmengine does; steps before a resumption do not count as trained."""
+        if not self._resume and (old := latest_checkpoint(self.work_dir)):
+            self.logger.warning(
+                f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
+                'earlier run, use --resume; to keep it, another --work-dir'
+            )
         super().load_or_resume()
         self._first_iter = self.iter
-
-
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
-
-    mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
-    of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
-    """
-    files = Path(work_dir).glob('*.pth')
-    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
-    return str(max(found, key=lambda file: file.stat().st_mtime_ns)) if found else None

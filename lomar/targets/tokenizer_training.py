@@ -16,7 +16,7 @@ from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable,
 from lomar.models.patches import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
 from lomar.targets.tokenizer_settings import Settings
-from lomar.utils import atomic_write, check_device, undisturbed_rng, write_json
+from lomar.utils import atomic_write, check_device, check_new, undisturbed_rng, write_json
 
 DECAY = 0.9  # decay of the moving averages in the codebook
 DEAD = 0.03  # entries with less than this fraction of an even share are replaced by a patch
@@ -172,8 +172,7 @@ def _check(settings: Settings) -> int:
     out = Path(settings.out)
     if out.suffix != '.pth':
         raise ValueError(f'--out is {out}; allowed: a file that ends in .pth')
-    if out.exists() and not settings.overwrite:
-        raise ValueError(f'--out {out} is there already; --overwrite replaces it')
+    check_new('--out', out, out.with_suffix('.json'), overwrite=settings.overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise ValueError(f'--out {out} cannot be written')

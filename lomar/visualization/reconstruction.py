@@ -37,15 +37,21 @@ class Row:
 
 
 def read_image(
-    path: str | Path, patch_size: int, side: int | None = None, as_stored: bool = False
+    path: str | Path,
+    patch_size: int,
+    side: int | None = None,
+    channels: int = 3,
+    value_range: Sequence[float] | None = None,
 ) -> Tensor:
     """Read an image as a batch of one, (1, C, H, W), center-cropped to whole patches.
 
     Args:
         side: side in pixels of the square to resize and crop to; None = the native size.
-        as_stored: read all channels in the dtype of the file by `read_pixels`; False = 8-bit RGB.
+        channels: C; 3 = 8-bit RGB by `read_rgb`, others are read in the dtype of the file.
+        value_range: see `read_rgb`.
     """
-    pixels = read_pixels(path) if as_stored else np.array(read_rgb(path))
+    rgb = channels == 3
+    pixels = np.array(read_rgb(path, value_range)) if rgb else read_pixels(path, channels)
     sides = pixels.shape[:2]
     if side:
         fitted = fit_pixels(pixels, (side, side))

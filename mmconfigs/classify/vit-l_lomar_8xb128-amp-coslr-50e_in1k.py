@@ -9,11 +9,10 @@ optim_wrapper = dict(
 )
 train_cfg = dict(max_epochs=50)
 param_scheduler = [
-    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[0], end='5/50'),
     dict(
         _base_.param_scheduler[1],
-        T_max=50 - 5,
-        end=50,
+        begin='5/50',
         eta_min_ratio=1e-6 / (1e-3 * 1024 / 256),
     ),
 ]

@@ -3,8 +3,4 @@ _base_ = 'mask-rcnn_vitdet-b_lomar_lsj-100e_8xb2_24gb_coco.py'
 # 1 GPU of 24 GB: 1 x 2 images x 32 steps of accumulation = 64.
 optim_wrapper = dict(accumulative_counts=32)
 train_cfg = dict(max_iters=184375 * 32, val_interval=5000 * 32)
-param_scheduler = [
-    dict(_base_.param_scheduler[0], end=250 * 32),
-    dict(_base_.param_scheduler[1], end=184375 * 32, milestones=[163889 * 32, 177546 * 32]),
-]
 default_hooks = dict(checkpoint=dict(interval=5000 * 32))

@@ -5,8 +5,4 @@ model = dict(backbone=dict(with_cp=True))
 train_dataloader = dict(batch_size=2, num_workers=4)
 optim_wrapper = dict(accumulative_counts=4)
 train_cfg = dict(max_iters=184375 * 4, val_interval=5000 * 4)
-param_scheduler = [
-    dict(_base_.param_scheduler[0], end=250 * 4),
-    dict(_base_.param_scheduler[1], end=184375 * 4, milestones=[163889 * 4, 177546 * 4]),
-]
 default_hooks = dict(checkpoint=dict(interval=5000 * 4))

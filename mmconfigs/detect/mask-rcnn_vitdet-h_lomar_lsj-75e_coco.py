@@ -10,7 +10,3 @@ optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.9, no_decay=[]))
 load_from = 'work_dirs/lomar_vit-huge-p14_8xb512-amp-coslr-1600e_in1k/epoch_1600.pth'
 
 train_cfg = dict(max_iters=138281)  # 184375 x 3/4; the warm-up is a fraction, so it shrinks too
-param_scheduler = [
-    dict(_base_.param_scheduler[0], end=250 * 3 // 4),
-    dict(_base_.param_scheduler[1], end=138281, milestones=[122916, 133159]),
-]

@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 param_scheduler = [  # MAE warms up for 40 epochs
-    dict(_base_.param_scheduler[0], end=40),
-    dict(_base_.param_scheduler[1], T_max=1600 - 40, begin=40),
+    dict(_base_.param_scheduler[0], end='40/1600'),
+    dict(_base_.param_scheduler[1], begin='40/1600'),
 ]
 custom_hooks = _base_.custom_hooks[:-1]  # the pictures are LoMaR's

@@ -2,6 +2,6 @@ _base_ = 'mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k.py'
 
 train_cfg = dict(max_epochs=400)
 param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], T_max=400 - 40, end=400),
+    dict(_base_.param_scheduler[0], end='40/400'),
+    dict(_base_.param_scheduler[1], begin='40/400'),
 ]

@@ -2,6 +2,6 @@ _base_ = 'mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k.py'
 
 train_cfg = dict(max_epochs=800)
 param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], T_max=800 - 40, end=800),
+    dict(_base_.param_scheduler[0], end='40/800'),
+    dict(_base_.param_scheduler[1], begin='40/800'),
 ]

@@ -90,9 +90,9 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3, val_interval=3)
-param_scheduler = [
-    dict(_base_.param_scheduler[0], end=50),
-    dict(type='CosineAnnealingLR', begin=0, end=3, T_max=3, convert_to_iter_based=True),
+param_scheduler = [  # warm-up: 50 steps for 4000 images
+    dict(_base_.param_scheduler[0], end='50/750'),
+    dict(type='CosineAnnealingLR', convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=16)
 

@@ -49,9 +49,9 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 train_cfg = dict(max_epochs=16, val_interval=16)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=50),
-    dict(_base_.param_scheduler[1], T_max=16, begin=0, end=16),
+param_scheduler = [  # warm-up: 50 steps for 2000 images
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, end='50/992'),
+    dict(_base_.param_scheduler[1], begin=0),
 ]
 auto_scale_lr = dict(base_batch_size=32)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))

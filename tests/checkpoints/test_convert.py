@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
-from lomar.checkpoints import from_official, load_file, names
+from lomar.checkpoints import from_official, load_file, names, verify
 from lomar.checkpoints.convert import convert, convert_file
 from lomar.checkpoints.files import misfit_as_value_error
 from lomar.cli import main
@@ -116,6 +116,21 @@ def test_a_wrong_name_map_does_not_pass(weights, monkeypatch):
     monkeypatch.setitem(names._FROM_TIMM, 'timm', swapped)
     with pytest.raises(ValueError, match='source and target do not agree: logits'):
         convert(weights('official classifier'), 'official', 'timm')
+
+
+@pytest.mark.parametrize('scale', [1.0, 1e-3, 1e-6])
+def test_the_tolerance_follows_the_size_of_the_output(weights, scale, monkeypatch):
+    """A head starts at 2e-5, so that logits may be tiny and yet wrong in the third digit."""
+    small = dict(weights('lomar classifier'))
+    for name in ('weight', 'bias'):
+        small[f'head.fc.{name}'] = scale * small[f'head.fc.{name}']
+    assert convert(small, 'lomar', 'timm').check.startswith('verified: logits')
+    built = verify._MODELS['timm']
+    monkeypatch.setitem(
+        verify._MODELS, 'timm', lambda *given: lambda images: built(*given)(images) * 1.001
+    )
+    with pytest.raises(ValueError, match='source and target do not agree: logits'):
+        convert(small, 'lomar', 'timm')
 
 
 def test_round_trips_are_exact(weights, tmp_path):

@@ -328,3 +328,53 @@ def test_half_a_layer_does_not_load():
     report = transfer_model(weights, model)
     assert torch.equal(model.head.fc.bias, bias)
     assert report.new == ['head.fc.weight (12, 96) -> (12, 48)', 'head.fc.bias']
+
+
+@pytest.mark.parametrize('where', ['', 'backbone__'])
+def test_init_cfg_pretrained_is_a_transfer(where, tmp_path):
+    """mmdet's and mmpretrain's way to name pretrained weights, which mmengine loads by name."""
+    path = str(tmp_path / 'in.pth')
+    torch.save(content('official_lomar'), path)
+    settings = {f'{where}init_cfg': dict(type='Pretrained', checkpoint=path)}
+    model = build('detect', **settings)
+    model.init_weights()
+    expected = content('official_lomar')['model']['blocks.1.attn.qkv.weight']
+    assert torch.equal(model.backbone.blocks[1].attn.qkv.weight, expected)
+    torch.save(content('official_mae'), path)
+    with pytest.raises(TransferError, match=rf'(?s)init_cfg\.checkpoint=.*: .*{ABSOLUTE[4:]}'):
+        build('detect', **settings).init_weights()
+
+
+@pytest.mark.parametrize('prefix', ['backbone', 'backbone.'])
+def test_init_cfg_pretrained_with_a_prefix(prefix, tmp_path):
+    path = str(tmp_path / 'in.pth')
+    torch.save(content('detect'), path)
+    settings = dict(type='Pretrained', checkpoint=path, prefix=prefix)
+    model = build('detect', backbone__init_cfg=settings)
+    model.backbone.init_weights()
+    expected = content('detect')['state_dict']['backbone.blocks.1.norm1.bias']
+    assert torch.equal(model.backbone.blocks[1].norm1.bias, expected)
+    other = build('detect', backbone__init_cfg=settings | dict(prefix='encoder.'))
+    with pytest.raises(ValueError, match=r"has init_cfg\.prefix='encoder\.' \(found: backbone"):
+        other.backbone.init_weights()
+
+
+def test_other_networks_keep_the_initializer_of_mmengine(tmp_path):
+    layer = MODELS.build(dict(type='mmdet.ResNet', depth=18, base_channels=8))
+    torch.save(layer.state_dict(), tmp_path / 'in.pth')
+    other = MODELS.build(dict(type='mmdet.ResNet', depth=18, base_channels=8))
+    other.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'in.pth'))
+    other.init_weights()
+    assert torch.equal(other.conv1.weight, layer.conv1.weight)
+
+
+def test_a_pattern_is_no_list_of_characters():
+    """Of the string 'norm.*', the character '*' would allow everything."""
+    with pytest.raises(
+        ValueError, match=r"transfer\.allow is 'norm\.\*'; allowed: .*\['norm\.\*'\]"
+    ):
+        transfer_model(unwrap(content('detect')), build('lomar'), allow='norm.*')
+    runner = Runner.__new__(Runner)
+    runner.cfg = dict(transfer=dict(alow=[]))
+    with pytest.raises(ValueError, match=r"transfer has \['alow'\]; allowed: allow, weights"):
+        _ = runner._transfer

@@ -33,6 +33,8 @@ from lomar.classification import LabelledImages, read_labelled
 from lomar.cli import parse_args
 from lomar.datasets.shapes import make_shapes
 from lomar.engine import Runner, train_config
+from lomar.engine.schedule import resolve_schedule
+from tests.recipes.resolved import length
 
 CONFIGS = sorted(path.name for path in (ROOT / 'mmconfigs/classify').glob('*.py'))
 TOY = 'shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes.py'
@@ -95,8 +97,8 @@ def test_name_and_content_agree(name):
     assert loader.batch_size == int(said['batch'])
     assert cfg.auto_scale_lr.base_batch_size == 8 * loader.batch_size
     assert cfg.train_cfg.max_epochs == int(said['epochs']) == (90 if linear else epochs)
-    assert cfg.param_scheduler[1].end == int(said['epochs'])
-    assert cfg.param_scheduler[1].T_max == int(said['epochs']) - cfg.param_scheduler[1].begin
+    warm_up, cosine = resolve_schedule(cfg.param_scheduler, length(cfg))
+    assert warm_up['end'] == cosine['begin'] == (10 if linear else 5)
     steps = {step.type: step for step in loader.dataset.pipeline}
     tests = {step.type: step for step in cfg.val_dataloader.dataset.pipeline}
     assert backbone.img_size == steps['LoadRandomResizedCrop'].scale == side
@@ -183,8 +185,9 @@ def test_rates_of_layers_over_the_schedule(name, depth):
     model = MODELS.build(cfg.model)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     steps = 8  # per epoch
-    given = dict(optimizer=optimizer, epoch_length=steps)
-    schedulers = [PARAM_SCHEDULERS.build(one, default_args=given) for one in cfg.param_scheduler]
+    resolved = resolve_schedule(cfg.param_scheduler, length(cfg, steps))
+    given = dict(optimizer=optimizer)
+    schedulers = [PARAM_SCHEDULERS.build(one, default_args=given) for one in resolved]
     group_of = {id(p): group for group in optimizer.param_groups for p in group['params']}
     layers = {
         'backbone.patch_embed.proj.weight': 0,

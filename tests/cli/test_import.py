@@ -153,3 +153,22 @@ out = {str(tmp_path / 'lomar.pth')!r}
 print(convert_file('tests/fixtures/v0.1/pretrain_lomar.pth', out, 'lomar', 'lomar').check)
 """
     assert 'verified: predictions' in ' '.join(run(code))
+
+
+def test_inference_functions_in_the_documented_order():
+    """With mmcv-lite, `mmdet.apis` fails before `lomar.register` and works after it."""
+    order = """
+import importlib.util, mmpretrain.apis
+try:
+    import mmdet.apis
+    print(importlib.util.find_spec('mmcv._ext') is not None)
+except ModuleNotFoundError as error:
+    print(error.name == 'mmcv._ext')
+import lomar.register
+from mmdet.apis import DetInferencer, inference_detector, init_detector
+from mmpretrain.apis import FeatureExtractor, ImageClassificationInferencer, inference_model
+DetInferencer(weights='tests/fixtures/v0.1/detector_lomar.pth', device='cpu')
+print('built')
+"""
+    printed = run(order)
+    assert printed[0] == 'True' and printed[-1] == 'built'

@@ -17,7 +17,7 @@ from test_loading import photograph
 from test_pixels import scene
 
 import lomar.detection  # noqa: F401  (registers)
-from lomar.checkpoints import load_file
+from lomar.checkpoints import load_file, stored_config
 from lomar.datasets import (
     LoadImage,
     UnreadableImage,
@@ -35,7 +35,7 @@ OLD = FIXTURES / 'v0.1/detector_lomar.pth'
 
 def config(name):
     if name == OLD:
-        cfg = Config.fromstring(load_file(OLD)['meta']['cfg'], '.py')
+        cfg = Config(stored_config(load_file(OLD)))
     else:
         cfg = Config.fromfile(ROOT / f'mmconfigs/{name}.py')
     init_default_scope(cfg.default_scope)
@@ -78,8 +78,7 @@ def test_mmdets_inference_of_files_and_arrays(image, name):
     assert expected[:, :64, :64].equal(pixels.permute(2, 0, 1))
     for given in (path, bgr, dict(img=bgr), dict(img_path=path)):
         assert by_inferencer(cfg, model, given).equal(expected)
-    if name != OLD:  # `inference_detector` replaces LoadRGB, whose order bgr_to_rgb=False expects
-        assert inference_detector(model, bgr).equal(expected)
+    assert inference_detector(model, bgr).equal(expected)
 
 
 def test_pipelines_of_mmdet_stay_as_they_are(image):

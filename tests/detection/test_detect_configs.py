@@ -11,6 +11,9 @@ from mmengine.registry import MODELS, TASK_UTILS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
+from lomar.engine.schedule import resolve_schedule
+from tests.recipes.resolved import length
+
 CONFIGS = sorted(
     path.relative_to(ROOT / 'mmconfigs').as_posix()
     for path in (ROOT / 'mmconfigs').rglob('*rcnn*.py')
@@ -56,12 +59,14 @@ def test_name_and_content_agree(name):
     accumulation = optim.get('accumulative_counts', 1)
     assert int(said['gpus'] or 8) * loader.batch_size * accumulation == 64
     assert backbone.get('with_cp', False) == bool(said['gpus'])
-    warmup, drops = cfg.param_scheduler
+    warmup, drops = resolve_schedule(cfg.param_scheduler, length(cfg))
     iters = cfg.train_cfg.max_iters / accumulation
     assert iters == pytest.approx(int(said['epochs']) * 118000 / 64, rel=1e-3)
-    assert drops.end == cfg.train_cfg.max_iters
-    assert [m / drops.end for m in drops.milestones] == pytest.approx([8 / 9, 26 / 27], abs=1e-4)
-    assert warmup.end == (187 if said['size'] == 'h' else 250) * accumulation
+    assert drops['end'] == cfg.train_cfg.max_iters
+    assert [m / drops['end'] for m in drops['milestones']] == pytest.approx(
+        [8 / 9, 26 / 27], abs=1e-4
+    )
+    assert warmup['end'] == (187 if said['size'] == 'h' else 250) * accumulation
 
     side = int(said['px'] or 1024)
     assert backbone.img_size == cfg.model.data_preprocessor.pad_size_divisor == side

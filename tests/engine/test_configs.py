@@ -11,6 +11,9 @@ from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
+from lomar.engine.schedule import resolve_schedule
+from tests.recipes.resolved import length
+
 CONFIGS = sorted(
     path.relative_to(ROOT / 'mmconfigs').as_posix()
     for path in (ROOT / 'mmconfigs').rglob('*.py')
@@ -81,9 +84,9 @@ def test_name_and_content_agree(name):
     assert first.get('patch_size', backbone.patch_size) == backbone.patch_size
     if said['method'] == 'mae':
         assert cfg.model.neck.num_patches == (side // backbone.patch_size) ** 2
-    ends = [(step.begin, step.end) for step in cfg.param_scheduler]
+    schedule = resolve_schedule(cfg.param_scheduler, length(cfg))
+    ends = [(step['begin'], step['end']) for step in schedule]
     assert ends[0][0] == 0 and ends[0][1] == ends[1][0] and ends[1][1] == int(said['epochs'])
-    assert cfg.param_scheduler[1].T_max == ends[1][1] - ends[1][0]
     # LoMaR's release: 20 of 400 epochs; MAE's: 40 of any number.
     warmup = 1 if said['data'] == 'shapes' else ends[1][1] // 20
     assert ends[0][1] == (40 if said['method'] == 'mae' and said['data'] == 'in1k' else warmup)

@@ -10,20 +10,31 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from lomar.engine.param_groups import LayerGroups
+from lomar.engine.schedule import Length, resolve_schedule
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+def length(cfg: Config, epoch_steps: int = 1) -> Length:
+    """Return the length of the training; with one step per epoch, numbers of steps are epochs."""
+    if 'max_iters' in cfg.train_cfg:
+        return Length(cfg.train_cfg.max_iters, None, epoch_steps)
+    epochs = cfg.train_cfg.max_epochs
+    return Length(epochs * epoch_steps, epochs, epoch_steps)
 
 
 class Resolved:
     """A config with its full-size model on the meta device.
 
     Attributes:
-        cfg: the config, including inherited settings.
+        cfg: the config, including inherited settings; `param_scheduler` has numbers for its shares,
+            in the unit of `train_cfg`.
     """
 
     def __init__(self, path: Path):
         self.cfg = Config.fromfile(path)
         init_default_scope(self.cfg.default_scope)
+        self.cfg.param_scheduler = resolve_schedule(self.cfg.param_scheduler, length(self.cfg))
 
     @cached_property
     def model(self) -> nn.Module:

@@ -13,12 +13,10 @@ optim_wrapper = dict(
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=5)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, begin=0, end=5, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-4, end='5/100', convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
-        T_max=100 - 5,
-        begin=5,
-        end=100,
+        begin='5/100',
         # MAE's lowest learning rate of the head is 1e-6; layer decay scales it for other layers.
         eta_min_ratio=1e-6 / (5e-4 * 1024 / 256),
         convert_to_iter_based=True,

@@ -12,14 +12,9 @@ optim_wrapper = dict(
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1600)
 # LoMaR's author: warm up over the first 5 %, as 20 of 400 epochs in the README of the release.
+# '1/20' is a share of the training, so train_cfg.max_epochs sets the length of the schedule.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, begin=0, end=1600 // 20, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=1600 - 1600 // 20,
-        begin=1600 // 20,
-        end=1600,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=1e-4, end='1/20', convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin='1/20', convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=4096)

@@ -7,7 +7,7 @@ optim_wrapper = dict(
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=8 - 1, begin=1, end=8, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-3, end='1/8', convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin='1/8', convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=32)

@@ -13,7 +13,7 @@ optim_wrapper = dict(
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=90, val_interval=5)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, begin=0, end=10, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=90 - 10, begin=10, end=90, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-4, end='10/90', convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin='10/90', convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=16384)

@@ -12,16 +12,15 @@ optim_wrapper = dict(
         no_decay=['backbone.*norm*'],
     ),
 )
-# 100 epochs = 184375 iterations x 64 images / 118000 images
+# 100 epochs = 184375 iterations x 64 images / 118000 images. The schedule is in shares of the
+# iterations, as in detectron2, so train_cfg.max_iters sets its length.
 train_cfg = dict(type='ReplayIterLoop', max_iters=184375, val_interval=5000)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=250),
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, end='250/184375'),
     dict(
         type='MultiStepLR',
         by_epoch=False,
-        begin=0,
-        end=184375,
-        milestones=[163889, 177546],  # 8/9 and 26/27 of the way
+        milestones=['163889/184375', '177546/184375'],  # near 8/9 and 26/27 of the training
         gamma=0.1,
     ),
 ]

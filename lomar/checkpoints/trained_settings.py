@@ -1,0 +1,70 @@
+"""Settings that the shapes of weights do not show, from the config that a checkpoint stores."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lomar.checkpoints.config_reader import read_configs
+from lomar.models.architectures import ARCHS
+
+HEADS, METHOD, RATIO = 'backbone.arch.num_heads', 'backbone.rpe.method', 'backbone.rpe.ratio'
+MEAN, STD = 'data_preprocessor.mean', 'data_preprocessor.std'
+# Heads of mmpretrain's architectures by name.
+THEIR_HEADS = dict(b=12, base=12, l=16, large=16, h=16, huge=16)
+
+
+class Change(NamedTuple):
+    """Setting of the model with which a checkpoint was trained, and of another model."""
+
+    key: str
+    trained: object
+    now: object
+
+    def __str__(self) -> str:
+        return f'model.{self.key} was {self.trained} and is {self.now}'
+
+
+def trained_settings(content: object) -> dict[str, Any]:
+    """Return the settings by key that a checkpoint was trained with; {} without a stored config.
+
+    The keys are `HEADS`, `METHOD`, `RATIO`, `MEAN` and `STD`, as far as the config has them.
+    """
+    config = next(iter(read_configs(content).values()), None)
+    return model_settings(_dict(config).get('model'))
+
+
+def model_settings(model: object) -> dict[str, Any]:
+    """Return the same settings of the `model` in a config."""
+    model = _dict(_dict(model).get('module', model))  # of a model for test-time augmentation
+    backbone, preprocessor = _dict(model.get('backbone')), _dict(model.get('data_preprocessor'))
+    kind = str(backbone.get('type')).rpartition('.')[2]
+    found: dict[str, Any] = {}
+    if kind in ('RPEViT', 'LoMaRViT'):
+        arch = backbone.get('arch', 'base')
+        found[HEADS] = _dict(ARCHS.get(arch) if isinstance(arch, str) else arch).get('num_heads')
+        if backbone.get('position', 'irpe') == 'irpe':
+            rpe = _dict(backbone.get('rpe'))
+            found |= {METHOD: rpe.get('method', 'product'), RATIO: rpe.get('ratio', 1.9)}
+    elif kind in ('MAEViT', 'VisionTransformer'):
+        arch = backbone.get('arch', 'base')
+        named = isinstance(arch, str)
+        found[HEADS] = THEIR_HEADS.get(arch) if named else _dict(arch).get('num_heads')
+    for key in (MEAN, STD):
+        numbers = preprocessor.get(key.rpartition('.')[2])
+        found[key] = list(numbers) if isinstance(numbers, list | tuple) else None
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def changes(content: object, model: object) -> list[Change]:
+    """Return the settings that differ between a checkpoint and the `model` of a config."""
+    trained, now = trained_settings(content), model_settings(model)
+    return [
+        Change(key, trained[key], now[key])
+        for key in trained.keys() & now.keys()
+        if trained[key] != now[key]
+        # Other channels are a change that the patch embedding shows.
+        and not (key in (MEAN, STD) and len(trained[key]) != len(now[key]))
+    ]
+
+
+def _dict(node: object) -> Mapping:
+    return node if isinstance(node, Mapping) else {}

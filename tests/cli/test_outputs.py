@@ -1,0 +1,138 @@
+"""No command replaces a file that a flag names, unless --overwrite is given."""
+
+import numpy as np
+import pytest
+from conftest import FIXTURES
+
+from lomar.cli import main
+from lomar.cli.test import WRITTEN
+
+CHECKPOINT = str(FIXTURES / 'v0.1/pretrain_lomar.pth')
+PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
+DETECT = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes'
+OURS = 'not to be lost'
+# The words of a command, with IMAGES for a folder of images and OUT for the output that a flag
+# names, and the files that the command writes for this flag.
+COMMANDS = dict(
+    convert=(f'convert {CHECKPOINT} OUT.pth --from lomar --to lomar', ['OUT.pth']),
+    convert_safetensors=(
+        f'convert {CHECKPOINT} OUT.safetensors --from lomar --to backbone',
+        ['OUT.safetensors'],
+    ),
+    encode=(f'encode {CHECKPOINT} IMAGES --size 32 --out OUT.npz', ['OUT.npz']),
+    encode_folder=(
+        f'encode {CHECKPOINT} IMAGES --size 32 --out OUT --patches',
+        ['OUT/features.npy', 'OUT/paths.txt', 'OUT/patches/3.npy'],
+    ),
+    statistics=('statistics IMAGES --json OUT.json', ['OUT.json']),
+    cost=(f'cost {PRETRAIN} --num-images 100 --json OUT.json', ['OUT.json']),
+    results_table=('results --markdown OUT.md', ['OUT.md']),
+    results_csv=('results --csv OUT.csv', ['OUT.csv']),
+    results_plot=('results --plot OUT.png', ['OUT.png']),
+    browse=(
+        f'browse {PRETRAIN} --train-images IMAGES --num-images 1 --out OUT.png',
+        ['OUT.png'],
+    ),
+    tokenizer=(
+        'tokenizer --images IMAGES --out OUT.pth --steps 1 --size 32 --batch-size 2 --workers 0 '
+        '--vocabulary 4 --hidden 8',
+        ['OUT.pth', 'OUT.json'],
+    ),
+    test=(f'test {DETECT} {CHECKPOINT} --out OUT', [f'OUT/{name}' for name in WRITTEN]),
+)
+
+
+@pytest.fixture
+def words(photographs, tmp_path):
+    """Return the words of a command with paths for its placeholders."""
+
+    def made(command):
+        places = dict(IMAGES=photographs, OUT=tmp_path / 'out')
+        for name, path in places.items():
+            command = command.replace(name, str(path))
+        return command.split()
+
+    return made
+
+
+def place(tmp_path, name):
+    return tmp_path / name.replace('OUT', 'out')
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_an_existing_file_is_kept(name, words, tmp_path, capsys):
+    command, outputs = COMMANDS[name]
+    for output in outputs:
+        path = place(tmp_path, output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(OURS)
+        assert main(words(command)) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f'{path} is there already; --overwrite replaces it, or name another place' in said
+        assert path.read_text() == OURS
+        path.unlink()
+
+
+@pytest.mark.parametrize('name', [name for name in COMMANDS if name != 'test'])
+def test_overwrite_replaces_it(name, words, tmp_path):
+    command, outputs = COMMANDS[name]
+    for output in outputs:
+        place(tmp_path, output).parent.mkdir(parents=True, exist_ok=True)
+        place(tmp_path, output).write_text(OURS)
+    assert main([*words(command), '--overwrite']) == 0
+    for output in outputs:
+        assert OURS.encode() not in place(tmp_path, output).read_bytes()
+    assert main(words(command)) == 1
+
+
+def test_a_folder_in_place_of_a_file(words, tmp_path, capsys):
+    (tmp_path / 'out.pth').mkdir()
+    line = [*words(COMMANDS['convert'][0]), '--overwrite']
+    assert main(line) == 1
+    assert 'out.pth is a folder; allowed: the name of a file' in capsys.readouterr().err
+
+
+def test_the_source_is_never_replaced(tmp_path, capsys):
+    path = tmp_path / 'in.pth'
+    path.write_bytes((FIXTURES / 'v0.1/pretrain_lomar.pth').read_bytes())
+    (tmp_path / 'link.pth').symlink_to(path)
+    for out in (path, tmp_path / 'link.pth'):
+        flags = ['--from', 'lomar', '--to', 'lomar', '--overwrite']
+        assert main(['convert', str(path), str(out), *flags]) == 1
+        assert 'is the source itself' in capsys.readouterr().err
+
+
+def test_patch_features_of_an_earlier_run_do_not_stay(words, tmp_path):
+    command = words(COMMANDS['encode_folder'][0])
+    assert main(command) == 0
+    assert len(list((tmp_path / 'out/patches').iterdir())) == 8
+    for path in sorted((tmp_path / 'photographs').iterdir())[2:]:
+        path.unlink()
+    assert main([*command, '--overwrite']) == 0
+    assert len(np.load(tmp_path / 'out/features.npy')) == 2
+    assert len(list((tmp_path / 'out/patches').iterdir())) == 2
+
+
+def test_default_names_are_replaced(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = words(f'browse {PRETRAIN} --train-images IMAGES --num-images 1')
+    assert main(command) == 0 and main(command) == 0
+    assert (tmp_path / 'browse.png').exists()
+
+
+def test_a_training_keeps_its_config_and_names_old_checkpoints(photographs, tmp_path, capfd):
+    config = tmp_path / 'mine.py'
+    text = f"# my notes\n_base_ = 'lomar::{PRETRAIN}.py'\n"
+    config.write_text(text)
+    small = ['arch.depth=1', 'arch.embed_dim=16', 'arch.num_heads=2', 'img_size=32', 'patch_size=4']
+    options = [f'model.backbone.{each}' for each in small]
+    options += ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0']
+    options += ['train_cfg.max_epochs=1', 'custom_hooks=[]']
+    line = ['train', str(config), '--train-images', str(photographs), '--work-dir', str(tmp_path)]
+    for number in range(2):
+        assert main([*line, '--cfg-options', *options]) == 0
+        assert config.read_text() == text
+        said = capfd.readouterr().out
+        assert ('epoch_1.pth is of an earlier run' in said) == bool(number)
+    saved = list(tmp_path.glob('*/vis_data/config.py'))
+    assert saved and 'embed_dim=16' in saved[0].read_text()

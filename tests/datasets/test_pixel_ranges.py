@@ -1,0 +1,368 @@
+"""Images of every pixel type: one table of files, for models of RGB and of one channel."""
+
+import re
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_ARCH, randomised
+from mmengine.config import Config
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
+from PIL import Image
+
+import lomar
+from lomar.cli import main
+from lomar.datasets import (
+    LoadImage,
+    UnreadableImage,
+    read_pixels,
+    read_rgb,
+    use_channels,
+    use_value_range,
+)
+from lomar.datasets.color import dark_note
+from lomar.models import RPEViT
+
+RAMP = np.arange(256).reshape(16, 16)
+UNKNOWN = r'whose range is unknown; declare .* value_range=\[LOW, HIGH\].*convert=False'
+
+
+def tiff(array, **options):
+    def save(path):
+        import rasterio
+
+        bands = array if array.ndim == 3 else array[None]
+        count, height, width = bands.shape
+        kind = dict(driver='GTiff', count=count, height=height, width=width, dtype=bands.dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path, 'w', **kind, **options) as file:
+                file.write(bands)
+
+    return save
+
+
+def pillow(array, mode=None, **options):
+    return lambda path: Image.fromarray(array).convert(mode).save(path, **options)
+
+
+def array(values):
+    return lambda path: np.save(path, values)
+
+
+def quantized(path):
+    Image.fromarray(COLOURED).quantize(16).save(path)
+
+
+def png16(factor, channels):
+    pixels = np.stack([RAMP * factor] * channels, -1).astype(np.uint16)
+    return lambda path: cv2.imwrite(str(path), pixels)
+
+
+GREY = RAMP.astype(np.uint8)
+COLOURED = np.stack([GREY, GREY.T, GREY[::-1]], -1)
+ANY = object()
+BITS = np.asarray(Image.fromarray(GREY).convert('1')) * 255
+NEEDS = 'need `channels` or .*value_range'
+THREE = np.stack([RAMP * 16] * 3)
+# Suffix, writer, result as 8-bit RGB (None: all of RAMP, ANY: not checked), range to declare, dtype
+# and largest number in one channel. A text is a part of the error.
+FILES = {
+    'uint8 TIFF': ('tif', tiff(GREY), None, None, ('uint8', 255)),
+    'uint16 TIFF': ('tif', tiff((RAMP * 257).astype('uint16')), None, None, ('uint16', 65535)),
+    '12 bits in 16': (
+        'tif',
+        tiff((RAMP * 16).astype('uint16')),
+        RAMP * 16 // 257,
+        (0, 4080),
+        ('uint16', 4080),
+    ),
+    'TIFF of 12 bits': (
+        'tif',
+        tiff((RAMP * 16).astype('uint16'), NBITS=12),
+        RAMP * 16 * 255 // 4095,
+        (0, 4080),
+        ('uint16', 4080),
+    ),
+    'int8 TIFF': ('tif', tiff((RAMP - 128).astype('int8')), UNKNOWN, (-128, 127), ('float32', 127)),
+    'Hounsfield units': (
+        'tif',
+        tiff((RAMP * 10 - 1000).astype('int16')),
+        'int16, ' + UNKNOWN,
+        (-1000, 1550),
+        ('float32', 1550),
+    ),
+    'int32 TIFF': ('tif', tiff(RAMP.astype('int32')), UNKNOWN, (0, 255), ('float32', 255)),
+    'uint32 TIFF': (
+        'tif',
+        tiff((RAMP * 16777216).astype('uint32')),
+        UNKNOWN,
+        (0, 255 * 16777216),
+        ('float32', 255 * 16777216),
+    ),
+    'float TIFF': ('tif', tiff((RAMP / 255).astype('float32')), UNKNOWN, (0, 1), ('float32', 1)),
+    'float64 TIFF': (
+        'tif',
+        tiff(RAMP / 255),
+        NEEDS,
+        (0, 1),
+        ('float32', 1),
+    ),
+    'float RGB TIFF': (
+        'tif',
+        tiff(THREE.astype('float32'), photometric='RGB'),
+        NEEDS,
+        (0, 4080),
+        'has 3 channels',
+    ),
+    '12 bits in 3 x 16, TIFF': (
+        'tif',
+        tiff(THREE.astype('uint16'), photometric='RGB'),
+        RAMP * 16 // 256,
+        (0, 4080),
+        'has 3 channels',
+    ),
+    'uint16 PNG': ('png', png16(257, 1), None, None, ('uint16', 65535)),
+    '12 bits in 16, PNG': ('png', png16(16, 1), RAMP * 16 // 257, (0, 4080), ('uint16', 4080)),
+    '12 bits in 3 x 16, PNG': ('png', png16(16, 3), RAMP * 16 // 256, (0, 4080), 'has 3 channels'),
+    'float array': (
+        'npy',
+        array(RAMP / 255),
+        NEEDS,
+        (0, 1),
+        ('float32', 1),
+    ),
+    'uint8 array': ('npy', array(GREY), NEEDS, (0, 9), ('uint8', 255)),
+    'truth values': ('npy', array(RAMP > 9), NEEDS, None, 'are bool'),
+    'L PNG': ('png', pillow(GREY), None, None, ('uint8', 255)),
+    'L JPEG': ('jpg', pillow(GREY, quality=100), None, None, ('uint8', 255)),
+    'L WebP': ('webp', pillow(GREY, lossless=True), None, None, 'has 3 channels'),
+    '1 PNG': (
+        'png',
+        pillow(GREY, '1'),
+        BITS,
+        None,
+        ('uint8', 255),
+    ),
+    'LA PNG': ('png', pillow(GREY, 'LA'), None, None, ('uint8', 255)),
+    'grey palette': ('png', pillow(GREY, 'P'), None, None, ('uint8', 255)),
+    'palette': (
+        'png',
+        quantized,
+        ANY,
+        None,
+        'has 3 channels',
+    ),
+    'RGB PNG': ('png', pillow(COLOURED), ANY, None, 'has 3 channels'),
+    'CMYK JPEG': ('jpg', pillow(COLOURED, 'CMYK'), ANY, None, 'has 3 channels'),
+}
+
+
+@pytest.fixture(params=FILES)
+def file(request, tmp_path):
+    suffix, save, *expected = FILES[request.param]
+    path = tmp_path / f'a.{suffix}'
+    save(path)
+    return path, *expected
+
+
+def test_rgb(file):
+    path, expected, declared, _ = file
+    if expected is ANY:
+        assert np.asarray(read_rgb(path)).shape == (16, 16, 3)
+        return
+    if isinstance(expected, str):
+        with pytest.raises(UnreadableImage, match=expected):
+            read_rgb(path)
+    else:
+        grey = RAMP if expected is None else expected
+        np.testing.assert_array_equal(np.asarray(read_rgb(path)), np.stack([grey] * 3, -1))
+    if declared:
+        found = np.asarray(read_rgb(path, declared))
+        np.testing.assert_array_equal(found, np.stack([RAMP] * 3, -1))
+
+
+def test_every_loader_agrees(file):
+    """The same pixels, or the same refusal, by each loader, in training, and by `Encoder`."""
+    path, _, declared, _ = file
+    init_default_scope('mmpretrain')
+    steps = [
+        dict(type='LoadImage'),
+        dict(type='LoadNative', patch_size=16, min_grid=1, flip_prob=0),
+        dict(type='LoadRandomResizedCrop', scale=16, crop_ratio_range=(1, 1), flip_prob=0),
+    ]
+    for value_range in (None, declared) if declared else (None,):
+        for step in steps:
+            load = TRANSFORMS.build(dict(step, value_range=value_range))
+            try:
+                whole = np.asarray(read_rgb(path, value_range))
+            except UnreadableImage as error:
+                with pytest.raises(UnreadableImage) as raised:
+                    load.transform(dict(img_path=str(path)))
+                assert str(raised.value) == str(error)
+            else:
+                found = load.transform(dict(img_path=str(path)))['img']
+                assert found.shape == whole.shape and found.dtype == np.uint8
+                if step['type'] != 'LoadRandomResizedCrop':
+                    np.testing.assert_array_equal(found, whole)
+                else:
+                    assert abs(found.mean() - whole.mean()) < 12
+
+
+def test_one_channel(file):
+    path, *_, expected = file
+    if isinstance(expected, str):
+        with pytest.raises((UnreadableImage, ValueError), match=expected):
+            read_pixels(path, 1)
+    else:
+        found = read_pixels(path, 1)
+        dtype, largest = expected
+        assert found.shape == (16, 16, 1) and found.dtype == dtype and found.max() == largest
+        assert len(np.unique(found)) > 1
+
+
+MODES = ('1', 'L', 'LA', 'P', 'I;16', 'I', 'F', 'RGB', 'CMYK')
+
+
+@pytest.fixture(scope='module')
+def encoders(tmp_path_factory):
+    folder, made = tmp_path_factory.mktemp('encoders'), {}
+    for channels in (1, 3):
+        vit = randomised(RPEViT(TINY_ARCH, 16, 8, in_channels=channels, out_type='featmap'))
+        torch.save(vit.state_dict(), folder / f'{channels}.pth')
+    made[3] = lomar.Encoder(folder / '3.pth', 'cpu')
+    made['declared'] = lomar.Encoder(folder / '3.pth', 'cpu', value_range=(0, 510))
+    made[1] = lomar.Encoder(folder / '1.pth', 'cpu', mean=[100.0], std=[50.0])
+    return made
+
+
+def picture(mode):
+    if mode == 'I;16':
+        return Image.fromarray((RAMP * 2).astype(np.uint16))
+    if mode in ('I', 'F'):
+        return Image.fromarray((RAMP * 2).astype('int32' if mode == 'I' else 'float32'))
+    return Image.fromarray(COLOURED if mode in ('RGB', 'CMYK') else GREY).convert(mode)
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_pillow_images_of_an_encoder(encoders, mode):
+    image = picture(mode)
+    rgb = encoders[3]
+    if mode in ('I', 'F'):
+        with pytest.raises(ValueError, match=UNKNOWN):
+            rgb([image])
+    else:
+        grey = (np.asarray(image) // 257).astype(np.uint8) if mode == 'I;16' else None
+        expected = Image.fromarray(grey) if grey is not None else image
+        assert rgb([image]).pooled.equal(rgb([np.array(expected.convert('RGB'))]).pooled)
+    if mode in ('I;16', 'I', 'F'):  # 0 to 510
+        found = encoders['declared']([image]).pooled
+        assert found.equal(rgb([np.stack([GREY] * 3, -1)]).pooled)
+    one = encoders[1]
+    if mode in ('RGB', 'CMYK'):
+        with pytest.raises(ValueError, match=r'shape \(3, 16, 16\); allowed: \(1, H, W\)'):
+            one([image])
+    else:
+        numbers = np.asarray(image if mode in ('I;16', 'I', 'F') else image.convert('L'), float)
+        assert one([image]).pooled.equal(one([numbers[..., None]]).pooled)
+
+
+def test_arrays_of_an_encoder(encoders):
+    for channels in (1, 3):
+        encoder = encoders[channels]
+        whole = np.repeat(GREY[..., None], channels, 2)
+        for given in (GREY, GREY[..., None]):
+            assert encoder([given]).pooled.equal(encoder([whole]).pooled)
+    assert encoders['declared']([RAMP * 2]).pooled.equal(encoders[3]([GREY]).pooled)
+    for dtype in ('uint16', 'int32', 'float32', 'bool'):
+        with pytest.raises((TypeError, ValueError), match='allowed: uint8'):
+            encoders[3]([RAMP.astype(dtype)])
+
+
+def test_arrays_of_a_pipeline():
+    rgb = LoadImage().transform(GREY)['img']
+    np.testing.assert_array_equal(rgb, np.stack([GREY] * 3, -1))
+    np.testing.assert_array_equal(LoadImage(value_range=(0, 510)).transform(RAMP * 2)['img'], rgb)
+    for dtype in ('uint16', 'int32', 'float32', 'bool'):
+        with pytest.raises(ValueError, match=rf'an array is {dtype}; allowed: uint8.*value_range'):
+            LoadImage().transform(RAMP.astype(dtype))
+    grey = LoadImage(channels=1)
+    for dtype, kept in (('uint8', 'uint8'), ('uint16', 'uint16'), ('float64', 'float32')):
+        found = grey.transform(RAMP.astype(dtype))['img']
+        assert found.dtype == kept and found.shape == (16, 16, 1)
+        np.testing.assert_array_equal(found[..., 0], RAMP)
+
+
+def config(channels=3, **step):
+    step = dict(dict(type='LoadImage'), **step)
+    cfg = dict(model=dict(backbone=dict(in_channels=channels)), value_range=[0, 4095])
+    cfg['train_dataloader'] = dict(dataset=dict(pipeline=[step, dict(type='PackInputs')]))
+    return Config(cfg)
+
+
+def test_the_setting_of_a_config():
+    for name in ('LoadImage', 'LoadRGB'):
+        cfg = config(type=name)
+        use_value_range(cfg)
+        assert cfg.train_dataloader.dataset.pipeline[0].value_range == [0, 4095]
+    cfg.custom_hooks = [dict(type='ProbeHook', images='a')]
+    use_value_range(cfg)
+    assert cfg.custom_hooks[0].value_range == [0, 4095]
+    for cfg, message in [
+        (config(channels=1), 'keeps the numbers of files, to which mean and std'),
+        (config(convert=False), 'keeps the numbers of files, to which mean and std'),
+        (config(type='LoadWindows', size=8, number=1), 'set without `scale`'),
+        (config(type='LoadImageFromFile'), 'no step of train_dataloader reads it; allowed: with'),
+    ]:
+        use_channels(cfg)
+        with pytest.raises(ValueError, match=message):
+            use_value_range(cfg)
+    for wrong in ([1, 0], [0, 0], [0], [0, float('nan')], ['a', 'b']):
+        with pytest.raises(ValueError, match=r'LoadImage\.value_range is .*; allowed:'):
+            LoadImage(value_range=wrong)
+
+
+@pytest.mark.parametrize(
+    ('factor', 'declared', 'dark'), [(16, None, True), (257, None, False), (16, (0, 4095), False)]
+)
+def test_dark_images_are_noted(tmp_path, monkeypatch, factor, declared, dark):
+    init_default_scope('mmpretrain')
+    lines = []
+    monkeypatch.setattr('lomar.datasets.readable.print_log', lambda line, **_: lines.append(line))
+    for number in range(3):
+        png16(factor, 1)(tmp_path / f'{number}.png')
+    load = dict(type='LoadImage', value_range=declared)
+    pipeline = [load, dict(type='PackInputs')]
+    DATASETS.build(dict(type='UnlabelledImages', data_root=str(tmp_path), pipeline=pipeline))
+    assert [' 4080 of 65535; files of 12 bits' in line for line in lines] == [True] * dark
+
+
+@pytest.mark.parametrize(('largest', 'note'), [(0, 0), (31, 1), (32, 0), (255, 0)])
+def test_what_is_dark(largest, note):
+    assert bool(dark_note(largest, 255)) == bool(note)
+
+
+def test_the_commands(tmp_path, capsys):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for number in range(3):
+        tiff((RAMP * 16).astype('int32'))(folder / f'{number}.tif')
+    train = ['train', 'lomar_pretrain', '--train-images', str(folder), '--print-config']
+    assert main([*train, '--cfg-options', 'value_range=[0,4080]']) == 0
+    assert re.search(r'value_range=\[\s*0,\s*4080', capsys.readouterr().out)
+    resize = ['resize', str(folder), '--short-side', '16', '--workers', '1']
+    assert main([*resize, str(tmp_path / 'a')]) == 0
+    assert '3 unreadable' in capsys.readouterr().out
+    assert main([*resize, str(tmp_path / 'b'), '--value-range', '0', '4080']) == 0
+    assert '3 kept, 0 already_there, 0 unreadable' in capsys.readouterr().out
+    for path in folder.iterdir():
+        path.unlink()
+    png16(16, 1)(folder / '1.png')
+    assert main(['statistics', str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert '3 channels' in out and 'the largest value of the images is 15 of 255' in out
+    assert main(['statistics', str(folder), '--channels', '1']) == 0
+    out = capsys.readouterr().out
+    assert '1 channels; images: 1 uint16' in out and 'is 4080 of 65535; files of 12 bits' in out

@@ -1,0 +1,110 @@
+"""`--epochs`: a whole schedule for the user's images, and the summary of it."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+from mmengine.config import Config
+from processes import run_lomar
+
+from lomar.cli import main, parse_args
+from lomar.engine import epochs, train_config
+from lomar.engine.schedule import Length, resolve_schedule
+
+SHAPES = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
+SMALL = [
+    'model.backbone.arch.depth=1',
+    'model.backbone.arch.embed_dim=16',
+    'train_dataloader.num_workers=0',
+    'default_hooks.logger.interval=1',
+]
+# mmdet's usual schedule: warm-up in iterations, drops in epochs.
+OWN = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=3),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=100, milestones=[80, 95]),
+]
+
+
+@pytest.mark.parametrize(
+    ('name', 'images', 'given', 'length', 'intervals', 'ends'),
+    [
+        # 100 epochs x 118000 images / 8 = 1475000 iterations, and all in proportion
+        ('detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco', 118000, 100, 1475000, (40000,) * 2, 2000),
+        ('detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco', 500, 100, 6250, (169,) * 2, 8),
+        ('detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco', 500, 5, 312, (63,) * 2, 1),
+        ('detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco', 3, 1, 1, (1, 1), 1),
+        ('classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k', None, 10, 10, (1, 1), 5),
+        ('classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k', None, 300, 300, (15, 3), 150),
+        ('pretrain/lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k', None, 20, 20, (1, 1), 10),
+        ('pretrain/mae_vit-base-p16_8xb512-amp-coslr-800e_in1k', None, 1, 1, (1, 1), 1),
+    ],
+)
+def test_everything_follows_the_epochs(name, images, given, length, intervals, ends, monkeypatch):
+    cfg = Config.fromfile(ROOT / f'mmconfigs/{name}.py')
+    monkeypatch.setattr(epochs.DATASETS, 'build', lambda _: range(images))
+    epochs.set_epochs(cfg, given)
+    loop = cfg.train_cfg
+    assert loop.get('max_iters', loop.get('max_epochs')) == length
+    assert (loop.val_interval, cfg.default_hooks.checkpoint.interval) == intervals
+    steps = length if images else 10 * length
+    resolved = resolve_schedule(cfg.param_scheduler, Length(steps, None if images else length, 10))
+    assert resolved[0]['end'] == ends and resolved[-1]['end'] == steps
+
+
+@pytest.mark.parametrize(
+    ('given', 'entries', 'expected'),
+    [
+        (10, OWN, [dict(OWN[0]), dict(OWN[1], end='1/1', milestones=['4/5', '19/20'])]),
+        (10, OWN[1], [dict(OWN[1], end='1/1', milestones=['4/5', '19/20'])]),
+        (10, [dict(type='LinearLR', end=0.5)], [dict(type='LinearLR', end='1/200')]),
+        (10, [dict(type='LinearLR', end='1/8')], [dict(type='LinearLR', end='1/8')]),
+        (10, None, None),
+    ],
+)
+def test_numbers_of_ones_own_schedule_become_shares(given, entries, expected):
+    cfg = Config(dict(train_cfg=dict(max_epochs=100), param_scheduler=entries))
+    epochs.set_epochs(cfg, given)
+    found = cfg.param_scheduler
+    assert (found and [dict(each) for each in found]) == expected
+    assert cfg.train_cfg == dict(max_epochs=10, val_interval=1)
+
+
+@pytest.mark.parametrize('wrong', ['0', '-3', '2.5', 'x', ''])
+def test_wrong_numbers_are_refused(wrong, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(['train', SHAPES, f'--epochs={wrong}'])
+    assert caught.value.code == 2
+    assert '--epochs: ' + wrong + ' found; allowed: 1 or more' in capsys.readouterr().err
+
+
+def test_the_flag_wins_over_options(photographs):
+    options = ['--cfg-options', 'train_cfg.max_epochs=3']
+    line = ['train', SHAPES, '--train-images', str(photographs), '--epochs', '5', *options]
+    assert train_config(parse_args(line)).train_cfg.max_epochs == 5
+
+
+def rates_in(text):
+    found = re.search(
+        r'rate +(\S+) at the first step, (\S+) at step (\d+), (\S+) at the last', text
+    )
+    return float(found[1]), int(found[3]), float(found[2]), float(found[4])
+
+
+@pytest.mark.parametrize('scale', [False, True])
+def test_the_summary_has_the_rates_of_the_log(scale, photographs, tmp_path):
+    """The real command: 8 images, 2 per step, 5 epochs."""
+    flags = ('--epochs', 5, '--train-images', photographs, '--work-dir', tmp_path / 'work')
+    options = [*SMALL, 'train_dataloader.batch_size=2', 'optim_wrapper.accumulative_counts=2']
+    flags += (('--auto-scale-lr',) if scale else ()) + ('--cfg-options', *options)
+    done = run_lomar('train', SHAPES, *flags)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout + done.stderr
+    assert 'schedule   5 epochs = 20 steps, warm-up 0.5 epochs = 2 steps' in text
+    (file,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    logged = [json.loads(line)['lr'] for line in file.read_text().splitlines()]
+    first, place, middle, last = rates_in(text)
+    assert len(logged) == 20 and logged[0] == pytest.approx(2e-6 * (4 / 32 if scale else 1))
+    for said, step in ((first, 1), (middle, place), (last, 20)):
+        assert said == pytest.approx(logged[step - 1], rel=1e-3)
+    assert last < logged[1] / 50

@@ -1,0 +1,112 @@
+"""Settings that cannot work are refused before data are read, by a message that names the key."""
+
+from copy import deepcopy
+
+import pytest
+from conftest import ROOT
+from mmengine.config import Config
+
+from lomar.engine.config import merge_options
+from lomar.engine.setting_checks import check_sampler, check_settings
+
+PRETRAIN = 'pretrain/lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
+CLASSIFY = 'classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k.py'
+MASKS = 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
+BOXES = 'detect/faster-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
+BEST = 'default_hooks.checkpoint.save_best'
+STOPPER = dict(type='EarlyStoppingHook', monitor='coco/segm_mAP')
+WRONG = [
+    (PRETRAIN, {'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size is 0; allowed: 1'),
+    (PRETRAIN, {'train_dataloader.batch_size': 'a'}, "batch_size is 'a'; allowed: a whole number"),
+    (PRETRAIN, {'train_dataloader.batch_size': 1.5}, 'batch_size is 1.5; allowed: a whole number'),
+    (PRETRAIN, {'train_dataloader.batch_size': True}, 'batch_size is True; allowed: a whole'),
+    (PRETRAIN, {'train_dataloader.num_workers': -1}, 'num_workers is -1; allowed: 0 or more'),
+    (CLASSIFY, {'val_dataloader.batch_size': 0}, 'val_dataloader.batch_size is 0'),
+    (CLASSIFY, {'test_dataloader.num_workers': -2}, 'test_dataloader.num_workers is -2'),
+    (PRETRAIN, {'optim_wrapper.accumulative_counts': 0}, 'optim_wrapper.accumulative_counts is 0'),
+    (PRETRAIN, {'optim_wrapper.optimizer.lr': -1}, 'optimizer.lr is -1; allowed: a number, more'),
+    (PRETRAIN, {'optim_wrapper.optimizer.lr': 0}, 'optimizer.lr is 0; allowed: a number, more'),
+    (PRETRAIN, {'optim_wrapper.optimizer.lr': '1e'}, "optimizer.lr is '1e'; allowed: a number"),
+    (PRETRAIN, {'optim_wrapper.optimizer.weight_decay': -1}, 'weight_decay is -1; allowed'),
+    (PRETRAIN, {'train_cfg.max_epochs': 0}, 'train_cfg.max_epochs is 0; allowed: 1 or more'),
+    (PRETRAIN, {'train_cfg.max_epochs': 2.5}, 'max_epochs is 2.5; allowed: a whole number'),
+    (PRETRAIN, {'train_cfg.max_epochs': None}, 'train_cfg.max_epochs is not set, and Epoch'),
+    (PRETRAIN, {'train_cfg.type': 'Loop'}, "train_cfg.type is 'Loop'; allowed: EpochBased"),
+    (PRETRAIN, {'train_cfg.type': 'IterBasedTrainLoop', 'train_cfg.max_iters': 9},
+     'train_cfg.max_epochs is 400, and IterBasedTrainLoop has no such setting'),
+    (PRETRAIN, {'train_cfg.type': 'IterBasedTrainLoop', 'train_cfg.max_iters': 9,
+                'train_cfg.max_epochs': None}, 'checkpoint.by_epoch is True, and train_cfg counts'),
+    (PRETRAIN, {'train_cfg.type': 'ReplayIterLoop', 'train_cfg.max_iters': 9,
+                'train_cfg.max_epochs': None, 'default_hooks.checkpoint.by_epoch': False},
+     'sampler.type is ReplaySampler, and train_cfg.type is ReplayIterLoop'),
+    (MASKS, {'train_cfg.type': 'EpochBasedTrainLoop', 'train_cfg.max_epochs': 9},
+     'train_cfg.max_iters is 184375, and EpochBasedTrainLoop has no such setting'),
+    (MASKS, {'train_cfg.type': 'EpochBasedTrainLoop', 'train_cfg.max_epochs': 9,
+             'train_cfg.max_iters': None}, 'sampler.type is InfiniteReplaySampler, an endless'),
+    (MASKS, {'train_cfg.max_iters': -5}, 'train_cfg.max_iters is -5; allowed: 1 or more'),
+    (MASKS, {'train_cfg.val_interval': 0}, 'train_cfg.val_interval is 0; allowed: 1 or more'),
+    (MASKS, {'train_cfg.val_begin': 200000}, 'train_cfg.val_begin is 200000, and train_cfg.max'),
+    (MASKS, {'auto_scale_lr.base_batch_size': 0}, 'auto_scale_lr.base_batch_size is 0'),
+    (MASKS, {'val_evaluator.metric': 'segm'}, "save_best is 'coco/bbox_mAP', which val_evaluator "
+     'does not compute; allowed: coco/segm_mAP, coco/segm_mAP50'),
+    (MASKS, {BEST: ['coco/bbox_mAP', 'coco/mask_mAP']}, "save_best is 'coco/mask_mAP', which"),
+    (MASKS, {BEST: 'bbox_mAP'}, "save_best is 'bbox_mAP', which val_evaluator does not compute"),
+    (MASKS, {'val_evaluator.prefix': 'own'}, 'allowed: own/bbox_mAP'),
+    (MASKS, {'val_evaluator.metric': 'bbox', 'custom_hooks': [STOPPER]},
+     "custom_hooks.0.monitor is 'coco/segm_mAP', which val_evaluator does not compute"),
+    (BOXES, {'val_evaluator.metric': ['bbox', 'segm']}, 'the model has no model.roi_head.mask'),
+    (BOXES, {'test_evaluator.metric': 'segm'}, 'test_evaluator.metric is segm, and the model has'),
+    (CLASSIFY, {BEST: 'accuracy/top2'}, "'accuracy/top2', .* allowed: accuracy/top1, acc"),
+    (CLASSIFY, {BEST: 'accuracy/top5', 'model.head.num_classes': 3}, 'allowed: accuracy/top1$'),
+    (PRETRAIN, {BEST: 'auto'}, "save_best is 'auto', and nothing is evaluated during the training"),
+]  # fmt: skip
+RIGHT = [
+    (MASKS, {BEST: ['coco/bbox_mAP', 'coco/segm_mAPs']}),
+    (MASKS, {BEST: 'auto', 'val_evaluator.metric': 'segm'}),
+    (MASKS, {BEST: None, 'val_evaluator.metric': 'segm'}),
+    (MASKS, {'val_evaluator.type': 'UsersMetric', BEST: 'users/value'}),  # names are not known
+    (MASKS, {'train_cfg.val_interval': 10**9}),  # evaluates at the end
+    (MASKS, {'custom_hooks': [STOPPER]}),
+    (PRETRAIN, {'train_cfg.max_iters': None}),
+    (PRETRAIN, {'train_dataloader.num_workers': 0, 'optim_wrapper.optimizer.weight_decay': 0}),
+]
+CONFIGS = {name: Config.fromfile(ROOT / 'mmconfigs' / name)
+           for name in (PRETRAIN, CLASSIFY, MASKS, BOXES)}  # fmt: skip
+
+
+def changed(name, options):
+    cfg = deepcopy(CONFIGS[name])
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+@pytest.mark.parametrize(('name', 'options', 'line'), WRONG)
+def test_what_cannot_work_is_refused(name, options, line):
+    with pytest.raises(ValueError, match=line) as caught:
+        cfg = changed(name, options)
+        check_settings(cfg)
+        check_sampler(cfg.train_dataloader, cfg.train_cfg)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('name', 'options'), RIGHT)
+def test_what_works_is_accepted(name, options):
+    cfg = changed(name, options)
+    check_settings(cfg)
+    check_sampler(cfg.train_dataloader, cfg.train_cfg)
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'mmconfigs').rglob('*.py')))
+def test_packaged_configs_pass(path):
+    if '_base_' not in path.parts:
+        cfg = Config.fromfile(path)
+        check_settings(cfg)
+        check_sampler(cfg.train_dataloader, cfg.train_cfg)
+
+
+def test_an_option_can_remove_the_number_of_another_loop():
+    cfg = deepcopy(CONFIGS[MASKS])
+    options = {'train_cfg.type': 'EpochBasedTrainLoop', 'train_cfg.max_epochs': 12}
+    merge_options(cfg, {**options, 'train_cfg.max_iters': None})
+    check_settings(cfg)
+    assert 'max_iters' not in cfg.train_cfg
