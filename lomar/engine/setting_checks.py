@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
+from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.arguments import arguments
 from lomar.engine.loops import ReplayIterLoop
 from lomar.utils import check_least, dicts_in
@@ -116,6 +118,19 @@ def check_sampler(loader: dict, loop: dict) -> None:
         raise ValueError(
             f'train_dataloader.sampler.type is {sampler}, and train_cfg.type is ReplayIterLoop; '
             'allowed: InfiniteReplaySampler'
+        )
+
+
+def check_batches(loader: Any, processes: int) -> None:
+    """Raise a ValueError if a training set has no complete batch."""
+    if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
+        return  # its batches continue across epochs, so that all are complete
+    share, batch = len(loader.sampler), loader.batch_size
+    if loader.drop_last and share < batch:
+        raise ValueError(
+            f'train_dataloader.batch_size is {batch}, but {len(loader.dataset)} training images on '
+            f'{processes} process(es) give only {share} images per process, and drop_last=True '
+            f'drops incomplete batches; allowed: train_dataloader.batch_size={share} or less'
         )
 
 
