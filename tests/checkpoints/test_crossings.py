@@ -375,6 +375,6 @@ def test_a_pattern_is_no_list_of_characters():
     ):
         transfer_model(unwrap(content('detect')), build('lomar'), allow='norm.*')
     runner = Runner.__new__(Runner)
-    runner.cfg = dict(transfer=dict(alow=[]))
-    with pytest.raises(ValueError, match=r"transfer has \['alow'\]; allowed: allow, weights"):
+    runner.cfg = dict(transfer=dict(allows=[]))
+    with pytest.raises(ValueError, match=r"transfer has \['allows'\]; allowed: allow, weights"):
         _ = runner._transfer
