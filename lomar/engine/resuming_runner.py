@@ -2,6 +2,7 @@
 
 from functools import partial
 from logging import WARNING
+from pathlib import Path
 
 from mmengine.device import get_device
 from mmengine.logging import print_log
@@ -52,8 +53,14 @@ class ResumingRunner(MMEngineRunner):
         super().set_randomness(seed, **kwargs)
 
     def dump_config(self) -> None:
-        """Save the config in the work dir; of a resumed run only when it has been compared."""
-        if self._record or not self._resumed:
+        """Save the config in the work dir, unless the config file itself is there.
+
+        The config of a resumed run is saved only when it has been compared.
+        """
+        name = self.cfg.filename
+        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
+            self.logger.info(f'{name} is not replaced by the config of this run')
+        elif self._record or not self._resumed:
             super().dump_config()
 
     def build_train_loop(self, loop) -> BaseLoop:

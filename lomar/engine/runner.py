@@ -2,12 +2,10 @@
 
 import platform
 from logging import WARNING, FileHandler
-from pathlib import Path
 
 import mmcv
 import mmengine
 import torch
-from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
@@ -17,18 +15,15 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from torch import nn
 
-from lomar.checkpoints import rename, transfer_model, unwrap
-from lomar.checkpoints.class_names import stored_classes
-from lomar.checkpoints.files import misfit_as_value_error, naming
-from lomar.checkpoints.trained_settings import changes
-from lomar.checkpoints.unwrap import shapes
+from lomar.checkpoints import rename, unwrap
 from lomar.compat.amp import loop_autocast
-from lomar.datasets import InfiniteReplaySampler
-from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
+from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.load_weights import load_weights, transfer_settings
+from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
-from lomar.engine.setting_checks import check_sampler
+from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
@@ -116,17 +111,7 @@ class Runner(ResumingRunner):
         if isinstance(loop, dict) and isinstance(self._train_dataloader, dict):
             check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
-        loader = loop.dataloader
-        if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
-            return loop  # its batches continue across epochs, so that all are complete
-        share, batch = len(loader.sampler), loader.batch_size
-        if loader.drop_last and share < batch:
-            raise ValueError(
-                f'train_dataloader.batch_size is {batch}, but {len(loader.dataset)} training '
-                f'images on {self.world_size} process(es) give only {share} images per process, '
-                'and drop_last=True drops incomplete batches; allowed: '
-                f'train_dataloader.batch_size={share} or less'
-            )
+        check_batches(loop.dataloader, self.world_size)
         return loop
 
     def build_val_loop(self, loop) -> BaseLoop:
@@ -136,6 +121,15 @@ class Runner(ResumingRunner):
         if isinstance(self._train_loop, BaseLoop):
             check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
+
+    def build_model(self, model) -> nn.Module:
+        """Build the model as mmengine does; refuse parts that do not fit."""
+        try:
+            built = super().build_model(model)
+        except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(f'model: {error}') from error  # such as an unknown argument
+        check_model(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
         """Wrap the model as mmengine does; shard it for the type 'FullySharded'."""
@@ -155,20 +149,8 @@ class Runner(ResumingRunner):
         name = self._load_from
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
-            weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
+            weights = rename(unwrap(content, transfer_settings(self.cfg).get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
-
-    def dump_config(self) -> None:
-        """Write the config of the run to the work dir, unless the config file itself is there."""
-        name = self.cfg.filename
-        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
-            self.logger.info(f'{name} is not replaced by the config of this run')
-        else:
-            super().dump_config()
-
-    @property
-    def _transfer(self) -> dict:
-        return self.cfg.get('transfer') or {}
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # `wrap_model` initialized a sharded model
@@ -196,58 +178,11 @@ class Runner(ResumingRunner):
         super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
-        """Load weights for testing, or as initialization of another task.
-
-        For testing, the file must have all weights of the model. For training, the backbone is
-        loaded from the file, which may come from another project.
-
-        Raises:
-            ValueError: weights for testing do not fit, their classes are not the tested ones, or
-                the file has no state dict.
-            TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
-                config lists patterns of names that may be missing or unexpected; `weights='ema'`
-                in it takes the moving average that is beside plain weights.
-        """
+        """Load weights for testing, or as initialization of another task; see `load_weights`."""
         content = CheckpointLoader.load_checkpoint(filename, map_location)
-        model = unwrapped(self.model)
-        learnt = stored_classes(content)
-        with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
-            weights = unwrap(content, self._transfer.get('weights', 'plain'))
-            if self._train_loop is None:
-                check_order(learnt, self.test_dataloader.dataset)
-            if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
-                model.load_state_dict(weights)
-                self.logger.info(f'All weights of the model loaded from {filename}')
-            else:
-                report = transfer_model(weights, model, self._transfer.get('allow', ()))
-                self.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
-                if report.misfits:
-                    self.logger.warning(
-                        f'{len(report.misfits)} weights of {filename} have other shapes than in '
-                        f'this model, which starts with new ones: {", ".join(report.misfits)}'
-                    )
-            self._check_settings(content)
-        training = isinstance(self._train_loop, BaseLoop)
-        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
-            self.logger.warning(f'{filename}: {note}')
+        load_weights(self, filename, content)
         # mmengine's EMAHook starts its average from these weights.
-        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
+        weights = unwrapped(self.model).state_dict()
+        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))
         self._has_loaded = True
         return content
-
-    def _check_settings(self, content: dict) -> None:
-        """Compare settings that the shapes of the weights do not show with those of the training.
-
-        Other heads or relative positions, and for testing another normalization, raise a
-        ValueError unless `transfer.allow` lists them. Training with another normalization gets a
-        warning.
-        """
-        for change in changes(content, self.cfg.get('model')):
-            if change.key in self._transfer.get('allow', ()):
-                continue
-            if self._train_loop is None or change.key.startswith('backbone.'):
-                raise ValueError(
-                    f'{change}, which the shapes of the weights do not show; allowed: the value of '
-                    f"the training, or transfer=dict(allow=['{change.key}'])"
-                )
-            self.logger.warning(f'{change}: the weights know images of the former')
