@@ -220,7 +220,7 @@ def test_a_runner_without_a_config(base, tmp_path):
     runner.train()
     assert min(runner.rates) == 8 and runner.epoch == 3
     other = write_images(tmp_path / 'x/images', 8)
-    with pytest.raises(ValueError, match='number of training images +16 +8'):
+    with pytest.raises(ValueError, match=r'number of training images +16 +8'):
         Runner(**parts(other, 3), resume=True).train()
 
 
