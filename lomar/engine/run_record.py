@@ -135,7 +135,7 @@ def _settings(cfg: Mapping) -> dict:
     """Return the parts of a config that determine the trained weights, as plain data."""
     scale, loader = _node(cfg, 'auto_scale_lr'), _node(cfg, 'train_dataloader')
     loop = {key: value for key, value in _node(cfg, 'train_cfg').items() if key not in LOOP}
-    dataset = dict(loader.get('dataset') or {})
+    dataset = dict(_node(loader, 'dataset'))
     dataset.pop('metainfo', None)  # the class names are recorded as read
     return dict(
         train_cfg=plain(loop),
