@@ -1,5 +1,6 @@
 """Images of every pixel type: one table of files, for models of RGB and of one channel."""
 
+import json
 import re
 import warnings
 
@@ -360,6 +361,20 @@ def test_the_commands(tmp_path, capsys):
     for path in folder.iterdir():
         path.unlink()
     png16(16, 1)(folder / '1.png')
+    coco = dict(
+        images=[dict(id=1, file_name='1.png', width=16, height=16)],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=[2, 2, 8, 8])],
+        categories=[dict(id=1, name='ring')],
+    )
+    coco['annotations'][0]['segmentation'] = [[2, 2, 10, 2, 10, 10, 2, 10]]
+    (tmp_path / 'a.json').write_text(json.dumps(coco))
+    check = ['check', 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco']
+    for split in ('train', 'val'):
+        check += [f'--{split}-ann', str(tmp_path / 'a.json'), f'--{split}-images', str(folder)]
+    assert main(check) == 0
+    assert 'images: the largest value of the images is 4080' in capsys.readouterr().out
+    assert main([*check, '--cfg-options', 'value_range=[0,4095]']) == 0
+    assert 'largest value' not in capsys.readouterr().out
     assert main(['statistics', str(folder)]) == 0
     out = capsys.readouterr().out
     assert '3 channels' in out and 'the largest value of the images is 15 of 255' in out
