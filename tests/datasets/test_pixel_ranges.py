@@ -212,7 +212,7 @@ def test_every_loader_agrees(file):
                     assert abs(found.mean() - whole.mean()) < 12
 
 
-def test_one_channel(file):
+def test_one_channel(file, encoders):
     path, *_, expected = file
     if isinstance(expected, str):
         with pytest.raises((UnreadableImage, ValueError), match=expected):
@@ -222,6 +222,19 @@ def test_one_channel(file):
         dtype, largest = expected
         assert found.shape == (16, 16, 1) and found.dtype == dtype and found.max() == largest
         assert len(np.unique(found)) > 1
+        init_default_scope('mmpretrain')
+        whole = dict(scale=16, crop_ratio_range=(1, 1), aspect_ratio_range=(1, 1))
+        for step in (
+            dict(type='LoadImage'),
+            dict(type='LoadWindows', size=16, number=1, flip_prob=0),
+            dict(type='LoadRandomResizedCrop', flip_prob=0, **whole),
+        ):
+            img = TRANSFORMS.build(dict(step, channels=1)).transform(dict(img_path=str(path)))[
+                'img'
+            ]
+            np.testing.assert_array_equal(img.reshape(found.shape), found)
+        numbers = encoders[1]([found.astype(float)]).pooled
+        assert encoders[1]([path]).pooled.equal(numbers)
 
 
 MODES = ('1', 'L', 'LA', 'P', 'I;16', 'I', 'F', 'RGB', 'CMYK')
