@@ -5,7 +5,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,9 +15,9 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
-from lomar.checkpoints.class_names import trained_classes
 from lomar.compat.dist import main_process
 from lomar.datasets import check_images, use_channels, use_value_range
+from lomar.engine.class_order import classes_to_test
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
 from lomar.engine.epochs import set_epochs
@@ -35,8 +34,9 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise ValueError(f'{path}: {error}') from error
+    except Exception as error:  # a Python config may raise any
+        kind = '' if isinstance(error, OSError | ValueError) else f'{type(error).__name__}: '
+        raise ValueError(f'{path}: {kind}{" ".join(str(error).split())}') from error
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'{path}: the config has no model')
     merge_options(cfg, options or {})
@@ -113,7 +113,7 @@ def test_config(args: argparse.Namespace) -> Config:
             test_out_dir=show_dir,
         )
     if not args.print_config:
-        check_settings(cfg)
+        check_settings(cfg, training=False)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
@@ -121,7 +121,9 @@ def test_config(args: argparse.Namespace) -> Config:
     if not args.print_config:
         check_data(cfg, ('test',), args.strict)
     if args.tta:
-        _augment_tests(cfg)
+        from lomar.detection import augment_tests  # imports mmdet
+
+        augment_tests(cfg)
     return cfg
 
 
@@ -258,7 +260,9 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     if _detects(cfg) and not args.print_config:
         # The main process alone reads the files.
         start_processes(cfg.launcher, cfg.get('env_cfg') or {})
-    trained = _trained_classes(cfg, args)
+    trained = None  # in a training
+    if (name := getattr(args, 'checkpoint', None)) and (_detects(cfg) or _classifies(cfg)):
+        trained = classes_to_test(name, optional=args.print_config)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
@@ -277,38 +281,9 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
                 hook.images = args.val_images  # None: the training images
 
 
-def _trained_classes(cfg: Config, args: argparse.Namespace) -> tuple[str, ...] | None:
-    """Return the classes of the checkpoint to test; () without names, None in a training."""
-    checkpoint = getattr(args, 'checkpoint', None)
-    if not checkpoint or not (_detects(cfg) or _classifies(cfg)):
-        return None
-    if args.print_config and not Path(checkpoint).is_file():
-        return None
-    return main_process.share(lambda: trained_classes(checkpoint), 'reading of the checkpoint')
-
-
 def _detects(cfg: Config) -> bool:
     return cfg.default_scope == 'mmdet'
 
 
 def _classifies(cfg: Config) -> bool:
     return cfg.model.type == 'ImageClassifier'
-
-
-def _augment_tests(cfg: Config) -> None:
-    """Test every image unchanged and flipped, and merge the boxes."""
-    from lomar.detection import detector_limit  # imports mmdet
-
-    *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
-    pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
-    flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
-    cfg.test_dataloader.dataset.pipeline = [
-        *steps,
-        dict(type='TestTimeAug', transforms=[flips, [pack]]),
-    ]
-    _, limit = detector_limit(cfg) or ('', cfg.test_evaluator.get('max_dets', 100))
-    cfg.model = dict(
-        type='BoxTTAModel',
-        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=limit),
-        module=cfg.model,
-    )
