@@ -45,7 +45,7 @@ def note_dark_images(cfg, reports: dict) -> None:
     """Add a note to reports on images that the conversion to 8-bit RGB makes dark."""
     from lomar.datasets.color import dark_images
 
-    if cfg.get('value_range') or cfg.model.backbone.get('in_channels', 3) != 3:
+    if cfg.get('value_range') or (cfg.model.get('backbone') or {}).get('in_channels', 3) != 3:
         return
     for report in reports.values():
         names = [image['file_name'] for image in report.images.values() if image]
