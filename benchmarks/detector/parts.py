@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from benchmarks.detector.scenes import HEIGHT, WIDTH, detect, make_scenes, moved
 from benchmarks.speed.timing import Spread, Stopwatch
 from lomar.detection import LargeScaleJitter, encode
-from lomar.detection.coco_ap import average_precision
+from lomar.detection.average_precision import average_precision
 
 WHO = ('mmdet', 'lomar')
 CROP = 'resize, crop: boxes and masks'

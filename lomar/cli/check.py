@@ -2,7 +2,7 @@
 
 import argparse
 
-from lomar.cli.shared import add_config
+from lomar.cli.shared import add_config, add_max_dets, add_strict
 
 MAX_CLASSES = 100
 
@@ -14,14 +14,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f'--{split}-ann', metavar='JSON', help=f'COCO annotations of the {what} images'
         )
         parser.add_argument(f'--{split}-images', metavar='DIR', help=f'folder of the {what} images')
+    add_max_dets(parser)
+    add_strict(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print counts, notes and errors; a ValueError if there are errors."""
+    """Print counts, notes and errors; a ValueError if there are errors, or notes and --strict."""
     from lomar.detection import check_config, use_files
     from lomar.engine import read_config
 
-    cfg = read_config(args.config, args.cfg_options)
+    limit = {'max_dets': args.max_dets} if args.max_dets else {}
+    cfg = read_config(args.config, {**(args.cfg_options or {}), **limit})
     use_files(cfg, args.train_ann, args.train_images, args.val_ann, args.val_images)
     reports = check_config(cfg)
     print(table(reports))
@@ -31,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
             print(f'\n{title}', *lines, sep='\n  ')
     if any(report.errors.kinds for report in reports.values()):
         raise ValueError('these datasets cannot be trained on')
+    if args.strict and any(report.notes.kinds for report in reports.values()):
+        raise ValueError('these datasets have notes, and --strict is given')
     print('\nThese datasets can be trained on.')
 
 

@@ -110,6 +110,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         metavar='PATH',
         help='images to evaluate on (pretraining: images to draw reconstructions of)',
     )
+    add_max_dets(parser)
+    add_strict(parser)
     add(
         '--skip-unreadable',
         action='store_true',
@@ -133,6 +135,24 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add --overwrite, for commands that call `lomar.utils.check_new`."""
     parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
+
+
+def add_max_dets(parser: argparse.ArgumentParser) -> None:
+    """Add --max-dets."""
+    parser.add_argument(
+        '--max-dets',
+        type=count,
+        metavar='N',
+        help='detections per image, of the detector and of AP (default: those of the config, '
+        'mostly 100)',
+    )
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add --strict."""
+    parser.add_argument(
+        '--strict', action='store_true', help='stop on notes of the check of COCO annotations'
+    )
 
 
 def count(text: str) -> int:

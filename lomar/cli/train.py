@@ -16,6 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='continue from CHECKPOINT (default: the newest checkpoint in the work dir)',
     )
     add(
+        '--accept-changes',
+        action='store_true',
+        help='with --resume: go on although settings are not those of the checkpoint, with the '
+        'schedule of the config',
+    )
+    add(
         '--epochs',
         type=count,
         metavar='N',

@@ -8,6 +8,9 @@ from .coco_ap import CocoAP as CocoAP
 from .config_files import check_config as check_config
 from .config_files import use_files as use_files
 from .dataset import CocoFiles as CocoFiles
+from .detection_limit import detector_limit as detector_limit
+from .detection_limit import use_max_dets as use_max_dets
+from .evaluation_config import check_output as check_output
 from .heads import Float32MaskHead as Float32MaskHead
 from .heads import Float32RPNHead as Float32RPNHead
 from .inputs import ChannelsDetDataPreprocessor as ChannelsDetDataPreprocessor
@@ -19,3 +22,4 @@ from .polygon_masks import Polygons as Polygons
 from .scale_jitter import AntialiasedResize as AntialiasedResize
 from .scale_jitter import LargeScaleJitter as LargeScaleJitter
 from .tta import BoxTTAModel as BoxTTAModel
+from .tta import augment_tests as augment_tests

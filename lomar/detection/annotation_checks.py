@@ -8,12 +8,25 @@ from functools import cache
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lomar.datasets.image_io import open_pixels
+from lomar.detection.annotation_doubts import CornerBoxes, add_crowds
 from lomar.detection.annotation_report import AnnotationReport
-from lomar.detection.annotation_rules import WrongEntry, has_area, is_number, training_object
+from lomar.detection.annotation_rules import (
+    MISSING_MASK,
+    WrongEntry,
+    evaluation_object,
+    has_area,
+    is_number,
+    training_object,
+)
 from lomar.detection.category_labels import add_unknown, choose_categories
 from lomar.detection.coco import LAYOUT, read_coco
+from lomar.detection.missing_objects import OTHER_CLASS, add_missing_objects, boxes_only
 
 OPENED = 500  # number of evenly spread images whose size is read from the file
+CROWD_NOTE = {
+    True: 'is a crowd, which is no object to train on',
+    False: 'is a crowd, in which detections are not counted',
+}
 
 
 def check_coco(
@@ -22,6 +35,7 @@ def check_coco(
     masks: bool,
     classes: Sequence[str] | None = None,
     model_classes: Sequence[str] | None = None,
+    training: bool = True,
 ) -> AnnotationReport:
     """Check every entry of an annotation file, and that its images exist; return a report.
 
@@ -30,15 +44,17 @@ def check_coco(
         classes: names to use of the file (default: all).
         model_classes: names of the labels (default: `classes`, or those of the file in the order
             of category id). The file may lack some.
+        training: False for a file to evaluate on, or to predict on if it has no annotations.
 
     Raises:
         FileNotFoundError: the file or the folder does not exist.
         ValueError: the file is not in COCO's format.
     """
-    coco = read_coco(ann_file)
+    coco = read_coco(ann_file, annotated=training)
     if not os.path.isdir(image_folder):
         raise FileNotFoundError(f'{ann_file}: its images: {image_folder} is no folder.\n{LAYOUT}')
-    report = AnnotationReport(str(ann_file), str(image_folder), masks, classes, model_classes)
+    files = str(ann_file), str(image_folder), masks, classes, model_classes, training
+    report = AnnotationReport(*files, annotations=len(coco['annotations']))
     _check_categories(report, coco['categories'])
     _check_images(report, coco['images'])
     _check_annotations(report, coco)
@@ -88,11 +104,14 @@ def _check_images(report: AnnotationReport, entries: list) -> None:
         if not isinstance(name, str) or not name:
             report.errors.add(where, 'has no file_name')
             continue
-        if not all(is_number(side) and side >= 1 for side in sides):
+        path = os.path.join(report.image_folder, name)
+        known = all(is_number(side) and side >= 1 for side in sides)
+        if not known and report.to_predict:
+            sides = _sides_of_file(path)
+        elif not known:
             report.errors.add(where, 'needs width and height in pixels, got ', sides)
             continue
         report.images[image['id']] = dict(file_name=name, width=sides[0], height=sides[1])
-        path = os.path.join(report.image_folder, name)
         folder, base = os.path.split(path)
         if base not in names_in(folder):
             report.errors.add(where, 'there is no file ', path)
@@ -116,11 +135,19 @@ def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[in
         return
     if real != sides:
         exif = ' upright, by its EXIF orientation' if turned else ''
-        report.errors.add(
+        (report.notes if report.to_predict else report.errors).add(
             where,
             'width and height are not those of the file: ',
             f'{sides[0]} x {sides[1]}, but it is {real[0]} x {real[1]}{exif}: {path}',
         )
+
+
+def _sides_of_file(path: str) -> tuple[int, int]:
+    """Return (width, height) of the upright image, or (0, 0) if the file cannot be read."""
+    try:
+        return _upright_size(path)[0]
+    except Exception:  # decoders of damaged files raise all sorts; `_check_size` reports them
+        return 0, 0
 
 
 def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
@@ -135,9 +162,8 @@ def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
 
 
 def _check_annotations(report: AnnotationReport, coco: dict) -> None:
-    report.annotations = len(coco['annotations'])
     everything = {category['id'] for category in coco['categories']}
-    boxes, strangers = Boxes(report), Counter[int]()
+    boxes, strangers = CornerBoxes(report), Counter[int]()
     for where, annotation in _entries(report, 'annotations', coco['annotations']):
         image_id, category_id = annotation.get('image_id'), annotation.get('category_id')
         if type(image_id) not in (int, str) or image_id not in report.images:
@@ -147,17 +173,14 @@ def _check_annotations(report: AnnotationReport, coco: dict) -> None:
         elif category_id in report.unknown:
             strangers[category_id] += 1
         elif category_id not in report.categories:
+            report.left_out[OTHER_CLASS] += 1
             report.notes.add(where, 'is of a class that the config leaves out')
         elif report.images[image_id] is not None and _take(report, where, annotation):
             boxes.add(annotation)
     add_unknown(report, strangers)
-    instances = report.instances()
-    for name, count in instances.items():
-        if not count:
-            report.notes.add('categories', 'a class has no objects: ', name)
-    if not any(instances.values()) and not report.errors.kinds:
-        hint = 'no box has a pixel; boxes are [x, y, width, height] in pixels, not fractions'
-        report.errors.add('annotations', 'there is nothing to train on: ', hint)
+    if add_missing_objects(report):
+        return
+    add_crowds(report)
     for image_id, image in report.images.items():
         if image and image_id not in report.objects:
             report.notes.add(f'images, id {image_id}', 'has no objects', f', {image["file_name"]}')
@@ -165,51 +188,30 @@ def _check_annotations(report: AnnotationReport, coco: dict) -> None:
 
 
 def _take(report: AnnotationReport, where: str, annotation: dict) -> bool:
-    """Add an annotation to the report; return whether it is trained on."""
+    """Add an annotation to the report; return whether it is used."""
     image = report.images[annotation['image_id']]
+    usable = training_object if report.training else evaluation_object
     try:
-        one, reason = training_object(annotation, image, report.masks)
+        one, reason = usable(annotation, image, report.masks)
     except WrongEntry as wrong:
-        report.errors.add(where, wrong.kind, wrong.detail)
+        advice = ''
+        if wrong.kind == MISSING_MASK:
+            report.left_out[MISSING_MASK] += 1
+            advice = f'; boxes only? {boxes_only(report)}'
+        report.errors.add(where, wrong.kind, advice or wrong.detail)
         return False
+    if reason:
+        report.left_out[reason] += 1
     if one is None:
         report.notes.add(where, f'is left out, as {reason}')
         return False
     report.add(one)
+    if reason:
+        report.notes.add(where, f'has no mask to evaluate, as {reason}')
     if one['iscrowd']:
-        report.notes.add(where, 'is a crowd, which is no object to train on')
+        report.notes.add(where, CROWD_NOTE[report.training])
     if not has_area(annotation):
         report.notes.add(where, 'has no area, which is computed')
-    if report.masks and len(one['segmentation']) < len(annotation['segmentation']):
+    if not reason and report.masks and len(one['segmentation']) < len(annotation['segmentation']):
         report.notes.add(where, 'loses polygons without three points or a pixel')
     return True
-
-
-class Boxes:
-    """Detection of boxes given as [x1, y1, x2, y2] instead of COCO's [x, y, w, h]."""
-
-    def __init__(self, report: AnnotationReport):
-        self.report, self.number, self.fits = report, 0, 0
-        self.beyond: dict = {}  # by image
-
-    def add(self, annotation: dict) -> None:
-        """Add the box of an annotation that is trained on."""
-        image = self.report.images[annotation['image_id']]
-        width, height, (x, y, w, h) = image['width'], image['height'], annotation['bbox']
-        self.number += 1
-        self.fits += x < w <= width + 1 and y < h <= height + 1
-        if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
-            found = f'annotations, id {annotation["id"]}', annotation['bbox']
-            self.beyond.setdefault(annotation['image_id'], []).append(found)
-
-    def finish(self) -> None:
-        """Add the findings to the report, image by image."""
-        beyond = [one for image_id in self.report.objects for one in self.beyond.get(image_id, ())]
-        for where, box in beyond:
-            self.report.notes.add(where, 'its box reaches out of the image', f', {box}')
-        if self.fits == self.number >= 10 and len(beyond) * 10 > self.number:
-            self.report.errors.add(
-                'annotations',
-                'bbox looks like [x, y, x2, y2], should be [x, y, width, height]: ',
-                f'as the latter, {len(beyond)} of {self.number} boxes reach out of their images',
-            )

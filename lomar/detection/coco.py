@@ -21,12 +21,18 @@ and the same for validation, --val-ann and --val-images. The embedded dataset ha
 decode = msgspec.json.Decoder().decode
 
 
-class CocoLists(msgspec.Struct):
+class CocoLists(msgspec.Struct, kw_only=True):
     """Lists of an annotation file; images and annotations are not decoded."""
 
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
     categories: list
+
+
+class UnannotatedLists(CocoLists, kw_only=True):
+    """Lists of a file that may have no annotations."""
+
+    annotations: list[msgspec.Raw] = []
 
 
 class LazyEntries:
@@ -54,8 +60,11 @@ class LazyEntries:
             return _python_json(self.path, bytes(text))
 
 
-def read_coco(path: str | os.PathLike) -> dict:
+def read_coco(path: str | os.PathLike, annotated: bool = True) -> dict:
     """Read the three lists of an annotation file; entries may be decoded when they are used.
+
+    Args:
+        annotated: whether the file must have annotations. COCO's test-dev, for example, has none.
 
     Raises:
         FileNotFoundError: the file does not exist; the message describes the expected layout.
@@ -65,9 +74,9 @@ def read_coco(path: str | os.PathLike) -> dict:
         raise FileNotFoundError(f'Annotations: {path} does not exist.\n{LAYOUT}')
     content = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)  # added by editors on Windows
     try:
-        lists = msgspec.json.decode(content, type=CocoLists)
+        lists = msgspec.json.decode(content, type=CocoLists if annotated else UnannotatedLists)
     except (msgspec.MsgspecError, UnicodeDecodeError):  # NaN, which Python reads, or an error
-        coco = _python_lists(path, content)
+        coco = _python_lists(path, content, annotated)
     else:
         coco = dict(
             images=LazyEntries(path, lists.images),
@@ -92,9 +101,9 @@ def class_names(coco: dict) -> tuple[str, ...]:
 def normalised_coco(coco: dict, masks: bool = True) -> dict:
     """Return the annotations for the evaluation by pycocotools.
 
-    Categories are in the order of their ids. Objects that training leaves out are left out, too.
-    Annotations get new ids from 1, because the id 0 means "no match" in pycocotools. Without
-    `masks`, the result has no masks.
+    Categories are in the order of their ids. Objects that no detection can overlap are left out.
+    Annotations get new ids from 1, because the id 0 means "no match" in pycocotools. With `masks`,
+    objects with a mask have a `segmentation`.
     """
     entries = list(coco['images'])
     images = {image['id']: image for image in entries}
@@ -102,9 +111,9 @@ def normalised_coco(coco: dict, masks: bool = True) -> dict:
     for annotation in coco['annotations']:
         image = images[annotation['image_id']]
         try:
-            one = evaluation_object(annotation, image, masks)
+            one, _ = evaluation_object(annotation, image, masks)
         except WrongEntry:  # without a mask, of a class that the config leaves out
-            one = evaluation_object(annotation, image, masks=False)
+            one, _ = evaluation_object(annotation, image, masks=False)
         if one:
             kept.append({**one, 'id': len(kept) + 1})
     categories = sorted(coco['categories'], key=lambda one: one['id'])
@@ -125,9 +134,11 @@ def _python_json(path: str | os.PathLike, text: bytes) -> Any:
         raise ValueError(f'{path}: this is no json: {error}') from error
 
 
-def _python_lists(path: str | os.PathLike, text: bytes) -> dict:
+def _python_lists(path: str | os.PathLike, text: bytes, annotated: bool) -> dict:
     """Return the decoded content of a file; raise a ValueError without the three lists."""
     coco = _python_json(path, text)
+    if isinstance(coco, dict) and coco.get('annotations') is None and not annotated:
+        coco['annotations'] = []
     found = sorted(coco) if isinstance(coco, dict) else type(coco).__name__
     for name in LISTS:
         if not isinstance(coco, dict) or not isinstance(coco.get(name), list):

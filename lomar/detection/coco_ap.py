@@ -1,32 +1,20 @@
-"""COCO's average precision by pycocotools: unrounded values, per class, with detections."""
+"""Metric for COCO's average precision, which also writes the detections."""
 
-import contextlib
-import io
 import pickle
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torchvision.ops import box_convert
 
-try:  # a drop-in replacement, several times as fast
-    from faster_coco_eval import COCO
-    from faster_coco_eval import COCOeval_faster as COCOeval
-except ImportError:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
 from lomar.datasets.class_names import unknown_classes
+from lomar.detection.average_precision import average_precision, indexed
 from lomar.detection.coco import normalised_coco, read_coco
+from lomar.detection.detection_limit import DEFAULT
 from lomar.detection.lazy_masks import encode
-from lomar.utils import write_json
-
-# Places in COCOeval.stats.
-STATS = dict(AP=0, AP50=1, AP75=2, APs=3, APm=4, APl=5)
+from lomar.utils import check_least, write_json
 
 
 @METRICS.register_module()
@@ -37,6 +25,8 @@ class CocoAP(BaseMetric):
         ann_file: annotations of the test images.
         metric: 'bbox', 'segm' or both.
         out: folder for the detections in COCO's result format, bbox.json and segm.json.
+        max_dets: number of detections per image and class that are evaluated, those of the highest
+            scores. COCO's is 100; images with more objects need more.
     """
 
     default_prefix = 'coco'
@@ -46,6 +36,7 @@ class CocoAP(BaseMetric):
         ann_file: str,
         metric: str | Sequence[str] = ('bbox', 'segm'),
         out: str | None = None,
+        max_dets: int = DEFAULT,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -53,7 +44,8 @@ class CocoAP(BaseMetric):
         wrong = set(self.kinds) - {'bbox', 'segm'}
         if wrong:
             raise ValueError(f'val_evaluator.metric has {sorted(wrong)}; allowed: bbox, segm')
-        self.ann_file, self.out = ann_file, out
+        check_least('CocoAP', max_dets=max_dets)
+        self.ann_file, self.out, self.max_dets = ann_file, out, max_dets
         self.summary: dict[str, dict] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -73,32 +65,40 @@ class CocoAP(BaseMetric):
     @cached_property
     def _truth(self) -> bytes:
         """Return the pickled annotations, which are read at the first evaluation."""
-        return pickle.dumps(normalised_coco(read_coco(self.ann_file), 'segm' in self.kinds))
+        coco = read_coco(self.ann_file, annotated=False)
+        return pickle.dumps(normalised_coco(coco, 'segm' in self.kinds))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Return AP by kind as fractions of 1; store percentages and AP per class in `summary`."""
-        truth = COCO()
-        with contextlib.redirect_stdout(io.StringIO()):  # createIndex prints progress
-            # pycocotools changes its copy.
-            truth.dataset = of_images(pickle.loads(self._truth), {r['image_id'] for r in results})
-            truth.createIndex()
-        by_label = self._categories(truth.dataset['categories'])
-        categories = sorted({key for key in by_label if key is not None})
+        """Return AP by kind as fractions of 1; store percentages and AP per class in `summary`.
+
+        Without objects, AP is left out of the former, and None in the latter.
+        """
+        # pycocotools changes its copy.
+        whole = of_images(pickle.loads(self._truth), {one['image_id'] for one in results})
+        by_label = self._ids(whole['categories'])
+        categories = sorted({one['id'] for one in whole['categories']} & set(by_label))
         figures = {}
         for kind in self.kinds:
             detections = _detections(results, kind, by_label)
             if self.out:
                 write_json(Path(self.out) / f'{kind}.json', detections, indent=None)
-            self.summary[kind] = average_precision(truth, detections, kind, categories)
-            for name, value in self.summary[kind].items():
+            truth = indexed(whole, [one for one in whole['annotations'] if _counts(one, kind)])
+            found = average_precision(truth, detections, kind, categories, self.max_dets)
+            self.summary[kind] = {**found, 'max_dets': self.max_dets}
+            for name, value in found.items():
                 if isinstance(value, float):
                     figures[f'{kind}_{name.replace("AP", "mAP")}'] = value / 100
         return figures
 
-    def _categories(self, categories: Sequence[dict]) -> list[int | None]:
-        """Return the category id of each label of the model; None for a class without AP."""
-        ids = {category['name']: category['id'] for category in categories}
+    def _ids(self, categories: Sequence[dict]) -> list[int | None]:
+        """Return the category id of each label of the model; None for a class that is not tested.
+
+        For a file without categories, the ids are 1 to N.
+        """
         classes = self.dataset_meta['classes']
+        if not categories:
+            return list(range(1, len(classes) + 1))
+        ids = {category['name']: category['id'] for category in categories}
         tested = self.dataset_meta.get('tested_classes', classes)
         found = [ids.get(name) if name in tested else None for name in classes]
         if all(key is None for key in found):
@@ -114,39 +114,9 @@ def of_images(coco: dict, images: set) -> dict:
     )
 
 
-def average_precision(
-    truth: COCO, detections: list[dict], kind: str, categories: Sequence[int]
-) -> dict:
-    """Return AP, AP50, AP75, APs, APm, APl and AP `per_class` by name, in percent.
-
-    A value is None if the dataset has no object of the size or class.
-
-    Args:
-        detections: in COCO's result format.
-        kind: 'bbox' or 'segm'.
-        categories: ids of the evaluated categories in ascending order.
-    """
-    names = {category['id']: category['name'] for category in truth.dataset['categories']}
-    if not detections:
-        print_log(f'{kind}: nothing was detected', logger='current')
-        present = {annotation['category_id'] for annotation in truth.dataset['annotations']}
-        return dict.fromkeys(STATS, 0.0) | {
-            'per_class': {names[c]: 0.0 if c in present else None for c in categories}
-        }
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        evaluation = COCOeval(truth, truth.loadRes(detections), kind)
-        evaluation.params.catIds = list(categories)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    table = [line for line in output.getvalue().splitlines() if line.startswith(' Average')]
-    print_log('\n'.join([kind, *table]), logger='current')
-    # Axes: IoU thresholds, recalls, classes, areas (the first is "all"), limits (the last is 100).
-    precision = evaluation.eval['precision'][:, :, :, 0, -1]
-    return {name: _percent(evaluation.stats[place]) for name, place in STATS.items()} | {
-        'per_class': {names[c]: _percent(precision[:, :, i]) for i, c in enumerate(categories)}
-    }
+def _counts(annotation: dict, kind: str) -> bool:
+    """Whether an annotation has what is evaluated, a box or a mask."""
+    return kind == 'bbox' or 'segmentation' in annotation
 
 
 def _detections(results: list[dict], kind: str, by_label: Sequence[int | None]) -> list[dict]:
@@ -161,9 +131,3 @@ def _detections(results: list[dict], kind: str, by_label: Sequence[int | None]) 
         for label, score, value in zip(one['labels'], one['scores'], one[source], strict=True)
         if by_label[label] is not None
     ]
-
-
-def _percent(fractions: np.ndarray) -> float | None:
-    """Return the mean in percent without values of -1, which mean "no object"; None without any."""
-    valid = fractions[fractions > -1]
-    return 100 * float(valid.mean()) if valid.size else None

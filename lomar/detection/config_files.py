@@ -22,6 +22,13 @@ from lomar.detection.category_labels import MISSING
 from lomar.detection.coco import class_names, read_coco
 from lomar.detection.coco_ap import CocoAP
 from lomar.detection.dataset import CocoFiles, chosen_classes
+from lomar.detection.detection_limit import add_crowded_images
+from lomar.detection.evaluation_config import (
+    evaluates_masks,
+    evaluators_of,
+    has_mask_head,
+    prepare_evaluation,
+)
 
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
@@ -55,7 +62,8 @@ def use_files(
     """Set a user's files in a config; the files for validation also serve for testing.
 
     The classes of the model and their number are those of the checkpoint to test, otherwise those
-    that the config gives for training, otherwise those of `train_ann`.
+    that the config gives for training, otherwise those of `train_ann`. Settings that every
+    evaluation needs are set, too.
 
     Args:
         trained: classes of the checkpoint to test; () if it has no names; None for training.
@@ -70,7 +78,7 @@ def use_files(
             for dataset in datasets:
                 dataset.data_prefix = dict(img=os.path.abspath(images))
         if ann_file:
-            for reader in (*datasets, *_evaluators(cfg, split)):
+            for reader in (*datasets, *evaluators_of(cfg, split)):
                 reader.ann_file = os.path.abspath(ann_file)
     if trained is None and val_ann and not datasets_of(cfg, 'train', CocoFiles):
         trained = ()
@@ -87,12 +95,13 @@ def use_files(
         for split in SPLITS:
             for dataset in datasets_of(cfg, split, CocoFiles):
                 dataset.leave_out = True
+    prepare_evaluation(cfg)
 
 
 def _names_in_file(dataset: dict) -> tuple[str, ...]:
     """Return the classes in the annotation file of a dataset, in the order of their ids."""
     path = _annotations(dataset)
-    return main_process.share(lambda: class_names(read_coco(path)), 'class names')
+    return main_process.share(lambda: class_names(read_coco(path, False)), 'class names')
 
 
 def _annotations(dataset: dict) -> str:
@@ -100,27 +109,30 @@ def _annotations(dataset: dict) -> str:
 
 
 def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationReport]:
-    masks = bool((cfg.model.get('roi_head') or {}).get('mask_head'))
     reports: dict[str, AnnotationReport] = {}
     seen: dict[tuple, AnnotationReport] = {}
     classes: tuple[str, ...] | None = None  # of the model
     for split in splits:
+        training = split == 'train'
+        masks = has_mask_head(cfg) if training else evaluates_masks(cfg, split)
         for dataset in datasets_of(cfg, split, CocoFiles):
             chosen, files = chosen_classes(dataset), _files(dataset)
             classes = classes or (tuple(dataset.get('model_classes') or ()) or None)
-            report = seen.get((files, chosen, classes)) or check_coco(
-                *files, masks, chosen, classes
-            )
+            arguments = (*files, masks, chosen, classes, training)
+            report = seen.get(arguments) or check_coco(*arguments)
             classes = report.model_names
-            if (files, chosen, classes) not in seen:
-                seen[files, chosen, classes] = report
+            arguments = (*files, masks, chosen, classes, training)
+            if arguments not in seen:
+                seen[arguments] = report
                 reports[split if split not in reports else f'{split} {len(reports) + 1}'] = report
+                add_crowded_images(cfg, split, report)
             _check_evaluators(cfg, split, report)
     if not reports:
         raise ValueError(
             'the config has no dataset of type CocoFiles, so there is nothing to check'
         )
-    _check_classes(cfg, reports)
+    if next(iter(reports.values())).model_names:
+        _check_classes(cfg, reports)
     return reports
 
 
@@ -130,14 +142,11 @@ def _files(dataset: ConfigDict) -> tuple[str, str]:
     return _annotations(dataset), os.path.join(dataset.get('data_root') or '', folder)
 
 
-def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
-    evaluators = cfg.get(f'{split}_evaluator') or []
-    evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
-    return [evaluator for evaluator in evaluators if 'ann_file' in evaluator]
-
-
 def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None:
-    for evaluator in _evaluators(cfg, split):
+    for evaluator in evaluators_of(cfg, split):
+        if split == 'val' and report.no_ap:
+            advice = f'{report.no_ap}; allowed: annotated files (--val-ann), or --no-validate'
+            report.errors.add(f'{split}_evaluator', 'validation has no AP: ', advice)
         if os.path.abspath(evaluator.ann_file) != os.path.abspath(report.ann_file):
             where = f'{split}_evaluator.ann_file'
             report.errors.add(where, 'the evaluation reads another file, ', evaluator.ann_file)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from lomar.datasets.config_classes import given_classes
@@ -53,11 +52,10 @@ class CocoFiles(ReadableImages, CocoDataset):
                 metainfo=self._metainfo, model_classes=self.model_classes, leave_out=self.leave_out
             )
         )
-        files = self.ann_file, folder, masks, chosen, self.model_classes
+        files = self.ann_file, folder, masks, chosen, self.model_classes, not self.test_mode
         report = take_report(*files) or check_coco(*files)
         stop_on_errors([report])
-        for line in report.notes.lines():
-            print_log(line, logger='current')
+        report.notes.log()
         self._metainfo['classes'] = report.model_names
         if self.test_mode:
             self._metainfo['tested_classes'] = tuple(report.categories.values())
@@ -70,6 +68,16 @@ class CocoFiles(ReadableImages, CocoDataset):
             dict(image, img_id=image_id, objects=report.objects.get(image_id, []))
             for image_id, image in report.images.items()
         ]
+
+    def filter_data(self) -> list[dict]:
+        """Return the images that `filter_cfg` keeps; raise a ValueError if there are none."""
+        kept = super().filter_data()
+        if self.data_list and not kept:
+            raise ValueError(
+                f'{self.ann_file}: filter_cfg={dict(self.filter_cfg)} keeps none of the '
+                f'{len(self.data_list)} images'
+            )
+        return kept
 
     def get_data_info(self, idx: int) -> dict:
         """Return `img_path`, `img_id`, `height`, `width`, `instances` and so on of an image."""

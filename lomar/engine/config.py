@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
-from lomar.checkpoints.class_names import trained_classes
 from lomar.compat.dist import main_process
 from lomar.datasets import check_images, use_channels, use_value_range
+from lomar.engine.class_order import classes_to_test
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
 from lomar.engine.epochs import set_epochs
 from lomar.engine.option_keys import check_option_keys
-from lomar.engine.runner import latest_checkpoint
+from lomar.engine.resume import latest_checkpoint
 from lomar.engine.setting_checks import LOADERS, check_settings
 
 # Variables by which mmengine finds the number of a process.
@@ -42,6 +42,10 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     merge_options(cfg, options or {})
     use_channels(cfg)
     use_value_range(cfg)
+    if cfg.get('max_dets') is not None:
+        from lomar.detection import use_max_dets  # imports mmdet
+
+        use_max_dets(cfg, options or {})
     return cfg
 
 
@@ -53,11 +57,15 @@ def train_config(args: argparse.Namespace) -> Config:
     cfg = _read(args)
     _require(cfg, args.config, 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.resume:
-        _resume(cfg, args.resume)
+        _resume(cfg, args.resume, args.print_config)
+    if args.accept_changes and not (args.resume or cfg.get('resume')):
+        raise ValueError('--accept-changes has no effect without --resume')
+    if args.accept_changes or cfg.get('accept_changes'):  # of the run that saved the config
+        cfg.accept_changes = args.accept_changes  # read by the runner
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        if 'default_hooks.checkpoint.save_best' not in (args.cfg_options or {}):
-            cfg.default_hooks.checkpoint.save_best = None
+    if not cfg.get('val_evaluator'):
+        _keep_no_best(cfg, args.cfg_options or {})
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
@@ -68,7 +76,7 @@ def train_config(args: argparse.Namespace) -> Config:
         check_settings(cfg)
     _set_data(cfg, args)
     if not args.print_config:
-        check_data(cfg, ('train', 'val'))
+        check_data(cfg, ('train', 'val'), args.strict)
         _check_checkpoint(
             cfg,
             'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
@@ -93,6 +101,8 @@ def test_config(args: argparse.Namespace) -> Config:
         cfg.test_evaluator.out = args.out
     if not _detects(cfg) and (args.show or args.show_dir or args.tta):
         raise ValueError('--show, --show-dir and --tta belong to detection configs')
+    if args.tta:  # which drops masks
+        cfg.test_evaluator.metric = 'bbox'
     if args.show or args.show_dir:
         show_dir = args.show_dir and str(Path(args.show_dir).resolve())
         cfg.default_hooks.visualization.update(
@@ -103,15 +113,17 @@ def test_config(args: argparse.Namespace) -> Config:
             test_out_dir=show_dir,
         )
     if not args.print_config:
-        check_settings(cfg)
+        check_settings(cfg, training=False)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if not args.print_config:
-        check_data(cfg, ('test',))
+        check_data(cfg, ('test',), args.strict)
     if args.tta:
-        _augment_tests(cfg)
+        from lomar.detection import augment_tests  # imports mmdet
+
+        augment_tests(cfg)
     return cfg
 
 
@@ -122,12 +134,17 @@ def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Na
     print(text)
 
 
-def check_data(cfg: Config, splits: tuple[str, ...] = ('train', 'val')) -> None:
-    """Check the data of `splits` before anything is built."""
+def check_data(
+    cfg: Config, splits: tuple[str, ...] = ('train', 'val'), strict: bool = False
+) -> None:
+    """Check the data of `splits` before anything is built; if `strict`, notes are errors."""
     if _detects(cfg):
-        from lomar.detection import check_config, stop_on_errors  # imports mmdet
+        from lomar.detection import check_config, check_output, stop_on_errors  # imports mmdet
 
-        stop_on_errors(check_config(cfg, splits).values())
+        reports = check_config(cfg, splits).values()
+        stop_on_errors(reports, strict)
+        if 'test' in splits:
+            check_output(cfg, reports)
     elif _classifies(cfg):
         from lomar.classification import check_folders  # imports mmpretrain
 
@@ -156,14 +173,27 @@ def merge_options(cfg: Config, options: dict) -> None:
             raise ValueError(f'--cfg-options custom_imports: {error}') from error
 
 
-def _resume(cfg: Config, checkpoint: str) -> None:
+def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
     """Resume from a checkpoint; with 'auto', from the newest checkpoint if there is one."""
-    found = latest_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
+    if not print_only:  # all processes resume from what the main process finds
+        start_processes(cfg.launcher, cfg.get('env_cfg') or {})
+    found: str | None = checkpoint
+    if checkpoint == 'auto':
+        find = partial(latest_checkpoint, cfg.work_dir)
+        found = main_process.share(find, 'search for the newest checkpoint')
     if found is None:
         begin = cfg.get('load_from') or 'random weights'
         print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')
     else:
         cfg.resume, cfg.load_from = True, found
+
+
+def _keep_no_best(cfg: Config, options: dict) -> None:
+    """Unset the `save_best` of a config without an evaluation, unless an option asks for it."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if hook.get('save_best') and 'default_hooks.checkpoint.save_best' not in options:
+        print_log('Nothing is evaluated during the training, so no best checkpoint is kept')
+        hook['save_best'] = None
 
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:
@@ -178,7 +208,8 @@ def _read(args: argparse.Namespace) -> Config:
     amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
     if 'launcher' in (args.cfg_options or {}):
         raise ValueError('--cfg-options launcher has no effect; use --launcher')
-    cfg = read_config(args.config, {**(args.cfg_options or {}), **amp})
+    limit = {'max_dets': args.max_dets} if args.max_dets else {}
+    cfg = read_config(args.config, {**(args.cfg_options or {}), **amp, **limit})
     if args.quiet or cfg.get('quiet'):  # of the run that saved the config
         cfg.quiet = args.quiet  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
@@ -229,13 +260,15 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     if _detects(cfg) and not args.print_config:
         # The main process alone reads the files.
         start_processes(cfg.launcher, cfg.get('env_cfg') or {})
-    trained = _trained_classes(cfg, args)
+    trained = None  # in a training
+    if (name := getattr(args, 'checkpoint', None)) and (_detects(cfg) or _classifies(cfg)):
+        trained = classes_to_test(name, optional=args.print_config)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
         use_files(cfg, train_ann, train_images, args.val_ann, args.val_images, trained)
-    elif train_ann or args.val_ann:
-        raise ValueError('--train-ann and --val-ann belong to detection configs')
+    elif train_ann or args.val_ann or args.strict:
+        raise ValueError('--train-ann, --val-ann and --strict belong to detection configs')
     elif _classifies(cfg):
         from lomar.classification import use_folders  # imports mmpretrain
 
@@ -248,36 +281,9 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
                 hook.images = args.val_images  # None: the training images
 
 
-def _trained_classes(cfg: Config, args: argparse.Namespace) -> tuple[str, ...] | None:
-    """Return the classes of the checkpoint to test; () without names, None in a training."""
-    checkpoint = getattr(args, 'checkpoint', None)
-    if not checkpoint or not (_detects(cfg) or _classifies(cfg)):
-        return None
-    if args.print_config and not Path(checkpoint).is_file():
-        return None
-    return main_process.share(lambda: trained_classes(checkpoint), 'reading of the checkpoint')
-
-
 def _detects(cfg: Config) -> bool:
     return cfg.default_scope == 'mmdet'
 
 
 def _classifies(cfg: Config) -> bool:
     return cfg.model.type == 'ImageClassifier'
-
-
-def _augment_tests(cfg: Config) -> None:
-    """Test every image unchanged and flipped, and merge the boxes."""
-    *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
-    pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
-    flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
-    cfg.test_dataloader.dataset.pipeline = [
-        *steps,
-        dict(type='TestTimeAug', transforms=[flips, [pack]]),
-    ]
-    cfg.test_evaluator.metric = 'bbox'
-    cfg.model = dict(
-        type='BoxTTAModel',
-        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-        module=cfg.model,
-    )

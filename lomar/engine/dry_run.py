@@ -5,7 +5,8 @@ from tempfile import TemporaryDirectory
 from mmengine.config import Config
 from mmengine.runner import BaseLoop
 
-from lomar.engine.runner import Runner, latest_checkpoint
+from lomar.engine.resume import latest_checkpoint
+from lomar.engine.runner import Runner
 from lomar.engine.startup_log_hook import model_line, notes, summary
 from lomar.utils import unwrapped
 

@@ -1,9 +1,7 @@
 """mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
 
 import platform
-import re
 from logging import WARNING, FileHandler
-from pathlib import Path
 
 import mmcv
 import mmengine
@@ -15,18 +13,15 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
-from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from lomar.checkpoints import rename, transfer_model, unwrap
-from lomar.checkpoints.class_names import stored_classes
-from lomar.checkpoints.files import misfit_as_value_error, naming
-from lomar.checkpoints.trained_settings import changes
-from lomar.checkpoints.unwrap import shapes
+from lomar.checkpoints import rename, unwrap
 from lomar.compat.amp import loop_autocast
-from lomar.engine.class_order import advising_on_classes, check_order, classes_of, reordered
+from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
+from lomar.engine.resuming_runner import ResumingRunner
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
 from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
@@ -35,17 +30,8 @@ from lomar.utils import unwrapped
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
-class Runner(MMEngineRunner):
+class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
-
-    _first_iter = 0
-    _load_from: str | None  # these two are mmengine's
-    _resume: bool
-
-    @property
-    def has_trained(self) -> bool:
-        """Return whether this run has made a step; steps before a resumption do not count."""
-        return self.iter > self._first_iter
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""
@@ -160,23 +146,11 @@ class Runner(MMEngineRunner):
         backbone = getattr(model, 'backbone', None)
         if not isinstance(backbone, LearnedPositions) or not hasattr(backbone, 'pos_embed'):
             return
-        name = self._load_from or (latest_checkpoint(self.work_dir) if self._resume else None)
+        name = self._load_from
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
-            weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
+            weights = rename(unwrap(content, transfer_settings(self.cfg).get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
-
-    def dump_config(self) -> None:
-        """Write the config of the run to the work dir, unless the config file itself is there."""
-        name = self.cfg.filename
-        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
-            self.logger.info(f'{name} is not replaced by the config of this run')
-        else:
-            super().dump_config()
-
-    @property
-    def _transfer(self) -> dict:
-        return self.cfg.get('transfer') or {}
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # `wrap_model` initialized a sharded model
@@ -204,87 +178,11 @@ class Runner(MMEngineRunner):
         super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
-        """Load weights for resuming, for testing, or as initialization of another task.
-
-        For testing and resuming, the file must have all weights of the model. For training, the
-        backbone is loaded from the file, which may come from another project.
-
-        Raises:
-            ValueError: weights for testing or resuming do not fit, their classes are not the
-                tested ones, or the file has no state dict.
-            TransferError: weights for training do not fit. `transfer=dict(allow=[...])` in the
-                config lists patterns of names that may be missing or unexpected; `weights='ema'`
-                in it takes the moving average that is beside plain weights.
-        """
-        if self._resume:
-            with naming(filename), misfit_as_value_error():
-                return super().load_checkpoint(filename, map_location, strict=True)
+        """Load weights for testing, or as initialization of another task; see `load_weights`."""
         content = CheckpointLoader.load_checkpoint(filename, map_location)
-        model = unwrapped(self.model)
-        learnt = stored_classes(content)
-        with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
-            weights = unwrap(content, self._transfer.get('weights', 'plain'))
-            if self._train_loop is None:
-                check_order(learnt, self.test_dataloader.dataset)
-            if self._train_loop is None or shapes(weights) == shapes(model.state_dict()):
-                model.load_state_dict(weights)
-                self.logger.info(f'All weights of the model loaded from {filename}')
-            else:
-                report = transfer_model(weights, model, self._transfer.get('allow', ()))
-                self.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
-                if report.misfits:
-                    self.logger.warning(
-                        f'{len(report.misfits)} weights of {filename} have other shapes than in '
-                        f'this model, which starts with new ones: {", ".join(report.misfits)}'
-                    )
-            self._check_settings(content)
-        training = isinstance(self._train_loop, BaseLoop)
-        if training and (note := reordered(learnt, self._train_loop.dataloader.dataset)):
-            self.logger.warning(f'{filename}: {note}')
+        load_weights(self, filename, content)
         # mmengine's EMAHook starts its average from these weights.
-        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
+        weights = unwrapped(self.model).state_dict()
+        self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))
         self._has_loaded = True
         return content
-
-    def _check_settings(self, content: dict) -> None:
-        """Compare settings that the shapes of the weights do not show with those of the training.
-
-        Other heads or relative positions, and for testing another normalization, raise a
-        ValueError unless `transfer.allow` lists them. Training with another normalization gets a
-        warning.
-        """
-        for change in changes(content, self.cfg.get('model')):
-            if change.key in self._transfer.get('allow', ()):
-                continue
-            if self._train_loop is None or change.key.startswith('backbone.'):
-                raise ValueError(
-                    f'{change}, which the shapes of the weights do not show; allowed: the value of '
-                    f"the training, or transfer=dict(allow=['{change.key}'])"
-                )
-            self.logger.warning(f'{change}: the weights know images of the former')
-
-    def load_or_resume(self) -> None:
-        """Load or resume; with `resume=True` and no `load_from`, from the newest checkpoint."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            self._load_from = latest_checkpoint(self.work_dir)
-            if self._load_from is None:
-                self.logger.warning(f'Nothing to resume in {self.work_dir}: starting afresh')
-                self._resume = False
-        if not self._resume and (old := latest_checkpoint(self.work_dir)):
-            self.logger.warning(
-                f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
-                'earlier run, use --resume; to keep it, another --work-dir'
-            )
-        super().load_or_resume()
-        self._first_iter = self.iter
-
-
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
-
-    mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
-    of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
-    """
-    files = Path(work_dir).glob('*.pth')
-    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
-    return str(max(found, key=lambda file: file.stat().st_mtime_ns)) if found else None

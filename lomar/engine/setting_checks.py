@@ -18,12 +18,18 @@ INTERVALS = dict(max_epochs=1, max_iters=1, val_interval=1, val_begin=0)  # lowe
 OF_RUNNER = {'runner', 'dataloader'}
 
 
-def check_settings(cfg: Config) -> None:
-    """Raise a ValueError that names the key if a setting of the run cannot work."""
-    for name in LOADERS:
+def check_settings(cfg: Config, training: bool = True) -> None:
+    """Raise a ValueError that names the key if a setting of a training or a test cannot work."""
+    for name in LOADERS if training else LOADERS[-1:]:
         if loader := cfg.get(name):
             least = dict(batch_size=1, num_workers=0)
             _check_numbers(name, loader, least)
+    if training:
+        _check_training(cfg)
+    _check_masks(cfg)
+
+
+def _check_training(cfg: Config) -> None:
     if cfg.get('optim_wrapper'):
         _check_optimizer(cfg.optim_wrapper)
     scale = cfg.get('auto_scale_lr') or {}
@@ -32,7 +38,6 @@ def check_settings(cfg: Config) -> None:
     if cfg.get('train_cfg'):
         _check_train_loop(cfg)
         _check_metrics(cfg)
-    _check_masks(cfg)
 
 
 def _check_numbers(owner: str, node: dict, least: dict[str, int]) -> None:

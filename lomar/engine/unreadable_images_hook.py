@@ -30,7 +30,8 @@ class UnreadableImagesHook(Hook):
             raise OSError(
                 f'{len(self.seen)} of {total} images are unreadable, more than the share of '
                 f'{self.max_share} that UnreadableImagesHook.max_share allows; they are named '
-                'above. Repair or remove them, or raise the share, then go on with --resume.'
+                'above. Raise the share and go on with --resume, or repair or remove them and go '
+                'on with --resume --accept-changes.'
             )
 
     def after_train(self, runner) -> None:

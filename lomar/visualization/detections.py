@@ -14,6 +14,7 @@ from torchvision.ops import box_convert
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
 from lomar.datasets.image_io import read_rgb
+from lomar.detection import read_coco
 
 COLOURS = ('#ff3b30', '#0a84ff', '#ffcc00', '#34c759', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
 NEAREST = Image.Resampling.NEAREST
@@ -30,7 +31,7 @@ def detection_sheet(
     """Draw the first `number` images with annotations (above) and detections (below).
 
     Args:
-        annotations: COCO-format file.
+        annotations: COCO-format file, perhaps without annotations.
         images: folder of the images.
         results: detections in COCO's result format, with masks (segm.json) or without masks.
         threshold: smallest score of a drawn detection.
@@ -43,8 +44,11 @@ def detection_sheet(
     # pycocotools turns detected boxes without masks into masks as large as the boxes.
     masks = any('segmentation' in one for one in detections)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints progress
-        truth, found = COCO(str(annotations)), COCO()
-        found.dataset = dict(truth.dataset, annotations=[])
+        truth, found = COCO(), COCO()
+        lists = read_coco(annotations, annotated=False)
+        truth.dataset = {name: list(entries) for name, entries in lists.items()}
+        found.dataset = {**truth.dataset, 'annotations': []}
+        truth.createIndex()
         found.createIndex()
         if other := {one.get('image_id') for one in detections} - truth.imgs.keys():
             raise ValueError(f'{results}: image_id {other.pop()} is not in {annotations}')

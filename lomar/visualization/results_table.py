@@ -29,6 +29,7 @@ SHOWN = [
     *('top1', 'top1_gap', 'segmentation', 'speed', 'notes', 'source'),
 ]
 COLUMNS = ['table', 'dataset', 'kind', *SHOWN, 'hardware', *FURTHER]
+MAX_DETS = 100  # detections per image that COCO's AP counts
 COLOURS = {'measured': 'tab:orange', 'published, same recipe': 'tab:blue', 'published': 'lightblue'}
 
 # Words in the names of configs.
@@ -44,6 +45,7 @@ class AveragePrecision(msgspec.Struct):
     """The detection metric of a run that is compared."""
 
     AP: Percent
+    max_dets: int = MAX_DETS
 
 
 class Accuracy(msgspec.Struct):
@@ -115,8 +117,13 @@ def _measured_row(run: dict) -> dict:
     recipe = 'ViTDet' if 'vitdet' in name else None
     if kind == 'imagenet':
         recipe = 'linear probing' if 'linear' in name else 'fine-tuning'
+    notes = f'{run["checkpoint"]} ({run["checkpoint_sha256"][:8]}), {run["date"]}'
+    limit = metrics.get('bbox', {}).get('max_dets', MAX_DETS)
+    if limit != MAX_DETS:
+        notes += f', AP of {limit} detections per image: not comparable'
     return dict(
         kind=kind,
+        max_dets=limit,
         dataset=_dataset(kind, Path(run['dataset']), run['images']),
         origin='measured',
         method=next((METHODS[word] for word in words if word in METHODS), None),
@@ -129,7 +136,7 @@ def _measured_row(run: dict) -> dict:
         box_ap=metrics.get('bbox', {}).get('AP'),
         mask_ap=metrics.get('segm', {}).get('AP'),
         top1=metrics.get('accuracy', {}).get('top1'),
-        notes=f'{run["checkpoint"]} ({run["checkpoint_sha256"][:8]}), {run["date"]}',
+        notes=notes,
         source=run['file'],
     )
 
@@ -142,7 +149,8 @@ def _beside(row: dict, published: list[dict]) -> list[dict]:
     ]
     near, far = [], []
     for entry in entries:
-        if any(row[key] is None or row[key] != entry[key] for key in COMPARABLE[row['kind']]):
+        keys = COMPARABLE[row['kind']]
+        if row['max_dets'] != MAX_DETS or any(row[k] is None or row[k] != entry[k] for k in keys):
             far.append(entry)
             continue
         both = [key for key in METRICS[row['kind']] if None not in (row[key], entry[key])]

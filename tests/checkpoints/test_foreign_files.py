@@ -4,6 +4,9 @@ import gzip
 import io
 import re
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from lomar import Encoder
 from lomar.checkpoints import load_file, transfer_backbone, unwrap
 from lomar.checkpoints.convert import convert_file
 from lomar.cli import main
+from lomar.engine.resume import read_resumed
 from lomar.models import RPEViT
 from lomar.models.targets import InputFormat
 from lomar.targets import teacher
@@ -129,6 +133,10 @@ def write(path, content):
     return path
 
 
+def resume(path):
+    read_resumed(str(path), path.parent)
+
+
 def tokenizer(path):
     inputs = InputFormat(8, 3, [0.0] * 3, [1.0] * 3, (64, 64))
     TokenTarget(inputs, dict(type='PatchTokenizer'), str(path))
@@ -200,3 +208,18 @@ def test_other_real_types_load(dtype, tmp_path):
     found = unwrap(load_file(tmp_path / 'in.pth'))
     report = transfer_backbone(found, RPEViT(TINY_ARCH, 64, 4), allow=['blocks.0.num_*'])
     assert len(report.resized) == 1 and not report.missing
+
+
+@pytest.mark.parametrize('kind', ['page', 'empty', 'a_list', 'cut_off', 'nan', 'a_model'])
+def test_a_download_is_checked_like_a_file(kind, tmp_path, monkeypatch):
+    content, reason = FILES[kind]
+    (tmp_path / 'site').mkdir()
+    write(tmp_path / 'site/in.pth', content)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / 'site'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}/in.pth'
+        with pytest.raises(ValueError, match=f'(?s){url}: .*?({reason})'):
+            load_by_runner(url, tiny_lomar())
+        server.shutdown()

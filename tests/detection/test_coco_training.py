@@ -94,12 +94,14 @@ def test_an_oddity_trains(tmp_path, name):
     sample = dataset(path, tmp_path)[0]['data_samples']
     notes = check_coco(path, str(tmp_path), masks=True).notes.lines()
     gaps = f'{path}: categories: ids have gaps; labels are their order: 3 classes have ids'
-    assert notes.pop(0).startswith(gaps)
+    (line,) = [note for note in notes if note.startswith(gaps)]
+    notes.remove(line)
     wanted = {False: [(0, 64, [2, 5, 10, 13])], True: []}
     texts = [note] if note else []
     if expected is None or expected[1]:
         texts.append('a class has no objects: ring')
-    assert [text in line for text, line in zip(texts, notes, strict=True)] == [True] * len(texts)
+    assert len(notes) == len(texts)
+    assert all(any(text in line for line in notes) for text in texts)
     if expected:
         label, ignored, pixels = expected
         right = 50 if name == 'box reaches out' else 30

@@ -24,16 +24,18 @@ from PIL import Image
 from lomar import engine
 from lomar.checkpoints import load_file, stored_config
 from lomar.cli import main, parse_args
-from lomar.datasets import read_rgb
+from lomar.datasets import read_pixels, read_rgb
 
 SIZES = {'wide.png': (96, 64), 'tall.jpg': (64, 130), 'small.webp': (33, 41)}
 MODES = ('L', '1', 'LA', 'P', 'RGBA')
-CLASSES = ('box', 'disc', 'tri')
+CLASSES = ('striped', 'checked', 'dotted')  # of the fixtures
 DETECTOR = str(ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-lomar_shapes.py')
 CLASSIFIER = str(ROOT / 'mmconfigs/shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes.py')
 TINY_CLASSIFIER = [*TINY_VIT, 'model.head.in_channels=16']
 # Random weights detect every class everywhere.
 MANY = ['model.test_cfg.rcnn.score_thr=0.0', 'model.test_cfg.rcnn.max_per_img=20']
+FOUR = ['model.backbone.in_channels=4', 'model.data_preprocessor.mean=[2000,2000,2000,2000]']
+FOUR += ['model.data_preprocessor.std=[900,900,900,900]']
 
 
 def photograph(width, height, seed):
@@ -71,15 +73,25 @@ def save_images(folder, size=None):
     return paths
 
 
+def save_rasters(folder):
+    """Write images of four channels of 16 bits, in which B, G, R has no meaning."""
+    rng = np.random.default_rng(0)
+    for number, size in enumerate(((40, 64), (64, 64), (90, 30))):
+        np.save(folder / f'{number}.npy', rng.integers(0, 4000, (*size, 4), dtype=np.uint16))
+    return sorted(map(str, folder.iterdir()))
+
+
 def array_of(path):
     """The array that a user's own code hands over: decoded by our loader, in B, G, R order."""
+    if path.endswith('.npy'):
+        return read_pixels(path)
     return np.array(read_rgb(path))[..., ::-1]
 
 
 def annotate(paths, out):
     images, objects = [], []
     for number, path in enumerate(paths):
-        width, height = read_rgb(path).size
+        height, width = array_of(path).shape[:2]
         images.append(dict(id=number, file_name=Path(path).name, width=width, height=height))
         square = [4, 4, 24, 4, 24, 24, 4, 24]
         objects += [
@@ -124,15 +136,18 @@ class Case:
         runner.test()
 
 
-@pytest.fixture(scope='module', params=['present', 'v0.1'])
+@pytest.fixture(scope='module', params=['present', 'v0.1', 'four channels'])
 def detection(request, tmp_path_factory):
     root = tmp_path_factory.mktemp('detection')
     (root / 'images').mkdir()
-    paths = save_images(root / 'images')
+    channels = request.param == 'four channels'
+    paths = (save_rasters if channels else save_images)(root / 'images')
     annotate(paths, root / 'a.json')
     data = ['--val-ann', str(root / 'a.json'), '--val-images', str(root / 'images')]
     if request.param == 'present':
         case = Case(root, (DETECTOR, [*TINY_DETECTOR, *MANY]), data)
+    elif channels:
+        case = Case(root, (DETECTOR, [*TINY_DETECTOR, *MANY, *FOUR]), data)
     else:  # with a loader of the order R, G, B
         old = load_file(FIXTURES / 'v0.1/detector_lomar.pth')
         Config(stored_config(old)).dump(root / 'old.py')
@@ -146,7 +161,7 @@ def classification(tmp_path_factory):
     root = tmp_path_factory.mktemp('classification')
     for name in CLASSES:
         (root / 'images' / name).mkdir(parents=True)
-    paths = save_images(root / 'images' / 'box', (64, 64))
+    paths = save_images(root / 'images' / CLASSES[0], (64, 64))
     for name in CLASSES[1:]:
         photograph(64, 64, seed=99).save(root / 'images' / name / f'{name}.png')
     case = Case(root, (CLASSIFIER, TINY_CLASSIFIER), ['--val-images', str(root / 'images')])
@@ -196,8 +211,13 @@ def by_dict(case):
     return DetInferencer(model=cfg, weights=case.checkpoint, show_progress=False)
 
 
-@pytest.mark.parametrize('make', [by_config, by_weights, by_keywords, by_dict])
-@pytest.mark.parametrize('given', INPUTS)
+@pytest.mark.parametrize(
+    ('make', 'given'),
+    [
+        *((by_weights, given) for given in INPUTS),
+        *((make, 'mixed') for make in (by_config, by_keywords, by_dict)),
+    ],
+)
 def test_inferencer_of_mmdet(detection, make, given):
     inputs = INPUTS[given](detection.paths)
     found = make(detection)(inputs, return_datasamples=True)['predictions']
@@ -206,6 +226,8 @@ def test_inferencer_of_mmdet(detection, make, given):
 
 
 def test_inferencer_of_mmdet_takes_a_folder(detection):
+    if detection.paths[0].endswith('.npy'):
+        pytest.skip('mmdet lists no .npy files')
     found = by_weights(detection)(str(detection.root / 'images'), return_datasamples=True)
     assert len(found['predictions']) == len(detection.paths)
     for sample in found['predictions']:
@@ -302,7 +324,7 @@ def test_inference_functions_of_mmpretrain(classification, run, given):
 
 def test_inferencer_of_mmpretrain_takes_a_folder(classification):
     infer = ImageClassificationInferencer(classification.config, classification.checkpoint)
-    found = infer(str(classification.root / 'images' / 'box'), return_datasamples=True)
+    found = infer(str(classification.root / 'images' / CLASSES[0]), return_datasamples=True)
     assert len(found) == len(classification.paths)
     for sample in found:
         expected = classification.expected[Path(sample.img_path).name]
@@ -317,7 +339,7 @@ def test_image_retrieval(classification, prototype):
     norm.pop('num_classes')
     cfg.model = dict(type='ImageToImageRetriever', image_encoder=encoder, prototype='')
     cfg.model.data_preprocessor = norm
-    folder, paths = str(classification.root / 'images' / 'box'), sorted(classification.paths)
+    folder, paths = str(classification.root / 'images' / CLASSES[0]), sorted(classification.paths)
     given = dict(
         folder=folder,
         list=paths,

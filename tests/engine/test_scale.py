@@ -60,7 +60,7 @@ def train(tmp_path_factory):
                     f'shapes/annotations/{split}.txt' if task == 'classify' else f'shapes/{split}'
                 )
                 data += [f'--{split}-images', str(folder / place)]
-            data += ['--resume', str(resume)] if resume else []
+            data += ['--resume', str(resume), '--accept-changes'] if resume else []  # more epochs
             always = [f'train_cfg.max_epochs={epochs}', f'train_dataloader.batch_size={batch}']
             flags = [*data, '--work-dir', work, '--cfg-options', *always, *options]
             run_train(config, *flags, processes=processes)
@@ -162,7 +162,7 @@ def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     earlier = ['model.backbone.pretrain_img_size=None', 'train_cfg.max_epochs=1']
     run_train(config, *data, *options, *earlier)
     later = ['train_cfg.max_epochs=2']
-    run_train(config, *data, '--resume', *options, *later, processes=2)
+    run_train(config, *data, '--resume', '--accept-changes', *options, *later, processes=2)
     before, after = (weights(tmp_path / f'epoch_{n}.pth')['backbone.pos_embed'] for n in (1, 2))
     assert before.shape == after.shape == (1, (96 // 4) ** 2, 16)
     assert not before.equal(after)

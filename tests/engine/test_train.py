@@ -19,7 +19,7 @@ from processes import run_lomar, run_ranks
 from lomar.checkpoints import load_file
 from lomar.cli import demo, main, parse_args
 from lomar.engine import Runner, train_config
-from lomar.engine.runner import latest_checkpoint
+from lomar.engine.resume import latest_checkpoint
 
 CONFIG = ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
 TOY = [

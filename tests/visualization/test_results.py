@@ -146,6 +146,16 @@ def test_gaps_need_the_same_recipe(compare, config, gaps):
         assert {'ViT-B', 'ViT-L', 'ViT-H'} <= {row['model'] for row in beside}
 
 
+@pytest.mark.parametrize(('limit', 'gaps'), [(None, 2), (100, 2), (300, 0)])
+def test_gaps_need_the_limit_of_coco(compare, limit, gaps):
+    """Of detections per image; files of earlier versions do not name it."""
+    more = {} if limit is None else dict(max_dets=limit)
+    rows = compare(metrics={kind: coco(50.0) | more for kind in ('bbox', 'segm')})
+    assert sum(key.endswith('_gap') for row in rows for key in row) >= gaps
+    assert any(key.endswith('_gap') for row in rows for key in row) == bool(gaps)
+    assert ('AP of 300 detections per image' in rows[0]['notes']) == (limit == 300)
+
+
 @pytest.mark.parametrize(
     ('dataset', 'images'),
     [('data/shapes/annotations/val.json', 5000), (COCO, 500), ('instances_train2017.json', 5000)],
