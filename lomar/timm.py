@@ -1,5 +1,8 @@
 """LoMaR's vision transformers for timm; importing this module registers `lomar_vit_*`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import (
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from lomar.models.architectures import ARCHS
 from lomar.models.attention import Attention
+from lomar.models.weight_values import check_values
 
 # Options that would change tokens or attention, which LoMaR's positions do not support.
 FIXED = dict(
@@ -83,6 +87,11 @@ class VisionTransformer(vit.VisionTransformer):
         for block in self.blocks:
             assert isinstance(block, Block)
             block.attn.grid = grid
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args, **options) -> Any:
+        """Load weights as PyTorch does; raise a ValueError that names weights such as NaN."""
+        check_values(dict(state_dict))
+        return super().load_state_dict(state_dict, *args, **options)
 
     def set_input_size(self, img_size=None, patch_size=None) -> None:
         """Set the image size, (height, width) or one side; the weights do not change."""

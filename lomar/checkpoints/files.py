@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from lomar.checkpoints.config_reader import read_configs
 from lomar.checkpoints.file_kinds import check_kind, is_safetensors
-from lomar.checkpoints.unwrap import check_values
+from lomar.models.weight_values import check_values
 
 # Private functions that rebuild arrays and scalars; `__reduce__` gives those of any NumPy.
 _REBUILT = {'_reconstruct': np.empty(0), 'scalar': np.float64()}
@@ -81,13 +82,7 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
         raise ValueError(f'checkpoint {path} cannot be read: {error.strerror}') from error
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(_refusal(path, error)) from error
-    if not isinstance(content, dict):
-        what = 'a tensor' if isinstance(content, Tensor) else type(content).__name__
-        raise ValueError(
-            f'checkpoint {path}: holds no state dict but {what}; allowed: a state dict, as '
-            "torch.save({'state_dict': model.state_dict()}, FILE) writes it"
-        )
-    return _without_code(path, content)
+    return _checked(path, content)
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -104,11 +99,19 @@ def _refusal(path: Path, error: Exception) -> str:
     )
 
 
-def _without_code(name: str | Path, content: dict) -> dict:
-    """Return the content of a file; raise a ValueError if a stored config is more than values.
+def _checked(name: str | Path, content: object) -> dict:
+    """Return the content of a file.
 
-    OpenMMLab executes the text of stored configs.
+    Raises:
+        ValueError: the content is no dict, or a stored config is more than values, because
+            OpenMMLab executes its text.
     """
+    if not isinstance(content, dict):
+        what = 'a tensor' if isinstance(content, Tensor) else type(content).__name__
+        raise ValueError(
+            f'checkpoint {name}: holds no state dict but {what}; allowed: a state dict, as '
+            "torch.save({'state_dict': model.state_dict()}, FILE) writes it"
+        )
     try:
         read_configs(content)
     except ValueError as error:
@@ -142,10 +145,26 @@ def misfit_as_value_error() -> Iterator[None]:
 
 
 def load_url(url: str, **kwargs) -> dict:
-    """Download weights as `torch.hub.load_state_dict_from_url` does, weights only."""
-    with torch.serialization.safe_globals(ALLOWED):
-        content = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
-    return _without_text(_without_code(url, content))
+    """Download weights as `torch.hub.load_state_dict_from_url` does, weights only.
+
+    Raises:
+        ValueError: the downloaded file is refused, see `load_file`.
+    """
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            content = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        folder = kwargs.get('model_dir') or Path(torch.hub.get_dir(), 'checkpoints')
+        path = Path(folder, Path(urlparse(url).path).name)
+        try:
+            load_file(path)
+        except FileNotFoundError:
+            pass  # the download failed
+        except ValueError as error:
+            what = f'{url}: {error}. Delete {path} before you download it again'
+            raise ValueError(what) from error
+        raise
+    return _without_text(_checked(url, content))
 
 
 def load_from_disk(path: str, map_location=None) -> dict:
@@ -163,7 +182,7 @@ def _without_text(content: dict) -> dict:
 
     Even a text without code is unsafe, as mmengine replaces parts of it before the execution.
     """
-    meta = content.get('meta') if isinstance(content, dict) else None
+    meta = content.get('meta')
     if isinstance(meta, dict):
         meta.pop('config', None)
     return content

@@ -110,6 +110,8 @@ def transfer_backbone(
     Raises:
         TransferError: a weight of the backbone was not loaded, or a loaded weight is unexpected.
     """
+    if isinstance(allow, str):  # whose characters would be patterns, '*' among them
+        raise ValueError(f"transfer.allow is '{allow}'; allowed: a list of patterns, ['{allow}']")
     weights, report = rename(state_dict), Report()
     if isinstance(backbone, LearnedPositions):
         backbone.adopt_positions(weights.get('pos_embed'))

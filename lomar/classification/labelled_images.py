@@ -63,8 +63,7 @@ class LabelledImages(UnlabelledImages):
     """Dataset of the images in class folders or in a text list, with labels.
 
     Labels are indices of `model_classes`, otherwise of `metainfo['classes']`, otherwise of the
-    classes that the images define, see `defined_classes`. In testing, an unreadable image raises
-    `UnreadableImage` instead of being replaced.
+    classes that the images define, see `defined_classes`.
 
     Args:
         data_root: folder of class folders, or text list.

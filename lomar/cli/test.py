@@ -40,3 +40,6 @@ def run(args: argparse.Namespace) -> None:
     results = runner.test()
     if is_main_process():
         print(engine.write_metrics(runner, args.config, args.checkpoint, results).resolve())
+        dataset = runner.test_dataloader.dataset
+        if left_out := getattr(dataset, 'left_out', None):
+            print(f'These metrics cover {len(dataset)} images; {len(left_out)} cannot be read.')

@@ -27,12 +27,12 @@ or such a folder for training and one for validation:
 
 
 def split_folder(
-    root: str | Path, val_share: float = 0.2, seed: int = 0
+    root: str | Path, val_share: float = 0.2, seed: int = 0, arrays: bool = False
 ) -> tuple[list[str], list[Sample], list[Sample]]:
     """Return class names, training samples and validation samples.
 
     Without `train` and `val` folders in `root`, a random `val_share` of every class is held out: at
-    least one image, but not a class's only image.
+    least one image, but not a class's only image. `arrays` is that of `list_classes`.
 
     Raises:
         FileNotFoundError: the folder does not exist, has no class folders, or a class is empty.
@@ -40,11 +40,12 @@ def split_folder(
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f'Labelled images: {root} does not exist.\n{LAYOUT}')
+        what = 'is no folder' if root.exists() else 'does not exist'
+        raise FileNotFoundError(f'Labelled images: {root} {what}.\n{LAYOUT}')
     split = (root / 'train').is_dir() and (root / 'val').is_dir()
     try:
-        classes, samples = list_classes(root / 'train' if split else root)
-        val_classes, val = list_classes(root / 'val') if split else (classes, [])
+        classes, samples = list_classes(root / 'train' if split else root, arrays)
+        val_classes, val = list_classes(root / 'val', arrays) if split else (classes, [])
     except FileNotFoundError as error:
         raise FileNotFoundError(f'Labelled images: {error}\n{LAYOUT}') from error
     if len(classes) < 2:
@@ -95,13 +96,20 @@ class FixedSizeImages:
     Args:
         size: (height, width) in pixels.
         max_memory: bytes of memory for all images; if they need more, they are read every time.
+        value_range: see `read_rgb`.
 
     Raises:
         UnreadableImage: an image cannot be read.
     """
 
-    def __init__(self, paths: Sequence[str], size: tuple[int, int], max_memory: float):
-        self.paths, self.size, self.kept = paths, size, None
+    def __init__(
+        self,
+        paths: Sequence[str],
+        size: tuple[int, int],
+        max_memory: float,
+        value_range: Sequence[float] | None = None,
+    ):
+        self.paths, self.size, self.kept, self.value_range = paths, size, None, value_range
         self.bytes = len(paths) * 3 * size[0] * size[1]
         shape = (len(paths), 3, *size)
         kept = torch.empty(shape, dtype=torch.uint8) if self.bytes <= max_memory else None
@@ -121,7 +129,7 @@ class FixedSizeImages:
                 yield torch.from_numpy(np.stack(list(arrays))).permute(0, 3, 1, 2).contiguous()
 
     def _read(self, path: str) -> np.ndarray:
-        return fit_pixels(np.asarray(read_rgb(path)), self.size)
+        return fit_pixels(np.asarray(read_rgb(path, self.value_range)), self.size)
 
 
 def _hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:

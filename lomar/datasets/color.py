@@ -148,7 +148,7 @@ def _tag(image: Image.Image, tag: int) -> int | None:
 
 def _numbers(image: Image.Image) -> np.ndarray | None:
     """Return the numbers (H, W) of an upright image of other than 8 unsigned bits, or None."""
-    stored = _tag(image, SAMPLE_FORMAT)
+    stored = _tag(image, SAMPLE_FORMAT) or (UNSIGNED if image.format == 'TIFF' else None)
     if image.mode[0] in 'IF':
         pixels = np.asarray(ImageOps.exif_transpose(image))
         if image.mode == 'I' and stored == UNSIGNED:  # Pillow has no mode for 32 unsigned bits

@@ -43,6 +43,7 @@ class FolderWalk:
         self._opened: set[str] = set()  # real folders
         # Path and target of each link, and the real folders from which the link was reached.
         self._folder_links: deque[tuple[str, str, tuple[str, ...]]] = deque()
+        self._real: dict[str, str] = {}  # real path by folder in a link
         self._file_links: list[tuple[str, str]] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -71,18 +72,27 @@ class FolderWalk:
                 if is_system(entry.name):
                     self._leave_out('hidden or of a system', entry.path)
                 elif entry.is_symlink():
-                    self._remember(entry, starts)
+                    self._remember(entry, real, starts)
                 elif entry.is_dir():
                     folders.append((entry.path, os.path.join(real, entry.name)))
                 elif self._counts(entry.name, entry.path) and self._is_file(entry):
                     yield entry.path
 
-    def _remember(self, link: os.DirEntry, starts: tuple[str, ...]) -> None:
-        target = os.path.realpath(link.path)
+    def _remember(self, link: os.DirEntry, folder: str, starts: tuple[str, ...]) -> None:
+        target = self._target(link.path, folder)
         if os.path.isdir(target):
             self._folder_links.append((link.path, target, starts))
         elif self._counts(link.name, link.path):
             self._file_links.append((link.path, target))
+
+    def _target(self, link: str, folder: str) -> str:
+        """Return the real path of a link in a real folder; many links lead to the same folders."""
+        folder, name = os.path.split(os.path.join(folder, os.readlink(link)))
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        target = os.path.join(self._real[folder], name)
+        final = name not in ('', '.', '..') and not os.path.islink(target)
+        return target if final else os.path.realpath(target)
 
     def _linked_files(self) -> Iterator[str]:
         taken = set()

@@ -108,13 +108,16 @@ def use_channels(cfg: Config) -> None:
 
 
 def use_value_range(cfg: Config) -> None:
-    """Set `value_range` of all loaders to that of the config, if it has one.
+    """Set `value_range` of all loaders and of `ProbeHook` to that of the config, if it has one.
 
     Raises:
         ValueError: a dataloader has no loader that converts files to 8-bit RGB.
     """
     if cfg.get('value_range') is None:
         return
+    for hook in cfg.get('custom_hooks') or ():
+        if hook['type'] == 'ProbeHook':
+            hook['value_range'] = list(cfg.value_range)
     for split in ('train', 'val', 'test'):
         steps = list(dicts_in(cfg.get(f'{split}_dataloader')))
         loaders = [step for step in steps if step.get('type') in (*LOADERS, *RENAMED, 'LoadNative')]

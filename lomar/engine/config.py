@@ -64,8 +64,8 @@ def train_config(args: argparse.Namespace) -> Config:
         cfg.accept_changes = args.accept_changes  # read by the runner
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        if 'default_hooks.checkpoint.save_best' not in (args.cfg_options or {}):
-            cfg.default_hooks.checkpoint.save_best = None
+    if not cfg.get('val_evaluator'):
+        _keep_no_best(cfg, args.cfg_options or {})
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
     if args.tensorboard:
@@ -184,6 +184,14 @@ def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
         print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')
     else:
         cfg.resume, cfg.load_from = True, found
+
+
+def _keep_no_best(cfg: Config, options: dict) -> None:
+    """Unset the `save_best` of a config without an evaluation, unless an option asks for it."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if hook.get('save_best') and 'default_hooks.checkpoint.save_best' not in options:
+        print_log('Nothing is evaluated during the training, so no best checkpoint is kept')
+        hook['save_best'] = None
 
 
 def _check_checkpoint(cfg: Config, advice: str) -> None:

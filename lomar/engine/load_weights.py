@@ -1,5 +1,6 @@
 """Weights of a checkpoint for the model of a run: all for testing, what fits for training."""
 
+from mmengine.config import Config
 from mmengine.runner import BaseLoop
 
 from lomar.checkpoints import transfer_model, unwrap
@@ -27,12 +28,12 @@ def load_weights(runner, filename: str, content: dict) -> None:
             lists patterns of names that may be missing or unexpected; `weights='ema'` in it takes
             the moving average that is beside plain weights.
     """
-    transfer = runner.cfg.get('transfer') or {}
+    transfer = transfer_settings(runner.cfg)
     model, learnt = unwrapped(runner.model), stored_classes(content)
     loop = runner._train_loop  # None: a test
     with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
         weights = unwrap(content, transfer.get('weights', 'plain'))
-        if loop is None:
+        if learnt and loop is None:
             check_order(learnt, runner.test_dataloader.dataset)
         if loop is None or shapes(weights) == shapes(model.state_dict()):
             model.load_state_dict(weights)
@@ -42,6 +43,14 @@ def load_weights(runner, filename: str, content: dict) -> None:
         _check_settings(runner, content, transfer.get('allow', ()))
     if isinstance(loop, BaseLoop) and (note := reordered(learnt, loop.dataloader.dataset)):
         runner.logger.warning(f'{filename}: {note}')
+
+
+def transfer_settings(cfg: Config) -> dict:
+    """Return `transfer` of a config; raise a ValueError for a key that nothing reads."""
+    settings = cfg.get('transfer') or {}
+    if unknown := set(settings) - {'allow', 'weights'}:
+        raise ValueError(f'transfer has {sorted(unknown)}; allowed: allow, weights')
+    return settings
 
 
 def _transfer(runner, filename: str, weights: dict, allow) -> None:

@@ -1,5 +1,6 @@
 """Hook that evaluates frozen features with kNN and a linear probe during pretraining."""
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from lomar.compat.dist import main_process
 from lomar.datasets.class_folders import FixedSizeImages, split_folder
+from lomar.datasets.color import check_value_range
 from lomar.engine.distributed import SHARDED, is_sharded
 from lomar.engine.probe import knn_predict, linear_logits, top1
 from lomar.models.vit import RPEViT
@@ -39,6 +41,7 @@ class ProbeHook(Hook):
         batch_size: images per forward pass.
         max_memory: main memory in GB for the images as uint8. If they need more, they are read from
             the files in every probe.
+        value_range: see `lomar.datasets.read_rgb`; a `value_range` of the config is set here, too.
     """
 
     priority = 'LOW'  # before the checkpoint is written, which holds the message hub
@@ -54,7 +57,9 @@ class ProbeHook(Hook):
         seed: int = 0,
         batch_size: int = 64,
         max_memory: float = 2.0,
+        value_range: Sequence[float] | None = None,
     ):
+        check_value_range('ProbeHook', value_range, convert=True)
         check_least('ProbeHook', interval=interval, k=k, batch_size=batch_size)
         for name, value in dict(temperature=temperature, l2=l2).items():
             if value <= 0:
@@ -64,6 +69,7 @@ class ProbeHook(Hook):
         self.folder, self.interval, self.batch_size = images, interval, batch_size
         self.k, self.temperature, self.l2 = k, temperature, l2
         self.val_share, self.seed, self.max_memory = val_share, seed, max_memory
+        self.value_range = value_range
 
     def before_train(self, runner) -> None:
         """Read the images, so that errors occur before the first step."""
@@ -77,7 +83,9 @@ class ProbeHook(Hook):
                 'ProbeHook runs the model in one process, and model_wrapper_cfg.type is '
                 f"'{SHARDED}', which needs all of them; remove one of the two"
             )
-        classes, train, val = split_folder(self.folder, self.val_share, self.seed)
+        classes, train, val = split_folder(
+            self.folder, self.val_share, self.seed, arrays=self.value_range is not None
+        )
         if len(train) < self.k:
             raise ValueError(
                 f'ProbeHook.k is {self.k}, and there are {len(train)} images of {self.folder} to '
@@ -98,7 +106,7 @@ class ProbeHook(Hook):
         with undisturbed(model):  # whatever it refuses it refuses now
             encode(model, torch.zeros(1, 3, *size, dtype=torch.uint8))
         self.labels, self.num_train = torch.tensor(labels), len(train)
-        self.images = FixedSizeImages(paths, size, self.max_memory * 1e9)
+        self.images = FixedSizeImages(paths, size, self.max_memory * 1e9, self.value_range)
         kept = 'kept' if self.images.kept is not None else 'more than max_memory, not kept'
         runner.logger.info(
             f'ProbeHook: {len(train)} images of {classes} classes to train on, {len(val)} to test '

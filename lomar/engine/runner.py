@@ -24,7 +24,7 @@ from lomar.compat.dist import main_process
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
-from lomar.engine.load_weights import load_weights
+from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
 from lomar.engine.resume_state import parameter_names, restore
 from lomar.engine.run_record import KEY, describe
@@ -214,12 +214,8 @@ class Runner(MMEngineRunner):
         name = self._load_from
         if name and backbone.pretrain_img_size != backbone.img_size:
             content = CheckpointLoader.load_checkpoint(name, 'cpu')
-            weights = rename(unwrap(content, self._transfer.get('weights', 'plain')))
+            weights = rename(unwrap(content, transfer_settings(self.cfg).get('weights', 'plain')))
             backbone.adopt_positions(weights.get('pos_embed'))
-
-    @property
-    def _transfer(self) -> dict:
-        return self.cfg.get('transfer') or {}
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):  # `wrap_model` initialized a sharded model

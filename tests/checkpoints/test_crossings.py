@@ -366,3 +366,15 @@ def test_other_networks_keep_the_initializer_of_mmengine(tmp_path):
     other.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'in.pth'))
     other.init_weights()
     assert torch.equal(other.conv1.weight, layer.conv1.weight)
+
+
+def test_a_pattern_is_no_list_of_characters():
+    """Of the string 'norm.*', the character '*' would allow everything."""
+    with pytest.raises(
+        ValueError, match=r"transfer\.allow is 'norm\.\*'; allowed: .*\['norm\.\*'\]"
+    ):
+        transfer_model(unwrap(content('detect')), build('lomar'), allow='norm.*')
+    runner = Runner.__new__(Runner)
+    runner.cfg = dict(transfer=dict(alow=[]))
+    with pytest.raises(ValueError, match=r"transfer has \['alow'\]; allowed: allow, weights"):
+        _ = runner._transfer

@@ -4,6 +4,9 @@ import gzip
 import io
 import re
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -205,3 +208,18 @@ def test_other_real_types_load(dtype, tmp_path):
     found = unwrap(load_file(tmp_path / 'in.pth'))
     report = transfer_backbone(found, RPEViT(TINY_ARCH, 64, 4), allow=['blocks.0.num_*'])
     assert len(report.resized) == 1 and not report.missing
+
+
+@pytest.mark.parametrize('kind', ['page', 'empty', 'a_list', 'cut_off', 'nan', 'a_model'])
+def test_a_download_is_checked_like_a_file(kind, tmp_path, monkeypatch):
+    content, reason = FILES[kind]
+    (tmp_path / 'site').mkdir()
+    write(tmp_path / 'site/in.pth', content)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / 'site'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}/in.pth'
+        with pytest.raises(ValueError, match=f'(?s){url}: .*?({reason})'):
+            load_by_runner(url, tiny_lomar())
+        server.shutdown()

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 import torch
-from conftest import FIXTURES
+from conftest import FIXTURES, ROOT
 from mmengine.config import Config
+from mmengine.hub import get_config
 
 from lomar.checkpoints import load_file, stored_config
 from lomar.checkpoints.config_reader import read_text
@@ -77,6 +78,21 @@ def test_values_are_those_that_execution_gives():
     # Execution fails on infinity, which is written as a name that Python does not have.
     text = Config({k: v for k, v in PLAIN.items() if k not in ('infinite', 'below')}).pretty_text
     assert read_text(text, 'here') == Config.fromstring(text, '.py')._cfg_dict
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'lomar_pretrain.py',
+        'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py',
+        'shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes.py',
+        'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+        'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
+    ],
+)
+def test_configs_of_all_libraries(name):
+    cfg = get_config(name) if '::' in name else Config.fromfile(ROOT / 'mmconfigs' / name)
+    assert read_text(cfg.pretty_text, 'here') == cfg.to_dict()
 
 
 @pytest.mark.parametrize('path', sorted((FIXTURES / 'v0.1').glob('*.pth')), ids=lambda p: p.stem)

@@ -165,6 +165,7 @@ def test_the_commands(images, tmp_path, capsys):
     assert 'lomar test: 1 of 6 images of' in done.stderr and 'cat/3.png' in done.stderr
     done = run_lomar(*line, '--skip-unreadable', *options)
     assert done.returncode == 0, done.stderr
+    assert 'These metrics cover 5 images; 1 cannot be read.' in done.stdout
     record = json.loads((tmp_path / 'metrics.json').read_text())
     assert record['images'] == COUNT - 1 and list(record['left_out']) == [str(images / 'cat/3.png')]
     train = ['train', 'lomar_pretrain', '--train-images', str(images), '--skip-unreadable']

@@ -103,6 +103,17 @@ TREES = {
         [],
         'a link to a file that counts already',
     ),
+    'chain of links': (
+        lambda r: (
+            image(r.parent / 'blob'),
+            link('../blob', r.parent / 'a/link'),
+            link('../../a/link', r / 'cat/3.jpg'),
+            link('../dog/../cat/3.jpg', r / 'cat/4.jpg'),
+        ),
+        ['cat/3.jpg'],
+        'a link to a file that counts already',
+    ),
+    'link to itself as a file': (lambda r: link('0.jpg', r / 'cat/0.jpg'), [], 'a broken link'),
     'broken link': (lambda r: link('nowhere.jpg', r / 'cat/0.jpg'), [], 'a broken link'),
     'resource fork': (
         lambda r: (r / 'cat/._1.jpg').write_bytes(b'\0\5\x16\7'),

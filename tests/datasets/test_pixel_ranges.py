@@ -307,6 +307,9 @@ def test_the_setting_of_a_config():
         cfg = config(type=name)
         use_value_range(cfg)
         assert cfg.train_dataloader.dataset.pipeline[0].value_range == [0, 4095]
+    cfg.custom_hooks = [dict(type='ProbeHook', images='a')]
+    use_value_range(cfg)
+    assert cfg.custom_hooks[0].value_range == [0, 4095]
     for cfg, message in [
         (config(channels=1), 'keeps the numbers of files, to which mean and std'),
         (config(convert=False), 'keeps the numbers of files, to which mean and std'),

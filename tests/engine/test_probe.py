@@ -134,7 +134,7 @@ class Noisy:
 def test_training_does_not_notice(colours, tmp_path, monkeypatch):
     noisy, read = Noisy(monkeypatch), []
     monkeypatch.setattr(
-        class_folders, 'read_rgb', lambda path: read.append(path) or image_io.read_rgb(path)
+        class_folders, 'read_rgb', lambda path, *_: read.append(path) or image_io.read_rgb(path)
     )
     probe = dict(interval=2, k=5, batch_size=16)
     without = Runner.from_cfg(config(colours, tmp_path / 'without', None))
@@ -317,7 +317,7 @@ def wrong(colours, what):
         ('a missing folder', r'colours does not exist.\nAllowed is a folder with one folder'),
         ('no classes', r'there are no class folders in .*red'),
         ('one class', r"has the single class \['green'\]"),
-        ('an empty class', r'no valid file for the classes grey'),
+        ('an empty class', r"no image of their own, such as \['grey'\]"),
         ('few images', r'ProbeHook\.k is 25, and there are 24 images'),
         ('a damaged image', r'red/3\.png: UnidentifiedImageError'),
     ],

@@ -177,3 +177,14 @@ def test_what_the_positions_cannot_follow_is_refused():
     model.set_grad_checkpointing()
     with pytest.raises(ValueError, match='use set_input_size'):
         model(images())
+
+
+def test_checkpoint_path_refuses_weights_that_are_no_numbers(tmp_path):
+    small = dict(embed_dim=48, depth=2, num_heads=3, num_classes=3)
+    weights = timm.create_model('lomar_vit_small_patch16_224', **small).state_dict()
+    weights['fc_norm.bias'][0] = float('nan')
+    torch.save(weights, tmp_path / 'in.pth')
+    with pytest.raises(ValueError, match=r'fc_norm\.bias has 1 NaN or infinite numbers of 48'):
+        timm.create_model(
+            'lomar_vit_small_patch16_224', checkpoint_path=str(tmp_path / 'in.pth'), **small
+        )
