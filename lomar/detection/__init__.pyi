@@ -22,3 +22,4 @@ from .polygon_masks import Polygons as Polygons
 from .scale_jitter import AntialiasedResize as AntialiasedResize
 from .scale_jitter import LargeScaleJitter as LargeScaleJitter
 from .tta import BoxTTAModel as BoxTTAModel
+from .tta import augment_tests as augment_tests

@@ -1,7 +1,12 @@
 """Test-time augmentation of detectors that also predict masks."""
 
+from copy import deepcopy
+
 from mmdet.models.test_time_augs import DetTTAModel
+from mmengine.config import Config
 from mmengine.registry import MODELS
+
+from lomar.detection.detection_limit import DEFAULT, detector_limit
 
 
 @MODELS.register_module()
@@ -14,3 +19,23 @@ class BoxTTAModel(DetTTAModel):
             for view in views:
                 view.pred_instances.pop('masks', None)
         return super().merge_preds(data_samples_list)
+
+
+def augment_tests(cfg: Config) -> None:
+    """Set in a config that every image is tested unchanged and flipped, and boxes are merged.
+
+    As many merged boxes are kept as the detector keeps boxes.
+    """
+    *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
+    pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
+    cfg.test_dataloader.dataset.pipeline = [
+        *steps,
+        dict(type='TestTimeAug', transforms=[flips, [pack]]),
+    ]
+    _, limit = detector_limit(cfg) or ('', cfg.test_evaluator.get('max_dets', DEFAULT))
+    cfg.model = dict(
+        type='BoxTTAModel',
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=limit),
+        module=cfg.model,
+    )

@@ -5,7 +5,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +34,9 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise ValueError(f'{path}: {error}') from error
+    except Exception as error:  # a Python config may raise any
+        kind = '' if isinstance(error, OSError | ValueError) else f'{type(error).__name__}: '
+        raise ValueError(f'{path}: {kind}{" ".join(str(error).split())}') from error
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'{path}: the config has no model')
     merge_options(cfg, options or {})
@@ -113,7 +113,7 @@ def test_config(args: argparse.Namespace) -> Config:
             test_out_dir=show_dir,
         )
     if not args.print_config:
-        check_settings(cfg)
+        check_settings(cfg, training=False)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
@@ -121,7 +121,9 @@ def test_config(args: argparse.Namespace) -> Config:
     if not args.print_config:
         check_data(cfg, ('test',), args.strict)
     if args.tta:
-        _augment_tests(cfg)
+        from lomar.detection import augment_tests  # imports mmdet
+
+        augment_tests(cfg)
     return cfg
 
 
@@ -285,22 +287,3 @@ def _detects(cfg: Config) -> bool:
 
 def _classifies(cfg: Config) -> bool:
     return cfg.model.type == 'ImageClassifier'
-
-
-def _augment_tests(cfg: Config) -> None:
-    """Test every image unchanged and flipped, and merge the boxes."""
-    from lomar.detection import detector_limit  # imports mmdet
-
-    *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
-    pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
-    flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
-    cfg.test_dataloader.dataset.pipeline = [
-        *steps,
-        dict(type='TestTimeAug', transforms=[flips, [pack]]),
-    ]
-    _, limit = detector_limit(cfg) or ('', cfg.test_evaluator.get('max_dets', 100))
-    cfg.model = dict(
-        type='BoxTTAModel',
-        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=limit),
-        module=cfg.model,
-    )
