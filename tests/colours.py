@@ -147,7 +147,7 @@ def _run(**parts):
             train_cfg=dict(by_epoch=True, max_epochs=1),
             val_cfg=dict(type='ValLoop'),
             test_cfg=dict(type='TestLoop'),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
             default_hooks=dict(
                 checkpoint=dict(type='CheckpointHook', interval=1),
                 visualization=dict(type='VisualizationHook')

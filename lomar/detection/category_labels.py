@@ -24,6 +24,12 @@ def choose_categories(report: AnnotationReport, categories: list[dict]) -> None:
     report.categories = {one['id']: one['name'] for one in known}
     report.unknown = {one['id']: one['name'] for one in used if one not in known}
 
+    if not names and not report.training:
+        ids = f'1 to {len(report.model_names)} for {enumerated(report.model_names)}'
+        if report.model_names:
+            report.notes.add('categories', 'the list is empty; detections get category ids: ', ids)
+        else:
+            report.errors.add('categories', 'the list is empty, and the model has no class names')
     missing = [name for name in chosen or () if name not in names]
     if missing and (model is None or not used):
         report.errors.add(

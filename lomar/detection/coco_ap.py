@@ -75,8 +75,8 @@ class CocoAP(BaseMetric):
         """
         # pycocotools changes its copy.
         whole = of_images(pickle.loads(self._truth), {one['image_id'] for one in results})
-        by_label = self._categories(whole['categories'])
-        categories = sorted({key for key in by_label if key is not None})
+        by_label = self._ids(whole['categories'])
+        categories = sorted({one['id'] for one in whole['categories']} & set(by_label))
         figures = {}
         for kind in self.kinds:
             detections = _detections(results, kind, by_label)
@@ -90,10 +90,15 @@ class CocoAP(BaseMetric):
                     figures[f'{kind}_{name.replace("AP", "mAP")}'] = value / 100
         return figures
 
-    def _categories(self, categories: Sequence[dict]) -> list[int | None]:
-        """Return the category id of each label of the model; None for a class without AP."""
-        ids = {category['name']: category['id'] for category in categories}
+    def _ids(self, categories: Sequence[dict]) -> list[int | None]:
+        """Return the category id of each label of the model; None for a class that is not tested.
+
+        For a file without categories, the ids are 1 to N.
+        """
         classes = self.dataset_meta['classes']
+        if not categories:
+            return list(range(1, len(classes) + 1))
+        ids = {category['name']: category['id'] for category in categories}
         tested = self.dataset_meta.get('tested_classes', classes)
         found = [ids.get(name) if name in tested else None for name in classes]
         if all(key is None for key in found):

@@ -3,8 +3,22 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from lomar.checkpoints.class_names import trained_classes
+from lomar.compat.dist import main_process
 from lomar.datasets.class_names import enumerated
+
+
+def classes_to_test(checkpoint: str, optional: bool = False) -> tuple[str, ...] | None:
+    """Return the classes of a checkpoint to test; () if it has no names.
+
+    Args:
+        optional: whether None is returned for a file that does not exist.
+    """
+    if optional and not Path(checkpoint).expanduser().is_file():
+        return None
+    return main_process.share(lambda: trained_classes(checkpoint), 'reading of the checkpoint')
 
 
 def classes_of(dataset: object) -> tuple[str, ...]:

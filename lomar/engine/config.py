@@ -15,9 +15,9 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
-from lomar.checkpoints.class_names import trained_classes
 from lomar.compat.dist import main_process
 from lomar.datasets import check_images, use_channels, use_value_range
+from lomar.engine.class_order import classes_to_test
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
 from lomar.engine.epochs import set_epochs
@@ -259,7 +259,9 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
     if _detects(cfg) and not args.print_config:
         # The main process alone reads the files.
         start_processes(cfg.launcher, cfg.get('env_cfg') or {})
-    trained = _trained_classes(cfg, args)
+    trained = None  # in a training
+    if (name := getattr(args, 'checkpoint', None)) and (_detects(cfg) or _classifies(cfg)):
+        trained = classes_to_test(name, optional=args.print_config)
     if _detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
@@ -276,16 +278,6 @@ def _set_data(cfg: Config, args: argparse.Namespace) -> None:
         for hook in cfg.get('custom_hooks') or ():
             if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
                 hook.images = args.val_images  # None: the training images
-
-
-def _trained_classes(cfg: Config, args: argparse.Namespace) -> tuple[str, ...] | None:
-    """Return the classes of the checkpoint to test; () without names, None in a training."""
-    checkpoint = getattr(args, 'checkpoint', None)
-    if not checkpoint or not (_detects(cfg) or _classifies(cfg)):
-        return None
-    if args.print_config and not Path(checkpoint).is_file():
-        return None
-    return main_process.share(lambda: trained_classes(checkpoint), 'reading of the checkpoint')
 
 
 def _detects(cfg: Config) -> bool:

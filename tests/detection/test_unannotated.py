@@ -270,3 +270,22 @@ def test_the_command(tmp_path):
         assert {one['category_id'] for one in found} <= {1, 3, 9}
     record = json.loads((tmp_path / 'work/metrics.json').read_text())
     assert record['images'] == 3 and record['metrics']['bbox']['AP'] is None
+
+
+@pytest.mark.parametrize('given', [True, False])
+def test_a_file_without_categories_gets_ids_from_1(tmp_path, given):
+    """The classes of the model are known, or the run stops."""
+    path = write(tmp_path, changed(lambda coco: coco.update(annotations=[], categories=[])))
+    model = ('nut', 'bolt') if given else None
+    report = check_coco(path, str(tmp_path), masks=False, training=False, model_classes=model)
+    if not given:
+        assert 'the model has no class names' in report.errors.lines()[0]
+        return
+    assert any('detections get category ids: 1 to 2 for' in line for line in report.notes.lines())
+    metric = CocoAP(path, metric='bbox', out=str(tmp_path))
+    metric.dataset_meta = dict(classes=model, tested_classes=())
+    found = dict(bboxes=torch.ones(1, 4), scores=torch.ones(1), labels=torch.ones(1).long())
+    metric.process({}, [dict(img_id=10, pred_instances=found)])
+    metric.compute_metrics(metric.results)
+    (written,) = json.loads((tmp_path / 'bbox.json').read_text())
+    assert written['category_id'] == 2
