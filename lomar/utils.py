@@ -1,6 +1,7 @@
 """Shared helpers: atomic writes, JSON, unwrapped models, unchanged random state."""
 
 import json
+import math
 import os
 import random
 from collections.abc import Collection, Iterator, Sequence
@@ -101,7 +102,7 @@ def check_device(name: str) -> None:
 
 def check_choice(key: str, value: object, allowed: Collection[str]) -> None:
     """Raise a ValueError unless the value of a config key is one of the allowed names."""
-    if value not in allowed:
+    if value not in [*allowed]:  # also a value that has no hash
         raise ValueError(f"{key} is '{value}'; allowed: {', '.join(allowed)}")
 
 
@@ -116,6 +117,21 @@ def check_least(owner: str, least: int = 1, **settings: object) -> None:
         if not isinstance(value, int) or not whole or value < least:
             number = '' if whole else 'a whole number, '
             raise ValueError(f'{owner}.{key} is {value!r}; allowed: {number}{least} or more')
+
+
+def check_number(key: str, value: object, least: float = 0, below: float = math.inf) -> None:
+    """Raise a ValueError unless the value of a config key is a number in [least, below)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
+        limits = f' of {least:g} or more' if least > -math.inf else ''
+        limits += f' and less than {below:g}' if below < math.inf else ''
+        raise ValueError(f'{key} is {value!r}; allowed: a number{limits}')
+
+
+def check_flags(owner: str, **settings: object) -> None:
+    """Raise a ValueError unless all settings of `owner`, a config node or class, are booleans."""
+    for key, value in settings.items():
+        if not isinstance(value, bool):
+            raise ValueError(f'{owner}.{key} is {value!r}; allowed: True or False')
 
 
 def check_per_channel(owner: str, channels: int, **settings: Sequence[float]) -> None:

@@ -132,6 +132,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, for commands that call `lomar.utils.check_new`."""
+    parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
+
+
 def add_max_dets(parser: argparse.ArgumentParser) -> None:
     """Add --max-dets."""
     parser.add_argument(
@@ -148,11 +153,6 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--strict', action='store_true', help='stop on notes of the check of COCO annotations'
     )
-
-
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Add --overwrite, for commands that call `lomar.utils.check_new`."""
-    parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
 
 
 def count(text: str) -> int:

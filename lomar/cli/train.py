@@ -16,17 +16,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='continue from CHECKPOINT (default: the newest checkpoint in the work dir)',
     )
     add(
+        '--accept-changes',
+        action='store_true',
+        help='with --resume: go on although settings are not those of the checkpoint, with the '
+        'schedule of the config',
+    )
+    add(
         '--epochs',
         type=count,
         metavar='N',
         help='train for N epochs of your images: warm-up, drops of the rate and the intervals of '
         'evaluation and checkpoints follow (default: the length in train_cfg)',
-    )
-    add(
-        '--accept-changes',
-        action='store_true',
-        help='with --resume: go on although settings are not those of the checkpoint, with the '
-        'schedule of the config',
     )
     add('--no-validate', action='store_true', help='do not evaluate during training')
     add(

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-MAX_SAMPLES = 10_000  # of which names and labels are read, which takes seconds at most
+MAX_SAMPLES = 5_000  # of which names and labels are read, which takes a second or two
 MAX_FILES = 256  # of which the size is read: a file server may need milliseconds for each
 
 

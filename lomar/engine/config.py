@@ -34,8 +34,9 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise ValueError(f'{path}: {error}') from error
+    except Exception as error:  # a Python config may raise any
+        kind = '' if isinstance(error, OSError | ValueError) else f'{type(error).__name__}: '
+        raise ValueError(f'{path}: {kind}{" ".join(str(error).split())}') from error
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'{path}: the config has no model')
     merge_options(cfg, options or {})
@@ -112,7 +113,7 @@ def test_config(args: argparse.Namespace) -> Config:
             test_out_dir=show_dir,
         )
     if not args.print_config:
-        check_settings(cfg)
+        check_settings(cfg, training=False)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None

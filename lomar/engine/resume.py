@@ -8,10 +8,17 @@ from typing import NamedTuple
 from mmengine.runner import CheckpointLoader
 
 from lomar.checkpoints.files import naming
-from lomar.engine.run_record import KEY, Difference, differences, known_record, table
+from lomar.engine.run_record import (
+    KEY,
+    Difference,
+    differences,
+    known_record,
+    table,
+    version_changes,
+)
 from lomar.utils import dicts_in
 
-STORED = ('state_dict', 'meta', 'message_hub', 'optimizer')  # by a training of mmengine
+PARTS = ('state_dict', 'meta', 'optimizer')
 FRESH = 'load_from=FILE without --resume starts a new training from the weights'
 
 
@@ -64,20 +71,18 @@ def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
 
 
 def _check_resumable(content: dict) -> None:
-    """Raise a ValueError unless the content of a checkpoint has all that a run resumes with."""
-    missing = [key for key in STORED if not isinstance(content.get(key), dict)]
-    progress = content.get('meta')
-    if isinstance(progress, dict):
-        missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in progress]
-    if missing:
+    missing = [key for key in PARTS if not isinstance(content.get(key), dict)]
+    if 'meta' not in missing:
+        missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in content['meta']]
+    if missing:  # such as the optimizer in best_*.pth
         raise ValueError(
             f'cannot be resumed, because it has no {", ".join(missing)}; allowed: a checkpoint of '
-            f'this package with its optimizer. {FRESH}'
+            f'a training (epoch_N.pth or iter_N.pth); {FRESH}'
         )
 
 
-def compare(resumed: Resumed, record: dict, accept: bool) -> str | None:
-    """Compare the run with that of its checkpoint; return a note, or None if nothing differs.
+def compare(resumed: Resumed, record: dict, accept: bool) -> list[str]:
+    """Compare the run with that of its checkpoint; return notes, none if nothing differs.
 
     Args:
         record: of this run.
@@ -92,19 +97,19 @@ def compare(resumed: Resumed, record: dict, accept: bool) -> str | None:
             f'{resumed.file} has no record of its settings (it was written by an earlier version '
             'or by another program); the training goes on with the settings of the config'
         )
-        return note + (f'. Known differences:\n{table(rows)}' if rows else '')
-    rows = differences(resumed.record, record)
-    if not rows:
-        return None
-    what = f'the settings are not those that {resumed.file} was trained with:\n{table(rows)}\n'
-    if reason := _refusal(resumed.record, record, rows):
-        raise ValueError(f'--resume: {what}{reason}; {FRESH}')
-    if not accept:
-        raise ValueError(
-            f'--resume: {what}--accept-changes goes on with the new settings and their schedule; '
-            f'{FRESH}'
-        )
-    return f'--accept-changes: {what}The training goes on with the new settings and their schedule'
+        return [note + (f'. Known differences:\n{table(rows)}' if rows else '')]
+    notes = []
+    if rows := differences(resumed.record, record):
+        what = f'the settings are not those that {resumed.file} was trained with:\n{table(rows)}\n'
+        goes_on = 'goes on with the new settings and their schedule'
+        if reason := _refusal(resumed.record, record, rows):
+            raise ValueError(f'--resume: {what}{reason}; {FRESH}')
+        if not accept:
+            raise ValueError(f'--resume: {what}--accept-changes {goes_on}; {FRESH}')
+        notes.append(f'--accept-changes: {what}The training {goes_on}')
+    if versions := version_changes(resumed.record, record):
+        notes.append(f'Other versions than in {resumed.file}: {", ".join(versions)}')
+    return notes
 
 
 def _refusal(old: dict, new: dict, rows: Sequence[Difference]) -> str | None:

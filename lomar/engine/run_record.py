@@ -21,7 +21,7 @@ KEY = 'run_record'  # in `meta` of a checkpoint
 # Compared parts of a record, and where they are in the config.
 PARTS = dict(settings='', data='', classes='classes', seed='randomness.seed')
 # Settings that have the same form in the configs of earlier versions.
-STORED = {'train_cfg', 'param_scheduler', 'optim_wrapper'}
+STORED = {'train_cfg', 'optim_wrapper'}
 MAX_ROWS = 24
 ABSENT = 'absent'
 # Keys at any depth without influence on the trained weights: places, speed and memory, testing.
@@ -96,7 +96,7 @@ def differences(old: Mapping, new: Mapping) -> list[Difference]:
 def known_record(content: Mapping) -> dict:
     """Return what the content of a checkpoint without a record says about its training.
 
-    These are seed, classes, and the schedule and optimizer of the config that mmengine stores.
+    These are seed, classes, length and optimizer in the config that mmengine stores.
 
     Raises:
         ValueError: the stored config is more than plain values.
@@ -138,23 +138,23 @@ def _settings(cfg: Mapping) -> dict:
     dataset = dict(loader.get('dataset') or {})
     dataset.pop('metainfo', None)  # the class names are recorded as read
     return dict(
-        train_cfg=_plain(loop),
-        param_scheduler=_plain(cfg.get('param_scheduler') or []),
+        train_cfg=plain(loop),
+        param_scheduler=plain(cfg.get('param_scheduler') or []),
         optim_wrapper=_optim_wrapper(_node(cfg, 'optim_wrapper')),
-        auto_scale_lr=_plain(scale) if scale.get('enable') else ABSENT,
-        train_dataloader=_plain(
+        auto_scale_lr=plain(scale) if scale.get('enable') else ABSENT,
+        train_dataloader=plain(
             {key: loader[key] for key in LOADER if key in loader} | dict(dataset=dataset)
         ),
         randomness=dict(diff_rank_seed=bool(_node(cfg, 'randomness').get('diff_rank_seed'))),
         hooks=_hooks(cfg),
-        data_preprocessor=_plain(cfg.get('data_preprocessor')),
-        model=_plain(cfg.get('model')),
+        data_preprocessor=plain(cfg.get('data_preprocessor')),
+        model=plain(cfg.get('model')),
     )
 
 
 def _optim_wrapper(node: Mapping) -> dict:
     """Return the settings of optimizer and accumulation, with the dtype that is really used."""
-    wrapper = {'accumulative_counts': 1, **_plain(node)}
+    wrapper = {'accumulative_counts': 1, **plain(node)}
     kind, dtype = wrapper.pop('type', 'OptimWrapper'), wrapper.pop('dtype', None)
     if kind == 'AmpOptimWrapper':
         kind = str(mixed_dtype(dtype) or 'float32').removeprefix('torch.')
@@ -170,7 +170,7 @@ def _hooks(cfg: Mapping) -> dict[str, list]:
     hooks: dict[str, list] = {}
     given = [each for key, each in _node(cfg, 'default_hooks').items() if key not in IDLE_KEYS]
     for hook in [*given, *(cfg.get('custom_hooks') or ())]:
-        settings = _plain(hook) if isinstance(hook, Mapping) else dict(type=_plain(type(hook)))
+        settings = plain(hook) if isinstance(hook, Mapping) else dict(type=plain(type(hook)))
         name = str(settings.pop('type', None)).rpartition('.')[2]
         if hook is not None and name not in IDLE_HOOKS:
             settings.pop('priority', None)
@@ -184,15 +184,15 @@ def _node(cfg: Mapping, key: str) -> Mapping:
     return value if isinstance(value, Mapping) else {}
 
 
-def _plain(node: Any) -> Any:
+def plain(node: Any) -> Any:
     """Return a node of a config as dicts, lists, numbers and texts, without keys in `UNUSED`.
 
     Paths of files become fingerprints of the files.
     """
     if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items() if key not in UNUSED}
+        return {str(key): plain(value) for key, value in node.items() if key not in UNUSED}
     if isinstance(node, list | tuple | set):
-        return [_plain(value) for value in node]
+        return [plain(value) for value in node]
     if isinstance(node, str | Path):
         path = os.path.expanduser(node)
         is_file = os.path.splitext(path)[1] and os.path.isfile(path)

@@ -2,67 +2,36 @@
 
 import platform
 from logging import WARNING, FileHandler
-from pathlib import Path
 
 import mmcv
 import mmengine
 import torch
-from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
-from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from lomar.checkpoints import rename, unwrap
 from lomar.compat.amp import loop_autocast
-from lomar.compat.dist import main_process
-from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.load_weights import load_weights, transfer_settings
-from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
-from lomar.engine.resume_state import parameter_names, restore
-from lomar.engine.run_record import KEY, describe
+from lomar.engine.model_checks import check_model
+from lomar.engine.resuming_runner import ResumingRunner
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
-from lomar.engine.setting_checks import check_sampler
+from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import unwrapped
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
-class Runner(MMEngineRunner):
+class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
-
-    _first_iter = 0
-    _load_from: str | None  # these two are mmengine's
-    _resume: bool
-    _resumed: Resumed | None = None
-    _record: dict | None = None  # of this run
-
-    def __init__(self, *args, work_dir: str, resume: bool = False, **kwargs):
-        if resume:  # before anything is built: the checkpoint may have the seed
-            start_processes(kwargs.get('launcher', 'none'), kwargs.get('env_cfg') or {})
-            self._resumed = main_process.share(
-                lambda: read_resumed(kwargs.get('load_from'), work_dir),
-                'reading of the checkpoint to resume',
-            )
-            if self._resumed is None:
-                print_log(f'Nothing to resume in {work_dir}: starting afresh', level=WARNING)
-            else:
-                kwargs['load_from'] = self._resumed.file
-        resume = self._resumed is not None
-        super().__init__(*args, work_dir=work_dir, resume=resume, **kwargs)
-
-    @property
-    def has_trained(self) -> bool:
-        """Return whether this run has made a step; steps before a resumption do not count."""
-        return self.iter > self._first_iter
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""
@@ -88,23 +57,6 @@ class Runner(MMEngineRunner):
         """Set up the environment, and the timeout `env_cfg.main_process_minutes`."""
         start_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
-
-    def dump_config(self) -> None:
-        """Save the config in the work dir, unless the config file itself is there.
-
-        The config of a resumed run is saved only when it has been compared.
-        """
-        name = self.cfg.filename
-        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
-            self.logger.info(f'{name} is not replaced by the config of this run')
-        elif self._record or not self._resumed:
-            super().dump_config()
-
-    def set_randomness(self, seed: int | None, **kwargs) -> None:
-        """Set the seed as mmengine does; a resumed run without a seed has the checkpoint's."""
-        if seed is None and self._resumed:
-            seed = self._resumed.meta.get('seed')
-        super().set_randomness(seed, **kwargs)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
@@ -155,38 +107,12 @@ class Runner(MMEngineRunner):
             self.register_hook(UnreadableImagesHook())
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build mmengine's training loop; refuse data or a resumption that cannot be trained on.
-
-        Raises:
-            ValueError: the dataset has no complete batch, the sampler does not fit, or the settings
-                are not those of the checkpoint to resume from.
-        """
+        """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
         if isinstance(loop, dict):
             check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
-        self._check_batch(loop)
-        self._record = main_process.share(
-            lambda: describe(self.cfg, loop, self.seed, self.world_size), 'record of the settings'
-        )
-        if self._resumed:
-            note = compare(self._resumed, self._record, bool(self.cfg.get('accept_changes')))
-            if note:
-                self.logger.warning(note)
-            self.dump_config()
+        check_batches(loop.dataloader, self.world_size)
         return loop
-
-    def _check_batch(self, loop) -> None:
-        loader = loop.dataloader
-        if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
-            return  # its batches continue across epochs, so that all are complete
-        share, batch = len(loader.sampler), loader.batch_size
-        if loader.drop_last and share < batch:
-            raise ValueError(
-                f'train_dataloader.batch_size is {batch}, but {len(loader.dataset)} training '
-                f'images on {self.world_size} process(es) give only {share} images per process, '
-                'and drop_last=True drops incomplete batches; allowed: '
-                f'train_dataloader.batch_size={share} or less'
-            )
 
     def build_val_loop(self, loop) -> BaseLoop:
         """Build mmengine's loop; refuse a dtype that mixed precision lacks, and other classes."""
@@ -195,6 +121,15 @@ class Runner(MMEngineRunner):
         if isinstance(self._train_loop, BaseLoop):
             check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
+
+    def build_model(self, model) -> nn.Module:
+        """Build the model as mmengine does; refuse parts that do not fit."""
+        try:
+            built = super().build_model(model)
+        except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(f'model: {error}') from error  # such as an unknown argument
+        check_model(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
         """Wrap the model as mmengine does; shard it for the type 'FullySharded'."""
@@ -234,20 +169,13 @@ class Runner(MMEngineRunner):
             shard_state(wrapper.optimizer)
         return wrapper
 
-    def save_checkpoint(
-        self, *args, save_optimizer: bool = True, meta: dict | None = None, **kwargs
-    ) -> None:
-        """Save in the main process as mmengine does, with the record of the run.
-
-        With sharding, the other processes send their shards.
-        """
+    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
+        """Save in the main process as mmengine does; the others send their shards."""
         if is_sharded(self.model) and not is_main_process():
             self.model.state_dict()
             if save_optimizer:
                 self.optim_wrapper.state_dict()
-        names = parameter_names(self.optim_wrapper, unwrapped(self.model))
-        meta = dict(meta or {}, **{KEY: dict(self._record or {}, parameters=names)})
-        super().save_checkpoint(*args, save_optimizer=save_optimizer, meta=meta, **kwargs)
+        super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location='cpu', **kwargs):
         """Load weights for testing, or as initialization of another task; see `load_weights`."""
@@ -258,20 +186,3 @@ class Runner(MMEngineRunner):
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))
         self._has_loaded = True
         return content
-
-    def resume(self, filename: str, *args, **kwargs) -> None:
-        """Load a checkpoint, and go on from its position with the schedule of the config."""
-        assert self._resumed
-        content = CheckpointLoader.load_checkpoint(filename, get_device())
-        restore(self, self._resumed, content)
-        self._has_loaded = True
-
-    def load_or_resume(self) -> None:
-        """Load or resume as mmengine does; steps before a resumption do not count as trained."""
-        if not self._resume and (old := latest_checkpoint(self.work_dir)):
-            self.logger.warning(
-                f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
-                'earlier run, use --resume; to keep it, another --work-dir'
-            )
-        super().load_or_resume()
-        self._first_iter = self.iter

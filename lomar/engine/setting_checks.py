@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
+from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.arguments import arguments
 from lomar.engine.loops import ReplayIterLoop
 from lomar.utils import check_least, dicts_in
@@ -16,12 +18,18 @@ INTERVALS = dict(max_epochs=1, max_iters=1, val_interval=1, val_begin=0)  # lowe
 OF_RUNNER = {'runner', 'dataloader'}
 
 
-def check_settings(cfg: Config) -> None:
-    """Raise a ValueError that names the key if a setting of the run cannot work."""
-    for name in LOADERS:
+def check_settings(cfg: Config, training: bool = True) -> None:
+    """Raise a ValueError that names the key if a setting of a training or a test cannot work."""
+    for name in LOADERS if training else LOADERS[-1:]:
         if loader := cfg.get(name):
             least = dict(batch_size=1, num_workers=0)
             _check_numbers(name, loader, least)
+    if training:
+        _check_training(cfg)
+    _check_masks(cfg)
+
+
+def _check_training(cfg: Config) -> None:
     if cfg.get('optim_wrapper'):
         _check_optimizer(cfg.optim_wrapper)
     scale = cfg.get('auto_scale_lr') or {}
@@ -30,7 +38,6 @@ def check_settings(cfg: Config) -> None:
     if cfg.get('train_cfg'):
         _check_train_loop(cfg)
         _check_metrics(cfg)
-    _check_masks(cfg)
 
 
 def _check_numbers(owner: str, node: dict, least: dict[str, int]) -> None:
@@ -111,6 +118,19 @@ def check_sampler(loader: dict, loop: dict) -> None:
         raise ValueError(
             f'train_dataloader.sampler.type is {sampler}, and train_cfg.type is ReplayIterLoop; '
             'allowed: InfiniteReplaySampler'
+        )
+
+
+def check_batches(loader: Any, processes: int) -> None:
+    """Raise a ValueError if a training set has no complete batch."""
+    if isinstance(loader.sampler, (InfiniteReplaySampler, InfiniteSampler)):
+        return  # its batches continue across epochs, so that all are complete
+    share, batch = len(loader.sampler), loader.batch_size
+    if loader.drop_last and share < batch:
+        raise ValueError(
+            f'train_dataloader.batch_size is {batch}, but {len(loader.dataset)} training images on '
+            f'{processes} process(es) give only {share} images per process, and drop_last=True '
+            f'drops incomplete batches; allowed: train_dataloader.batch_size={share} or less'
         )
 
 

@@ -8,6 +8,8 @@ from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from lomar.utils import check_flags, check_least
+
 # LayerNorm over channels, for `norm_cfg` of convolutional heads.
 MODELS.register_module('LayerNorm2d', module=LayerNorm2d)
 
@@ -31,8 +33,14 @@ class SimpleFeaturePyramid(BaseModule):
         extra_pool: bool = True,
     ):
         super().__init__()
-        if not scales or list(scales) != sorted(set(scales) & {4, 2, 1, 0.5}, reverse=True):
-            raise ValueError(f'neck.scales is {list(scales)}; allowed: 4, 2, 1 and 0.5, falling')
+        check_least('neck', in_channels=in_channels, out_channels=out_channels)
+        check_flags('neck', extra_pool=extra_pool)
+        if (
+            not isinstance(scales, Sequence)
+            or not scales
+            or list(scales) != sorted(set(scales) & {4, 2, 1, 0.5}, reverse=True)
+        ):
+            raise ValueError(f'neck.scales is {scales}; allowed: 4, 2, 1 and 0.5, falling')
         self.levels: Any = nn.ModuleList(  # of nn.Sequential; the type cannot express this
             nn.Sequential(
                 *_resample(in_channels, scale),
@@ -44,7 +52,8 @@ class SimpleFeaturePyramid(BaseModule):
             )
             for scale in scales
         )
-        self.in_channels, self.extra_pool = in_channels, extra_pool
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.extra_pool, self.num_levels = extra_pool, len(scales) + extra_pool
 
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
         """Return the levels of the backbone's last map (B, C, H, W), finest level first.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @MODELS.register_module(name=['PretrainDataPreprocessor', 'WindowDataPreprocessor'])
@@ -49,10 +49,29 @@ class PretrainDataPreprocessor(BaseDataPreprocessor):
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise a ValueError unless each channel has a mean and a positive standard deviation."""
-    if not len(mean) == len(std) > 0 or min(std) <= 0:
+    lists = all(
+        isinstance(each, Sequence) and all(isinstance(x, int | float) for x in each)
+        for each in (mean, std)
+    )
+    if not lists or not len(mean) == len(std) > 0 or min(std) <= 0:
         raise ValueError(
-            f'data_preprocessor.mean is {list(mean)} and std {list(std)}; allowed: a number '
+            f'data_preprocessor.mean is {mean} and std {std}; allowed: lists of a number '
             'for each channel, those of std above 0 (`lomar statistics` computes them)'
+        )
+
+
+def check_channels(model: nn.Module) -> None:
+    """Raise a ValueError unless the normalization of a model fits the channels of its backbone."""
+    mean, std = (getattr(getattr(model, 'data_preprocessor', 0), key, 0) for key in ('mean', 'std'))
+    found = getattr(getattr(model, 'backbone', None), 'in_channels', None)
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return
+    if not mean.is_meta:
+        check_normalisation(mean.flatten().tolist(), std.flatten().tolist())
+    if isinstance(found, int) and mean.numel() != found:
+        raise ValueError(
+            f'model.backbone.in_channels is {found}, and model.data_preprocessor.mean has '
+            f'{mean.numel()} numbers; allowed: a number for each channel'
         )
 
 

@@ -9,8 +9,10 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from lomar.models.inputs import check_channels
 from lomar.models.patches import Images, cut_patches, map_sizes, patch_coordinates
 from lomar.models.targets import InputFormat
+from lomar.models.vit import LoMaRViT
 from lomar.models.windows import WindowSampler, build_samplers, masked_indices
 
 
@@ -39,6 +41,12 @@ class LoMaR(BaseModel):
     ):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
+        if not isinstance(self.backbone, LoMaRViT):
+            raise ValueError(
+                f'backbone.type is {type(self.backbone).__name__}, which cannot encode windows; '
+                'LoMaR allows: LoMaRViT'
+            )
+        check_channels(self)
         self.samplers = build_samplers(**windows)
         for sampler in self.samplers:
             sampler.check(self.backbone.grid(self.backbone.img_size))

@@ -7,12 +7,13 @@ bucket. Buckets saturate with distance, so that one table is valid for every hei
 
 import math
 from functools import lru_cache, partial
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lomar.utils import check_choice
+from lomar.utils import check_choice, check_flags, check_number
 
 METHODS = ('euclidean', 'quant', 'product', 'cross_rows', 'cross_cols')
 
@@ -240,13 +241,20 @@ def build_rpe(
     """
     check_choice('rpe.method', method, (*METHODS, 'cross'))
     check_choice('rpe.mode', mode, ('bias', 'contextual'))
-    if not on or set(on) - set('qkv') or len(set(on)) < len(on):
+    check_flags('rpe', shared_heads=shared_heads)
+    if not isinstance(on, str) or not on or set(on) - set('qkv') or len(set(on)) < len(on):
         raise ValueError(f"rpe.on is '{on}'; allowed: one to three different letters of q, k, v")
     if mode == 'bias' and 'v' in on:
         raise ValueError("rpe.on contains 'v', which needs rpe.mode='contextual' (found 'bias')")
-    if ratio < 1:
-        raise ValueError(f'rpe.ratio is {ratio}; allowed: 1 or more (LoMaR: 1.9)')
+    check_number('rpe.ratio', ratio, 1)
     table = CrossRelativePosition if method == 'cross' else partial(RelativePosition, method)
     heads = 1 if shared_heads else num_heads
     options: dict[str, Any] = dict(mode=mode, ratio=ratio, num_heads=heads, head_dim=head_dim)
     return {letter: table(**options, transposed=letter != 'v') for letter in on}
+
+
+def check_rpe(options: dict | None) -> None:
+    """Raise a ValueError unless `backbone.rpe` is None or a dict of options of `build_rpe`."""
+    known = [key for key in signature(build_rpe).parameters if key not in ('num_heads', 'head_dim')]
+    if options is not None and not (isinstance(options, dict) and options.keys() <= {*known}):
+        raise ValueError(f'backbone.rpe is {options!r}; allowed: a dict of {", ".join(known)}')

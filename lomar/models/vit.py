@@ -12,9 +12,16 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lomar.models.absolute_positions import LearnedPositions
-from lomar.models.architectures import OUT_TYPES, as_size, check_position, resolve_arch
+from lomar.models.architectures import (
+    OUT_TYPES,
+    as_size,
+    check_compiled,
+    check_position,
+    resolve_arch,
+)
 from lomar.models.attention import Block
-from lomar.utils import check_choice, check_least
+from lomar.models.rpe import check_rpe
+from lomar.utils import check_choice, check_flags, check_least, check_number
 
 
 @MODELS.register_module()
@@ -72,7 +79,17 @@ class RPEViT(LearnedPositions, BaseModule):
         check_least('backbone', patch_size=patch_size, in_channels=in_channels)
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("backbone.out_type='cls_token' needs backbone.with_cls_token=True")
-        check_position(position, with_cls_token, pretrain_img_size)
+        check_flags(
+            'backbone',
+            with_cls_token=with_cls_token,
+            final_norm=final_norm,
+            with_cp=with_cp,
+            flex=flex,
+        )
+        check_number('backbone.drop_path_rate', drop_path_rate, below=1)
+        check_position(position, with_cls_token, pretrain_img_size, rpe)
+        check_rpe(rpe)
+        check_compiled(compiled)
         settings = resolve_arch(arch)
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
@@ -133,11 +150,12 @@ class RPEViT(LearnedPositions, BaseModule):
                 f'backbone.window_size is {window_size}, and a cls token belongs to no window; '
                 'allowed with backbone.with_cls_token=False'
             )
-        wrong = [block for block in global_blocks if not 0 <= block < self.depth]
-        if wrong or (global_blocks and not window_size):
+        blocks = range(self.depth)
+        known = isinstance(global_blocks, Sequence) and all(b in blocks for b in global_blocks)
+        if not known or (global_blocks and not window_size):
             raise ValueError(
-                f'backbone.global_blocks is {list(global_blocks)}; allowed: 0 to {self.depth - 1}, '
-                'and only with backbone.window_size'
+                f'backbone.global_blocks is {global_blocks}; allowed: 0 to {self.depth - 1}, in a '
+                'list, and only with backbone.window_size'
             )
         return [0 if block in global_blocks else window_size for block in range(self.depth)]
 

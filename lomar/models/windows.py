@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lomar.utils import check_choice, check_least
+from lomar.utils import check_choice, check_least, check_number
 
 Generator = torch.Generator | None
 Grid = tuple[int, int]  # rows and columns of patches
@@ -135,6 +135,7 @@ class WindowSampler:
         check_choice('windows.masking', self.masking, MASKS)
         check_least('windows', 2, size=self.size)
         check_least('windows', number=self.number)
+        check_number('windows.mask_ratio', self.mask_ratio, -math.inf)
         patches = self.size**2
         if not 0 < self.num_masked < patches:
             raise ValueError(

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lomar.models.targets import TARGETS, InputFormat, Target
+from lomar.utils import check_least
 
 CHUNK = 32  # images at a time, which limits the memory
 EPSILON = 1e-5  # in the norm, as in scikit-image
@@ -27,9 +28,10 @@ class HOGTarget(Target):
 
     def __init__(self, inputs: InputFormat, orientations: int = 9, cell: int = 8):
         super().__init__(inputs)
-        if not 1 <= orientations <= 180:
+        check_least('head.target', orientations=orientations, cell=cell)
+        if orientations > 180:
             raise ValueError(f'head.target.orientations is {orientations}; allowed: 1 to 180')
-        if cell < 1 or inputs.patch_size % cell:
+        if inputs.patch_size % cell:
             raise ValueError(
                 f'head.target.cell is {cell}; allowed: divisors of backbone.patch_size='
                 f'{inputs.patch_size}'

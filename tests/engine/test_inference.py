@@ -28,7 +28,7 @@ from lomar.datasets import read_pixels, read_rgb
 
 SIZES = {'wide.png': (96, 64), 'tall.jpg': (64, 130), 'small.webp': (33, 41)}
 MODES = ('L', '1', 'LA', 'P', 'RGBA')
-CLASSES = ('box', 'disc', 'tri')
+CLASSES = ('striped', 'checked', 'dotted')  # of the fixtures
 DETECTOR = str(ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-lomar_shapes.py')
 CLASSIFIER = str(ROOT / 'mmconfigs/shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes.py')
 TINY_CLASSIFIER = [*TINY_VIT, 'model.head.in_channels=16']
@@ -161,7 +161,7 @@ def classification(tmp_path_factory):
     root = tmp_path_factory.mktemp('classification')
     for name in CLASSES:
         (root / 'images' / name).mkdir(parents=True)
-    paths = save_images(root / 'images' / 'box', (64, 64))
+    paths = save_images(root / 'images' / CLASSES[0], (64, 64))
     for name in CLASSES[1:]:
         photograph(64, 64, seed=99).save(root / 'images' / name / f'{name}.png')
     case = Case(root, (CLASSIFIER, TINY_CLASSIFIER), ['--val-images', str(root / 'images')])
@@ -211,8 +211,13 @@ def by_dict(case):
     return DetInferencer(model=cfg, weights=case.checkpoint, show_progress=False)
 
 
-@pytest.mark.parametrize('make', [by_config, by_weights, by_keywords, by_dict])
-@pytest.mark.parametrize('given', INPUTS)
+@pytest.mark.parametrize(
+    ('make', 'given'),
+    [
+        *((by_weights, given) for given in INPUTS),
+        *((make, 'mixed') for make in (by_config, by_keywords, by_dict)),
+    ],
+)
 def test_inferencer_of_mmdet(detection, make, given):
     inputs = INPUTS[given](detection.paths)
     found = make(detection)(inputs, return_datasamples=True)['predictions']
@@ -319,7 +324,7 @@ def test_inference_functions_of_mmpretrain(classification, run, given):
 
 def test_inferencer_of_mmpretrain_takes_a_folder(classification):
     infer = ImageClassificationInferencer(classification.config, classification.checkpoint)
-    found = infer(str(classification.root / 'images' / 'box'), return_datasamples=True)
+    found = infer(str(classification.root / 'images' / CLASSES[0]), return_datasamples=True)
     assert len(found) == len(classification.paths)
     for sample in found:
         expected = classification.expected[Path(sample.img_path).name]
@@ -334,7 +339,7 @@ def test_image_retrieval(classification, prototype):
     norm.pop('num_classes')
     cfg.model = dict(type='ImageToImageRetriever', image_encoder=encoder, prototype='')
     cfg.model.data_preprocessor = norm
-    folder, paths = str(classification.root / 'images' / 'box'), sorted(classification.paths)
+    folder, paths = str(classification.root / 'images' / CLASSES[0]), sorted(classification.paths)
     given = dict(
         folder=folder,
         list=paths,

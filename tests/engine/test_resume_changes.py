@@ -30,14 +30,6 @@ IMAGES = 16
 NUMBERS = itertools.count()
 
 
-def schedule(epochs):
-    return [
-        f'train_cfg.max_epochs={epochs}',
-        f'param_scheduler.1.T_max={epochs - 1}',
-        f'param_scheduler.1.end={epochs}',
-    ]
-
-
 def write_images(folder, number=IMAGES, seed=0):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -49,7 +41,16 @@ def write_images(folder, number=IMAGES, seed=0):
 
 def line(images, work, *options, flags=(), epochs=2):
     data = ('--train-images', str(images), '--work-dir', str(work))
-    return ['train', CONFIG, *data, *flags, '--cfg-options', *TOY, *schedule(epochs), *options]
+    return [
+        'train',
+        CONFIG,
+        *data,
+        *flags,
+        '--cfg-options',
+        *TOY,
+        f'train_cfg.max_epochs={epochs}',
+        *options,
+    ]
 
 
 class Recorder(Runner):
@@ -121,7 +122,9 @@ def drop_logging(cfg):
 
 # (options, other changes, keys of which some must be in the table)
 CHANGES = dict(
-    longer=([], dict(epochs=4), ['train_cfg.max_epochs', 'param_scheduler.1.T_max']),
+    longer=([], dict(epochs=4), ['train_cfg.max_epochs']),
+    longer_by_flag=([], dict(flags=['--epochs', '5']), ['train_cfg.max_epochs']),
+    anneals_later=(['param_scheduler.1.begin=1'], {}, ['param_scheduler.1.begin']),
     warmup=(['param_scheduler.0.start_factor=0.1'], {}, ['param_scheduler.0.start_factor']),
     no_schedule=([], dict(change=lambda cfg: cfg.pop('param_scheduler')), ['param_scheduler']),
     accumulation=(
@@ -278,10 +281,10 @@ def test_images(change, key, listed, base, tmp_path):
 
 RATES = dict(
     longer=(dict(epochs=4), []),
-    shorter_warmup=(dict(epochs=4), ['param_scheduler.0.end=0.5', 'param_scheduler.1.begin=0.5']),
+    longer_warmup=(dict(epochs=4), ['param_scheduler.0.end=3', 'param_scheduler.1.begin=3']),
     by_epoch=(
         dict(epochs=4),
-        [f'param_scheduler.{i}.convert_to_iter_based=False' for i in (0, 1)],
+        ['param_scheduler.1.convert_to_iter_based=False'],
     ),
     smaller_batch=(dict(epochs=3), ['train_dataloader.batch_size=2']),
     larger_batch=(dict(epochs=3), ['train_dataloader.batch_size=8']),
@@ -320,6 +323,17 @@ def test_a_run_without_changes_ends_with_the_same_bytes(seed, base, tmp_path):
         torch.testing.assert_close(one[key], other[key], atol=0, rtol=0)
     assert one['param_schedulers'] == other['param_schedulers']
     assert one['meta'][KEY] == other['meta'][KEY]
+
+
+def test_other_versions_are_noted(base, tmp_path):
+    content = load_file(base / 'run/epoch_2.pth')
+    content['meta'][KEY]['versions'] |= dict(torch='1.0', lomar='9.9')
+    torch.save(content, tmp_path / 'epoch_2.pth')
+    words = line(base / 'images', tmp_path / 'w', flags=['--resume', str(tmp_path / 'epoch_2.pth')])
+    runner = build(words)
+    runner.build_train_loop(runner._train_loop)
+    found = re.findall('WARNING.*versions than in .*', logged(tmp_path / 'w'))
+    assert len(found) == 1 and 'lomar 9.9 -> ' in found[0] and 'torch 1.0 -> ' in found[0]
 
 
 def test_momentum_follows_the_parameter(base, tmp_path):
@@ -429,7 +443,7 @@ def without(*keys):
 
 FILES = dict(
     best=(without('optimizer', 'param_schedulers'), 'no optimizer'),
-    weights=(lambda content: content['state_dict'], 'no state_dict, meta, message_hub, optimizer'),
+    weights=(lambda content: content['state_dict'], 'no state_dict, meta, optimizer'),
     published=(without('meta'), 'no meta'),
     optimizer_only=(without('state_dict'), 'no state_dict'),
 )
@@ -574,10 +588,9 @@ def test_classes_and_labels(change, key, labelled, shapes, tmp_path):
         assert 'setting ' not in logged(tmp_path / 'w')
         return
     rewrite(moved, change)
+    runner = build(['train', *words, *resume])
     with pytest.raises(ValueError, match=key):
-        train(['train', *words, *resume])
-    runner = train(['train', *words, *resume, '--accept-changes'])
-    assert re.search(key, logged(tmp_path / 'w')) and not runner.has_trained
+        runner.build_train_loop(runner._train_loop)
 
 
 @pytest.mark.slow
@@ -586,9 +599,7 @@ def test_a_better_checkpoint_removes_none_in_another_work_dir(shapes, tmp_path, 
     name = 'classifier_lomar'
 
     def words(work, epochs):
-        found = arguments(
-            name, shapes, tmp_path / work, epochs, 'load_from=None', *schedule(epochs)
-        )
+        found = arguments(name, shapes, tmp_path / work, epochs, 'load_from=None')
         return ['train', *(word for word in found if word != '--no-validate')]
 
     train(words('a', 2))
@@ -603,6 +614,24 @@ def test_a_better_checkpoint_removes_none_in_another_work_dir(shapes, tmp_path, 
     train([*words('c', 3), '--resume', '--accept-changes'])
     (again,) = (tmp_path / 'c').glob('best_*.pth')
     assert again.name != best.name
+
+
+def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
+    name, line = 'classifier_lomar', 'not those of the checkpoint: its best score does not count'
+
+    def words(work):
+        found = arguments(name, shapes, tmp_path / work, 1, 'load_from=None')
+        return ['train', *(word for word in found if word != '--no-validate')]
+
+    train(words('a'))
+    resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
+    assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
+    assert line not in logged(tmp_path / 'b')
+    shapes = shutil.copytree(shapes, tmp_path / 'other')
+    labels = shapes / 'annotations/val.txt'
+    labels.write_text(''.join(labels.read_text().splitlines(True)[1:]))
+    assert 'best_score' not in train([*words('c'), *resume]).message_hub.runtime_info
+    assert line in logged(tmp_path / 'c')
 
 
 # Commands

@@ -1,0 +1,122 @@
+"""Checks that the parts of a built model fit, so that the forward pass works."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from lomar.models import RPEViT, SimpleFeaturePyramid
+from lomar.models.inputs import check_channels
+
+Mismatch = tuple[str, Any, Any]  # config key, value found, value needed
+
+
+def check_model(model: nn.Module) -> None:
+    """Raise a ValueError that names the key if parts of a model do not fit.
+
+    Checked are the preprocessor, an `RPEViT`, the feature pyramid, and mmdet's two-stage heads.
+    """
+    check_channels(model)
+    for module in model.modules():
+        rate = getattr(module, 'drop_prob', 0)
+        if isinstance(rate, float) and not 0 <= rate < 1:
+            raise ValueError(
+                f'a part of the model has a drop path rate of {rate:g}; allowed for '
+                'model.backbone.drop_path_rate: 0 or more and less than 1'
+            )
+    for key, found, needed in _parts(model):
+        if found != needed:
+            raise ValueError(
+                f'model.{key} is {found!r}, which does not fit the rest of the model; allowed: '
+                f'{needed}'
+            )
+
+
+def _parts(model: nn.Module) -> Iterator[Mismatch]:
+    backbone = getattr(model, 'backbone', None)
+    if isinstance(backbone, RPEViT):
+        yield from _inputs(model, backbone)
+        yield from _outputs(model, backbone)
+    elif hasattr(getattr(model, 'neck', None), 'decoder_pos_embed'):
+        yield from _mae(model)
+
+
+def _mae(model: Any) -> Iterator[Mismatch]:
+    """Compare mmpretrain's MAE encoder with its decoder and head."""
+    backbone, neck, head = model.backbone, model.neck, model.head
+    (patch, _), (height, width) = backbone.patch_embed.projection.kernel_size, backbone.img_size
+    if height % patch or width % patch:
+        yield 'backbone.img_size', backbone.img_size, f'multiples of the patch size {patch}'
+    patches, ratio = (height // patch) * (width // patch), backbone.mask_ratio
+    if not isinstance(ratio, int | float) or not 0 < int(patches * (1 - ratio)) < patches:
+        yield 'backbone.mask_ratio', ratio, 'more than 0 and less than 1'
+    yield 'neck.num_patches', neck.num_patches, patches
+    yield 'neck.embed_dim', neck.decoder_embed.in_features, backbone.embed_dims
+    yield 'head.patch_size', head.patch_size, patch
+    width, heads = neck.decoder_embed.out_features, neck.decoder_blocks[0].attn.num_heads
+    if width % heads:
+        yield 'neck.decoder_embed_dim', width, f'multiples of neck.decoder_num_heads={heads}'
+    values = patch**2 * backbone.patch_embed.projection.in_channels
+    if neck.decoder_pred.out_features != values:
+        found = neck.decoder_pred.out_features
+        yield 'neck.patch_size', f'{found} values per patch', f'{values} values: {patch}'
+
+
+def _inputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
+    preprocessor: Any = getattr(model, 'data_preprocessor', None)
+    divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+    if (
+        not isinstance(divisor, int)
+        or divisor < 1
+        or (divisor > 1 and divisor % backbone.patch_size)
+    ):
+        allowed = f'a multiple of backbone.patch_size={backbone.patch_size}'
+        yield 'data_preprocessor.pad_size_divisor', divisor, allowed
+
+
+def _outputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
+    neck: Any = getattr(model, 'neck', None)
+    head: Any = getattr(model, 'head', None)
+    out_type = backbone.out_type
+    if isinstance(neck, SimpleFeaturePyramid):
+        yield 'backbone.out_type', out_type, 'featmap'
+        yield 'neck.in_channels', neck.in_channels, backbone.embed_dim
+        yield from _rpn(model, neck)
+        yield from _rois(model, neck)
+    elif neck is None and hasattr(head, 'fc') and hasattr(head, 'in_channels'):
+        vectors = 'avg_featmap', 'cls_token'
+        if out_type not in vectors:
+            yield 'backbone.out_type', out_type, vectors
+        yield 'head.in_channels', head.in_channels, backbone.embed_dim
+
+
+def _rpn(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
+    rpn: Any = getattr(model, 'rpn_head', None)
+    if rpn is not None and hasattr(rpn, 'prior_generator'):
+        yield 'rpn_head.in_channels', rpn.in_channels, neck.out_channels
+        strides = len(rpn.prior_generator.strides)
+        yield 'rpn_head.anchor_generator.strides (number)', strides, neck.num_levels
+
+
+def _rois(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
+    heads: Any = getattr(model, 'roi_head', None)
+    for kind in ('bbox', 'mask'):
+        extractor: Any = getattr(heads, f'{kind}_roi_extractor', None)
+        head: Any = getattr(heads, f'{kind}_head', None)
+        if not hasattr(extractor, 'featmap_strides') or not hasattr(head, 'in_channels'):
+            continue
+        place = f'roi_head.{kind}'
+        yield f'{place}_roi_extractor.out_channels', extractor.out_channels, neck.out_channels
+        yield f'{place}_head.in_channels', head.in_channels, neck.out_channels
+        levels = len(extractor.featmap_strides)
+        if levels > neck.num_levels:
+            yield f'{place}_roi_extractor.featmap_strides (number)', levels, neck.num_levels
+        side = extractor.roi_layers[0].output_size[0]
+        if kind == 'bbox':
+            yield 'roi_head.bbox_head.roi_feat_size', head.roi_feat_size[0], side
+            continue
+        if not head.class_agnostic:
+            yield 'roi_head.mask_head.num_classes', head.num_classes, heads.bbox_head.num_classes
+        if size := (heads.train_cfg or {}).get('mask_size'):
+            factor = head.scale_factor if head.upsample_method else 1
+            yield 'train_cfg.rcnn.mask_size', size, side * factor

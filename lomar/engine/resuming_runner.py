@@ -1,0 +1,102 @@
+"""mmengine's Runner that compares a resumed run with the run that wrote the checkpoint."""
+
+from functools import partial
+from logging import WARNING
+from pathlib import Path
+
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, CheckpointLoader
+from mmengine.runner import Runner as MMEngineRunner
+
+from lomar.compat.dist import main_process
+from lomar.engine.distributed import start_processes
+from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
+from lomar.engine.resume_state import parameter_names, restore
+from lomar.engine.run_record import KEY, describe
+from lomar.utils import unwrapped
+
+
+class ResumingRunner(MMEngineRunner):
+    """Runner that saves the settings of a training, and compares them when it resumes.
+
+    Only the main process reads the record of the checkpoint and the data.
+    """
+
+    _first_iter = 0
+    _load_from: str | None  # these two are mmengine's
+    _resume: bool
+    _resumed: Resumed | None = None
+    _record: dict | None = None  # of this run
+
+    def __init__(self, model, work_dir: str, *args, resume: bool = False, **kwargs):
+        if resume:  # before anything is built, because the checkpoint may have the seed
+            start_processes(kwargs.get('launcher', 'none'), kwargs.get('env_cfg') or {})
+            read = partial(read_resumed, kwargs.get('load_from'), work_dir)
+            self._resumed = main_process.share(read, 'reading of the checkpoint to resume')
+            if self._resumed is None:
+                print_log(f'Nothing to resume in {work_dir}: starting afresh', level=WARNING)
+            else:
+                kwargs['load_from'] = self._resumed.file
+        resume = self._resumed is not None
+        super().__init__(model, work_dir, *args, resume=resume, **kwargs)
+
+    @property
+    def has_trained(self) -> bool:
+        """Return whether this run has made a step; steps before a resumption do not count."""
+        return self.iter > self._first_iter
+
+    def set_randomness(self, seed: int | None, **kwargs) -> None:
+        """Set the seed as mmengine does; a resumed run without a seed has the checkpoint's."""
+        if seed is None and self._resumed:
+            seed = self._resumed.meta.get('seed')
+        super().set_randomness(seed, **kwargs)
+
+    def dump_config(self) -> None:
+        """Save the config in the work dir, unless the config file itself is there.
+
+        The config of a resumed run is saved only when it has been compared.
+        """
+        name = self.cfg.filename
+        if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
+            self.logger.info(f'{name} is not replaced by the config of this run')
+        elif self._record or not self._resumed:
+            super().dump_config()
+
+    def build_train_loop(self, loop) -> BaseLoop:
+        """Build mmengine's training loop, and compare the run with that of the checkpoint.
+
+        Raises:
+            ValueError: the settings are not those of the checkpoint to resume from.
+        """
+        loop = super().build_train_loop(loop)
+        record = partial(describe, self.cfg, loop, self.seed, self.world_size)
+        self._record = main_process.share(record, 'record of the settings')
+        if self._resumed:
+            accept = bool(self.cfg.get('accept_changes'))
+            for note in compare(self._resumed, self._record, accept):
+                self.logger.warning(note)
+            self.dump_config()
+        return loop
+
+    def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
+        """Save as mmengine does, with the record of the run."""
+        names = parameter_names(self.optim_wrapper, unwrapped(self.model))
+        meta = dict(meta or {}, **{KEY: dict(self._record or {}, parameters=names)})
+        super().save_checkpoint(*args, meta=meta, **kwargs)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Load a checkpoint, and go on from its position with the schedule of the config."""
+        assert self._resumed
+        restore(self, self._resumed, CheckpointLoader.load_checkpoint(filename, get_device()))
+        self._has_loaded = True
+
+    def load_or_resume(self) -> None:
+        """Load or resume as mmengine does; steps before a resumption do not count as trained."""
+        if not self._resume and (old := latest_checkpoint(self.work_dir)):
+            self.logger.warning(
+                f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
+                'earlier run, use --resume; to keep it, another --work-dir'
+            )
+        super().load_or_resume()
+        self._first_iter = self.iter
