@@ -89,8 +89,11 @@ def _kind_of_zip(path: Path, head: bytes) -> str | None:
     try:
         with ZipFile(path) as archive:
             names = archive.namelist()
+            damaged = _damaged_entry(archive)
     except BadZipFile:
         return None  # cut off, which PyTorch's reader reports
+    if damaged:
+        return f'damaged, the checksum of {damaged} in it is wrong: copy or download it again'
     inner = {name.partition('/')[2] for name in names}
     if 'constants.pkl' in inner:
         return (
@@ -102,6 +105,21 @@ def _kind_of_zip(path: Path, head: bytes) -> str | None:
     if names and all(name.endswith('.npy') for name in names):
         return 'a NumPy archive (.npz): save a dict of named tensors with torch.save'
     return f'a zip archive of {", ".join(names[:3]) or "nothing"}: unpack it'
+
+
+def _damaged_entry(archive: ZipFile) -> str | None:
+    """Return the first entry with a wrong checksum, which PyTorch does not compare, or None.
+
+    Entries without a checksum, which `torch.serialization.set_crc32_options` allows, have 0.
+    """
+    for entry in archive.infolist():
+        try:
+            with archive.open(entry) as file:
+                while entry.CRC and file.read(2**20):
+                    pass
+        except BadZipFile:
+            return entry.filename
+    return None
 
 
 def _advice_for_folder(path: Path) -> str:

@@ -91,8 +91,8 @@ def registered_types_only() -> Iterator[None]:
         if not refused:
             raise
         raise ValueError(
-            f'the stored config has the type {refused[0]!r}; allowed: registered classes; import '
-            'the module that registers the class first'
+            f'the stored config has the type {refused[0]!r}; allowed: classes that are registered '
+            "for this library's inferencer; import the module that registers the class first"
         ) from error
     finally:
         lookup.import_module, lookup.get_object_from_string = import_module, from_string

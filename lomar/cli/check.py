@@ -1,6 +1,7 @@
 """Check the COCO datasets of a detection config, as training does before its first step."""
 
 import argparse
+import os
 
 from lomar.cli.shared import add_config, add_max_dets, add_strict
 
@@ -27,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, {**(args.cfg_options or {}), **limit})
     use_files(cfg, args.train_ann, args.train_images, args.val_ann, args.val_images)
     reports = check_config(cfg)
+    note_dark_images(cfg, reports)
     print(table(reports))
     for title in ('notes', 'errors'):
         lines = [line for one in reports.values() for line in getattr(one, title).lines()]
@@ -37,6 +39,18 @@ def run(args: argparse.Namespace) -> None:
     if args.strict and any(report.notes.kinds for report in reports.values()):
         raise ValueError('these datasets have notes, and --strict is given')
     print('\nThese datasets can be trained on.')
+
+
+def note_dark_images(cfg, reports: dict) -> None:
+    """Add a note to reports on images that the conversion to 8-bit RGB makes dark."""
+    from lomar.datasets.color import dark_images
+
+    if cfg.get('value_range') or (cfg.model.get('backbone') or {}).get('in_channels', 3) != 3:
+        return
+    for report in reports.values():
+        names = [image['file_name'] for image in report.images.values() if image]
+        if note := dark_images([os.path.join(report.image_folder, name) for name in names]):
+            report.notes.add('images', note)
 
 
 def table(reports: dict) -> str:

@@ -14,6 +14,7 @@ DECLARE = (
     'declare the values of black and white with value_range=[LOW, HIGH] (in a config, or '
     '--value-range LOW HIGH), or keep the numbers of the file with convert=False (docs/channels.md)'
 )
+SAMPLED = 8  # files of which the range is looked at
 DARK = 1 / 8  # of the largest value: a 16-bit image below it may have 12 bits
 
 
@@ -127,6 +128,12 @@ def largest_of_16_bits(path: str | Path) -> int | None:
             pixels = _numbers(image)
         return None if pixels is None else int(pixels.max())
     return None
+
+
+def dark_images(paths: Sequence[str]) -> str:
+    """Return a note on images of 16 bits with few used, by a sample of the files, or ''."""
+    found = [largest_of_16_bits(path) for path in paths[:: max(1, len(paths) // SAMPLED)]]
+    return dark_note(max((value for value in found if value is not None), default=0), 65535)
 
 
 def dark_note(largest: float, limit: int) -> str:

@@ -10,7 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from lomar.compat.dist import main_process
-from lomar.datasets.color import dark_note, largest_of_16_bits
+from lomar.datasets.color import SAMPLED, dark_images
 from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.load_image import LoadImage
 from lomar.datasets.replay import Draw, seed_everything
@@ -18,7 +18,6 @@ from lomar.datasets.replay import Draw, seed_everything
 MAX_TRIES = 10
 THREADS = min(16, os.cpu_count() or 1)  # decoders release Python's global lock
 NAMED = 10  # images that an error names
-SAMPLED = 8  # images of which the range is looked at
 
 
 class ReadableImages(BaseDataset):
@@ -93,11 +92,9 @@ class ReadableImages(BaseDataset):
         if getattr(load, 'reads_arrays', True):  # keeps the numbers, or knows their range
             return
         chosen = range(0, len(self), max(1, len(self) // SAMPLED))
-        found = [largest_of_16_bits(self.get_data_info(i)['img_path']) for i in chosen]
-        deep = [value for value in found if value is not None]
-        if deep and (note := dark_note(max(deep), 65535)):
+        if note := dark_images([self.get_data_info(i)['img_path'] for i in chosen]):
             where = self.ann_file or self.data_root
-            print_log(f'{where}: of {len(deep)} images, {note}', logger='current', level=WARNING)
+            print_log(f'{where}: {note}', logger='current', level=WARNING)
 
     def _unreadable(self) -> dict[int, UnreadableImage]:
         """Read all images; return the errors by index."""

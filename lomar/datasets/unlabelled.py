@@ -35,12 +35,12 @@ def list_images(root: str | Path, arrays: bool = False) -> list[str]:
     elif root.is_dir():
         walk = FolderWalk(root, arrays)
         paths, left_out = sorted(walk), walk.left_out
-        log_left_out(root, left_out)
     else:
         raise FileNotFoundError(f'Images: {root} does not exist.\n{LAYOUT}')
     if not paths:
         found = f' (not counted: {summary(left_out)})' if left_out else ''
         raise FileNotFoundError(f'Images: there are none in {root}{found}.\n{LAYOUT}')
+    log_left_out(root, left_out)
     return paths
 
 

@@ -154,8 +154,7 @@ def _log_position(runner: Runner, resumed: Resumed) -> None:
     runner.logger.info(f'resumed {place}{also}; the training ends at {end}')
     done = loop.epoch >= loop.max_epochs if by_epoch else loop.iter >= loop.max_iters
     if done:
-        length = 'train_cfg.max_epochs' if by_epoch else 'train_cfg.max_iters'
         runner.logger.warning(
-            f'Nothing to train: {resumed.file} is at the end of the training. To train longer, '
-            f'raise {length} and the schedule, and add --accept-changes'
+            f'Nothing to train: {resumed.file} is at the end of the training. To train longer, use '
+            '--epochs N and --accept-changes'
         )

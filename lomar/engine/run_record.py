@@ -28,6 +28,7 @@ ABSENT = 'absent'
 UNUSED = {'ann_file', 'backend_args', 'data_prefix', 'data_root', 'file_client_args', 'init_cfg'}
 UNUSED |= {'capturable', 'compiled', 'flex', 'foreach', 'fused', 'lazy_init', 'max_refetch'}
 UNUSED |= {'serialize_data', 'test_cfg', 'with_cp'}
+UNUSED |= {'leave_out', 'metainfo', 'model_classes'}  # the class names are recorded as read
 LOOP = {'dynamic_intervals', 'val_begin', 'val_interval'}
 LOADER = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'drop_last', 'num_batch_per_epoch')
 # Hooks that change no weights: keys of `default_hooks`, and types. All other hooks are compared,
@@ -135,16 +136,12 @@ def _settings(cfg: Mapping) -> dict:
     """Return the parts of a config that determine the trained weights, as plain data."""
     scale, loader = _node(cfg, 'auto_scale_lr'), _node(cfg, 'train_dataloader')
     loop = {key: value for key, value in _node(cfg, 'train_cfg').items() if key not in LOOP}
-    dataset = dict(loader.get('dataset') or {})
-    dataset.pop('metainfo', None)  # the class names are recorded as read
     return dict(
         train_cfg=plain(loop),
         param_scheduler=plain(cfg.get('param_scheduler') or []),
         optim_wrapper=_optim_wrapper(_node(cfg, 'optim_wrapper')),
         auto_scale_lr=plain(scale) if scale.get('enable') else ABSENT,
-        train_dataloader=plain(
-            {key: loader[key] for key in LOADER if key in loader} | dict(dataset=dataset)
-        ),
+        train_dataloader=plain({key: loader[key] for key in LOADER if key in loader}),
         randomness=dict(diff_rank_seed=bool(_node(cfg, 'randomness').get('diff_rank_seed'))),
         hooks=_hooks(cfg),
         data_preprocessor=plain(cfg.get('data_preprocessor')),

@@ -108,7 +108,7 @@ class Runner(ResumingRunner):
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
-        if isinstance(loop, dict):
+        if isinstance(loop, dict) and isinstance(self._train_dataloader, dict):
             check_sampler(self._train_dataloader, loop)
         loop = super().build_train_loop(loop)
         check_batches(loop.dataloader, self.world_size)

@@ -34,6 +34,7 @@ class ModelSummaryHook(Hook):
 def summary(runner) -> list[str]:
     """Return the lines of the summary of a training: model, data, batch, schedule and rate."""
     model, loader = unwrapped(runner.model), runner.train_dataloader
+    epochs = round(_epochs(runner), 2)
     batch, gpus = loader.batch_sampler.batch_size, get_world_size()
     accumulation = runner.optim_wrapper._accumulative_counts
     lines = [model_line(model)]
@@ -49,7 +50,8 @@ def summary(runner) -> list[str]:
         f'data       {len(loader.dataset)} images, {len(loader)} steps per epoch',
         f'batch      {gpus} process(es) x {batch} x accumulation {accumulation} = '
         f'{gpus * batch * accumulation}',
-        f'schedule   {_epochs(runner):.4g} epochs = {runner.max_iters} steps, {_warm_up(runner)}',
+        f'schedule   {epochs if epochs < 1000 else round(epochs):.6g} epochs = '
+        f'{runner.max_iters} steps, {_warm_up(runner)}',
         *_rates(runner),
     ]
 

@@ -1,5 +1,6 @@
 # What every run shares: log, checkpoints, exact resumption.
 default_scope = 'mmpretrain'
+runner_type = 'LoMaRRunner'  # for OpenMMLab's tools: theirs knows no shares in param_scheduler
 custom_imports = dict(imports=['lomar.register'], allow_failed_imports=False)
 
 default_hooks = dict(

@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 import lomar.timm  # noqa: F401
 from lomar.checkpoints import TransferError, transfer_model, unwrap
 from lomar.engine import read_config
+from lomar.engine.load_weights import transfer_settings
 from lomar.engine.runner import Runner
 
 ARCH = {'model.backbone.arch': dict(_delete_=True, **TINY_ARCH)}
@@ -374,7 +375,5 @@ def test_a_pattern_is_no_list_of_characters():
         ValueError, match=r"transfer\.allow is 'norm\.\*'; allowed: .*\['norm\.\*'\]"
     ):
         transfer_model(unwrap(content('detect')), build('lomar'), allow='norm.*')
-    runner = Runner.__new__(Runner)
-    runner.cfg = dict(transfer=dict(alow=[]))
-    with pytest.raises(ValueError, match=r"transfer has \['alow'\]; allowed: allow, weights"):
-        _ = runner._transfer
+    with pytest.raises(ValueError, match=r"transfer has \['patterns'\]; allowed: allow, weights"):
+        transfer_settings(dict(transfer=dict(patterns=[])))

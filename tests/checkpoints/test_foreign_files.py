@@ -89,6 +89,13 @@ def quantized():
     return torch.quantize_per_tensor(torch.ones(144, 48), 0.1, 0, torch.qint8)
 
 
+def flipped():
+    """A checkpoint with other numbers in the middle of the largest weight."""
+    whole = saved(vit(head__weight=torch.full((300, 48), 0.5)))
+    place = whole.index(torch.full((64,), 0.5).numpy().tobytes()) + 20_000
+    return whole[:place] + bytes(1000) + whole[place + 1000 :]
+
+
 LFS = b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 343279349\n'
 PAGE = b'\n<!DOCTYPE html>\n<html><title>Sign in</title></html>\n'
 # (what people name, the reason that every reader gives)
@@ -117,6 +124,7 @@ FILES = dict(
     empty=(b'', r'is empty \(0 bytes\)'),
     zeros=(bytes(5000), 'is filled with zero bytes'),
     cut_off=(saved(vit())[:20000], 'cannot be read, it may be cut off'),
+    damaged=(flipped(), r'is damaged, the checksum of archive/data/\d+ in it is wrong'),
     zipped=(archive(**{'epoch_8.pth': b'PK'}), r'is a zip archive of epoch_8\.pth: unpack it'),
     arrays=(arrays(), r'is a NumPy archive \(\.npz\)'),
     gzipped=(gzip.compress(saved(vit())), 'is compressed by gzip: unpack it'),
@@ -223,3 +231,13 @@ def test_a_download_is_checked_like_a_file(kind, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=f'(?s){url}: .*?({reason})'):
             load_by_runner(url, tiny_lomar())
         server.shutdown()
+
+
+def test_files_without_checksums_open(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(a=torch.arange(3.0)), tmp_path / 'in.pth')
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(load_file(tmp_path / 'in.pth')['a'], torch.arange(3.0))

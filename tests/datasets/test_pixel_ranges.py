@@ -1,5 +1,6 @@
 """Images of every pixel type: one table of files, for models of RGB and of one channel."""
 
+import json
 import re
 import warnings
 
@@ -211,7 +212,7 @@ def test_every_loader_agrees(file):
                     assert abs(found.mean() - whole.mean()) < 12
 
 
-def test_one_channel(file):
+def test_one_channel(file, encoders):
     path, *_, expected = file
     if isinstance(expected, str):
         with pytest.raises((UnreadableImage, ValueError), match=expected):
@@ -221,6 +222,19 @@ def test_one_channel(file):
         dtype, largest = expected
         assert found.shape == (16, 16, 1) and found.dtype == dtype and found.max() == largest
         assert len(np.unique(found)) > 1
+        init_default_scope('mmpretrain')
+        whole = dict(scale=16, crop_ratio_range=(1, 1), aspect_ratio_range=(1, 1))
+        for step in (
+            dict(type='LoadImage'),
+            dict(type='LoadWindows', size=16, number=1, flip_prob=0),
+            dict(type='LoadRandomResizedCrop', flip_prob=0, **whole),
+        ):
+            img = TRANSFORMS.build(dict(step, channels=1)).transform(dict(img_path=str(path)))[
+                'img'
+            ]
+            np.testing.assert_array_equal(img.reshape(found.shape), found)
+        numbers = encoders[1]([found.astype(float)]).pooled
+        assert encoders[1]([path]).pooled.equal(numbers)
 
 
 MODES = ('1', 'L', 'LA', 'P', 'I;16', 'I', 'F', 'RGB', 'CMYK')
@@ -360,6 +374,20 @@ def test_the_commands(tmp_path, capsys):
     for path in folder.iterdir():
         path.unlink()
     png16(16, 1)(folder / '1.png')
+    coco = dict(
+        images=[dict(id=1, file_name='1.png', width=16, height=16)],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=[2, 2, 8, 8])],
+        categories=[dict(id=1, name='ring')],
+    )
+    coco['annotations'][0]['segmentation'] = [[2, 2, 10, 2, 10, 10, 2, 10]]
+    (tmp_path / 'a.json').write_text(json.dumps(coco))
+    check = ['check', 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco']
+    for split in ('train', 'val'):
+        check += [f'--{split}-ann', str(tmp_path / 'a.json'), f'--{split}-images', str(folder)]
+    assert main(check) == 0
+    assert 'images: the largest value of the images is 4080' in capsys.readouterr().out
+    assert main([*check, '--cfg-options', 'value_range=[0,4095]']) == 0
+    assert 'largest value' not in capsys.readouterr().out
     assert main(['statistics', str(folder)]) == 0
     out = capsys.readouterr().out
     assert '3 channels' in out and 'the largest value of the images is 15 of 255' in out

@@ -126,7 +126,7 @@ def test_takes_a_training_and_a_test_step(name):
     from mmdet.testing import demo_mm_inputs
 
     cfg = load(name)
-    read = {'custom_imports', 'log_level', 'model_wrapper_cfg'}
+    read = {'custom_imports', 'log_level', 'model_wrapper_cfg', 'runner_type'}
     known = set(Runner.__init__.__code__.co_varnames) | read
     assert set(cfg) <= known, 'keys that nothing reads'
     shrink(cfg)

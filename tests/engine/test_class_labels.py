@@ -252,6 +252,32 @@ def test_the_config_of_a_run_takes_other_files(detector, tmp_path, capfd):
     assert stored_classes(load_file(tmp_path / 'work/epoch_1.pth')) == ('ring',)
 
 
+RESUMED = {
+    'with the same flags': (['--train-ann', '--val-ann'], None),
+    'without flags': ([], None),
+    'with another order of the validation': (['--val-ann'], None),
+    'with another order of the training': (['--train-ann'], r'classes\.0 +box +tri'),
+}
+
+
+@pytest.mark.parametrize('case', RESUMED)
+def test_a_resumed_run_compares_classes_as_read(tmp_path, capfd, case):
+    flags, expected = RESUMED[case]
+    path = draw_coco(tmp_path, ['box', 'tri'], 'train')
+    other = path if case == 'with the same flags' else tmp_path / 'other.json'
+    draw_coco(tmp_path, ['box', 'tri'], other.stem, **({} if other == path else ORDER))
+    cfg = detection_config(tmp_path)
+    cfg.train_cfg.max_epochs = 2
+    cfg.dump(tmp_path / 'config.py')
+    line = ['train', tmp_path / 'config.py', '--train-images', tmp_path]
+    line += ['--val-images', tmp_path, '--work-dir', tmp_path / 'work']
+    lomar(capfd, *line, '--train-ann', path, '--val-ann', path)
+    line += ['--resume', tmp_path / 'work/epoch_1.pth']
+    line += [word for flag in flags for word in (flag, other)]
+    text = lomar(capfd, *line, code=1 if expected else 0)
+    assert not expected or re.search(expected, text)
+
+
 def test_another_evaluation_needs_the_order_of_the_file(detector, tmp_path, capfd):
     path = draw_coco(tmp_path, ['box', 'tri'], 'tested', **ORDER)
     line = ['test', detector / 'config.py', detector / 'work/epoch_1.pth', '--val-ann', path]

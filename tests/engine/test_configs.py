@@ -95,7 +95,7 @@ def test_name_and_content_agree(name):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_takes_a_step(name, photographs):
     cfg = load(name)
-    read = {'custom_imports', 'log_level', 'model_wrapper_cfg'}
+    read = {'custom_imports', 'log_level', 'model_wrapper_cfg', 'runner_type'}
     known = set(Runner.__init__.__code__.co_varnames) | read
     assert set(cfg) <= known, 'keys that nothing reads'
     shrink(cfg.model)

@@ -2,15 +2,18 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.runner import IterBasedTrainLoop
 from processes import run_lomar
 
 from lomar.cli import main, parse_args
-from lomar.engine import epochs, train_config
+from lomar.engine import Runner, epochs, train_config
 from lomar.engine.schedule import Length, resolve_schedule
+from lomar.engine.startup_log_hook import notes
 
 SHAPES = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 SMALL = [
@@ -108,3 +111,54 @@ def test_the_summary_has_the_rates_of_the_log(scale, photographs, tmp_path):
     for said, step in ((first, 1), (middle, place), (last, 20)):
         assert said == pytest.approx(logged[step - 1], rel=1e-3)
     assert last < logged[1] / 50
+
+
+@pytest.mark.parametrize(
+    ('file', 'images', 'steps', 'note'),
+    [
+        ('x_lsj-100e_coco.py', 500, 184375, 'are 2950 epochs of the 500 images. The name of the .*'
+         '100 epochs: --epochs 100 makes the whole'),
+        ('x_lsj-12e_coco.py', 500, 22125, 'has 12 epochs: --epochs 12 makes'),
+        ('mine.py', 500, 184375, 'Usual are 100 epochs: --epochs 100'),
+        ('x_lsj-100e_coco.py', 118000, 184375, None),
+        ('x_lsj-100e_coco.py', 500, 6250, None),
+    ],
+)  # fmt: skip
+def test_many_more_epochs_than_the_name_says_are_noted(file, images, steps, note):
+    sampler = SimpleNamespace(batch_size=8)
+    loader = SimpleNamespace(dataset=range(images), batch_sampler=sampler)
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    loop._max_iters, loop.dataloader = steps, range(images // 8)
+    runner = SimpleNamespace(
+        train_loop=loop, train_dataloader=loader, cfg=SimpleNamespace(filename=f'a/{file}')
+    )
+    found = notes(runner)
+    assert len(found) == bool(note) and (not note or re.search(note, found[0]))
+
+
+def test_a_rate_that_is_not_scaled_is_refused():
+    runner = Runner.__new__(Runner)
+    runner.param_schedulers = [dict(type='OneCycleLR', eta_max=0.1)]
+    runner._train_dataloader = dict(batch_size=4)
+    runner._world_size = 1
+    with pytest.raises(ValueError, match=r'--auto-scale-lr: param_scheduler has eta_max=0\.1'):
+        runner.scale_lr(
+            SimpleNamespace(_accumulative_counts=1), dict(enable=True, base_batch_size=8)
+        )
+
+
+@pytest.mark.parametrize(
+    ('options', 'line'),
+    [
+        (['optim_wrapper.accumulative_counts=9'], r'accumulative_counts is 9, and .* has 8'),
+        (['param_scheduler.1.end=9'], r'param_scheduler\.1\.end is 9, and it lasts'),
+        (['param_scheduler.1.eta_min=1'], r'param_scheduler\.1\.eta_min is 1, a rate of 1'),
+        (['model.windows.number=a'], r"windows\.number is 'a'"),
+    ],
+)  # fmt: skip
+def test_a_dry_run_stops_as_the_training_does(options, line, photographs, capsys):
+    flags = ['--dry-run', '--epochs', '4', '--train-images', str(photographs)]
+    options = [*SMALL, 'train_dataloader.batch_size=4', *options]
+    assert main(['train', SHAPES, *flags, '--cfg-options', *options]) == 1
+    (said,) = capsys.readouterr().err.splitlines()[-1:]
+    assert re.search(f'lomar train: .*{line}', said)

@@ -204,6 +204,26 @@ def test_no_difference(name, base, loop, tmp_path):
     assert changed(base, loop, tmp_path, options, **others) == []
 
 
+def test_a_runner_without_a_config(base, tmp_path):
+    """Of Python code that builds the parts itself: only the data can be compared."""
+
+    def parts(images, epochs):
+        cfg = train_config(parse_args(line(images, tmp_path, epochs=epochs)))
+        loader = build(line(images, tmp_path)).build_dataloader(cfg.train_dataloader)
+        keys = ('model', 'work_dir', 'train_cfg', 'optim_wrapper', 'param_scheduler')
+        name = f'parts{next(NUMBERS)}'
+        given = {key: cfg[key] for key in (*keys, 'default_scope')}
+        return dict(given, train_dataloader=loader, experiment_name=name)
+
+    Runner(**parts(base / 'images', 2)).train()
+    runner = Recorder(**parts(base / 'images', 3), resume=True)
+    runner.train()
+    assert min(runner.rates) == 8 and runner.epoch == 3
+    other = write_images(tmp_path / 'x/images', 8)
+    with pytest.raises(ValueError, match=r'number of training images +16 +8'):
+        Runner(**parts(other, 3), resume=True).train()
+
+
 def test_a_table_is_short():
     rows = [Difference(f'model.{number}', 'x' * 99, None) for number in range(99)]
     lines = table(rows).splitlines()
