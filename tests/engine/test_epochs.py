@@ -145,3 +145,20 @@ def test_a_rate_that_is_not_scaled_is_refused():
         runner.scale_lr(
             SimpleNamespace(_accumulative_counts=1), dict(enable=True, base_batch_size=8)
         )
+
+
+@pytest.mark.parametrize(
+    ('options', 'line'),
+    [
+        (['optim_wrapper.accumulative_counts=9'], r'accumulative_counts is 9, and .* has 8'),
+        (['param_scheduler.1.end=9'], r'param_scheduler\.1\.end is 9, and it lasts'),
+        (['param_scheduler.1.eta_min=1'], r'param_scheduler\.1\.eta_min is 1, a rate of 1'),
+        (['model.windows.number=a'], r"windows\.number is 'a'"),
+    ],
+)  # fmt: skip
+def test_a_dry_run_stops_as_the_training_does(options, line, photographs, capsys):
+    flags = ['--dry-run', '--epochs', '4', '--train-images', str(photographs)]
+    options = [*SMALL, 'train_dataloader.batch_size=4', *options]
+    assert main(['train', SHAPES, *flags, '--cfg-options', *options]) == 1
+    (said,) = capsys.readouterr().err.splitlines()[-1:]
+    assert re.search(f'lomar train: .*{line}', said)
