@@ -644,6 +644,8 @@ def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
         return ['train', *(word for word in found if word != '--no-validate')]
 
     train(words('a'))
+    (figures,) = [one for one in logged(tmp_path / 'a').splitlines() if 'Epoch(val)' in one]
+    assert 'accuracy/top1' in figures and 'ClassAccuracy' not in figures
     resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
     assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
     assert line not in logged(tmp_path / 'b')
