@@ -355,7 +355,9 @@ def test_files_of_two_types_have_no_common_scale(tmp_path, name, other):
         np.save(tmp_path / f'{kind}.npy', RAMP.astype(kind))
     for _ in range(2):  # the same type again is no error
         load(dict(img_path=str(tmp_path / 'uint8.npy')))
-    with pytest.raises(ValueError, match=rf'{other}\.npy has {other} pixels, and .*uint8; allowed:'):
+    with pytest.raises(
+        ValueError, match=rf'{other}\.npy has {other} pixels, and .*uint8; allowed:'
+    ):
         load(dict(img_path=str(tmp_path / f'{other}.npy')))
 
 
