@@ -1,6 +1,7 @@
 """Write a downscaled copy of an image folder as ordinary image files."""
 
 import argparse
+from pathlib import Path
 
 from lomar.cli.shared import add_value_range, count
 
@@ -24,5 +25,7 @@ def run(args: argparse.Namespace) -> None:
     )
     for path, reason in done['unreadable'].items():
         print(f'unreadable, left out: {path}: {reason}')
-    counts = ', '.join(f'{done[key]} {key}' for key in ('resized', 'kept', 'already_there'))
-    print(f'{counts}, {len(done["unreadable"])} unreadable; see {SUMMARY} in OUT')
+    print(
+        f'{done["resized"]} resized, {done["kept"]} kept, {done["already_there"]} there already, '
+        f'{len(done["unreadable"])} unreadable; details in {Path(args.out) / SUMMARY}'
+    )

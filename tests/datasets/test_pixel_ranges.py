@@ -370,7 +370,7 @@ def test_the_commands(tmp_path, capsys):
     assert main([*resize, str(tmp_path / 'a')]) == 0
     assert '3 unreadable' in capsys.readouterr().out
     assert main([*resize, str(tmp_path / 'b'), '--value-range', '0', '4080']) == 0
-    assert '3 kept, 0 already_there, 0 unreadable' in capsys.readouterr().out
+    assert '3 kept, 0 there already, 0 unreadable' in capsys.readouterr().out
     for path in folder.iterdir():
         path.unlink()
     png16(16, 1)(folder / '1.png')
