@@ -38,8 +38,8 @@ def _history_method(owner: type, name: str):
 # For weights of another model.
 OWN_CONFIG = 'Use the config that the training saved in its work dir.'
 ADVICE = (
-    "Save the weights alone, torch.save({'state_dict': model.state_dict()}, ...), where you trust "
-    'its origin.'
+    'If you trust its origin, save the weights alone: '
+    "torch.save({'state_dict': model.state_dict()}, ...)"
 )
 # Plain data that training checkpoints of mmengine and of the original code contain.
 ALLOWED = [
@@ -95,8 +95,8 @@ def _refusal(path: Path, error: Exception) -> str:
     culprit = re.search(r'GLOBAL (\S+)', str(error))
     reason = f'it mentions {culprit[1]}' if culprit else str(error).splitlines()[0]
     return (
-        f"checkpoint {path} was refused: it is no PyTorch file (detectron2's .pkl files are none), "
-        'or holds objects other than tensors and plain data, such as a whole model, which could '
+        f"checkpoint {path} was refused: it is not a PyTorch file (as detectron2's .pkl files), "
+        'or it holds objects other than tensors and plain data, such as a whole model, which could '
         f'run code ({reason}). {ADVICE}'
     )
 

@@ -9,7 +9,7 @@ from lomar.cli.shared import add_value_range, count
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('source', metavar='IN', help='folder of images, at any depth')
-    add('out', metavar='OUT', help='folder to write; files that are already there are kept')
+    add('out', metavar='OUT', help='folder to write; existing files are kept')
     add('--short-side', type=int, default=320, help='largest length of the shorter side in pixels')
     add('--quality', type=int, default=90, help='JPEG quality, 1 to 100')
     add_value_range(parser)

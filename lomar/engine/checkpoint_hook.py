@@ -56,8 +56,8 @@ class SafeCheckpointHook(CheckpointHook):
         hub.update_info(EVALUATION, now)
         if before != now:
             runner.logger.warning(
-                'Metrics or validation data are not those of the checkpoint: its best score does '
-                'not count'
+                'The metrics or the validation data have changed: the best score in the checkpoint '
+                'does not count'
             )
             for key in [key for key in hub.runtime_info if key.startswith('best_')]:
                 hub.pop_info(key)

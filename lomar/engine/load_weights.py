@@ -58,8 +58,8 @@ def _transfer(runner, filename: str, weights: dict, allow) -> None:
     runner.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
     if report.misfits:
         runner.logger.warning(
-            f'{len(report.misfits)} weights of {filename} have other shapes than in this model, '
-            f'which starts with new ones: {", ".join(report.misfits)}'
+            f'{len(report.misfits)} weights of {filename} have other shapes than in this model '
+            f'and start with new values: {", ".join(report.misfits)}'
         )
 
 
@@ -77,4 +77,4 @@ def _check_settings(runner, content: dict, allow) -> None:
                 f'{change}, which the shapes of the weights do not show; allowed: the value of the '
                 f"training, or transfer=dict(allow=['{change.key}'])"
             )
-        runner.logger.warning(f'{change}: the weights know images of the former')
+        runner.logger.warning(f'{change}: the weights were trained on the former')

@@ -63,7 +63,9 @@ class ResumingRunner(MMEngineRunner):
             return
         name = self.cfg.filename
         if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
-            self.logger.info(f'{name} is kept; the config of this run is in {self.log_dir}/vis_data')
+            self.logger.info(
+                f'{name} is kept; this run saves its config in {self.log_dir}/vis_data'
+            )
         else:
             super().dump_config()
 
