@@ -33,7 +33,7 @@ def choose_categories(report: AnnotationReport, categories: list[dict]) -> None:
     missing = [name for name in chosen or () if name not in names]
     if missing and (model is None or not used):
         report.errors.add(
-            'categories', MISSING, f'{missing}; there are {names}; metainfo=None takes all'
+            'categories', MISSING, f'{missing}; the file has {names}; metainfo=None uses all'
         )
     if chosen and (problem := unknown_classes(chosen, report.model_names)):
         report.errors.add('metainfo.classes', problem)

@@ -170,7 +170,7 @@ def _check_classes(cfg: Config, reports: dict[str, AnnotationReport]) -> None:
         for name in report.categories.values()
     }
     if trained and (missing := [name for name in first.model_names if name not in trained]):
-        first.errors.add('categories', MISSING, f'{missing}; there are {first.names}')
+        first.errors.add('categories', MISSING, f'{missing}; the file has {first.names}')
     for wrong in wrong_counts(cfg, len(first.model_names)):
         first.errors.add(
             'categories',

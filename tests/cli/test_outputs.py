@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from colours import detection_config, draw_coco
 from conftest import FIXTURES
 
 from lomar.cli import main
@@ -136,3 +137,22 @@ def test_a_training_keeps_its_config_and_names_old_checkpoints(photographs, tmp_
         assert ('epoch_1.pth is of an earlier run' in said) == bool(number)
     saved = list(tmp_path.glob('*/vis_data/config.py'))
     assert saved and 'embed_dim=16' in saved[0].read_text()
+
+
+def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
+    """The default work dir of a test is that of the training, for the same name of a config."""
+    draw_coco(tmp_path, ['cat', 'dog'], 'train')
+    config, work = tmp_path / 'mine.py', tmp_path / 'work'
+    detection_config(tmp_path).dump(config)
+    checkpoint = 'default_hooks.checkpoint'
+    best = [f'{checkpoint}.type=SafeCheckpointHook', f'{checkpoint}.save_best=coco/bbox_mAP']
+    flags = ['--work-dir', str(work), '--cfg-options']
+    assert main(['train', str(config), *flags, 'experiment_name=a', *best]) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if '(val)' in line]
+    assert 'coco/bbox_mAP: 1.0000' in line and 'CocoAP' not in line
+    saved = (work / 'mine.py').read_text()
+    assert 'SafeCheckpointHook' in saved
+    assert main(['test', str(config), str(work / 'epoch_1.pth'), *flags, 'experiment_name=b']) == 0
+    said = ''.join(capfd.readouterr())
+    assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
+    assert (work / 'mine.py').read_text() == saved

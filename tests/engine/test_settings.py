@@ -17,6 +17,7 @@ MASKS = 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
 BOXES = 'detect/faster-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
 BEST = 'default_hooks.checkpoint.save_best'
 STOPPER = dict(type='EarlyStoppingHook', monitor='coco/segm_mAP')
+PLATEAU = dict(type='ReduceOnPlateauLR')
 WRONG = [
     (PRETRAIN, {'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size is 0; allowed: 1'),
     (PRETRAIN, {'train_dataloader.batch_size': 'a'}, "batch_size is 'a'; allowed: a whole number"),
@@ -62,6 +63,8 @@ WRONG = [
      r"val_evaluator.metric is \['bbox', 'segm'\], and the model has no mask head \(RetinaNet\)"),
     (CLASSIFY, {BEST: 'accuracy/top2'}, "'accuracy/top2', .* allowed: accuracy/top1, acc"),
     (CLASSIFY, {BEST: 'accuracy/top5', 'model.head.num_classes': 3}, 'allowed: accuracy/top1$'),
+    (MASKS, {'param_scheduler': [PLATEAU]}, "param_scheduler.0.monitor is 'loss', which val_eval"),
+    (PRETRAIN, {'param_scheduler': [PLATEAU]}, 'and nothing is evaluated during the training'),
     (PRETRAIN, {BEST: 'auto'}, "save_best is 'auto', and nothing is evaluated during the training"),
 ]  # fmt: skip
 RIGHT = [
@@ -77,6 +80,9 @@ RIGHT = [
     (MASKS, {'model.type': 'RTMDet', 'model.roi_head': None,
              'model.bbox_head.type': 'RTMDetInsHead'}),
     (MASKS, {'model.type': 'UsersDetector', 'model.roi_head': None}),
+    (MASKS, {'param_scheduler': [dict(PLATEAU, monitor='coco/bbox_mAP')]}),
+    (PRETRAIN, {'custom_hooks': [dict(type='UsersHook', monitor='GPU temperature')]}),
+    (MASKS, {'custom_hooks': [dict(type='UsersHook', monitor=True)]}),
     (PRETRAIN, {'train_cfg.max_iters': None}),
     (PRETRAIN, {'train_dataloader.num_workers': 0, 'optim_wrapper.optimizer.weight_decay': 0}),
 ]  # fmt: skip
