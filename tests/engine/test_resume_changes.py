@@ -541,6 +541,18 @@ def test_checkpoints_have_the_settings_of_the_last_run(base, tmp_path):
     build(line(base / 'images', tmp_path, 'randomness.seed=5', flags=['--resume'], epochs=3))
 
 
+def test_files_of_the_beginning_may_be_gone(base, tmp_path):
+    """The weights are those of the checkpoint; `load_from` and `init_cfg` began the first run."""
+    file = shutil.copy(base / 'run/epoch_2.pth', tmp_path / 'begin.pth')
+    begin = set_key('model.backbone.init_cfg', dict(type='Pretrained', checkpoint=str(file)))
+    whole = train(line(base / 'images', tmp_path / 'whole'), begin)
+    file.unlink()
+    flags = ['--resume', str(tmp_path / 'whole/epoch_1.pth')]
+    resumed = train(line(base / 'images', tmp_path / 'resumed', flags=flags), begin)
+    for name, value in whole.model.state_dict().items():
+        assert value.equal(resumed.model.state_dict()[name]), name
+
+
 def test_without_its_average_a_run_goes_on_from_its_weights(base, tmp_path):
     trained = train(line(base / 'images', tmp_path / 'ema'), add_ema)
     flags = ['--resume', str(tmp_path / 'ema/epoch_2.pth')]
