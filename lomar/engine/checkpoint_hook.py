@@ -9,7 +9,9 @@ from lomar.compat.dist import main_process
 from lomar.datasets.fingerprint import dataset_fingerprint
 from lomar.engine.run_record import plain
 
-VALIDATION = 'validation'  # key in the message hub: what the best score was measured with
+# Key in the message hub: what the best score was measured with. mmengine logs all keys that begin
+# with the name of a loop, such as 'val'.
+VALIDATION = 'evaluated_with'
 
 
 @HOOKS.register_module()

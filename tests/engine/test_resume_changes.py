@@ -304,6 +304,12 @@ def one_cycle(cfg):
     cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.01, by_epoch=False)]
 
 
+def wrapped(cfg):
+    part = cfg.train_dataloader.dataset
+    both = dict(type='ConcatDataset', datasets=[part, dict(part)])
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=both)
+
+
 RATES = dict(
     longer=(dict(epochs=4), []),
     longer_warmup=(dict(epochs=4), ['param_scheduler.0.end=3', 'param_scheduler.1.begin=3']),
@@ -336,7 +342,9 @@ def test_rates_are_those_of_a_fresh_run(name, base, tmp_path):
     assert steps == {2 * IMAGES // 4 + len(resumed.rates)}
 
 
-@pytest.mark.parametrize(('seed', 'change'), [(0, None), (None, None), (0, one_cycle)])
+@pytest.mark.parametrize(
+    ('seed', 'change'), [(0, None), (None, None), (0, one_cycle), (0, wrapped)]
+)
 def test_a_run_without_changes_ends_with_the_same_bytes(seed, change, base, tmp_path):
     options = [f'randomness.seed={seed}', 'model.backbone.drop_path_rate=0.2']
     whole = train(line(base / 'images', tmp_path / 'whole', *options), change)
@@ -664,6 +672,7 @@ def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
     resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
     assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
     assert line not in logged(tmp_path / 'b')
+    assert re.search(r'Epoch\(val\) [^\n(]*top1: [^\n(]*\n', logged(tmp_path / 'a'))
     shapes = shutil.copytree(shapes, tmp_path / 'other')
     labels = shapes / 'annotations/val.txt'
     labels.write_text(''.join(labels.read_text().splitlines(True)[1:]))
