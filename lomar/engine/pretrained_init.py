@@ -1,5 +1,7 @@
 """mmengine's `init_cfg=dict(type='Pretrained', ...)` for the backbones of this package."""
 
+from typing import Any
+
 from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -50,6 +52,7 @@ def drop_pretrained(model: nn.Module) -> None:
 
     A resumed run has all weights in its checkpoint, and the file may be gone.
     """
+    module: Any
     for module in model.modules():
         config = getattr(module, 'init_cfg', None)
         if isinstance(config, dict) and config.get('type') in ('Pretrained', PretrainedTransfer):
