@@ -93,7 +93,8 @@ class ResumingRunner(MMEngineRunner):
 
     def load_or_resume(self) -> None:
         """Load or resume as mmengine does; steps before a resumption do not count as trained."""
-        if not self._resume and (old := latest_checkpoint(self.work_dir)):
+        fresh = self._train_loop is not None and not self._resume
+        if fresh and (old := latest_checkpoint(self.work_dir)):
             self.logger.warning(
                 f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
                 'earlier run, use --resume; to keep it, another --work-dir'

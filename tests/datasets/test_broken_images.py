@@ -1,6 +1,7 @@
 """Broken images: replaced, named and counted in each training; a test stops or leaves them out."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +10,10 @@ from conftest import FIXTURES, ROOT
 from mmengine.registry import DATASETS, HOOKS, METRICS, init_default_scope
 from old_checkpoints import TINY_DETECTOR
 from PIL import Image
-from processes import run_lomar
+from processes import run_lomar, run_ranks
 
 from lomar.cli import main
+from lomar.compat.dist import main_process
 from lomar.datasets.replay import Draw
 from lomar.detection import check_coco
 from lomar.engine import Runner
@@ -140,6 +142,41 @@ def test_the_hook_names_and_counts(images, kind):
     assert len(lines) == 1 and 'cat/3.png' in lines[0]
     hook = HOOKS.build(dict(type='UnreadableImagesHook', max_share=0.1))
     with pytest.raises(OSError, match=r'1 of 6 images are unreadable, more than the share of 0\.1'):
+        hook.before_train_iter(runner, 0, batch)
+
+
+@pytest.mark.slow
+def test_processes_tell_each_other_what_they_cannot_read(images, tmp_path):
+    broken = [images / name for name in ('dog/2.png',)]
+    for path in broken:
+        BROKEN['cut'](path)
+    config = ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
+    options = ['model.backbone.arch.embed_dim=16', 'model.backbone.arch.depth=2']
+    options += ['train_dataloader.batch_size=1', 'train_dataloader.num_workers=0']
+    options += ['custom_hooks.3.max_share=1', 'train_cfg.max_epochs=1']
+    words = ('train', config, '--launcher', 'pytorch', '--train-images', images)
+    words += ('--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    done = run_ranks('-m', 'lomar', *words, count=2)
+    assert done.returncode == 0, done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    named = [line for line in lines if 'Unreadable image replaced' in line]
+    assert len(named) == 1 and all(any(str(path) in line for line in named) for path in broken)
+    assert any('1 unreadable images were replaced' in line for line in lines)
+
+
+@pytest.mark.parametrize(('elsewhere', 'stops'), [([], False), (['dog/4.png'], True)])
+def test_the_share_is_of_all_processes(images, monkeypatch, elsewhere, stops):
+    BROKEN['cut'](images / 'cat/3.png')
+    dataset = built('UnlabelledImages', images)
+    batch = dict(data_samples=[dataset[i]['data_samples'] for i in range(COUNT)])
+    others = dict.fromkeys(elsewhere, 'broken')
+    monkeypatch.setattr(main_process, 'gather', lambda found, what: [found, others])
+    runner = SimpleNamespace(
+        logger=SimpleNamespace(warning=lambda line: None),
+        train_dataloader=SimpleNamespace(dataset=dataset),
+    )
+    hook = HOOKS.build(dict(type='UnreadableImagesHook', max_share=0.2))
+    with pytest.raises(OSError, match='2 of 6 images') if stops else nullcontext():
         hook.before_train_iter(runner, 0, batch)
 
 
