@@ -1,11 +1,13 @@
 """Broken images: replaced, named and counted in each training; a test stops or leaves them out."""
 
 import json
+import os
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import FIXTURES, ROOT
 from mmengine.registry import DATASETS, HOOKS, METRICS, init_default_scope
 from old_checkpoints import TINY_DETECTOR
@@ -14,6 +16,8 @@ from processes import run_lomar, run_ranks
 
 from lomar.cli import main
 from lomar.compat.dist import main_process
+from lomar.datasets.load_image import LoadImage
+from lomar.datasets.readable import BATCH
 from lomar.datasets.replay import Draw
 from lomar.detection import check_coco
 from lomar.engine import Runner
@@ -108,6 +112,29 @@ def test_a_test_stops_before_it_begins_or_leaves_out(images, kind, how):
         BROKEN[how](path)
     with pytest.raises(OSError, match='6 of 6 images'):
         built(kind, images, test_mode=True, skip_unreadable=True)
+
+
+def test_many_images_are_read_by_several_processes(tmp_path, monkeypatch):
+    for i in range(3 * BATCH):
+        Image.new('RGB', (8, 8)).save(tmp_path / f'{i:03d}.png')
+    broken = [tmp_path / f'{i:03d}.png' for i in (0, BATCH, 3 * BATCH - 1)]
+    for path in broken:
+        BROKEN['text'](path)
+    read = LoadImage.read
+
+    def record(self, path):
+        (tmp_path / f'{os.getpid()}.process').touch()
+        return read(self, path)
+
+    monkeypatch.setattr(LoadImage, 'read', record)
+    monkeypatch.setattr('lomar.datasets.readable.PROCESSES', 2)
+    state = torch.get_rng_state()
+    init_default_scope('mmpretrain')
+    steps = [dict(type='LoadImage', short_side=4), dict(type='PackInputs')]
+    folder = dict(type='UnlabelledImages', data_root=str(tmp_path), pipeline=steps)
+    dataset = DATASETS.build(dict(folder, test_mode=True, skip_unreadable=True))
+    assert sorted(dataset.left_out) == list(map(str, broken)) and len(dataset) == 3 * BATCH - 3
+    assert len(list(tmp_path.glob('*.process'))) == 2 and torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_broken_image_is_a_note_of_the_check(images):
