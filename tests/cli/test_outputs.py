@@ -1,5 +1,7 @@
 """No command replaces a file that a flag names, unless --overwrite is given."""
 
+import json
+
 import numpy as np
 import pytest
 from colours import detection_config, draw_coco
@@ -156,3 +158,4 @@ def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
     said = ''.join(capfd.readouterr())
     assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
     assert (work / 'mine.py').read_text() == saved
+    assert json.loads((work / 'metrics.json').read_text())['epochs'] == 1
