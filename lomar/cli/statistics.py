@@ -53,7 +53,7 @@ def show(found) -> None:
     if len(found.dtypes) > 1:
         print('warning: the images are of several types; do they have one scale?')
     limit = {('uint8',): 255, ('uint16',): 65535}.get(tuple(found.dtypes), 0)
-    if note := dark_note(found.high.max(), limit):
+    if found.channels in (1, 3) and (note := dark_note(found.high.max(), limit)):
         print(f'warning: {note}')
     for path, reason in found.unreadable.items():
         print(f'unreadable, left out: {path}: {reason}')

@@ -10,6 +10,7 @@ from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.color import array_to_rgb, check_value_range
 from lomar.datasets.image_io import array_pixels, check_channels, read_pixels, read_rgb
+from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 from lomar.utils import check_choice, dicts_in
@@ -50,6 +51,7 @@ class LoadImage(BaseTransform):
         self.value_range = value_range
         self.reads_arrays = not self.convert or value_range is not None
         self.bgr, self.short_side = color_type == 'color', short_side
+        self.pixel_type = PixelType()
 
     def transform(self, results: dict | str | np.ndarray) -> dict:
         """Add `img`, `img_shape` and `ori_shape` (height, width)."""
@@ -64,6 +66,7 @@ class LoadImage(BaseTransform):
             pixels = np.array(read_rgb(results['img_path'], self.value_range))
         else:
             pixels = read_pixels(results['img_path'], self.channels)
+            self.pixel_type.check(results['img_path'], pixels.dtype)
         check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
             pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways

@@ -53,13 +53,14 @@ def add_unknown(report: AnnotationReport, objects: Counter) -> None:
         return
     if objects or not report.categories:
         names = [*report.categories.values(), *report.unknown.values()]
-        report.errors.add(
-            'categories',
-            unknown_classes(names, report.model_names),
+        advice = (
             f'; {objects.total()} objects are of unknown classes; to leave them out, name the '
             'classes to use: --cfg-options test_dataloader.dataset.metainfo.classes=[...], or '
-            'val_dataloader or train_dataloader in a training',
+            'val_dataloader or train_dataloader in a training'
         )
+        if report.to_predict:
+            advice = "; to predict, leave the list 'categories' empty: the ids are then 1 to N"
+        report.errors.add('categories', unknown_classes(names, report.model_names), advice)
     else:
         names = list(report.unknown.values())
         report.notes.add(

@@ -26,8 +26,8 @@ from lomar.detection.detection_limit import add_crowded_images
 from lomar.detection.evaluation_config import (
     evaluates_masks,
     evaluators_of,
-    has_mask_head,
     prepare_evaluation,
+    trains_masks,
 )
 
 
@@ -114,8 +114,8 @@ def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationRep
     classes: tuple[str, ...] | None = None  # of the model
     for split in splits:
         training = split == 'train'
-        masks = has_mask_head(cfg) if training else evaluates_masks(cfg, split)
         for dataset in datasets_of(cfg, split, CocoFiles):
+            masks = trains_masks(cfg, dataset) if training else evaluates_masks(cfg, split)
             chosen, files = chosen_classes(dataset), _files(dataset)
             classes = classes or (tuple(dataset.get('model_classes') or ()) or None)
             arguments = (*files, masks, chosen, classes, training)

@@ -68,7 +68,10 @@ def add_missing_objects(report: AnnotationReport) -> bool:
 def boxes_only(report: AnnotationReport) -> str:
     """Return what to do with a file without masks."""
     if report.training:
-        return 'use a faster-rcnn config'
+        return (
+            'use a faster-rcnn config, or with_mask=False in the training pipeline of a detector '
+            'without masks'
+        )
     return 'set metric=bbox in val_evaluator and test_evaluator'
 
 

@@ -98,7 +98,9 @@ def _warm_up(runner) -> str:
         (
             (each.end - each.begin) * (length.epoch_steps if each.by_epoch else 1)
             for each in runner.param_schedulers or ()
-            if isinstance(each, LinearParamScheduler) and each.start_factor < each.end_factor
+            if isinstance(each, LinearParamScheduler)
+            and each.param_name == 'lr'
+            and each.start_factor < each.end_factor
         ),
         default=0,
     )

@@ -338,6 +338,45 @@ def test_the_setting_of_a_config():
             LoadImage(value_range=wrong)
 
 
+RAW_LOADERS = {
+    'LoadImage': {},
+    'LoadRandomResizedCrop': dict(scale=8),
+    'LoadWindows': dict(size=8, number=1),
+    'LoadWindows of crops': dict(size=8, number=1, scale=16, patch_size=8),
+}
+
+
+@pytest.mark.parametrize('other', ['uint16', 'float32'])
+@pytest.mark.parametrize('name', RAW_LOADERS)
+def test_files_of_two_types_have_no_common_scale(tmp_path, name, other):
+    step = dict(type=name.partition(' ')[0], channels=1, **RAW_LOADERS[name])
+    load = TRANSFORMS.build(step)
+    for kind in ('uint8', other):
+        np.save(tmp_path / f'{kind}.npy', RAMP.astype(kind))
+    for _ in range(2):  # the same type again is no error
+        load(dict(img_path=str(tmp_path / 'uint8.npy')))
+    with pytest.raises(
+        ValueError, match=rf'{other}\.npy has {other} pixels, and .*uint8; allowed:'
+    ):
+        load(dict(img_path=str(tmp_path / f'{other}.npy')))
+
+
+@pytest.mark.parametrize(('channels', 'noted'), [(1, True), (3, True), (5, False)])
+def test_statistics_note_dark_images_for_models_of_8_bits(tmp_path, capsys, channels, noted):
+    pixels = np.arange(16 * 16 * channels, dtype='uint16').reshape(16, 16, channels)
+    np.save(tmp_path / 'a.npy', pixels)
+    assert main(['statistics', str(tmp_path)]) == 0
+    assert ('files of' in capsys.readouterr().out) == noted
+
+
+def test_statistics_of_grey_files_of_two_formats(tmp_path, capsys):
+    for name in ('a.png', 'b.tif'):
+        pillow(RAMP.astype('uint8'))(tmp_path / name)
+    assert main(['statistics', str(tmp_path)]) == 1
+    assert '--channels 1 reads grey PNG' in capsys.readouterr().err
+    assert main(['statistics', str(tmp_path), '--channels', '1']) == 0
+
+
 @pytest.mark.parametrize(
     ('factor', 'declared', 'dark'), [(16, None, True), (257, None, False), (16, (0, 4095), False)]
 )

@@ -538,6 +538,15 @@ TRAINED_IMAGES = {
 }
 
 
+def test_the_best_checkpoint_needs_a_metric_of_the_classes_as_read(classifier, tmp_path, capfd):
+    """Three classes have no top-5 accuracy; the number in the config does not count."""
+    images = draw_classes(tmp_path / 'images', 'abc')
+    line = ['train', classifier / 'config.py', '--train-images', images, '--val-images', images]
+    best = ['default_hooks.checkpoint.save_best=accuracy/top5']
+    text = lomar(capfd, *line, '--work-dir', tmp_path / 'w', '--cfg-options', *best, code=1)
+    assert "save_best is 'accuracy/top5', which val_evaluator does not compute; allowed: a" in text
+
+
 @pytest.mark.parametrize('case', TRAINED_IMAGES)
 def test_trained_images(classifier, tmp_path, capfd, case):
     train, val, given, expected = TRAINED_IMAGES[case]

@@ -299,6 +299,11 @@ def test_images(change, key, listed, base, tmp_path):
 
 # The schedule
 
+
+def one_cycle(cfg):
+    cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.01, by_epoch=False)]
+
+
 RATES = dict(
     longer=(dict(epochs=4), []),
     longer_warmup=(dict(epochs=4), ['param_scheduler.0.end=3', 'param_scheduler.1.begin=3']),
@@ -331,12 +336,12 @@ def test_rates_are_those_of_a_fresh_run(name, base, tmp_path):
     assert steps == {2 * IMAGES // 4 + len(resumed.rates)}
 
 
-@pytest.mark.parametrize('seed', [0, None])
-def test_a_run_without_changes_ends_with_the_same_bytes(seed, base, tmp_path):
+@pytest.mark.parametrize(('seed', 'change'), [(0, None), (None, None), (0, one_cycle)])
+def test_a_run_without_changes_ends_with_the_same_bytes(seed, change, base, tmp_path):
     options = [f'randomness.seed={seed}', 'model.backbone.drop_path_rate=0.2']
-    whole = train(line(base / 'images', tmp_path / 'whole', *options))
+    whole = train(line(base / 'images', tmp_path / 'whole', *options), change)
     flags = ['--resume', str(tmp_path / 'whole/epoch_1.pth')]
-    resumed = train(line(base / 'images', tmp_path / 'resumed', *options, flags=flags))
+    resumed = train(line(base / 'images', tmp_path / 'resumed', *options, flags=flags), change)
     assert resumed.seed == whole.seed
     one, other = (load_file(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'resumed'))
     for key in ('state_dict', 'optimizer'):
@@ -644,6 +649,8 @@ def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
         return ['train', *(word for word in found if word != '--no-validate')]
 
     train(words('a'))
+    (figures,) = [one for one in logged(tmp_path / 'a').splitlines() if 'Epoch(val)' in one]
+    assert 'accuracy/top1' in figures and 'ClassAccuracy' not in figures
     resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
     assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
     assert line not in logged(tmp_path / 'b')
