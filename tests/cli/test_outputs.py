@@ -1,5 +1,6 @@
 """No command replaces a file that a flag names, unless --overwrite is given."""
 
+import json
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -188,6 +189,7 @@ def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
     said = ''.join(capfd.readouterr())
     assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
     assert (work / 'mine.py').read_text() == saved
+    assert json.loads((work / 'metrics.json').read_text())['epochs'] == 1
 
 
 @pytest.mark.parametrize('training', [False, True])
