@@ -13,6 +13,7 @@ from lomar.checkpoints.class_names import stored_classes
 from lomar.compat.dist import main_process
 from lomar.engine.class_order import reordered
 from lomar.engine.distributed import start_processes
+from lomar.engine.pretrained_init import drop_pretrained
 from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
 from lomar.engine.resume_state import parameter_names, restore
 from lomar.engine.run_record import KEY, describe
@@ -89,6 +90,11 @@ class ResumingRunner(MMEngineRunner):
                 self.logger.warning(f'{self._resumed.file}: {note}')
             self.dump_config()
         return loop
+
+    def _init_model_weights(self) -> None:
+        if self._resumed:
+            drop_pretrained(self.model)
+        super()._init_model_weights()
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
         """Save as mmengine does, with the record of the run."""

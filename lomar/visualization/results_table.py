@@ -72,6 +72,8 @@ class Run(msgspec.Struct):
     dataset: str
     images: int
     metrics: Metrics
+    arch: str | dict | None = None
+    epochs: float | None = None
 
 
 def read_published() -> list[dict]:
@@ -105,11 +107,15 @@ def _dataset(kind: str, path: Path, images: int) -> str:
 
 
 def _measured_row(run: dict) -> dict:
-    """Return a run as a published entry; values are parsed from the config's name, or None."""
+    """Return a run as a published entry; values are parsed from the config's name, or None.
+
+    Epochs and architecture of the run itself win over the name, because flags change them.
+    """
     name = Path(run['config']).stem
     words = re.split('[_-]', name)
     size = re.search(r'vit(?:det)?-([a-z]+)', name)
-    epochs = re.search(r'[-_](\d+)e(?![a-z0-9])', name)
+    arch = run['arch'] if isinstance(run.get('arch'), str) else size and size[1]
+    named = re.search(r'[-_](\d+)e(?![a-z0-9])', name)
     side = re.search(r'-(\d+)px', name)
     usual = 1024 if 'lsj' in name and 'coco' in name else 224 if 'in1k' in name else None
     metrics = run['metrics']
@@ -128,11 +134,11 @@ def _measured_row(run: dict) -> dict:
         dataset=dataset,
         origin='measured',
         method=next((METHODS[word] for word in words if word in METHODS), None),
-        model=f'ViT-{SIZES.get(size[1], size[1]).upper()}' if size else None,
+        model=f'ViT-{SIZES.get(arch, arch).upper()}' if arch else None,
         detector=DETECTORS.get(name.split('_')[0]),
         recipe=recipe,
         framework='this package',
-        epochs=int(epochs[1]) if epochs else None,
+        epochs=_epochs(int(named[1]) if named else None, run.get('epochs')),
         input=int(side[1]) if side else usual,
         box_ap=metrics.get('bbox', {}).get('AP'),
         mask_ap=metrics.get('segm', {}).get('AP'),
@@ -154,6 +160,13 @@ def _other_measure(run: dict, dataset: str) -> str:
     if dataset == DATASETS['detection'] and classes and len(classes) != COCO_CLASSES:
         found.append(f'AP of {len(classes)} classes')
     return ', '.join(found)
+
+
+def _epochs(named: int | None, trained: float | None) -> float | None:
+    """Return the epochs of the name unless the training had others; iterations are rounded."""
+    if trained is None or (named and abs(trained - named) < 0.02 * named):
+        return named
+    return trained
 
 
 def _beside(row: dict, published: list[dict]) -> list[dict]:
@@ -178,7 +191,7 @@ def comparison(published: list[dict], measured: list[dict], kind: str | None = N
 
     A table contains the published rows of the same model size, otherwise all rows of Mask R-CNN.
     Rows of the same recipe have gaps (measured - published). Runs on other datasets have separate
-    tables. Method, model and recipe of a run are parsed from the config's name.
+    tables. Method, recipe and input size of a run are parsed from the config's name.
 
     Args:
         kind: a key of METRICS; other results are omitted.

@@ -302,6 +302,7 @@ def test_metrics_of_a_checkpoint_that_is_no_plain_path(name, digits, tmp_path, m
         test_evaluator=types.SimpleNamespace(metrics=[metric]),
         work_dir=tmp_path,
         cfg=Config(dict(model=dict(type='LoMaR'))),
+        loaded_record=None,
     )
     record = json.loads(write_metrics(runner, 'CONFIG', name, {}).read_text())
     assert record['checkpoint'] == name and len(record['checkpoint_sha256']) == digits

@@ -147,6 +147,23 @@ def test_gaps_need_the_same_recipe(compare, config, gaps):
         assert {'ViT-B', 'ViT-L', 'ViT-H'} <= {row['model'] for row in beside}
 
 
+@pytest.mark.parametrize(
+    ('record', 'model', 'epochs', 'gaps'),
+    [
+        ({}, 'ViT-B', 100, True),
+        (dict(epochs=None, arch='base'), 'ViT-B', 100, True),
+        (dict(epochs=99.76), 'ViT-B', 100, True),  # 184375 iterations on COCO
+        (dict(epochs=12), 'ViT-B', 12, False),  # --epochs 12
+        (dict(arch='tiny'), 'ViT-T', 100, False),
+        (dict(arch=dict(embed_dim=16, depth=1, num_heads=1)), 'ViT-B', 100, True),
+    ],
+)
+def test_the_run_wins_over_the_name_of_its_config(compare, record, model, epochs, gaps):
+    run, *beside = compare(**record)
+    assert (run['model'], run['epochs']) == (model, epochs)
+    assert any('box_ap_gap' in row for row in beside) == gaps
+
+
 @pytest.mark.parametrize(('limit', 'gaps'), [(None, 2), (100, 2), (300, 0)])
 def test_gaps_need_the_limit_of_coco(compare, limit, gaps):
     """Of detections per image; files of earlier versions do not name it."""
