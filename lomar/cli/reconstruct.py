@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> None:
 
     from lomar.datasets import UnreadableImage
     from lomar.engine import read_config
-    from lomar.visualization import output_paths, read_image, reconstruct, sheet
+    from lomar.visualization import read_image, reconstruct, sheet
+    from lomar.visualization.output_paths import check_images_kept, output_paths
 
     cfg = read_config(args.config, args.cfg_options)
     model, value_range = load_model(cfg, args), cfg.get('value_range')
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     patch_size = model.backbone.patch_size
     pictures = output_paths(paths, '.png')
+    check_images_kept('--out', out, pictures)
     unreadable: dict[str, str] = {}
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:

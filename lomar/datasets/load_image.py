@@ -1,6 +1,7 @@
 """Load whole images, and the channel count of a config."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -62,11 +63,8 @@ class LoadImage(BaseTransform):
             pixels = array_to_rgb(given, self.value_range)
         elif given is not None:
             pixels = array_pixels(given)
-        elif self.convert:
-            pixels = np.array(read_rgb(results['img_path'], self.value_range))
         else:
-            pixels = read_pixels(results['img_path'], self.channels)
-            self.pixel_type.check(results['img_path'], pixels.dtype)
+            pixels = self.read(results['img_path'])
         check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
             pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
@@ -77,6 +75,14 @@ class LoadImage(BaseTransform):
         results.setdefault('img_path', None)
         results.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=whole)
         return results
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """Return the pixels (H, W, C) of a file, neither reordered nor resized."""
+        if self.convert:
+            return np.array(read_rgb(path, self.value_range))
+        pixels = read_pixels(path, self.channels)
+        self.pixel_type.check(path, pixels.dtype)
+        return pixels
 
 
 def converts(channels: int, convert: bool | None) -> bool:

@@ -13,7 +13,8 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
 
     Metrics are in percent; a metric without data is None. The file also contains the config, the
     architecture of the backbone, the length of the training in epochs (None for a checkpoint
-    without a record), the checkpoint and its SHA-256, versions, and the dataset.
+    without a record), the checkpoint and its SHA-256, versions, the dataset, and whether test-time
+    augmentation was used.
     """
     dataset, file = runner.test_dataloader.dataset, Path(checkpoint).expanduser()
     record = dict(
@@ -27,6 +28,7 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
         versions=installed(),
         dataset=str(dataset.ann_file or dataset.data_root),
         images=len(dataset),
+        tta=bool(runner.cfg.model.get('tta_cfg')),
         left_out=getattr(dataset, 'left_out', {}),  # reason by path: images that cannot be read
         # Evaluators of other packages have no summary.
         metrics=getattr(runner.test_evaluator.metrics[0], 'summary', results),

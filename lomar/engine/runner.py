@@ -14,11 +14,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lomar.checkpoints import rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.host_errors import naming_key
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
@@ -106,10 +108,17 @@ class Runner(ResumingRunner):
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
-        super().register_hooks(default_hooks, custom_hooks)
+        with naming_key('default_hooks and custom_hooks'):
+            super().register_hooks(default_hooks, custom_hooks)
         given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
         if self._train_dataloader is not None and not given:
             self.register_hook(UnreadableImagesHook())
+
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        """Build mmengine's dataloader; an error in its settings is one line."""
+        with naming_key('dataloader'):
+            return ResumingRunner.build_dataloader(dataloader, *args, **kwargs)
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
@@ -163,7 +172,8 @@ class Runner(ResumingRunner):
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
-        wrapper = super().build_optim_wrapper(optim_wrapper)
+        with naming_key('optim_wrapper'):
+            wrapper = super().build_optim_wrapper(optim_wrapper)
         counts, loop = wrapper._accumulative_counts, self._train_loop
         if isinstance(loop, BaseLoop) and counts > loop.max_iters:
             raise ValueError(

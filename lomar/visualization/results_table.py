@@ -29,7 +29,7 @@ SHOWN = [
     *('top1', 'top1_gap', 'segmentation', 'speed', 'notes', 'source'),
 ]
 COLUMNS = ['table', 'dataset', 'kind', *SHOWN, 'hardware', *FURTHER]
-MAX_DETS = 100  # detections per image that COCO's AP counts
+MAX_DETS, COCO_CLASSES = 100, 80  # detections per image, and classes, that COCO's AP counts
 COLOURS = {'measured': 'tab:orange', 'published, same recipe': 'tab:blue', 'published': 'lightblue'}
 
 # Words in the names of configs.
@@ -124,13 +124,14 @@ def _measured_row(run: dict) -> dict:
     if kind == 'imagenet':
         recipe = 'linear probing' if 'linear' in name else 'fine-tuning'
     notes = f'{run["checkpoint"]} ({run["checkpoint_sha256"][:8]}), {run["date"]}'
-    limit = metrics.get('bbox', {}).get('max_dets', MAX_DETS)
-    if limit != MAX_DETS:
-        notes += f', AP of {limit} detections per image: not comparable'
+    dataset = _dataset(kind, Path(run['dataset']), run['images'])
+    measure = _other_measure(run, dataset)
+    if measure:
+        notes += f', {measure}: not comparable'
     return dict(
         kind=kind,
-        max_dets=limit,
-        dataset=_dataset(kind, Path(run['dataset']), run['images']),
+        other_measure=measure,
+        dataset=dataset,
         origin='measured',
         method=next((METHODS[word] for word in words if word in METHODS), None),
         model=f'ViT-{SIZES.get(arch, arch).upper()}' if arch else None,
@@ -145,6 +146,20 @@ def _measured_row(run: dict) -> dict:
         notes=notes,
         source=run['file'],
     )
+
+
+def _other_measure(run: dict, dataset: str) -> str:
+    """Return in what the AP of a run is measured differently from published AP, or ''."""
+    boxes = run['metrics'].get('bbox', {})
+    limit, classes = boxes.get('max_dets', MAX_DETS), boxes.get('per_class')
+    found = []
+    if limit != MAX_DETS:
+        found.append(f'AP of {limit} detections per image')
+    if run.get('tta'):
+        found.append('test-time augmentation')
+    if dataset == DATASETS['detection'] and classes and len(classes) != COCO_CLASSES:
+        found.append(f'AP of {len(classes)} classes')
+    return ', '.join(found)
 
 
 def _epochs(named: int | None, trained: float | None) -> float | None:
@@ -163,7 +178,7 @@ def _beside(row: dict, published: list[dict]) -> list[dict]:
     near, far = [], []
     for entry in entries:
         keys = COMPARABLE[row['kind']]
-        if row['max_dets'] != MAX_DETS or any(row[k] is None or row[k] != entry[k] for k in keys):
+        if row['other_measure'] or any(row[k] is None or row[k] != entry[k] for k in keys):
             far.append(entry)
             continue
         both = [key for key in METRICS[row['kind']] if None not in (row[key], entry[key])]

@@ -1,14 +1,18 @@
 """No command replaces a file that a flag names, unless --overwrite is given."""
 
 import json
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from colours import detection_config, draw_coco
 from conftest import FIXTURES
+from mmengine.runner import BaseLoop
 
 from lomar.cli import main
 from lomar.cli.test import WRITTEN
+from lomar.engine import Runner
 
 CHECKPOINT = str(FIXTURES / 'v0.1/pretrain_lomar.pth')
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
@@ -95,6 +99,33 @@ def test_a_folder_in_place_of_a_file(words, tmp_path, capsys):
     assert 'out.pth is a folder; allowed: the name of a file' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('name', COMMANDS)
+def test_a_place_that_cannot_be_written_is_named_before_the_work(name, words, tmp_path, capsys):
+    (tmp_path / 'blocked').write_text(OURS)
+    assert main(words(COMMANDS[name][0].replace('OUT', f'{tmp_path}/blocked/out'))) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f'cannot be written: {tmp_path}/blocked is no writable folder' in said
+
+
+@pytest.mark.parametrize('name', ['browse', 'results_plot'])
+@pytest.mark.parametrize('suffix', ['', '.xyz'])
+def test_a_picture_has_a_suffix_that_can_be_written(name, suffix, words, tmp_path, capsys):
+    assert main(words(COMMANDS[name][0].replace('.png', suffix))) == 1
+    assert f"out{suffix} ends in '{suffix}'; allowed: ." in capsys.readouterr().err
+
+
+def test_pictures_do_not_replace_their_images(photographs, capsys):
+    for path in photographs.iterdir():
+        path.rename(path.with_suffix('.png'))
+    before = {path: path.read_bytes() for path in photographs.iterdir()}
+    small = ['embed_dim=16', 'depth=2']
+    options = [f'model.backbone.arch.{each}' for each in small]
+    line = ['reconstruct', PRETRAIN, CHECKPOINT, str(photographs), '--cfg-options', *options]
+    assert main([*line, '--out', str(photographs)]) == 1
+    assert '0.png is one of the images; allowed: another folder' in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in photographs.iterdir()} == before
+
+
 def test_the_source_is_never_replaced(tmp_path, capsys):
     path = tmp_path / 'in.pth'
     path.write_bytes((FIXTURES / 'v0.1/pretrain_lomar.pth').read_bytes())
@@ -159,3 +190,15 @@ def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
     assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
     assert (work / 'mine.py').read_text() == saved
     assert json.loads((work / 'metrics.json').read_text())['epochs'] == 1
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_only_a_training_names_old_checkpoints(tmp_path, training):
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    runner, lines = object.__new__(Runner), []
+    runner._resume, runner._has_loaded, runner._train_dataloader = False, True, None
+    runner._train_loop = Mock(spec=BaseLoop, iter=0) if training else None
+    runner._work_dir, runner.logger = str(tmp_path), SimpleNamespace(warning=lines.append)
+    runner.load_or_resume()
+    assert ['is of an earlier run' in line for line in lines] == [True] * training

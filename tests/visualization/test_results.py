@@ -23,7 +23,8 @@ CLASSIFY = 'mmconfigs/classify/lomar_vit-base-p16_8xb128-coslr-100e_in1k.py'
 
 
 def coco(ap):
-    return dict(AP=ap, AP50=70, AP75=50.0, APs=None, APm=50.0, APl=60.0, per_class={'cat': ap})
+    sizes = dict(APs=None, APm=50.0, APl=60.0)
+    return dict(AP=ap, AP50=70, AP75=50.0, **sizes, per_class={str(key): ap for key in range(80)})
 
 
 def write(path, **changes):
@@ -171,6 +172,21 @@ def test_gaps_need_the_limit_of_coco(compare, limit, gaps):
     assert sum(key.endswith('_gap') for row in rows for key in row) >= gaps
     assert any(key.endswith('_gap') for row in rows for key in row) == bool(gaps)
     assert ('AP of 300 detections per image' in rows[0]['notes']) == (limit == 300)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'classes', 'note'),
+    [
+        (dict(tta=True), 80, 'test-time augmentation: not comparable'),
+        ({}, 3, 'AP of 3 classes: not comparable'),
+        (dict(tta=False), 80, ''),
+    ],
+)
+def test_gaps_need_the_measure_of_coco(compare, changes, classes, note):
+    per_class = dict(per_class={str(key): 50.0 for key in range(classes)})
+    rows = compare(metrics={kind: coco(50.0) | per_class for kind in ('bbox', 'segm')}, **changes)
+    assert any(key.endswith('_gap') for row in rows for key in row) == (not note)
+    assert rows[0]['notes'].endswith(note)
 
 
 @pytest.mark.parametrize(
