@@ -33,7 +33,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def check_new(what: str, *paths: str | Path, overwrite: bool = False) -> None:
-    """Raise a ValueError if an output file exists, unless `overwrite` is set.
+    """Raise a ValueError if an output file exists without `overwrite`, or cannot be written.
 
     Commands call this function before their work, for all files that a flag names.
 
@@ -47,6 +47,16 @@ def check_new(what: str, *paths: str | Path, overwrite: bool = False) -> None:
         raise ValueError(
             f'{what} {there[0]} is there already; --overwrite replaces it, or name another place'
         )
+    for path in paths:
+        folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(f'{what} {path} cannot be written: {folder} is no writable folder')
+
+
+def check_suffix(what: str, path: str | Path, allowed: Collection[str]) -> None:
+    """Raise a ValueError unless the suffix of an output file, in any case, is allowed."""
+    if (suffix := Path(path).suffix).lower() not in allowed:
+        raise ValueError(f"{what} {path} ends in '{suffix}'; allowed: {', '.join(sorted(allowed))}")
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:

@@ -30,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw into one image file."""
+    from lomar.datasets.folder_walk import SUFFIXES
     from lomar.engine import read_config
-    from lomar.utils import check_new
+    from lomar.utils import check_new, check_suffix
 
     if args.out:
+        check_suffix('--out', args.out, SUFFIXES)
         check_new('--out', args.out, overwrite=args.overwrite)
     cfg = read_config(args.config, args.cfg_options)
     picture, what = (_detections if args.detections else _samples)(cfg, args)

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     work = Path(args.work_dir).resolve()
     options = ['--cfg-options', f'train_cfg.max_epochs={args.epochs}'] if args.epochs else []
     counts = ('--train', args.num_images, '--val', 200, '--categories', 'texture')
-    call('shapes', '--out', work / 'shapes', *counts)
+    call('shapes', '--out', work / 'shapes', *counts, '--overwrite')
     pretrained = pretrain(args, work, options)
     metrics = detect(work, pretrained, options)
     loss = read_scalars(work / 'pretrain')[-1]['loss']

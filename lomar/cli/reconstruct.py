@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> None:
 
     from lomar.datasets import UnreadableImage
     from lomar.engine import read_config
-    from lomar.visualization import output_paths, read_image, reconstruct, sheet
+    from lomar.visualization import read_image, reconstruct, sheet
+    from lomar.visualization.output_paths import check_images_kept, output_paths
 
     cfg = read_config(args.config, args.cfg_options)
     model, value_range = load_model(cfg, args), cfg.get('value_range')
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     patch_size = model.backbone.patch_size
     pictures = output_paths(paths, '.png')
+    check_images_kept('--out', out, pictures)
     unreadable: dict[str, str] = {}
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:
@@ -55,7 +57,7 @@ def load_model(cfg, args: argparse.Namespace):
     from mmengine.registry import MODELS, init_default_scope
 
     from lomar.checkpoints import from_official, load_file, unwrap
-    from lomar.checkpoints.files import misfit_as_value_error, naming
+    from lomar.checkpoints.files import OWN_CONFIG, misfit_as_value_error, naming
 
     if cfg.model.type != 'LoMaR':
         raise ValueError(f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR')
@@ -64,6 +66,6 @@ def load_model(cfg, args: argparse.Namespace):
         cfg.model.windows.number = args.num_windows
     model = MODELS.build(cfg.model)
     content = load_file(args.checkpoint)
-    with naming(args.checkpoint), misfit_as_value_error():
+    with naming(args.checkpoint), misfit_as_value_error(OWN_CONFIG):
         model.load_state_dict(from_official(unwrap(content), 'pretrain'))
     return model.to('cuda' if torch.cuda.is_available() else 'cpu')

@@ -7,6 +7,8 @@ from lomar.cli.shared import add_overwrite
 
 KINDS = ('detection', 'imagenet')  # of results_table, which imports matplotlib
 
+PLOTS = ('.png', '.jpg', '.jpeg', '.pdf', '.svg', '.tif', '.tiff', '.webp')  # of matplotlib
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -29,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print or write the rows, or plot the loss."""
-    from lomar.utils import check_new
+    from lomar.utils import check_new, check_suffix
     from lomar.visualization import plot_loss
     from lomar.visualization import results_table as results
 
     for flag in ('markdown', 'csv', 'plot'):
         if (path := getattr(args, flag)) not in (None, '-'):
             check_new(f'--{flag}', path, overwrite=args.overwrite)
+    if args.plot:
+        check_suffix('--plot', args.plot, PLOTS)
     if args.loss:
         print(plot_loss(args.loss, args.plot or Path(args.loss) / 'loss.png').resolve())
         return

@@ -9,7 +9,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('images', metavar='IMAGES', help='folder of images, or text list of them')
     add('--num-images', type=count, metavar='N', help='read N random images (default: all)')
-    add('--channels', type=count, help='channels of the model; 1 = also of grey PNG and JPEG files')
+    add(
+        '--channels',
+        type=count,
+        help='number of channels of the model; with 1, grey PNG and JPEG files have one channel',
+    )
     add('--json', metavar='FILE', help='file for all figures')
     add_overwrite(parser)
 
@@ -49,7 +53,7 @@ def show(found) -> None:
     if len(found.dtypes) > 1:
         print('warning: the images are of several types; do they have one scale?')
     limit = {('uint8',): 255, ('uint16',): 65535}.get(tuple(found.dtypes), 0)
-    if note := dark_note(found.high.max(), limit):
+    if found.channels in (1, 3) and (note := dark_note(found.high.max(), limit)):
         print(f'warning: {note}')
     for path, reason in found.unreadable.items():
         print(f'unreadable, left out: {path}: {reason}')

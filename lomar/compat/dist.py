@@ -62,6 +62,11 @@ class MainProcess:
             distributed.destroy_process_group(self.group)
         self.group = None
 
+    @property
+    def alone(self) -> bool:
+        """Return whether there are no other processes."""
+        return self.group is None or not distributed.is_initialized()
+
     def wait(self, what: str) -> None:
         """Return when all processes have called this method.
 
@@ -71,7 +76,7 @@ class MainProcess:
         Raises:
             RuntimeError: the main process exceeded the timeout or has ended.
         """
-        if self.group is None or not distributed.is_initialized():
+        if self.alone:
             return
         try:
             distributed.barrier(self.group)
@@ -86,7 +91,7 @@ class MainProcess:
 
         Without a process group, every process calls `work`. `what` and errors are those of `wait`.
         """
-        if self.group is None or not distributed.is_initialized():
+        if self.alone:
             return work()
         outcome: list = [None, None]  # result, error
         if distributed.get_rank() == 0:
@@ -100,6 +105,15 @@ class MainProcess:
         if failure is not None:
             raise failure
         return result
+
+    def gather(self, item: T, what: str) -> list[T]:
+        """Return the items of all processes. `what` and errors are those of `wait`."""
+        if self.alone:
+            return [item]
+        self.wait(what)
+        items: list = [None] * distributed.get_world_size(self.group)
+        distributed.all_gather_object(items, item, group=self.group)
+        return items
 
 
 main_process = MainProcess()

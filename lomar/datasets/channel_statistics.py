@@ -102,7 +102,7 @@ def channel_statistics(
                 if file.channels != found.channels:
                     raise ValueError(
                         f'{path} has {file.channels} channels, {first} has {found.channels}; '
-                        'allowed: the same number in all images'
+                        f'allowed: the same number in all images{_grey(found.channels, file)}'
                     )
                 found.merge(_of_file(file))  # nothing of a damaged file
                 found.dtypes[file.dtype.name] += 1
@@ -113,6 +113,12 @@ def channel_statistics(
         raise ValueError(f'none of {len(paths)} images in {root} can be read:\n{lines}')
     found.unreadable = unreadable
     return found
+
+
+def _grey(channels: int, file: PixelFile) -> str:
+    """Return the advice for grey files of several formats, or ''."""
+    both = {channels, file.channels} == {1, 3}
+    return '; --channels 1 reads grey PNG and JPEG files as one channel' if both else ''
 
 
 def _of_file(file: PixelFile) -> Statistics:

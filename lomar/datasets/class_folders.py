@@ -72,8 +72,9 @@ def list_classes(folder: str | Path, arrays: bool = False) -> tuple[list[str], l
         raise FileNotFoundError(f'there are no class folders in {folder}')
     images: dict[str, list[str]] = {name: [] for name in classes}
     walk = FolderWalk(folder, arrays)
+    start = len(os.path.join(folder, ''))
     for path in walk:
-        name, *below = Path(path).relative_to(folder).parts
+        name, *below = path[start:].split(os.sep, 1)
         if below:
             images[name].append(path)
         else:

@@ -1,6 +1,7 @@
 """Load whole images, and the channel count of a config."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.color import array_to_rgb, check_value_range
 from lomar.datasets.image_io import array_pixels, check_channels, read_pixels, read_rgb
+from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 from lomar.utils import check_choice, dicts_in
@@ -50,6 +52,7 @@ class LoadImage(BaseTransform):
         self.value_range = value_range
         self.reads_arrays = not self.convert or value_range is not None
         self.bgr, self.short_side = color_type == 'color', short_side
+        self.pixel_type = PixelType()
 
     def transform(self, results: dict | str | np.ndarray) -> dict:
         """Add `img`, `img_shape` and `ori_shape` (height, width)."""
@@ -60,10 +63,8 @@ class LoadImage(BaseTransform):
             pixels = array_to_rgb(given, self.value_range)
         elif given is not None:
             pixels = array_pixels(given)
-        elif self.convert:
-            pixels = np.array(read_rgb(results['img_path'], self.value_range))
         else:
-            pixels = read_pixels(results['img_path'], self.channels)
+            pixels = self.read(results['img_path'])
         check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
             pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
@@ -74,6 +75,14 @@ class LoadImage(BaseTransform):
         results.setdefault('img_path', None)
         results.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=whole)
         return results
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """Return the pixels (H, W, C) of a file, neither reordered nor resized."""
+        if self.convert:
+            return np.array(read_rgb(path, self.value_range))
+        pixels = read_pixels(path, self.channels)
+        self.pixel_type.check(path, pixels.dtype)
+        return pixels
 
 
 def converts(channels: int, convert: bool | None) -> bool:

@@ -15,6 +15,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from lomar.datasets.color import check_value_range, to_rgb
 from lomar.datasets.image_io import open_pixels, read_rgb
 from lomar.datasets.load_image import converts
+from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.resize import resize_pixels
 
 try:
@@ -66,6 +67,7 @@ class LoadRandomResizedCrop(BaseTransform):
         check_value_range('LoadRandomResizedCrop', value_range, self.channels is None)
         self.value_range = value_range
         self.reads_arrays = self.channels is not None or value_range is not None
+        self.pixel_type = PixelType()
         self.random = RandomResizedCrop(scale, crop_ratio_range, aspect_ratio_range)
 
     def transform(self, results: dict) -> dict:
@@ -77,7 +79,9 @@ class LoadRandomResizedCrop(BaseTransform):
         self, path: str | Path, places: Sequence[Crop] | None = None
     ) -> tuple[np.ndarray, tuple[int, int]]:
         """Draw a crop and return `read_resized` of it."""
-        return read_resized(path, self._draw, places, self.channels, self.value_range)
+        pixels, whole = read_resized(path, self._draw, places, self.channels, self.value_range)
+        self.pixel_type.check(path, pixels.dtype)
+        return pixels, whole
 
     def _draw(self, width: int, height: int) -> tuple[Crop, tuple[int, int]]:
         crop = self.random.rand_crop_params(np.empty((height, width, 0)))  # only the shape counts

@@ -1,13 +1,15 @@
 """Datasets of image files that may be damaged: replacement in training, a check before testing."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from logging import WARNING
 from time import perf_counter
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from torch import Generator
+from torch.utils.data import DataLoader, Dataset
 
 from lomar.compat.dist import main_process
 from lomar.datasets.color import SAMPLED, dark_images
@@ -16,7 +18,8 @@ from lomar.datasets.load_image import LoadImage
 from lomar.datasets.replay import Draw, seed_everything
 
 MAX_TRIES = 10
-THREADS = min(16, os.cpu_count() or 1)  # decoders release Python's global lock
+PROCESSES = min(16, os.cpu_count() or 1)  # Pillow's decoders hold Python's global lock
+BATCH = 64  # images that a process reads at a time
 NAMED = 10  # images that an error names
 
 
@@ -102,18 +105,18 @@ class ReadableImages(BaseDataset):
         if not isinstance(load, LoadImage):  # other loaders draw crops, or raise other errors
             return {}
 
-        def error_of(index: int) -> UnreadableImage | None:
-            try:
-                load.transform(dict(img_path=self.get_data_info(index)['img_path']))
-            except UnreadableImage as error:
-                return error
-            return None
-
         start = perf_counter()
-        with ThreadPoolExecutor(THREADS) as pool:
-            errors = dict(enumerate(pool.map(error_of, range(len(self)))))
+        reading = DataLoader(
+            _Errors(self, load),
+            batch_size=BATCH,
+            num_workers=0 if len(self) <= BATCH else min(PROCESSES, len(self) // BATCH),
+            collate_fn=list,
+            generator=Generator(),  # the random state of the run is unchanged
+        )
+        errors = dict(enumerate(chain.from_iterable(reading)))
         seconds = perf_counter() - start
-        print_log(f'{len(self)} images of a test read once in {seconds:.1f} s', logger='current')
+        text = f'Checked in {seconds:.1f} s that the {len(self)} images to evaluate on can be read'
+        print_log(text, logger='current')
         return {index: error for index, error in errors.items() if error is not None}
 
     def _leave_out(self, unreadable: dict[int, UnreadableImage]) -> None:
@@ -132,3 +135,20 @@ class ReadableImages(BaseDataset):
         self.get_subset_([index for index in range(total) if index not in unreadable])
         lines = [f'{count} cannot be read and are left out: metrics cover the other images', *names]
         print_log('\n'.join(lines), logger='current', level=WARNING)
+
+
+class _Errors(Dataset):
+    """The errors of reading the images of a dataset, None for images that can be read."""
+
+    def __init__(self, images: ReadableImages, load: LoadImage):
+        self.images, self.load = images, load
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> UnreadableImage | None:
+        try:
+            self.load.read(self.images.get_data_info(index)['img_path'])
+        except UnreadableImage as error:
+            return error
+        return None

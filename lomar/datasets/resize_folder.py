@@ -42,13 +42,14 @@ def resize_images(
     Raises:
         FileNotFoundError: `source` has no images.
         ValueError: an argument is out of range, `out` is inside `source`, or was made with other
-            settings.
+            settings, or two images would have one name.
     """
     source, out = Path(source).expanduser().resolve(), Path(out).expanduser().resolve()
     settings = {'source': str(source), 'short_side': short_side, 'quality': quality}
     settings['value_range'] = None if value_range is None else list(value_range)
     _check(source, out, settings)
     paths = list_images(source, arrays=value_range is not None)
+    _check_names(paths)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / SUMMARY, settings)
     counts, unreadable = {'resized': 0, 'kept': 0, 'already_there': 0}, {}
@@ -89,6 +90,14 @@ def _check(source: Path, out: Path, settings: dict) -> None:
             raise ValueError(f'{out} was made with {there}, asked for are {settings}')
     elif out.is_dir() and any(not entry.name.endswith('.part') for entry in out.iterdir()):
         raise ValueError(f'{out} is not empty, and {SUMMARY} is not in it')
+
+
+def _check_names(paths: Sequence[str]) -> None:
+    """Raise a ValueError if a larger image would get the name of another image."""
+    there = set(paths)
+    for path in paths:
+        if Path(path).suffix.lower() not in JPEG and f'{path}.jpg' in there:
+            raise ValueError(f'{path} and {path}.jpg would have one name in OUT; rename one')
 
 
 def _resize(

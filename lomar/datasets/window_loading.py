@@ -11,6 +11,7 @@ from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.color import check_value_range
 from lomar.datasets.image_io import UnreadableImage, open_pixels
+from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.random_resized_crop import Crop, LoadRandomResizedCrop, add_image, read_resized
 from lomar.utils import check_least
 
@@ -54,6 +55,7 @@ class LoadWindows(BaseTransform):
         check_least('LoadWindows', size=size, number=number, channels=channels)
         self.size, self.number, self.channels, self.flip_prob = size, number, channels, flip_prob
         self.crop, self.patch_size, self.reads_arrays = None, patch_size or 0, True
+        self.pixel_type = PixelType()
         if scale is not None:
             self.crop = LoadRandomResizedCrop(scale, channels=channels, **crop)
             self.reads_arrays = self.crop.reads_arrays
@@ -83,6 +85,7 @@ class LoadWindows(BaseTransform):
         """Return windows (number, size, size, C) of a file, their places, and (height, width)."""
         size = self.size
         with open_pixels(path, self.channels) as file:
+            self.pixel_type.check(path, file.dtype)
             rows, columns = file.height - size + 1, file.width - size + 1
             if min(rows, columns) < 1 or rows * columns < self.number:
                 raise UnreadableImage(

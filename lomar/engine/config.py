@@ -113,12 +113,12 @@ def test_config(args: argparse.Namespace) -> Config:
             wait_time=args.wait_time,
             test_out_dir=show_dir,
         )
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if not args.print_config:
         check_settings(cfg, training=False)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if not args.print_config:
         check_data(cfg, ('test',), args.strict)
     if args.tta:

@@ -9,7 +9,9 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 
+from lomar.checkpoints.class_names import stored_classes
 from lomar.compat.dist import main_process
+from lomar.engine.class_order import reordered
 from lomar.engine.distributed import start_processes
 from lomar.engine.pretrained_init import drop_pretrained
 from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
@@ -54,14 +56,20 @@ class ResumingRunner(MMEngineRunner):
         super().set_randomness(seed, **kwargs)
 
     def dump_config(self) -> None:
-        """Save the config in the work dir, unless the config file itself is there.
+        """Save the config of a training in the work dir, unless the config file itself is there.
 
-        The config of a resumed run is saved only when it has been compared.
+        A test must not replace the config of the training whose checkpoint it reads. The config of
+        a resumed run is saved only when it has been compared. mmengine's visualizer saves the
+        config of every run beside its log.
         """
+        if self._train_loop is None or (self._resumed and not self._record):
+            return
         name = self.cfg.filename
         if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
-            self.logger.info(f'{name} is not replaced by the config of this run')
-        elif self._record or not self._resumed:
+            self.logger.info(
+                f'{name} is kept; this run saves its config in {self.log_dir}/vis_data'
+            )
+        else:
             super().dump_config()
 
     def build_train_loop(self, loop) -> BaseLoop:
@@ -77,6 +85,9 @@ class ResumingRunner(MMEngineRunner):
             accept = bool(self.cfg.get('accept_changes'))
             for note in compare(self._resumed, self._record, accept):
                 self.logger.warning(note)
+            learnt = stored_classes(dict(meta=self._resumed.meta))
+            if note := reordered(learnt, loop.dataloader.dataset):  # an accepted change
+                self.logger.warning(f'{self._resumed.file}: {note}')
             self.dump_config()
         return loop
 
@@ -99,7 +110,8 @@ class ResumingRunner(MMEngineRunner):
 
     def load_or_resume(self) -> None:
         """Load or resume as mmengine does; steps before a resumption do not count as trained."""
-        if not self._resume and (old := latest_checkpoint(self.work_dir)):
+        trains_anew = self._train_loop is not None and not self._resume
+        if trains_anew and (old := latest_checkpoint(self.work_dir)):
             self.logger.warning(
                 f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
                 'earlier run, use --resume; to keep it, another --work-dir'

@@ -24,6 +24,7 @@ from lomar.engine.host_errors import naming_key
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
+from lomar.engine.run_record import KEY
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, target
 from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
@@ -34,6 +35,8 @@ from lomar.utils import unwrapped
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
+
+    loaded_record: dict | None = None  # of the training of the loaded checkpoint
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""
@@ -193,6 +196,7 @@ class Runner(ResumingRunner):
         """Load weights for testing, or as initialization of another task; see `load_weights`."""
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         load_weights(self, filename, content)
+        self.loaded_record = (content.get('meta') or {}).get(KEY)
         # mmengine's EMAHook starts its average from these weights.
         weights = unwrapped(self.model).state_dict()
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))

@@ -104,8 +104,8 @@ def _resolve(place: str, config: dict, length: Length) -> dict:
     if issubclass(kind, kinds.LinearParamScheduler) and _duration(entry) < 2:
         if entry.get('by_epoch', True):
             raise ValueError(
-                f'{place} ({entry["type"]}) has less than two epochs, and changes between epochs; '
-                'allowed: convert_to_iter_based=True'
+                f'{place} ({entry["type"]}) lasts less than two epochs and changes the '
+                'rate once per epoch; allowed: convert_to_iter_based=True'
             )
         begin, factor = entry['begin'], entry.get('end_factor', 1.0)
         return entry | dict(end=begin + 1, start_factor=factor)
@@ -167,14 +167,15 @@ def _check(place: str, entry: dict, config: dict, total: int, length: Length) ->
         value = entry.get(key, end - begin)
         if (sum(value) if isinstance(value, list) else value) != end - begin:
             raise ValueError(
-                f'{place}.{key} is {config[key]}, but {lasts}; allowed: no {key}, or all of it'
+                f'{place}.{key} is {config[key]}, but {lasts}; allowed: no {key}, or '
+                'the whole length'
             )
     for key in DROPS:
         value = entry.get(key, [])
         drops = value if isinstance(value, list) else [value]
         if any(not 0 < drop < end - begin for drop in drops):
             raise ValueError(
-                f'{place}.{key} is {config[key]}, but {lasts}; allowed: numbers within, or shares '
+                f'{place}.{key} is {config[key]}, but {lasts}; allowed: smaller numbers, or shares '
                 "of the training such as '8/9'"
             )
 
@@ -201,7 +202,7 @@ def _check_last_steps(entries: list[Any], length: Length) -> None:
         if anneals and end < length.steps:
             raise ValueError(
                 f'param_scheduler.{i} ends at step {end}, and the training at step {length.steps} '
-                f'({length}); allowed: no end and no T_max, which then follow the training'
+                f'({length}); allowed: no end and no T_max, so that it follows the training'
             )
 
 
@@ -216,9 +217,9 @@ def check_lowest_rates(schedulers: Sequence[Any], rates: Collection[float]) -> N
         if least > lowest > 0:
             key = 'eta_min_ratio' if ratio else 'eta_min'
             raise ValueError(
-                f'param_scheduler.{i}.{key} is {each[key]:.4g}, a rate of {least:.3g}, and a '
-                f'parameter group begins with {lowest:.3g} (optim_wrapper.optimizer.lr, layer '
-                'decay, --auto-scale-lr); allowed: a lower one'
+                f'param_scheduler.{i}.{key} is {each[key]:.4g}, a rate of {least:.3g}, but a '
+                f'parameter group starts at {lowest:.3g} (optim_wrapper.optimizer.lr, layer '
+                'decay, --auto-scale-lr); allowed: a lower value'
             )
 
 

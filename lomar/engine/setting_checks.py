@@ -214,17 +214,17 @@ def _own_names(node: dict, cfg: Config) -> tuple[str, list[str]] | None:
 
 
 def _check_masks(cfg: Config) -> None:
-    """Check that a detector has masks if they are evaluated."""
-    heads = cfg.model.get('roi_head')
-    if not heads or heads.get('mask_head'):
-        return
+    """Check that a detector predicts masks if they are evaluated."""
     for split in ('val', 'test'):
         for node in _evaluators(cfg.get(f'{split}_evaluator')):
             if node.get('type') == 'CocoAP' and 'segm' in node.get('metric', ('segm',)):
-                raise ValueError(
-                    f'{split}_evaluator.metric is {node.get("metric")}, and the model has no '
-                    "model.roi_head.mask_head; allowed: 'bbox'"
-                )
+                from lomar.detection import lacks_masks  # imports mmdet
+
+                if lacks_masks(cfg.model):
+                    raise ValueError(
+                        f'{split}_evaluator.metric is {node.get("metric")}, and the model has no '
+                        f"mask head ({cfg.model.get('type')}); allowed: 'bbox'"
+                    )
 
 
 def _evaluators(node: Any) -> Iterable[dict]:

@@ -3,10 +3,16 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from lomar.compat.dist import main_process
+
+INTERVAL = 50  # steps between two exchanges of several processes, after as many steps with one each
+
 
 @HOOKS.register_module()
 class UnreadableImagesHook(Hook):
     """Hook that logs every unreadable image once and stops a run with too many.
+
+    Several processes tell each other the images that they could not read.
 
     Args:
         max_share: largest allowed fraction of unreadable images in the dataset, 0 to 1.
@@ -16,15 +22,15 @@ class UnreadableImagesHook(Hook):
         if not 0 <= max_share <= 1:
             raise ValueError(f'UnreadableImagesHook.max_share is {max_share}; allowed: 0 to 1')
         self.max_share = max_share
-        self.seen: set[str] = set()
+        self.seen: set[str] = set()  # by any process
+        self.found: dict[str, str] = {}  # by this process since the last exchange: reason by path
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Log the unreadable images of the batch; raise an OSError if there are too many."""
         for sample in (data_batch or {}).get('data_samples') or ():
-            for path, reason in sample.get('unreadable', {}).items():
-                if path not in self.seen:
-                    self.seen.add(path)
-                    runner.logger.warning(f'Unreadable image replaced: {path} ({reason})')
+            self.found |= sample.get('unreadable', {})
+        if main_process.alone or runner.iter < INTERVAL or runner.iter % INTERVAL == 0:
+            self._exchange(runner)
         total = len(runner.train_dataloader.dataset)
         if len(self.seen) > self.max_share * total:
             raise OSError(
@@ -36,5 +42,15 @@ class UnreadableImagesHook(Hook):
 
     def after_train(self, runner) -> None:
         """Log the number of unreadable images."""
+        self._exchange(runner)
         if self.seen:
             runner.logger.warning(f'{len(self.seen)} unreadable images were replaced by others')
+
+    def _exchange(self, runner) -> None:
+        """Log what all processes have found, once per image."""
+        for found in main_process.gather(self.found, 'counting unreadable images'):
+            for path, reason in found.items():
+                if path not in self.seen:
+                    self.seen.add(path)
+                    runner.logger.warning(f'Unreadable image replaced: {path} ({reason})')
+        self.found = {}

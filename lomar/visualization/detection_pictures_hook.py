@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS
 
 from lomar.datasets.image_io import UnreadableImage, read_pixels, read_rgb
-from lomar.visualization.output_paths import output_paths
+from lomar.visualization.output_paths import check_images_kept, output_paths
 
 LIMITS = (2, 98)  # percentiles that become black and white, of pixels that are not 8-bit RGB
 
@@ -28,6 +28,8 @@ class DetectionPicturesHook(DetVisualizationHook):
             dataset = runner.test_dataloader.dataset
             images = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
             self.names = output_paths(images, '.jpg')
+            if folder := self._folder(runner):
+                check_images_kept('--show-dir', folder, self.names)
 
     def after_test_iter(
         self, runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
@@ -35,7 +37,7 @@ class DetectionPicturesHook(DetVisualizationHook):
         """Draw the detections of a batch."""
         if not self.draw:
             return
-        folder = self.test_out_dir and Path(runner.work_dir, runner.timestamp, self.test_out_dir)
+        folder = self._folder(runner)
         for sample in outputs:
             self._test_index += 1
             name = self.names[sample.img_path]
@@ -49,6 +51,11 @@ class DetectionPicturesHook(DetVisualizationHook):
                 out_file=folder and str(folder / name),
                 step=self._test_index,
             )
+
+    def _folder(self, runner) -> Path | None:
+        if not self.test_out_dir:
+            return None
+        return Path(runner.work_dir, runner.timestamp, self.test_out_dir)
 
 
 def visible_pixels(path: str | Path) -> np.ndarray:

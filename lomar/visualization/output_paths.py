@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -35,6 +35,20 @@ def output_paths(images: Iterable[str | Path], suffix: str) -> dict[str, Path]:
             taken.add(_key(brief))
         found[name] = brief
     return found
+
+
+def check_images_kept(what: str, folder: str | Path, pictures: Mapping[str, Path]) -> None:
+    """Raise a ValueError if a picture would replace one of the images.
+
+    Args:
+        what: the flag that names the folder.
+        pictures: `output_paths` of the images.
+    """
+    images = set(map(os.path.realpath, pictures))
+    for picture in pictures.values():
+        path = Path(folder, picture)
+        if os.path.realpath(path) in images:
+            raise ValueError(f'{what}: {path} is one of the images; allowed: another folder')
 
 
 def _key(path: Path) -> str:

@@ -1,11 +1,18 @@
 """No command replaces a file that a flag names, unless --overwrite is given."""
 
+import json
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
+from colours import detection_config, draw_coco
 from conftest import FIXTURES
+from mmengine.runner import BaseLoop
 
 from lomar.cli import main
 from lomar.cli.test import WRITTEN
+from lomar.engine import Runner
 
 CHECKPOINT = str(FIXTURES / 'v0.1/pretrain_lomar.pth')
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
@@ -92,6 +99,33 @@ def test_a_folder_in_place_of_a_file(words, tmp_path, capsys):
     assert 'out.pth is a folder; allowed: the name of a file' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('name', COMMANDS)
+def test_a_place_that_cannot_be_written_is_named_before_the_work(name, words, tmp_path, capsys):
+    (tmp_path / 'blocked').write_text(OURS)
+    assert main(words(COMMANDS[name][0].replace('OUT', f'{tmp_path}/blocked/out'))) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f'cannot be written: {tmp_path}/blocked is no writable folder' in said
+
+
+@pytest.mark.parametrize('name', ['browse', 'results_plot'])
+@pytest.mark.parametrize('suffix', ['', '.xyz'])
+def test_a_picture_has_a_suffix_that_can_be_written(name, suffix, words, tmp_path, capsys):
+    assert main(words(COMMANDS[name][0].replace('.png', suffix))) == 1
+    assert f"out{suffix} ends in '{suffix}'; allowed: ." in capsys.readouterr().err
+
+
+def test_pictures_do_not_replace_their_images(photographs, capsys):
+    for path in photographs.iterdir():
+        path.rename(path.with_suffix('.png'))
+    before = {path: path.read_bytes() for path in photographs.iterdir()}
+    small = ['embed_dim=16', 'depth=2']
+    options = [f'model.backbone.arch.{each}' for each in small]
+    line = ['reconstruct', PRETRAIN, CHECKPOINT, str(photographs), '--cfg-options', *options]
+    assert main([*line, '--out', str(photographs)]) == 1
+    assert '0.png is one of the images; allowed: another folder' in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in photographs.iterdir()} == before
+
+
 def test_the_source_is_never_replaced(tmp_path, capsys):
     path = tmp_path / 'in.pth'
     path.write_bytes((FIXTURES / 'v0.1/pretrain_lomar.pth').read_bytes())
@@ -136,3 +170,35 @@ def test_a_training_keeps_its_config_and_names_old_checkpoints(photographs, tmp_
         assert ('epoch_1.pth is of an earlier run' in said) == bool(number)
     saved = list(tmp_path.glob('*/vis_data/config.py'))
     assert saved and 'embed_dim=16' in saved[0].read_text()
+
+
+def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
+    """The default work dir of a test is that of the training, for the same name of a config."""
+    draw_coco(tmp_path, ['cat', 'dog'], 'train')
+    config, work = tmp_path / 'mine.py', tmp_path / 'work'
+    detection_config(tmp_path).dump(config)
+    checkpoint = 'default_hooks.checkpoint'
+    best = [f'{checkpoint}.type=SafeCheckpointHook', f'{checkpoint}.save_best=coco/bbox_mAP']
+    flags = ['--work-dir', str(work), '--cfg-options']
+    assert main(['train', str(config), *flags, 'experiment_name=a', *best]) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if '(val)' in line]
+    assert 'coco/bbox_mAP: 1.0000' in line and 'CocoAP' not in line
+    saved = (work / 'mine.py').read_text()
+    assert 'SafeCheckpointHook' in saved
+    assert main(['test', str(config), str(work / 'epoch_1.pth'), *flags, 'experiment_name=b']) == 0
+    said = ''.join(capfd.readouterr())
+    assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
+    assert (work / 'mine.py').read_text() == saved
+    assert json.loads((work / 'metrics.json').read_text())['epochs'] == 1
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_only_a_training_names_old_checkpoints(tmp_path, training):
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    runner, lines = object.__new__(Runner), []
+    runner._resume, runner._has_loaded, runner._train_dataloader = False, True, None
+    runner._train_loop = Mock(spec=BaseLoop, iter=0) if training else None
+    runner._work_dir, runner.logger = str(tmp_path), SimpleNamespace(warning=lines.append)
+    runner.load_or_resume()
+    assert ['is of an earlier run' in line for line in lines] == [True] * training

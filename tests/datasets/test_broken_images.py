@@ -1,17 +1,23 @@
 """Broken images: replaced, named and counted in each training; a test stops or leaves them out."""
 
 import json
+import os
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import FIXTURES, ROOT
 from mmengine.registry import DATASETS, HOOKS, METRICS, init_default_scope
 from old_checkpoints import TINY_DETECTOR
 from PIL import Image
-from processes import run_lomar
+from processes import run_lomar, run_ranks
 
 from lomar.cli import main
+from lomar.compat.dist import main_process
+from lomar.datasets.load_image import LoadImage
+from lomar.datasets.readable import BATCH
 from lomar.datasets.replay import Draw
 from lomar.detection import check_coco
 from lomar.engine import Runner
@@ -108,6 +114,29 @@ def test_a_test_stops_before_it_begins_or_leaves_out(images, kind, how):
         built(kind, images, test_mode=True, skip_unreadable=True)
 
 
+def test_many_images_are_read_by_several_processes(tmp_path, monkeypatch):
+    for i in range(3 * BATCH):
+        Image.new('RGB', (8, 8)).save(tmp_path / f'{i:03d}.png')
+    broken = [tmp_path / f'{i:03d}.png' for i in (0, BATCH, 3 * BATCH - 1)]
+    for path in broken:
+        BROKEN['text'](path)
+    read = LoadImage.read
+
+    def record(self, path):
+        (tmp_path / f'{os.getpid()}.process').touch()
+        return read(self, path)
+
+    monkeypatch.setattr(LoadImage, 'read', record)
+    monkeypatch.setattr('lomar.datasets.readable.PROCESSES', 2)
+    state = torch.get_rng_state()
+    init_default_scope('mmpretrain')
+    steps = [dict(type='LoadImage', short_side=4), dict(type='PackInputs')]
+    folder = dict(type='UnlabelledImages', data_root=str(tmp_path), pipeline=steps)
+    dataset = DATASETS.build(dict(folder, test_mode=True, skip_unreadable=True))
+    assert sorted(dataset.left_out) == list(map(str, broken)) and len(dataset) == 3 * BATCH - 3
+    assert len(list(tmp_path.glob('*.process'))) == 2 and torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_broken_image_is_a_note_of_the_check(images):
     BROKEN['text'](images / 'cat/3.png')
     report = check_coco(str(images.parent / 'coco.json'), str(images), masks=True)
@@ -140,6 +169,41 @@ def test_the_hook_names_and_counts(images, kind):
     assert len(lines) == 1 and 'cat/3.png' in lines[0]
     hook = HOOKS.build(dict(type='UnreadableImagesHook', max_share=0.1))
     with pytest.raises(OSError, match=r'1 of 6 images are unreadable, more than the share of 0\.1'):
+        hook.before_train_iter(runner, 0, batch)
+
+
+@pytest.mark.slow
+def test_processes_tell_each_other_what_they_cannot_read(images, tmp_path):
+    broken = [images / name for name in ('dog/2.png',)]
+    for path in broken:
+        BROKEN['cut'](path)
+    config = ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
+    options = ['model.backbone.arch.embed_dim=16', 'model.backbone.arch.depth=2']
+    options += ['train_dataloader.batch_size=1', 'train_dataloader.num_workers=0']
+    options += ['custom_hooks.3.max_share=1', 'train_cfg.max_epochs=1']
+    words = ('train', config, '--launcher', 'pytorch', '--train-images', images)
+    words += ('--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    done = run_ranks('-m', 'lomar', *words, count=2)
+    assert done.returncode == 0, done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    named = [line for line in lines if 'Unreadable image replaced' in line]
+    assert len(named) == 1 and all(any(str(path) in line for line in named) for path in broken)
+    assert any('1 unreadable images were replaced' in line for line in lines)
+
+
+@pytest.mark.parametrize(('elsewhere', 'stops'), [([], False), (['dog/4.png'], True)])
+def test_the_share_is_of_all_processes(images, monkeypatch, elsewhere, stops):
+    BROKEN['cut'](images / 'cat/3.png')
+    dataset = built('UnlabelledImages', images)
+    batch = dict(data_samples=[dataset[i]['data_samples'] for i in range(COUNT)])
+    others = dict.fromkeys(elsewhere, 'broken')
+    monkeypatch.setattr(main_process, 'gather', lambda found, what: [found, others])
+    runner = SimpleNamespace(
+        logger=SimpleNamespace(warning=lambda line: None),
+        train_dataloader=SimpleNamespace(dataset=dataset),
+    )
+    hook = HOOKS.build(dict(type='UnreadableImagesHook', max_share=0.2))
+    with pytest.raises(OSError, match='2 of 6 images') if stops else nullcontext():
         hook.before_train_iter(runner, 0, batch)
 
 

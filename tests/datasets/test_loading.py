@@ -224,3 +224,12 @@ def test_resizing_goes_on_where_it_was_stopped(tmp_path, photographs):
     ]:
         with pytest.raises(ValueError, match=message):
             resize_images(photographs, **wrong)
+
+
+def test_resizing_gives_no_two_images_one_name(tmp_path):
+    source = tmp_path / 'in'
+    source.mkdir()
+    for name in ('a.png', 'a.png.jpg'):
+        photograph(90, 60).save(source / name)
+    with pytest.raises(ValueError, match=r'a\.png and .*a\.png\.jpg would have one name in OUT'):
+        resize_images(source, tmp_path / 'out', 20, workers=1)

@@ -325,8 +325,8 @@ def test_the_setting_of_a_config():
     use_value_range(cfg)
     assert cfg.custom_hooks[0].value_range == [0, 4095]
     for cfg, message in [
-        (config(channels=1), 'keeps the numbers of files, to which mean and std'),
-        (config(convert=False), 'keeps the numbers of files, to which mean and std'),
+        (config(channels=1), 'keeps the numbers of files, which data_preprocessor'),
+        (config(convert=False), 'keeps the numbers of files, which data_preprocessor'),
         (config(type='LoadWindows', size=8, number=1), 'set without `scale`'),
         (config(type='LoadImageFromFile'), 'no step of train_dataloader reads it; allowed: with'),
     ]:
@@ -336,6 +336,45 @@ def test_the_setting_of_a_config():
     for wrong in ([1, 0], [0, 0], [0], [0, float('nan')], ['a', 'b']):
         with pytest.raises(ValueError, match=r'LoadImage\.value_range is .*; allowed:'):
             LoadImage(value_range=wrong)
+
+
+RAW_LOADERS = {
+    'LoadImage': {},
+    'LoadRandomResizedCrop': dict(scale=8),
+    'LoadWindows': dict(size=8, number=1),
+    'LoadWindows of crops': dict(size=8, number=1, scale=16, patch_size=8),
+}
+
+
+@pytest.mark.parametrize('other', ['uint16', 'float32'])
+@pytest.mark.parametrize('name', RAW_LOADERS)
+def test_files_of_two_types_have_no_common_scale(tmp_path, name, other):
+    step = dict(type=name.partition(' ')[0], channels=1, **RAW_LOADERS[name])
+    load = TRANSFORMS.build(step)
+    for kind in ('uint8', other):
+        np.save(tmp_path / f'{kind}.npy', RAMP.astype(kind))
+    for _ in range(2):  # the same type again is no error
+        load(dict(img_path=str(tmp_path / 'uint8.npy')))
+    with pytest.raises(
+        ValueError, match=rf'{other}\.npy has {other} pixels, and .*uint8; allowed:'
+    ):
+        load(dict(img_path=str(tmp_path / f'{other}.npy')))
+
+
+@pytest.mark.parametrize(('channels', 'noted'), [(1, True), (3, True), (5, False)])
+def test_statistics_note_dark_images_for_models_of_8_bits(tmp_path, capsys, channels, noted):
+    pixels = np.arange(16 * 16 * channels, dtype='uint16').reshape(16, 16, channels)
+    np.save(tmp_path / 'a.npy', pixels)
+    assert main(['statistics', str(tmp_path)]) == 0
+    assert ('files of' in capsys.readouterr().out) == noted
+
+
+def test_statistics_of_grey_files_of_two_formats(tmp_path, capsys):
+    for name in ('a.png', 'b.tif'):
+        pillow(RAMP.astype('uint8'))(tmp_path / name)
+    assert main(['statistics', str(tmp_path)]) == 1
+    assert '--channels 1 reads grey PNG' in capsys.readouterr().err
+    assert main(['statistics', str(tmp_path), '--channels', '1']) == 0
 
 
 @pytest.mark.parametrize(
@@ -370,7 +409,7 @@ def test_the_commands(tmp_path, capsys):
     assert main([*resize, str(tmp_path / 'a')]) == 0
     assert '3 unreadable' in capsys.readouterr().out
     assert main([*resize, str(tmp_path / 'b'), '--value-range', '0', '4080']) == 0
-    assert '3 kept, 0 already_there, 0 unreadable' in capsys.readouterr().out
+    assert '3 kept, 0 there already, 0 unreadable' in capsys.readouterr().out
     for path in folder.iterdir():
         path.unlink()
     png16(16, 1)(folder / '1.png')

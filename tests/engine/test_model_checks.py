@@ -66,7 +66,7 @@ WRONG = [
     ('classify', {B + 'out_type': 'cls_token', B + 'with_cls_token': False}, "='cls_token'"),
     ('classify', {B + 'position': 'absolute', B + 'rpe': dict(method='cross')}, 'has no iRPE'),
     ('classify', {'model.head.in_channels': 25}, 'model.head.in_channels is 25, .*allowed: 24'),
-    ('classify', {'model.data_preprocessor.std': [0, 1, 1]}, 'those of std above 0'),
+    ('classify', {'model.data_preprocessor.std': [0, 1, 1]}, 'std above 0'),
     ('classify', {'model.data_preprocessor.mean': [1], 'model.data_preprocessor.std': [1]},
      'in_channels is 3, and model.data_preprocessor.mean has 1 numbers'),
     ('classify', {'model.head.loss.label_smooth_val': 1.5}, 'model: LabelSmoothLoss accepts'),

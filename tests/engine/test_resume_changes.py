@@ -450,7 +450,7 @@ REFUSED = dict(
         set_key('optim_wrapper.optimizer', dict(_delete_=True, type='SGD', lr=0.1)),
         r'optimizer.type +AdamW +SGD.*cannot be loaded into another type of optimizer',
     ),
-    steps=(by_steps(9), 'the position is counted in epochs, and train_cfg counts steps'),
+    steps=(by_steps(9), 'the checkpoint counts epochs, and train_cfg counts steps'),
     plateau=(plateau, 'param_scheduler depends on past metrics'),
     shapes=(
         set_key('model.backbone.arch.embed_dim', 64),
@@ -662,13 +662,15 @@ def test_a_better_checkpoint_removes_none_in_another_work_dir(shapes, tmp_path, 
 
 
 def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
-    name, line = 'classifier_lomar', 'not those of the checkpoint: its best score does not count'
+    name, line = 'classifier_lomar', 'have changed: the best score in the checkpoint does not count'
 
     def words(work):
         found = arguments(name, shapes, tmp_path / work, 1, 'load_from=None')
         return ['train', *(word for word in found if word != '--no-validate')]
 
     train(words('a'))
+    (figures,) = [one for one in logged(tmp_path / 'a').splitlines() if 'Epoch(val)' in one]
+    assert 'accuracy/top1' in figures and 'ClassAccuracy' not in figures
     resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
     assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
     assert line not in logged(tmp_path / 'b')

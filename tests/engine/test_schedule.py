@@ -131,7 +131,7 @@ def test_rates_of_all_steps_and_of_the_summary(entries, length, first, last):
         ([dict(DROPS, milestones=[0])], STEPS, r'milestones is \[0\]'),
         ([dict(type='StepLR', step_size=30)], EPOCHS, r'step_size is 30, but it lasts from 0'),
         ([dict(type='StepLR', step_size=0)], EPOCHS, r'step_size is 0'),
-        ([dict(WARM_UP, end=1, convert_to_iter_based=False)], EPOCHS, r'less than two epochs'),
+        ([dict(WARM_UP, end=1, convert_to_iter_based=False)], EPOCHS, r'than two epochs'),
         ([dict(WARM_UP, end=21)], EPOCHS, r'0.end is 21, .*end at most 200 steps'),
         ([dict(WARM_UP, start_factor=0)], EPOCHS, r'start_factor is 0; allowed: above 0'),
         ([dict(WARM_UP, start_factor='x', end=1)], EPOCHS, r"start_factor is 'x'; allowed"),
@@ -154,7 +154,7 @@ def test_contradictions_stop(entries, length, line):
 @pytest.mark.parametrize(
     ('entry', 'line'),
     [
-        (dict(COSINE, eta_min=1e-3), r'0.eta_min is 0.001, a rate of 0.001, .* begins with 0.0001'),
+        (dict(COSINE, eta_min=1e-3), r'0.eta_min is 0.001, a rate of 0.001, .* starts at 0.0001'),
         (dict(COSINE, eta_min_ratio=2), r'0.eta_min_ratio is 2, a rate of 0.0002'),
         (dict(COSINE, eta_min=1e-4), None),
         (dict(COSINE, eta_min_ratio=1e-3), None),

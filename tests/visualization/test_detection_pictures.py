@@ -41,6 +41,8 @@ def test_pictures_of_equal_names_are_kept(tmp_path):
         Image.new('RGB', (24, 16)).save(image)
     expected = [image.relative_to(tmp_path / 'val').as_posix() for image in images]
     assert draw(images, tmp_path / 'shown', tmp_path) == sorted(expected)
+    with pytest.raises(ValueError, match=r'--show-dir: .*frame000\.jpg is one of the images'):
+        draw(images, tmp_path / 'val', tmp_path)
 
 
 def test_a_relative_folder_is_below_the_logs_of_the_run(tmp_path):

@@ -1,8 +1,11 @@
 """One picture per image: no two images share a name."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 
-from lomar.visualization.output_paths import output_paths
+from lomar.visualization.output_paths import check_images_kept, output_paths
 
 CASES = {
     'one file': (['x/1.jpg'], ['1.png']),
@@ -26,3 +29,18 @@ def test_pictures_keep_folders_and_never_share_a_name(images, expected, tmp_path
         found = output_paths([root + image for image in images], '.png')
         assert list(found) == list(dict.fromkeys(root + image for image in images))
         assert list(map(str, found.values())) == expected
+
+
+@pytest.mark.parametrize(
+    ('folder', 'suffix', 'kept'),
+    [('in', '.jpg', False), ('link', '.jpg', False), ('in', '.png', True), ('out', '.jpg', True)],
+)
+def test_no_picture_replaces_an_image(tmp_path, folder, suffix, kept):
+    (tmp_path / 'in/a').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to('in')
+    images = [str(tmp_path / 'in' / name) for name in ('a/1.jpg', '2.jpg')]
+    for image in images:
+        Path(image).touch()
+    pictures = output_paths(images, suffix)
+    with nullcontext() if kept else pytest.raises(ValueError, match=r'--out: .* is one of the'):
+        check_images_kept('--out', tmp_path / folder, pictures)
