@@ -232,7 +232,7 @@ def _check_normalisation(path: str | Path, trained: dict) -> None:
         found = trained.get(key)
         if found and not np.allclose(found, default, rtol=1e-3):
             raise ValueError(
-                f'{path}: the model was trained with {key}={found}, and without mean= and std= '
-                f'images are normalized by ImageNet: {list(default)}; allowed: both, as they were '
-                'in the training (lomar encode --mean --std)'
+                f'{path}: the model was trained with {key}={found}, and the default is '
+                f'that of ImageNet, {list(default)}; give mean= and std= of the training (lomar '
+                'encode --mean --std)'
             )

@@ -28,11 +28,11 @@ SIGNATURES = (
 HTML = (b'<!doctype html', b'<html', b'<head', b'<?xml')
 # Names in the folders that trainings write in place of one file, and what to do with them.
 FOLDERS = {
-    'zero_to_fp32.py': 'written by DeepSpeed: run `python zero_to_fp32.py . OUT` in it, and name '
-    'the file that this writes',
+    'zero_to_fp32.py': 'written by DeepSpeed: run `python zero_to_fp32.py . OUT` in it, and use '
+    'the file that it writes',
     '.metadata': 'a distributed checkpoint of PyTorch (FSDP): run `python -m '
-    'torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER OUT.pth`, and name OUT.pth',
-    'data.pkl': 'an unpacked checkpoint: name the .pth file itself',
+    'torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER OUT.pth`, and use OUT.pth',
+    'data.pkl': 'an unpacked checkpoint: use the .pth file itself',
 }
 
 
@@ -97,7 +97,7 @@ def _kind_of_zip(path: Path, head: bytes) -> str | None:
     inner = {name.partition('/')[2] for name in names}
     if 'constants.pkl' in inner:
         return (
-            'a TorchScript archive, which holds code: where you trust its origin, save its weights '
+            'a TorchScript archive, which holds code: if you trust its origin, save its weights '
             "with torch.save({'state_dict': torch.jit.load(FILE).state_dict()}, ...)"
         )
     if 'data.pkl' in inner:

@@ -35,9 +35,11 @@ def _history_method(owner: type, name: str):
     raise pickle.UnpicklingError(f'getattr of {owner!r} and {name!r} is not allowed')
 
 
+# For weights of another model.
+OWN_CONFIG = 'Use the config that the training saved in its work dir.'
 ADVICE = (
-    "Save the weights alone, torch.save({'state_dict': model.state_dict()}, ...), where you trust "
-    'its origin.'
+    'If you trust its origin, save the weights alone: '
+    "torch.save({'state_dict': model.state_dict()}, ...)"
 )
 # Plain data that training checkpoints of mmengine and of the original code contain.
 ALLOWED = [
@@ -93,8 +95,8 @@ def _refusal(path: Path, error: Exception) -> str:
     culprit = re.search(r'GLOBAL (\S+)', str(error))
     reason = f'it mentions {culprit[1]}' if culprit else str(error).splitlines()[0]
     return (
-        f"checkpoint {path} was refused: it is no PyTorch file (detectron2's .pkl files are none), "
-        'or holds objects other than tensors and plain data, such as a whole model, which could '
+        f"checkpoint {path} was refused: it is not a PyTorch file (as detectron2's .pkl files), "
+        'or it holds objects other than tensors and plain data, such as a whole model, which could '
         f'run code ({reason}). {ADVICE}'
     )
 
@@ -131,8 +133,12 @@ def naming(what: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def misfit_as_value_error() -> Iterator[None]:
-    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError."""
+def misfit_as_value_error(advice: str | None = None) -> Iterator[None]:
+    """Turn PyTorch's RuntimeError on weights that do not fit the model into a ValueError.
+
+    Args:
+        advice: last line of the message, such as `OWN_CONFIG`.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -140,7 +146,8 @@ def misfit_as_value_error() -> Iterator[None]:
             raise
         lines = [shorten(line, 500, placeholder=' ...') for line in str(error).splitlines()]
         more = [f'... and {len(lines) - 6} more'] if len(lines) > 6 else []
-        text = '\n    '.join(lines[:6] + more)  # PyTorch has one line per weight
+        lines = [*lines[:6], *more, *([advice] if advice else [])]  # PyTorch: a line per weight
+        text = '\n    '.join(lines)
         raise ValueError(f'the weights do not fit the model: {text}') from error
 
 

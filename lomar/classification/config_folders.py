@@ -80,15 +80,15 @@ def check_folders(cfg: Config, splits: Sequence[str]) -> None:
     if classes:
         if wrong := wrong_counts(cfg, len(classes)):
             raise ValueError(
-                f'the model has {wrong[0]}, and there are {len(classes)} classes in {root}; name '
-                'your images with --train-images and --val-images, and the number follows'
+                f'the model has {wrong[0]}, and there are {len(classes)} classes in {root}; give '
+                'your images with --train-images and --val-images, which set the number'
             )
         set_model_classes(cfg, LabelledImages, classes)
 
 
 def _check_trained(texts: Sequence[str], untrained: Sequence[str]) -> None:
     """Raise a ValueError on classes without training images; a list of integers may lack some."""
-    message = f'Labelled images: no training image is of the classes {enumerated(untrained)}'
+    message = f'Labelled images: no training image has the classes {enumerated(untrained)}'
     if untrained and not all(text.isdecimal() for text in texts):
         raise ValueError(f'{message}; train_dataloader.dataset.metainfo.classes names them')
     if untrained:

@@ -57,7 +57,7 @@ def load_model(cfg, args: argparse.Namespace):
     from mmengine.registry import MODELS, init_default_scope
 
     from lomar.checkpoints import from_official, load_file, unwrap
-    from lomar.checkpoints.files import misfit_as_value_error, naming
+    from lomar.checkpoints.files import OWN_CONFIG, misfit_as_value_error, naming
 
     if cfg.model.type != 'LoMaR':
         raise ValueError(f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR')
@@ -66,6 +66,6 @@ def load_model(cfg, args: argparse.Namespace):
         cfg.model.windows.number = args.num_windows
     model = MODELS.build(cfg.model)
     content = load_file(args.checkpoint)
-    with naming(args.checkpoint), misfit_as_value_error():
+    with naming(args.checkpoint), misfit_as_value_error(OWN_CONFIG):
         model.load_state_dict(from_official(unwrap(content), 'pretrain'))
     return model.to('cuda' if torch.cuda.is_available() else 'cpu')

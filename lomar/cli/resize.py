@@ -1,6 +1,7 @@
 """Write a downscaled copy of an image folder as ordinary image files."""
 
 import argparse
+from pathlib import Path
 
 from lomar.cli.shared import add_value_range, count
 
@@ -8,7 +9,7 @@ from lomar.cli.shared import add_value_range, count
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('source', metavar='IN', help='folder of images, at any depth')
-    add('out', metavar='OUT', help='folder to write; files that are already there are kept')
+    add('out', metavar='OUT', help='folder to write; existing files are kept')
     add('--short-side', type=int, default=320, help='largest length of the shorter side in pixels')
     add('--quality', type=int, default=90, help='JPEG quality, 1 to 100')
     add_value_range(parser)
@@ -24,5 +25,7 @@ def run(args: argparse.Namespace) -> None:
     )
     for path, reason in done['unreadable'].items():
         print(f'unreadable, left out: {path}: {reason}')
-    counts = ', '.join(f'{done[key]} {key}' for key in ('resized', 'kept', 'already_there'))
-    print(f'{counts}, {len(done["unreadable"])} unreadable; see {SUMMARY} in OUT')
+    print(
+        f'{done["resized"]} resized, {done["kept"]} kept, {done["already_there"]} there already, '
+        f'{len(done["unreadable"])} unreadable; details in {Path(args.out) / SUMMARY}'
+    )

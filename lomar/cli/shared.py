@@ -115,7 +115,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add(
         '--skip-unreadable',
         action='store_true',
-        help='leave images that cannot be read out of an evaluation (default: stop before it)',
+        help='evaluate without the images that cannot be read (default: stop before the '
+        'evaluation)',
     )
     add(
         '--launcher',
@@ -143,15 +144,15 @@ def add_max_dets(parser: argparse.ArgumentParser) -> None:
         '--max-dets',
         type=count,
         metavar='N',
-        help='detections per image, of the detector and of AP (default: those of the config, '
-        'mostly 100)',
+        help='largest number of detections per image, of the detector and of AP (default: that '
+        'of the config, usually 100)',
     )
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
     """Add --strict."""
     parser.add_argument(
-        '--strict', action='store_true', help='stop on notes of the check of COCO annotations'
+        '--strict', action='store_true', help='stop also on notes of the check of COCO annotations'
     )
 
 
@@ -177,8 +178,8 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=float,
         metavar=('LOW', 'HIGH'),
-        help='values of black and white in images of other than 8 bits (default: those of 16 '
-        'unsigned bits, 0 and 65535; others are refused)',
+        help='pixel values that become black and white, for images of other than 8 bits '
+        '(default: 0 and 65535 for 16 unsigned bits; images of other types are refused)',
     )
 
 

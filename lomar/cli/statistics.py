@@ -9,7 +9,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('images', metavar='IMAGES', help='folder of images, or text list of them')
     add('--num-images', type=count, metavar='N', help='read N random images (default: all)')
-    add('--channels', type=count, help='channels of the model; 1 = also of grey PNG and JPEG files')
+    add(
+        '--channels',
+        type=count,
+        help='number of channels of the model; with 1, grey PNG and JPEG files have one channel',
+    )
     add('--json', metavar='FILE', help='file for all figures')
     add_overwrite(parser)
 

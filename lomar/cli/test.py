@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--out', metavar='DIR', help='folder for the predictions, in the COCO results format')
     add_overwrite(parser)
     add('--show', action='store_true', help='show every image with its detections in a window')
-    add('--show-dir', metavar='DIR', help='folder for every image with its detections drawn in')
-    add('--wait-time', type=float, default=2, help='seconds for which --show shows an image')
+    add('--show-dir', metavar='DIR', help='folder for pictures of all images with their detections')
+    add('--wait-time', type=float, default=2, help='seconds per image for --show')
     add('--tta', action='store_true', help='test-time augmentation of boxes by a horizontal flip')
 
 

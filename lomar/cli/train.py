@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--accept-changes',
         action='store_true',
-        help='with --resume: go on although settings are not those of the checkpoint, with the '
-        'schedule of the config',
+        help='with --resume: continue even if settings differ from those of the checkpoint; the '
+        'schedule is that of the config',
     )
     add(
         '--epochs',
         type=count,
         metavar='N',
-        help='train for N epochs of your images: warm-up, drops of the rate and the intervals of '
-        'evaluation and checkpoints follow (default: the length in train_cfg)',
+        help='train for N epochs of your images; warm-up, learning-rate drops, and the intervals '
+        'of evaluation and checkpoints are scaled (default: the length in train_cfg)',
     )
     add('--no-validate', action='store_true', help='do not evaluate during training')
     add(

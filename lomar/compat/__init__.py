@@ -36,5 +36,5 @@ def apply() -> None:
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
     # PyTorch 2.14 deprecates an argument that mmengine passes; its replacement is too new.
     warnings.filterwarnings('ignore', message='`broadcast_buffers` is deprecated')
-    for name in ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages'):
+    for name in ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages', 'schedulers'):
         import_module(f'lomar.compat.{name}').apply()

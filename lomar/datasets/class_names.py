@@ -43,10 +43,10 @@ def unknown_classes(found: Sequence[str], classes: Sequence[str]) -> str:
         return ''
     alike = {name.casefold().strip(): name for name in classes}
     near = {name: alike[key] for name in unknown if (key := name.casefold().strip()) in alike}
-    hint = ''.join(f"; '{name}' is not the trained '{known}'" for name, known in near.items())
+    hint = ''.join(f"; '{name}' is not the model's '{known}'" for name, known in near.items())
     return (
         f'{len(unknown)} classes that the model is not trained for, such as {unknown[:3]}{hint}; '
-        f'there are {enumerated(found)}; the model has {enumerated(classes)}'
+        f'the data have {enumerated(found)}; the model has {enumerated(classes)}'
     )
 
 

@@ -92,7 +92,9 @@ def deep_png(path: str | Path, image: Image.Image) -> np.ndarray | None:
     tiles = getattr(image, 'tile', None) if image.format == 'PNG' else None
     mode = tiles[0][3] if tiles else ''
     if mode in ('RGBA;16B', 'LA;16B'):
-        raise ValueError('pixels have 16 bits and transparency; allowed with value_range: no alpha')
+        raise ValueError(
+            'pixels have 16 bits and an alpha channel; allowed with value_range: no alpha channel'
+        )
     if mode != 'RGB;16B':
         return None
     content = np.fromfile(path, np.uint8)  # OpenCV opens no names in other encodings
@@ -108,8 +110,8 @@ def check_value_range(owner: str, value_range: Sequence[float] | None, convert: 
         return
     if not convert:
         raise ValueError(
-            f'{owner}.value_range is {value_range}, but the loader keeps the numbers of files, to '
-            'which mean and std of data_preprocessor belong; allowed: None'
+            f'{owner}.value_range is {value_range}, but the loader keeps the numbers of files, '
+            'which data_preprocessor normalizes by its mean and std; allowed: None'
         )
     numbers = [value for value in value_range if isinstance(value, int | float)]
     if len(value_range) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):

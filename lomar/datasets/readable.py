@@ -115,7 +115,8 @@ class ReadableImages(BaseDataset):
         )
         errors = dict(enumerate(chain.from_iterable(reading)))
         seconds = perf_counter() - start
-        print_log(f'{len(self)} images of a test read once in {seconds:.1f} s', logger='current')
+        text = f'Checked in {seconds:.1f} s that the {len(self)} images to evaluate on can be read'
+        print_log(text, logger='current')
         return {index: error for index, error in errors.items() if error is not None}
 
     def _leave_out(self, unreadable: dict[int, UnreadableImage]) -> None:

@@ -19,6 +19,7 @@ from .lazy_masks import encode as encode
 from .load_instances import LoadInstances as LoadInstances
 from .load_instances import MixedMasks as MixedMasks
 from .polygon_masks import Polygons as Polygons
+from .predicted_masks import lacks_masks as lacks_masks
 from .scale_jitter import AntialiasedResize as AntialiasedResize
 from .scale_jitter import LargeScaleJitter as LargeScaleJitter
 from .tta import BoxTTAModel as BoxTTAModel

@@ -114,7 +114,8 @@ def _check_images(report: AnnotationReport, entries: list) -> None:
         report.images[image['id']] = dict(file_name=name, width=sides[0], height=sides[1])
         folder, base = os.path.split(path)
         if base not in names_in(folder):
-            report.errors.add(where, 'there is no file ', path)
+            found = f'{path}{_file_advice(report.image_folder, name)}'
+            report.errors.add(where, 'there is no file ', found)
         elif path in files:
             report.notes.add(where, 'has the same file as ', files[path][0])
         else:
@@ -123,6 +124,17 @@ def _check_images(report: AnnotationReport, entries: list) -> None:
         report.errors.add('images', 'some ids are integers and some are text; allowed: one type')
     for path in list(files)[:: max(1, len(files) // OPENED)]:
         _check_size(report, path, *files[path])
+
+
+def _file_advice(folder: str, name: str) -> str:
+    """Return what is wrong with the file_name of a missing file, or ''."""
+    path = name.replace('\\', '/')
+    if path != name and os.path.exists(os.path.join(folder, path)):
+        return f'; file_name has backslashes, and the file is {path}; allowed: /'
+    base = os.path.basename(path)
+    if base != name and os.path.exists(os.path.join(folder, base)):
+        return f'; the folder of images has {base}, and file_name must be relative to this folder'
+    return ''
 
 
 def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[int, int]) -> None:
@@ -167,9 +179,10 @@ def _check_annotations(report: AnnotationReport, coco: dict) -> None:
     for where, annotation in _entries(report, 'annotations', coco['annotations']):
         image_id, category_id = annotation.get('image_id'), annotation.get('category_id')
         if type(image_id) not in (int, str) or image_id not in report.images:
-            report.errors.add(where, 'is on no image of the file, image_id ', image_id)
+            report.errors.add(where, 'is on no image of the file, image_id ', repr(image_id))
         elif type(category_id) is not int or category_id not in everything:
-            report.errors.add(where, 'is of no category of the file, category_id ', category_id)
+            what = 'is of no category of the file, category_id '
+            report.errors.add(where, what, repr(category_id))
         elif category_id in report.unknown:
             strangers[category_id] += 1
         elif category_id not in report.categories:

@@ -30,7 +30,7 @@ class CornerBoxes:
             self.report.notes.add(
                 'annotations',
                 'bbox looks like [x, y, x2, y2], should be [x, y, width, height]: ',
-                f'as the latter, {len(beyond)} of {self.number} boxes reach out of their images; '
+                f'read as widths, {len(beyond)} of {self.number} boxes reach out of their images; '
                 'if they are corners, replace x2 by x2 - x and y2 by y2 - y',
                 loud=True,
             )

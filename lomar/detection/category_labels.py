@@ -33,7 +33,7 @@ def choose_categories(report: AnnotationReport, categories: list[dict]) -> None:
     missing = [name for name in chosen or () if name not in names]
     if missing and (model is None or not used):
         report.errors.add(
-            'categories', MISSING, f'{missing}; there are {names}; metainfo=None takes all'
+            'categories', MISSING, f'{missing}; the file has {names}; metainfo=None uses all'
         )
     if chosen and (problem := unknown_classes(chosen, report.model_names)):
         report.errors.add('metainfo.classes', problem)
@@ -53,13 +53,14 @@ def add_unknown(report: AnnotationReport, objects: Counter) -> None:
         return
     if objects or not report.categories:
         names = [*report.categories.values(), *report.unknown.values()]
-        report.errors.add(
-            'categories',
-            unknown_classes(names, report.model_names),
+        advice = (
             f'; {objects.total()} objects are of unknown classes; to leave them out, name the '
             'classes to use: --cfg-options test_dataloader.dataset.metainfo.classes=[...], or '
-            'val_dataloader or train_dataloader in a training',
+            'val_dataloader or train_dataloader in a training'
         )
+        if report.to_predict:
+            advice = "; to predict, leave the list 'categories' empty: the ids are then 1 to N"
+        report.errors.add('categories', unknown_classes(names, report.model_names), advice)
     else:
         names = list(report.unknown.values())
         report.notes.add(

@@ -30,9 +30,10 @@ class CocoLists(msgspec.Struct, kw_only=True):
 
 
 class UnannotatedLists(CocoLists, kw_only=True):
-    """Lists of a file that may have no annotations."""
+    """Lists of a file that may have images alone."""
 
     annotations: list[msgspec.Raw] = []
+    categories: list = []
 
 
 class LazyEntries:
@@ -64,7 +65,8 @@ def read_coco(path: str | os.PathLike, annotated: bool = True) -> dict:
     """Read the three lists of an annotation file; entries may be decoded when they are used.
 
     Args:
-        annotated: whether the file must have annotations. COCO's test-dev, for example, has none.
+        annotated: whether the file must have annotations and categories. COCO's test-dev, for
+            example, has no annotations.
 
     Raises:
         FileNotFoundError: the file does not exist; the message describes the expected layout.
@@ -137,8 +139,8 @@ def _python_json(path: str | os.PathLike, text: bytes) -> Any:
 def _python_lists(path: str | os.PathLike, text: bytes, annotated: bool) -> dict:
     """Return the decoded content of a file; raise a ValueError without the three lists."""
     coco = _python_json(path, text)
-    if isinstance(coco, dict) and coco.get('annotations') is None and not annotated:
-        coco['annotations'] = []
+    if isinstance(coco, dict) and not annotated:
+        coco |= {name: [] for name in LISTS[1:] if coco.get(name) is None}
     found = sorted(coco) if isinstance(coco, dict) else type(coco).__name__
     for name in LISTS:
         if not isinstance(coco, dict) or not isinstance(coco.get(name), list):

@@ -59,6 +59,11 @@ class CocoAP(BaseMetric):
                 bboxes=box_convert(found['bboxes'].double(), 'xyxy', 'xywh').tolist(),
             )
             if 'segm' in self.kinds:
+                if 'masks' not in found:
+                    raise ValueError(
+                        f'CocoAP: metric is {self.kinds}, and the model predicts no masks; '
+                        "allowed: 'bbox'"
+                    )
                 entry['masks'] = encode(found['masks'].numpy())
             self.results.append(entry)
 

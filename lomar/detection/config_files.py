@@ -26,8 +26,8 @@ from lomar.detection.detection_limit import add_crowded_images
 from lomar.detection.evaluation_config import (
     evaluates_masks,
     evaluators_of,
-    has_mask_head,
     prepare_evaluation,
+    trains_masks,
 )
 
 
@@ -114,8 +114,8 @@ def _check_splits(cfg: Config, splits: Sequence[str]) -> dict[str, AnnotationRep
     classes: tuple[str, ...] | None = None  # of the model
     for split in splits:
         training = split == 'train'
-        masks = has_mask_head(cfg) if training else evaluates_masks(cfg, split)
         for dataset in datasets_of(cfg, split, CocoFiles):
+            masks = trains_masks(cfg, dataset) if training else evaluates_masks(cfg, split)
             chosen, files = chosen_classes(dataset), _files(dataset)
             classes = classes or (tuple(dataset.get('model_classes') or ()) or None)
             arguments = (*files, masks, chosen, classes, training)
@@ -170,7 +170,7 @@ def _check_classes(cfg: Config, reports: dict[str, AnnotationReport]) -> None:
         for name in report.categories.values()
     }
     if trained and (missing := [name for name in first.model_names if name not in trained]):
-        first.errors.add('categories', MISSING, f'{missing}; there are {first.names}')
+        first.errors.add('categories', MISSING, f'{missing}; the file has {first.names}')
     for wrong in wrong_counts(cfg, len(first.model_names)):
         first.errors.add(
             'categories',

@@ -82,7 +82,7 @@ def add_crowded_images(cfg: Config, split: str, report: AnnotationReport) -> Non
     crowded.sort(key=lambda one: -one[0])
     keys = ', '.join(f'{path}={number}' for path, number in (per_image | per_class).items())
     for count, image_id in crowded:
-        what = f'has more objects than {keys} can find; for all, --max-dets {crowded[0][0]}: '
+        what = f'has more objects than the limits {keys}; to find all, --max-dets {crowded[0][0]}: '
         report.notes.add(f'images, id {image_id}', what, f'{count} objects', loud=True)
 
 

@@ -1,4 +1,4 @@
-"""Settings of validation and testing in a detection config."""
+"""Settings of a detection config for evaluation, and whether masks are needed."""
 
 from collections.abc import Iterable
 
@@ -39,6 +39,13 @@ def check_output(cfg: Config, reports: Iterable[AnnotationReport]) -> None:
 def has_mask_head(cfg: Config) -> bool:
     """Return whether the detector has two stages and predicts masks."""
     return bool((cfg.model.get('roi_head') or {}).get('mask_head'))
+
+
+def trains_masks(cfg: Config, dataset: ConfigDict) -> bool:
+    """Return whether a training on a dataset needs masks in its file."""
+    return has_mask_head(cfg) or any(
+        step.get('with_mask') for step in dicts_in(dataset.get('pipeline'))
+    )
 
 
 def evaluates_masks(cfg: Config, split: str) -> bool:

@@ -30,15 +30,15 @@ CAUSES = {
     ),
     OUTSIDE: (
         'have a box outside of their image',
-        'boxes are [x, y, width, height] in pixels of the image in the file, as it is',
+        'boxes are [x, y, width, height] in pixels of the image file, without any resizing',
     ),
     MASK: (
         'have a segmentation without a pixel in the image',
         'polygons are [x1, y1, x2, y2, x3, y3, ...] in pixels, not fractions',
     ),
     CROWD: ('are crowds', CROWD_ADVICE),
-    NO_MASK: ('have an empty segmentation, such as [[]]', 'boxes only? {boxes_only}'),
-    MISSING_MASK: ('have no segmentation', 'boxes only? {boxes_only}'),
+    NO_MASK: ('have an empty segmentation, such as [[]]', 'for boxes without masks, {boxes_only}'),
+    MISSING_MASK: ('have no segmentation', 'for boxes without masks, {boxes_only}'),
     OTHER_CLASS: ('are of classes that the config leaves out', 'metainfo.classes is {classes}'),
 }
 
@@ -68,7 +68,10 @@ def add_missing_objects(report: AnnotationReport) -> bool:
 def boxes_only(report: AnnotationReport) -> str:
     """Return what to do with a file without masks."""
     if report.training:
-        return 'use a faster-rcnn config'
+        return (
+            'use a faster-rcnn config, or with_mask=False in the training pipeline of a detector '
+            'without masks'
+        )
     return 'set metric=bbox in val_evaluator and test_evaluator'
 
 

@@ -9,7 +9,9 @@ from lomar.compat.dist import main_process
 from lomar.datasets.fingerprint import dataset_fingerprint
 from lomar.engine.run_record import plain
 
-VALIDATION = 'validation'  # key in the message hub: what the best score was measured with
+# Key in the message hub for the metric and the data of the best score. mmengine logs values whose
+# key begins with 'val'.
+EVALUATION = 'evaluation'
 
 
 @HOOKS.register_module()
@@ -50,12 +52,12 @@ class SafeCheckpointHook(CheckpointHook):
         hub, dataset = runner.message_hub, runner.val_dataloader.dataset
         data = main_process.share(lambda: dataset_fingerprint(dataset), 'validation data')
         now = repr((data, plain(runner.cfg.get('val_evaluator')), self.save_best))
-        before = hub.runtime_info.get(VALIDATION, now)
-        hub.update_info(VALIDATION, now)
+        before = hub.runtime_info.get(EVALUATION, now)
+        hub.update_info(EVALUATION, now)
         if before != now:
             runner.logger.warning(
-                'Metrics or validation data are not those of the checkpoint: its best score does '
-                'not count'
+                'The metrics or the validation data have changed: the best score in the checkpoint '
+                'does not count'
             )
             for key in [key for key in hub.runtime_info if key.startswith('best_')]:
                 hub.pop_info(key)

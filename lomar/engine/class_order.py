@@ -53,7 +53,7 @@ def reordered(learnt: Sequence[str], dataset: object) -> str:
         return ''
     return (
         f'its classes are {enumerated(learnt)}, those of this training are {enumerated(classes)}: '
-        'heads that were loaded begin with the weights of other classes'
+        'the loaded heads start with the weights of other classes'
     )
 
 

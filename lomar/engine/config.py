@@ -23,7 +23,7 @@ from lomar.engine.distributed import start_processes
 from lomar.engine.epochs import set_epochs
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.resume import latest_checkpoint
-from lomar.engine.setting_checks import LOADERS, check_settings
+from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
 
 # Variables by which mmengine finds the number of a process.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
@@ -76,6 +76,7 @@ def train_config(args: argparse.Namespace) -> Config:
         check_settings(cfg)
     _set_data(cfg, args)
     if not args.print_config:
+        check_metrics(cfg)  # once more, as the data may have another number of classes
         check_data(cfg, ('train', 'val'), args.strict)
         _check_checkpoint(
             cfg,
@@ -112,12 +113,12 @@ def test_config(args: argparse.Namespace) -> Config:
             wait_time=args.wait_time,
             test_out_dir=show_dir,
         )
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if not args.print_config:
         check_settings(cfg, training=False)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
     _set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if not args.print_config:
         check_data(cfg, ('test',), args.strict)
     if args.tta:
@@ -186,6 +187,9 @@ def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
         print_log(f'Nothing to resume in {cfg.work_dir}: beginning with {begin}')
     else:
         cfg.resume, cfg.load_from = True, found
+        if not print_only:
+            advice = 'allowed: a checkpoint of a training, or --resume alone for the newest one'
+            _check_checkpoint(cfg, f'{advice} in {cfg.work_dir}', '--resume')
 
 
 def _keep_no_best(cfg: Config, options: dict) -> None:
@@ -196,10 +200,10 @@ def _keep_no_best(cfg: Config, options: dict) -> None:
         hook['save_best'] = None
 
 
-def _check_checkpoint(cfg: Config, advice: str) -> None:
+def _check_checkpoint(cfg: Config, advice: str, key: str = 'load_from') -> None:
     name = cfg.get('load_from')
     if name and '://' not in name and not Path(name).expanduser().exists():
-        raise FileNotFoundError(f'load_from: {name} does not exist; {advice}')
+        raise FileNotFoundError(f'{key}: {name} does not exist; {advice}')
 
 
 def _read(args: argparse.Namespace) -> Config:

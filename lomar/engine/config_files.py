@@ -22,9 +22,11 @@ def find_config(name: str | Path) -> Path:
     # A name may lack its folder, or be a path that begins with another one.
     stems = {stem.rpartition('/')[2]: stem for stem in packaged}
     near = get_close_matches(known, packaged) + get_close_matches(known.rpartition('/')[2], stems)
+    near += [one for one in packaged if known in one]
     near = list(dict.fromkeys(stems.get(stem, stem) for stem in near))
-    advice = f'nearest names: {", ".join(near)}' if near else f'names: {", ".join(packaged)}'
-    raise FileNotFoundError(f'{name} is neither a file nor a packaged config; {advice}')
+    every = '\n    '.join(['packaged configs:', *packaged])
+    names = f'nearest names: {", ".join(near)}' if near else every
+    raise FileNotFoundError(f'{name} is neither a file nor a packaged config; {names}')
 
 
 def packaged_configs() -> dict[str, Path]:

@@ -33,7 +33,8 @@ class DryRunner(Runner):
         for loop in filter(None, loops):
             next(iter(loop.dataloader))
             data, size = loop.dataloader.dataset, loop.dataloader.batch_sampler.batch_size
-            self.lines.append(f'data     {len(data)} images, loaded one batch of {size}')
+            use = 'training' if loop is self._train_loop else 'evaluation'
+            self.lines.append(f'loaded     one batch of {size} of the {len(data)} {use} images')
 
 
 def dry_run(cfg: Config) -> str:

@@ -5,7 +5,7 @@ from mmengine.runner import BaseLoop
 
 from lomar.checkpoints import transfer_model, unwrap
 from lomar.checkpoints.class_names import stored_classes
-from lomar.checkpoints.files import misfit_as_value_error, naming
+from lomar.checkpoints.files import OWN_CONFIG, misfit_as_value_error, naming
 from lomar.checkpoints.trained_settings import changes
 from lomar.checkpoints.unwrap import shapes
 from lomar.engine.class_order import advising_on_classes, check_order, reordered
@@ -31,7 +31,7 @@ def load_weights(runner, filename: str, content: dict) -> None:
     transfer = transfer_settings(runner.cfg)
     model, learnt = unwrapped(runner.model), stored_classes(content)
     loop = runner._train_loop  # None: a test
-    with naming(filename), advising_on_classes(learnt), misfit_as_value_error():
+    with naming(filename), advising_on_classes(learnt), misfit_as_value_error(OWN_CONFIG):
         weights = unwrap(content, transfer.get('weights', 'plain'))
         if learnt and loop is None:
             check_order(learnt, runner.test_dataloader.dataset)
@@ -58,8 +58,8 @@ def _transfer(runner, filename: str, weights: dict, allow) -> None:
     runner.logger.info(f'{report.loaded} loaded from {filename}:\n{report}')
     if report.misfits:
         runner.logger.warning(
-            f'{len(report.misfits)} weights of {filename} have other shapes than in this model, '
-            f'which starts with new ones: {", ".join(report.misfits)}'
+            f'{len(report.misfits)} weights of {filename} have other shapes than in this model '
+            f'and start with new values: {", ".join(report.misfits)}'
         )
 
 
@@ -77,4 +77,4 @@ def _check_settings(runner, content: dict, allow) -> None:
                 f'{change}, which the shapes of the weights do not show; allowed: the value of the '
                 f"training, or transfer=dict(allow=['{change.key}'])"
             )
-        runner.logger.warning(f'{change}: the weights know images of the former')
+        runner.logger.warning(f'{change}: the weights were trained on the former')

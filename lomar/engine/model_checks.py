@@ -83,11 +83,26 @@ def _outputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
         yield 'neck.in_channels', neck.in_channels, backbone.embed_dim
         yield from _rpn(model, neck)
         yield from _rois(model, neck)
-    elif neck is None and hasattr(head, 'fc') and hasattr(head, 'in_channels'):
-        vectors = 'avg_featmap', 'cls_token'
-        if out_type not in vectors:
-            yield 'backbone.out_type', out_type, vectors
-        yield 'head.in_channels', head.in_channels, backbone.embed_dim
+    elif hasattr(head, 'fc') and hasattr(head, 'in_channels'):
+        yield from _classifier(neck, head, backbone)
+    elif hasattr(model, 'samplers') and out_type == 'avg_featmap':
+        yield 'backbone.out_type', out_type, 'raw'  # its norm is of the mean token only
+
+
+def _classifier(neck: Any, head: Any, backbone: RPEViT) -> Iterator[Mismatch]:
+    """Compare a classifier's backbone and head with each other and with mmpretrain's necks."""
+    norm, out_type = getattr(neck, 'bn', None), backbone.out_type
+    vectors = 'avg_featmap', 'cls_token'
+    if hasattr(neck, 'gap'):
+        if out_type != 'featmap':
+            yield 'backbone.out_type', out_type, 'featmap'
+    elif neck is not None and norm is None:
+        return  # a neck of another kind
+    elif out_type not in vectors:
+        yield 'backbone.out_type', out_type, vectors
+    if norm is not None:
+        yield 'neck.input_features', norm.num_features, backbone.embed_dim
+    yield 'head.in_channels', head.in_channels, backbone.embed_dim
 
 
 def _rpn(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:

@@ -118,7 +118,7 @@ def _refusal(old: dict, new: dict, rows: Sequence[Difference]) -> str | None:
         return 'the state of an optimizer cannot be loaded into another type of optimizer'
     if old['by_epoch'] != new['by_epoch']:
         counted = [('epochs' if each['by_epoch'] else 'steps') for each in (old, new)]
-        return f'the position is counted in {counted[0]}, and train_cfg counts {counted[1]}'
+        return f'the checkpoint counts {counted[0]}, and train_cfg counts {counted[1]}'
     schedule = new['settings']['param_scheduler']
     if any('Plateau' in str(each.get('type')) for each in dicts_in(schedule)):
         return 'param_scheduler depends on past metrics, and cannot go on with other settings'

@@ -53,14 +53,20 @@ class ResumingRunner(MMEngineRunner):
         super().set_randomness(seed, **kwargs)
 
     def dump_config(self) -> None:
-        """Save the config in the work dir, unless the config file itself is there.
+        """Save the config of a training in the work dir, unless the config file itself is there.
 
-        The config of a resumed run is saved only when it has been compared.
+        A test must not replace the config of the training whose checkpoint it reads. The config of
+        a resumed run is saved only when it has been compared. mmengine's visualizer saves the
+        config of every run beside its log.
         """
+        if self._train_loop is None or (self._resumed and not self._record):
+            return
         name = self.cfg.filename
         if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
-            self.logger.info(f'{name} is not replaced by the config of this run')
-        elif self._record or not self._resumed:
+            self.logger.info(
+                f'{name} is kept; this run saves its config in {self.log_dir}/vis_data'
+            )
+        else:
             super().dump_config()
 
     def build_train_loop(self, loop) -> BaseLoop:
@@ -93,8 +99,8 @@ class ResumingRunner(MMEngineRunner):
 
     def load_or_resume(self) -> None:
         """Load or resume as mmengine does; steps before a resumption do not count as trained."""
-        fresh = self._train_loop is not None and not self._resume
-        if fresh and (old := latest_checkpoint(self.work_dir)):
+        trains_anew = self._train_loop is not None and not self._resume
+        if trains_anew and (old := latest_checkpoint(self.work_dir)):
             self.logger.warning(
                 f'{old} is of an earlier run, whose checkpoints this one replaces. To continue the '
                 'earlier run, use --resume; to keep it, another --work-dir'

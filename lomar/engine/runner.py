@@ -22,7 +22,7 @@ from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, st
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
-from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule
+from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, target
 from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
@@ -70,6 +70,8 @@ class Runner(ResumingRunner):
         ratio = effective / auto_scale_lr['base_batch_size']
         schedulers = self.param_schedulers or []
         for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+            if not isinstance(scheduler, dict) or target(scheduler) != 'lr':
+                continue
             if scheduler.get('eta_max'):
                 raise ValueError(
                     f'--auto-scale-lr: param_scheduler has eta_max={scheduler["eta_max"]} '

@@ -101,13 +101,14 @@ def _resolve(place: str, config: dict, length: Length) -> dict:
     if issubclass(kind, kinds.LinearParamScheduler) and _duration(entry) < 2:
         if entry.get('by_epoch', True):
             raise ValueError(
-                f'{place} ({entry["type"]}) has less than two epochs, and changes between epochs; '
-                'allowed: convert_to_iter_based=True'
+                f'{place} ({entry["type"]}) lasts less than two epochs and changes the '
+                'rate once per epoch; allowed: convert_to_iter_based=True'
             )
         begin, factor = entry['begin'], entry.get('end_factor', 1.0)
         return entry | dict(end=begin + 1, start_factor=factor)
     _check(place, entry, config, total, length)
-    if issubclass(kind, kinds.ConstantParamScheduler) and _duration(entry) < 2:
+    constant = issubclass(kind, kinds.ConstantParamScheduler) and entry.get('factor', 0) != 1
+    if constant and _duration(entry) < 2 and entry['end'] < total:
         raise ValueError(f'{place} (ConstantLR) has one step, and never ends; allowed: 2 or more')
     return entry
 
@@ -118,6 +119,15 @@ def _kind(place: str, entry: dict) -> type:
     if not isinstance(found, type):
         raise ValueError(f'{place}.type is {kind!r}, which is not a registered scheduler')
     return found
+
+
+def target(entry: Any) -> str | None:
+    """Return the setting of the optimizer that a scheduler or its config changes, mostly 'lr'."""
+    if not isinstance(entry, dict):
+        return getattr(entry, 'param_name', None)
+    kind = _kind('param_scheduler', entry)
+    usual = 'momentum' if issubclass(kind, MomentumSchedulerMixin) else 'lr'
+    return entry.get('param_name', usual)
 
 
 def _number(key: str, value: Any, total: int, unit: int) -> Any:
@@ -154,14 +164,15 @@ def _check(place: str, entry: dict, config: dict, total: int, length: Length) ->
         value = entry.get(key, end - begin)
         if (sum(value) if isinstance(value, list) else value) != end - begin:
             raise ValueError(
-                f'{place}.{key} is {config[key]}, but {lasts}; allowed: no {key}, or all of it'
+                f'{place}.{key} is {config[key]}, but {lasts}; allowed: no {key}, or '
+                'the whole length'
             )
     for key in DROPS:
         value = entry.get(key, [])
         drops = value if isinstance(value, list) else [value]
         if any(not 0 < drop < end - begin for drop in drops):
             raise ValueError(
-                f'{place}.{key} is {config[key]}, but {lasts}; allowed: numbers within, or shares '
+                f'{place}.{key} is {config[key]}, but {lasts}; allowed: smaller numbers, or shares '
                 "of the training such as '8/9'"
             )
     for key in ('start_factor', 'factor'):
@@ -171,19 +182,17 @@ def _check(place: str, entry: dict, config: dict, total: int, length: Length) ->
 
 def _check_last_steps(entries: list[Any], length: Length) -> None:
     """Raise a ValueError if a value is annealed, and stays as it is before the training ends."""
-    ends: dict[str, list[tuple[int, int, bool]]] = {}
+    ends: dict[str | None, list[tuple[int, int, bool]]] = {}
     for i, entry in enumerate(entries):
         if isinstance(entry, dict) and 'end' in entry:
-            kind = _kind('', entry)
-            name = 'momentum' if issubclass(kind, MomentumSchedulerMixin) else 'lr'
             unit = length.epoch_steps if entry.get('by_epoch', True) else 1
-            last = (int(entry['end'] * unit), i, issubclass(kind, ANNEALING))
-            ends.setdefault(entry.get('param_name', name), []).append(last)
+            last = (int(entry['end'] * unit), i, issubclass(_kind('', entry), ANNEALING))
+            ends.setdefault(target(entry), []).append(last)
     for end, i, anneals in map(max, ends.values()):
         if anneals and end < length.steps:
             raise ValueError(
                 f'param_scheduler.{i} ends at step {end}, and the training at step {length.steps} '
-                f'({length}); allowed: no end and no T_max, which then follow the training'
+                f'({length}); allowed: no end and no T_max, so that it follows the training'
             )
 
 
@@ -191,14 +200,16 @@ def check_lowest_rates(schedulers: Sequence[Any], rates: Collection[float]) -> N
     """Raise a ValueError if annealing would raise the learning rate of a parameter group."""
     lowest = min((rate for rate in rates if rate > 0), default=0)
     for i, each in enumerate(schedulers):
+        if not isinstance(each, dict) or target(each) != 'lr':
+            continue
         ratio = each.get('eta_min_ratio') or 0
         least = ratio * lowest if ratio else each.get('eta_min') or 0
         if least > lowest > 0:
             key = 'eta_min_ratio' if ratio else 'eta_min'
             raise ValueError(
-                f'param_scheduler.{i}.{key} is {each[key]:.4g}, a rate of {least:.3g}, and a '
-                f'parameter group begins with {lowest:.3g} (optim_wrapper.optimizer.lr, layer '
-                'decay, --auto-scale-lr); allowed: a lower one'
+                f'param_scheduler.{i}.{key} is {each[key]:.4g}, a rate of {least:.3g}, but a '
+                f'parameter group starts at {lowest:.3g} (optim_wrapper.optimizer.lr, layer '
+                'decay, --auto-scale-lr); allowed: a lower value'
             )
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.registry import LOOPS
+from mmengine.hooks import EarlyStoppingHook
+from mmengine.optim import ReduceOnPlateauParamScheduler
+from mmengine.registry import HOOKS, LOOPS, PARAM_SCHEDULERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from lomar.datasets import InfiniteReplaySampler
@@ -15,6 +17,7 @@ from lomar.utils import check_least, dicts_in
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 INTERVALS = dict(max_epochs=1, max_iters=1, val_interval=1, val_begin=0)  # lowest values
+WATCHING = EarlyStoppingHook, ReduceOnPlateauParamScheduler
 OF_RUNNER = {'runner', 'dataloader'}
 
 
@@ -37,7 +40,7 @@ def _check_training(cfg: Config) -> None:
         check_least('auto_scale_lr', base_batch_size=scale.get('base_batch_size'))
     if cfg.get('train_cfg'):
         _check_train_loop(cfg)
-        _check_metrics(cfg)
+        check_metrics(cfg)
 
 
 def _check_numbers(owner: str, node: dict, least: dict[str, int]) -> None:
@@ -134,14 +137,21 @@ def check_batches(loader: Any, processes: int) -> None:
         )
 
 
-def _check_metrics(cfg: Config) -> None:
-    """Check that the evaluation gives all metrics that hooks and schedulers look at."""
+def check_metrics(cfg: Config) -> None:
+    """Raise a ValueError unless the evaluation gives all metrics that the training looks at.
+
+    These are metrics of the best checkpoint, of EarlyStoppingHook and of ReduceOnPlateau. In hooks
+    of users, `monitor` may mean anything.
+    """
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     watched = {'default_hooks.checkpoint.save_best': checkpoint.get('save_best')}
-    for place in ('custom_hooks', 'param_scheduler'):
+    for place, registry in dict(custom_hooks=HOOKS, param_scheduler=PARAM_SCHEDULERS).items():
         found = [cfg[place]] if isinstance(cfg.get(place), dict) else cfg.get(place) or ()
         for i, node in enumerate(found):
-            watched[f'{place}.{i}.monitor'] = node.get('monitor')
+            kind = node.get('type') if isinstance(node, dict) else None
+            kind = registry.get(kind) if isinstance(kind, str) else kind
+            if isinstance(kind, type) and issubclass(kind, WATCHING):
+                watched[f'{place}.{i}.monitor'] = node.get('monitor', 'loss')  # mmengine's default
     given = metric_names(cfg)
     for key, value in watched.items():
         for name in [value] if isinstance(value, str) else value or ():
@@ -187,17 +197,17 @@ def _own_names(node: dict, cfg: Config) -> tuple[str, list[str]] | None:
 
 
 def _check_masks(cfg: Config) -> None:
-    """Check that a detector has masks if they are evaluated."""
-    heads = cfg.model.get('roi_head')
-    if not heads or heads.get('mask_head'):
-        return
+    """Check that a detector predicts masks if they are evaluated."""
     for split in ('val', 'test'):
         for node in _evaluators(cfg.get(f'{split}_evaluator')):
             if node.get('type') == 'CocoAP' and 'segm' in node.get('metric', ('segm',)):
-                raise ValueError(
-                    f'{split}_evaluator.metric is {node.get("metric")}, and the model has no '
-                    "model.roi_head.mask_head; allowed: 'bbox'"
-                )
+                from lomar.detection import lacks_masks  # imports mmdet
+
+                if lacks_masks(cfg.model):
+                    raise ValueError(
+                        f'{split}_evaluator.metric is {node.get("metric")}, and the model has no '
+                        f"mask head ({cfg.model.get('type')}); allowed: 'bbox'"
+                    )
 
 
 def _evaluators(node: Any) -> Iterable[dict]:

@@ -76,11 +76,11 @@ def notes(runner) -> list[str]:
     length, epochs = Length.of(runner.train_loop), _epochs(runner)
     if length.epochs is not None or epochs <= MANY * (said := int(found[1]) if found else 100):
         return []
-    name = f'The name of the config has {said}' if found else f'Usual are {said}'
+    name = f'The config is named for {said} epochs' if found else f'{said} epochs are usual'
     return [
-        f'train_cfg.max_iters={length.steps} are {epochs:.0f} epochs of the '
-        f'{len(runner.train_dataloader.dataset)} images. {name} epochs: --epochs {said} makes the '
-        'whole schedule for your images'
+        f'train_cfg.max_iters={length.steps} is {epochs:.0f} epochs of the '
+        f'{len(runner.train_dataloader.dataset)} images. {name}: --epochs {said} sets the whole '
+        'schedule for your images'
     ]
 
 
@@ -98,7 +98,9 @@ def _warm_up(runner) -> str:
         (
             (each.end - each.begin) * (length.epoch_steps if each.by_epoch else 1)
             for each in runner.param_schedulers or ()
-            if isinstance(each, LinearParamScheduler) and each.start_factor < each.end_factor
+            if isinstance(each, LinearParamScheduler)
+            and each.param_name == 'lr'
+            and each.start_factor < each.end_factor
         ),
         default=0,
     )
@@ -123,7 +125,7 @@ def _rates(runner) -> list[str]:
         return [*lines, 'rate       changes with the metrics']
     names = ('at the first step', f'at step {steps[1] + 1}', 'at the last step')
     values = [f'{found[step]:.4g} {name}' for step, name in zip(steps, names, strict=True)]
-    others = f' (other groups: from {min(initial) / initial[place]:.2g} of it)'
+    others = f' (other parameter groups: at least {min(initial) / initial[place]:.2g} times these)'
     return [
         *lines,
         f'rate       {", ".join(values)}{others if min(initial) < max(initial) else ""}',

@@ -55,8 +55,8 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     )
     if not lists or not len(mean) == len(std) > 0 or min(std) <= 0:
         raise ValueError(
-            f'data_preprocessor.mean is {mean} and std {std}; allowed: lists of a number '
-            'for each channel, those of std above 0 (`lomar statistics` computes them)'
+            f'data_preprocessor.mean is {mean} and std {std}; allowed: lists with one '
+            'number per channel, std above 0 (`lomar statistics` computes both)'
         )
 
 
@@ -71,7 +71,7 @@ def check_channels(model: nn.Module) -> None:
     if isinstance(found, int) and mean.numel() != found:
         raise ValueError(
             f'model.backbone.in_channels is {found}, and model.data_preprocessor.mean has '
-            f'{mean.numel()} numbers; allowed: a number for each channel'
+            f'{mean.numel()} numbers; allowed: one number per channel'
         )
 
 

@@ -55,7 +55,11 @@ def detection_sheet(
         if detections:  # pycocotools fails for an empty list
             found = truth.loadRes(detections)
     chosen = truth.loadImgs(list(truth.imgs)[:number])
+    ids = {one.get('category_id') for one in detections}
     names = {key: category['name'] for key, category in truth.cats.items()}
+    names = names or {key: str(key) for key in ids}  # the file may have images alone
+    if unknown := ids - names.keys():
+        raise ValueError(f'{results}: category_id {unknown.pop()} is not in {annotations}')
     pictures = []
     for coco in (truth, found):
         for image in chosen:

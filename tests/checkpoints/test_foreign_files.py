@@ -132,7 +132,7 @@ FILES = dict(
     page=(PAGE, r'is a web page \(HTML\)'),
     pointer=(LFS, 'is a Git LFS pointer .*run `git lfs pull`'),
     message=(b'Access denied.\n', 'is a text file that begins with "Access denied."'),
-    noise=(bytes(range(128, 256)), 'was refused: it is no PyTorch file'),
+    noise=(bytes(range(128, 256)), 'was refused: it is not a PyTorch file'),
 )
 
 

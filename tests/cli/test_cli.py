@@ -172,6 +172,7 @@ def test_configs_are_found_by_path_and_by_name(tmp_path):
         ('lomar_pretrian', 'lomar_pretrain'),
         ('mask-rcnn_vitdet-b_lomar_lsj-100e_coco', 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco'),
         ('configs/lomar_pretrain.py', 'lomar_pretrain'),
+        ('coco-512px', 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco-512px'),
     ],
 )
 def test_unknown_configs_list_the_nearest_names(name, near, capsys):
@@ -247,7 +248,7 @@ def test_a_dry_run_builds_everything_and_writes_nothing(photographs, tmp_path, c
     text = capsys.readouterr().out
     assert 'nothing was trained, nothing written' in text
     assert re.search(r'model +LoMaR, 0\.\d\d M parameters', text)
-    assert re.search(r'data +8 images, loaded one batch of 4', text)
+    assert re.search(r'\n  loaded +one batch of 4 of the 8 training images', text)
     assert main([*command, '--cfg-options', *SMALL, 'train_dataloader.batch_size=9']) == 1
     assert 'give only 8 images per process' in capsys.readouterr().err
     options = [*SMALL, 'optim_wrapper.optimizer.lr=-1']
@@ -265,10 +266,11 @@ def test_a_dry_run_of_a_test_loads_the_checkpoint(tmp_path, capsys):
     before = sorted(tmp_path.rglob('*'))
     command += ['--dry-run', '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options]
     assert main([*command, 'model.backbone.arch.depth=2']) == 0
-    assert 'data     8 images, loaded one batch' in capsys.readouterr().out
+    assert re.search(r'loaded +one batch of \d+ of the 8 evaluation', capsys.readouterr().out)
     assert main([*command, 'model.backbone.arch.depth=3']) == 1
     line = capsys.readouterr().err
     assert 'classifier_lomar.pth: the weights do not fit the model: Error(s) in loading' in line
+    assert 'Use the config that the training saved in its work dir' in line
     assert sorted(tmp_path.rglob('*')) == before
 
 

@@ -1,16 +1,12 @@
 """No command replaces a file that a flag names, unless --overwrite is given."""
 
-from types import SimpleNamespace
-from unittest.mock import Mock
-
 import numpy as np
 import pytest
+from colours import detection_config, draw_coco
 from conftest import FIXTURES
-from mmengine.runner import BaseLoop
 
 from lomar.cli import main
 from lomar.cli.test import WRITTEN
-from lomar.engine import Runner
 
 CHECKPOINT = str(FIXTURES / 'v0.1/pretrain_lomar.pth')
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
@@ -170,13 +166,20 @@ def test_a_training_keeps_its_config_and_names_old_checkpoints(photographs, tmp_
     assert saved and 'embed_dim=16' in saved[0].read_text()
 
 
-@pytest.mark.parametrize('training', [False, True])
-def test_only_a_training_names_old_checkpoints(tmp_path, training):
-    (tmp_path / 'epoch_1.pth').touch()
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    runner, lines = object.__new__(Runner), []
-    runner._resume, runner._has_loaded, runner._train_dataloader = False, True, None
-    runner._train_loop = Mock(spec=BaseLoop, iter=0) if training else None
-    runner._work_dir, runner.logger = str(tmp_path), SimpleNamespace(warning=lines.append)
-    runner.load_or_resume()
-    assert ['is of an earlier run' in line for line in lines] == [True] * training
+def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
+    """The default work dir of a test is that of the training, for the same name of a config."""
+    draw_coco(tmp_path, ['cat', 'dog'], 'train')
+    config, work = tmp_path / 'mine.py', tmp_path / 'work'
+    detection_config(tmp_path).dump(config)
+    checkpoint = 'default_hooks.checkpoint'
+    best = [f'{checkpoint}.type=SafeCheckpointHook', f'{checkpoint}.save_best=coco/bbox_mAP']
+    flags = ['--work-dir', str(work), '--cfg-options']
+    assert main(['train', str(config), *flags, 'experiment_name=a', *best]) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if '(val)' in line]
+    assert 'coco/bbox_mAP: 1.0000' in line and 'CocoAP' not in line
+    saved = (work / 'mine.py').read_text()
+    assert 'SafeCheckpointHook' in saved
+    assert main(['test', str(config), str(work / 'epoch_1.pth'), *flags, 'experiment_name=b']) == 0
+    said = ''.join(capfd.readouterr())
+    assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
+    assert (work / 'mine.py').read_text() == saved

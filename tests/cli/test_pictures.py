@@ -48,6 +48,7 @@ def test_detections_are_drawn_below_the_annotations(shapes, tmp_path, capsys):
         ('[1]', 'Expected `object`, got `int`'),
         ('cut', 'JSON is malformed'),
         ('[{"image_id": 99, "bbox": [1, 1, 2, 2]}]', 'image_id 99 is not in '),
+        ('[{"image_id": 1, "category_id": 99, "bbox": [1, 1, 2, 2]}]', 'category_id 99 is not in'),
     ],
 )
 def test_files_that_are_no_detections_of_these_images(shapes, tmp_path, capsys, content, message):

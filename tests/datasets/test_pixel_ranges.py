@@ -325,8 +325,8 @@ def test_the_setting_of_a_config():
     use_value_range(cfg)
     assert cfg.custom_hooks[0].value_range == [0, 4095]
     for cfg, message in [
-        (config(channels=1), 'keeps the numbers of files, to which mean and std'),
-        (config(convert=False), 'keeps the numbers of files, to which mean and std'),
+        (config(channels=1), 'keeps the numbers of files, which data_preprocessor'),
+        (config(convert=False), 'keeps the numbers of files, which data_preprocessor'),
         (config(type='LoadWindows', size=8, number=1), 'set without `scale`'),
         (config(type='LoadImageFromFile'), 'no step of train_dataloader reads it; allowed: with'),
     ]:
@@ -409,7 +409,7 @@ def test_the_commands(tmp_path, capsys):
     assert main([*resize, str(tmp_path / 'a')]) == 0
     assert '3 unreadable' in capsys.readouterr().out
     assert main([*resize, str(tmp_path / 'b'), '--value-range', '0', '4080']) == 0
-    assert '3 kept, 0 already_there, 0 unreadable' in capsys.readouterr().out
+    assert '3 kept, 0 there already, 0 unreadable' in capsys.readouterr().out
     for path in folder.iterdir():
         path.unlink()
     png16(16, 1)(folder / '1.png')

@@ -160,13 +160,24 @@ FAULTS = {
         'images: some ids are integers and some are text',
     ),
     'crowd as text': (second(iscrowd='0'), ANNOTATION + r"iscrowd and ignore .* \('0', None\)"),
+    'image id as text': (second(image_id='10'), ANNOTATION + "is on no image of .* image_id '10'$"),
+    'category id as float': (second(category_id=1.0), ANNOTATION + 'is of no category .* 1.0$'),
     'unknown image': (second(image_id=99), ANNOTATION + 'is on no image of the file, .* 99'),
     'unknown category': (second(category_id=2), ANNOTATION + 'is of no category .* 2'),
     'no file name': (lambda c: c['images'][1].pop('file_name'), IMAGE + 'has no file_name'),
     'no width': (lambda c: c['images'][1].pop('width'), IMAGE + 'needs width and height'),
     'missing file': (
         lambda c: c['images'][1].update(file_name='x/20.png'),
-        IMAGE + 'there is no file .*/x/20.png',
+        IMAGE + 'there is no file .*/x/20.png; the folder of images has 20.png, and file_name must',
+    ),
+    'backslashes': (
+        lambda c: c['images'][1].update(file_name=r'.\20.png'),
+        IMAGE
+        + r'there is no file .*; file_name has backslashes, and the file is ./20.png; allowed',
+    ),
+    'missing everywhere': (
+        lambda c: c['images'][1].update(file_name='x/40.png'),
+        IMAGE + 'there is no file .*/x/40.png$',
     ),
     'resized images': (
         lambda c: c['images'][1].update(width=HEIGHT, height=WIDTH),
@@ -175,7 +186,7 @@ FAULTS = {
     'box of three': (second(bbox=[1, 2, 3]), ANNOTATION + r'bbox is not four finite .* \[1, 2, 3'),
     'box not finite': (second(bbox=[1, 2, 3, math.nan]), ANNOTATION + 'bbox is not four finite'),
     'no box': (second(bbox=None), ANNOTATION + 'bbox is not four finite numbers: None'),
-    'boxes only': (second(segmentation=None), ANNOTATION + '.*use a faster-rcnn config'),
+    'boxes only': (second(segmentation=None), ANNOTATION + '.*use a faster-rcnn config, or with_'),
     'empty segmentation': (second(segmentation=[]), ANNOTATION + '.*use a faster-rcnn config'),
     'flat polygon': (
         second(segmentation=square(20, 5, 10)),

@@ -156,6 +156,21 @@ def test_boxes_only_need_no_segmentation(tmp_path):
     assert found.bboxes.tensor.tolist() == [[2, 5, 10, 13], [20, 5, 30, 15]]
 
 
+@pytest.mark.parametrize('masks', [True, False])
+def test_a_training_without_a_mask_head_needs_the_masks_that_its_pipeline_loads(tmp_path, masks):
+    coco = valid()
+    for one in coco['annotations']:
+        del one['segmentation']
+    write(tmp_path, coco)
+    cfg = config(tmp_path, val='train.json')
+    del cfg.model.roi_head
+    step = dict(type='LoadInstances', with_bbox=True, with_mask=masks)
+    cfg.train_dataloader.dataset.dataset.pipeline = [step]
+    lines = check_config(cfg)['train'].errors.lines()
+    assert len(lines) == masks
+    assert all('or with_mask=False in the training pipeline' in line for line in lines)
+
+
 @pytest.mark.parametrize('kind', ['bbox', 'segm'])
 def test_evaluation_gets_what_it_needs(kind):
     coco = valid()

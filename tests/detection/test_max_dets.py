@@ -308,8 +308,11 @@ def test_the_config_of_a_training(tmp_path, monkeypatch):
     cfg = train_config(parse_args(words(tmp_path, 'train', *options)))
     train, val = (notes(cfg, (split,)) for split in ('train', 'val'))
     assert len(train) == len(val) == 2  # images with 400 and 150 objects
-    assert 'images, id 1: has more objects than model.test_cfg.rcnn.max_per_img=100 can' in train[0]
-    assert 'max_per_img=100, val_evaluator.max_dets=100 can find; for all, --max-dets 400' in val[0]
+    assert (
+        'images, id 1: has more objects than the limits model.test_cfg.rcnn.max_per_img=100;'
+        in train[0]
+    )
+    assert 'max_per_img=100, val_evaluator.max_dets=100; to find all, --max-dets 400' in val[0]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +331,7 @@ def test_a_class_may_have_as_many_objects_as_are_evaluated(tmp_path, detector, e
 
 def test_check_shows_the_note(tmp_path, capsys):
     assert main(words(tmp_path, 'check')) == 0
-    assert capsys.readouterr().out.count('for all, --max-dets 400: 400 objects') == 2
+    assert capsys.readouterr().out.count('to find all, --max-dets 400: 400 objects') == 2
     assert main(words(tmp_path, 'check', '--max-dets', '400')) == 0
     assert 'has more objects' not in capsys.readouterr().out
     assert main(['train', 'lomar_pretrain', '--max-dets', '5', '--dry-run']) == 1

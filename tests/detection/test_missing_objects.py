@@ -74,7 +74,7 @@ CAUSES = {
     'boxes outside': (
         each(bbox=[100, 100, 9, 9]),
         'all 4 annotations have a box outside of their image',
-        'in pixels of the image in the file',
+        'in pixels of the image file',
     ),
     'boxes in fractions': (
         each(bbox=[0.1, 0.1, 0.5, 0.5]),

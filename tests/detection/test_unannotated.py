@@ -28,6 +28,7 @@ from lomar.detection import (
 
 UNANNOTATED = {
     'no list of annotations': lambda coco: coco.pop('annotations'),
+    'images alone': lambda coco: [coco.pop(name) for name in ('annotations', 'categories')],
     'null': lambda coco: coco.update(annotations=None),
     'empty list': lambda coco: coco.update(annotations=[]),
     'images without sizes': lambda coco: (
@@ -68,11 +69,11 @@ def nothing(number):
 @pytest.mark.parametrize('name', NO_OBJECTS)
 def test_images_without_objects_are_predicted_on_and_have_no_ap(tmp_path, name):
     path = write(tmp_path, changed(NO_OBJECTS[name]))
-    report = check_coco(path, str(tmp_path), masks=True, training=False)
+    report = check_coco(path, str(tmp_path), True, model_classes=CLASSES, training=False)
     stop_on_errors([report])
     assert any('there is no AP: ' in line for line in report.notes.lines())
     assert 'there is no AP: ' in report.notes.loud
-    data = dataset(path, tmp_path, test_mode=True)
+    data = dataset(path, tmp_path, test_mode=True, model_classes=CLASSES)
     assert [data[index]['data_samples'].img_id for index in range(3)] == [10, 20, 30]
     assert [data.get_data_info(index)['width'] for index in range(3)] == [40, 40, 40] or (
         name == 'images with wrong sizes'
@@ -84,10 +85,12 @@ def test_images_without_objects_are_predicted_on_and_have_no_ap(tmp_path, name):
     assert metric.compute_metrics(metric.results) == {}
     for kind in ('bbox', 'segm'):
         (found,) = json.loads((tmp_path / f'out/{kind}.json').read_text())
-        assert found['image_id'] == 20 and found['category_id'] == 3  # the second by id, 'ring'
+        # Label 1 is 'ring' with the id 3. Without categories, ids are 1 to N.
+        alone = name == 'images alone'
+        assert found['image_id'] == 20 and found['category_id'] == (2 if alone else 3)
         values = metric.summary[kind]
         assert values.pop('max_dets') == 100
-        assert values.pop('per_class') == dict.fromkeys(CLASSES)
+        assert values.pop('per_class') == dict.fromkeys(() if alone else CLASSES)
         assert values == dict.fromkeys(('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl'))
 
 
@@ -106,6 +109,15 @@ def test_sizes_are_read_where_the_file_has_none(tmp_path):
     assert report.images[1] == dict(file_name='other.png', width=17, height=9)
     (line,) = report.errors.lines()
     assert 'images[1] (id 2): there is no file' in line
+
+
+def test_images_to_predict_on_with_other_classes(tmp_path):
+    """Detections have no id in such a file, and no objects can be left out."""
+    path = write(tmp_path, dict(valid(), categories=[dict(id=1, name='cell')], annotations=[]))
+    report = check_coco(path, str(tmp_path), True, model_classes=CLASSES, training=False)
+    (line,) = report.errors.lines()
+    assert "not trained for, such as ['cell']" in line
+    assert line.endswith("; to predict, leave the list 'categories' empty: the ids are then 1 to N")
 
 
 def detection_config(folder, change, **test):

@@ -95,10 +95,10 @@ TESTED_FILES = {
         dict(names=['cat', 'dog']),
         r"2 classes .* not trained for.* 2: \['cat', 'dog'\]; the model has 2: \['box', 'tri'\]",
     ),
-    'another case': (dict(names=['Box', 'tri ']), r"'Box' is not the trained 'box'; 'tri ' is not"),
+    'another case': (dict(names=['Box', 'tri ']), r"'Box' is not the model's 'box'; 'tri ' is not"),
     'one more class': (
         dict(names=['box', 'tri', 'cat']),
-        r"not trained for, such as \['cat'\]; there are 3: .*; the model has 2: .*4 objects",
+        r"not trained for, such as \['cat'\]; the data have 3: .*; the model has 2: .*4 objects",
     ),
     'one more class, left out': (
         dict(names=['box', 'tri', 'cat'], order=['cat', 'tri', 'box']),
@@ -212,7 +212,12 @@ TRAININGS = {
         ('stop sign',),
     ),
     'an integer as a name': (dict(names=['7', 'box']), dict(names=['7']), '[7]', ('7',)),
-    'an unknown name': (ROOT_CLASS, {}, '[box,try]', r"missing: \['try'\]; there are .*'things'"),
+    'an unknown name': (
+        ROOT_CLASS,
+        {},
+        '[box,try]',
+        r"missing: \['try'\]; the file has .*'things'",
+    ),
     'no list': (ROOT_CLASS, {}, 'box', r"must be a list of different names.*, got 'box'"),
     'a name twice': (ROOT_CLASS, {}, '[box,box]', 'must be a list of different names'),
 }
@@ -292,7 +297,7 @@ def test_weights_of_another_order_are_noted(detector, tmp_path, capfd, order):
     line = ['train', detector / 'config.py', '--train-ann', path, '--train-images', tmp_path]
     line += ['--work-dir', tmp_path / 'work', '--cfg-options']
     text = lomar(capfd, *line, f'load_from={detector / "work/epoch_1.pth"}')
-    assert ('begin with the weights of other classes' in text) == (order[0] == 'tri')
+    assert ('start with the weights of other classes' in text) == (order[0] == 'tri')
 
 
 def test_names_in_a_file(tmp_path, capfd):
@@ -531,6 +536,15 @@ TRAINED_IMAGES = {
         r"not trained for, such as \['c'\]",
     ),
 }
+
+
+def test_the_best_checkpoint_needs_a_metric_of_the_classes_as_read(classifier, tmp_path, capfd):
+    """Three classes have no top-5 accuracy; the number in the config does not count."""
+    images = draw_classes(tmp_path / 'images', 'abc')
+    line = ['train', classifier / 'config.py', '--train-images', images, '--val-images', images]
+    best = ['default_hooks.checkpoint.save_best=accuracy/top5']
+    text = lomar(capfd, *line, '--work-dir', tmp_path / 'w', '--cfg-options', *best, code=1)
+    assert "save_best is 'accuracy/top5', which val_evaluator does not compute; allowed: a" in text
 
 
 @pytest.mark.parametrize('case', TRAINED_IMAGES)

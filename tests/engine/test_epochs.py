@@ -116,10 +116,10 @@ def test_the_summary_has_the_rates_of_the_log(scale, photographs, tmp_path):
 @pytest.mark.parametrize(
     ('file', 'images', 'steps', 'note'),
     [
-        ('x_lsj-100e_coco.py', 500, 184375, 'are 2950 epochs of the 500 images. The name of the .*'
-         '100 epochs: --epochs 100 makes the whole'),
-        ('x_lsj-12e_coco.py', 500, 22125, 'has 12 epochs: --epochs 12 makes'),
-        ('mine.py', 500, 184375, 'Usual are 100 epochs: --epochs 100'),
+        ('x_lsj-100e_coco.py', 500, 184375, 'is 2950 epochs of the 500 images. The config is named '
+         'for 100 epochs: --epochs 100 sets the whole'),
+        ('x_lsj-12e_coco.py', 500, 22125, 'for 12 epochs: --epochs 12 sets'),
+        ('mine.py', 500, 184375, '100 epochs are usual: --epochs 100'),
         ('x_lsj-100e_coco.py', 118000, 184375, None),
         ('x_lsj-100e_coco.py', 500, 6250, None),
     ],

@@ -19,6 +19,7 @@ CONFIGS = dict(
     detect='mask-rcnn_vitdet-tiny-scratch_shapes',
 )
 ARCH = dict(embed_dim=24, depth=2, num_heads=2)
+BN, POOL = dict(type='ClsBatchNormNeck'), dict(type='GlobalAveragePooling')
 B, H = 'model.backbone.', 'model.roi_head.'
 WRONG = [
     ('lomar', {'model.windows.number': 'a'}, "windows.number is 'a'; allowed: a whole number, 1"),
@@ -65,10 +66,16 @@ WRONG = [
     ('classify', {B + 'out_type': 'cls_token', B + 'with_cls_token': False}, "='cls_token'"),
     ('classify', {B + 'position': 'absolute', B + 'rpe': dict(method='cross')}, 'has no iRPE'),
     ('classify', {'model.head.in_channels': 25}, 'model.head.in_channels is 25, .*allowed: 24'),
-    ('classify', {'model.data_preprocessor.std': [0, 1, 1]}, 'those of std above 0'),
+    ('classify', {'model.data_preprocessor.std': [0, 1, 1]}, 'std above 0'),
     ('classify', {'model.data_preprocessor.mean': [1], 'model.data_preprocessor.std': [1]},
      'in_channels is 3, and model.data_preprocessor.mean has 1 numbers'),
     ('classify', {'model.head.loss.label_smooth_val': 1.5}, 'model: LabelSmoothLoss accepts'),
+    ('classify', {'model.neck': dict(BN, input_features=768)}, 'input_features is 768, .*wed: 24'),
+    ('classify', {'model.neck': dict(BN, input_features=24), B + 'out_type': 'raw'}, "is 'raw'"),
+    ('classify', {'model.neck': POOL}, "out_type is 'avg_featmap', .*allowed: featmap"),
+    ('classify', {'model.neck': POOL, B + 'out_type': 'featmap', 'model.head.in_channels': 25},
+     'model.head.in_channels is 25, .*allowed: 24'),
+    ('lomar', {B + 'out_type': 'avg_featmap'}, "out_type is 'avg_featmap', .*allowed: raw"),
     ('detect', {B + 'out_type': 'raw'}, "model.backbone.out_type is 'raw', .*allowed: featmap"),
     ('detect', {B + 'global_blocks': [5]}, r'global_blocks is \[5\]; allowed: 0 to 1'),
     ('detect', {B + 'global_blocks': 5}, r'global_blocks is 5; allowed: 0 to 1'),
@@ -90,7 +97,8 @@ RIGHT = [
     ('lomar', {B + 'rpe': dict(method='cross', on='qkv'), B + 'img_size': (64, 32)}),
     ('mae', {B + 'mask_ratio': 0.01, 'model.neck.decoder_embed_dim': 32}),
     ('classify', {B + 'out_type': 'cls_token'}),
-    ('classify', {B + 'out_type': 'featmap', 'model.neck': dict(type='GlobalAveragePooling')}),
+    ('classify', {B + 'out_type': 'featmap', 'model.neck': POOL}),
+    ('classify', {'model.neck': dict(BN, input_features=24)}),
     ('detect', {B + 'window_size': 40}),  # one padded window
     ('detect', {B + 'position': 'absolute+decomposed'}),
     ('detect', {'model.data_preprocessor.pad_size_divisor': 4}),

@@ -299,6 +299,11 @@ def test_images(change, key, listed, base, tmp_path):
 
 # The schedule
 
+
+def one_cycle(cfg):
+    cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.01, by_epoch=False)]
+
+
 RATES = dict(
     longer=(dict(epochs=4), []),
     longer_warmup=(dict(epochs=4), ['param_scheduler.0.end=3', 'param_scheduler.1.begin=3']),
@@ -331,12 +336,12 @@ def test_rates_are_those_of_a_fresh_run(name, base, tmp_path):
     assert steps == {2 * IMAGES // 4 + len(resumed.rates)}
 
 
-@pytest.mark.parametrize('seed', [0, None])
-def test_a_run_without_changes_ends_with_the_same_bytes(seed, base, tmp_path):
+@pytest.mark.parametrize(('seed', 'change'), [(0, None), (None, None), (0, one_cycle)])
+def test_a_run_without_changes_ends_with_the_same_bytes(seed, change, base, tmp_path):
     options = [f'randomness.seed={seed}', 'model.backbone.drop_path_rate=0.2']
-    whole = train(line(base / 'images', tmp_path / 'whole', *options))
+    whole = train(line(base / 'images', tmp_path / 'whole', *options), change)
     flags = ['--resume', str(tmp_path / 'whole/epoch_1.pth')]
-    resumed = train(line(base / 'images', tmp_path / 'resumed', *options, flags=flags))
+    resumed = train(line(base / 'images', tmp_path / 'resumed', *options, flags=flags), change)
     assert resumed.seed == whole.seed
     one, other = (load_file(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'resumed'))
     for key in ('state_dict', 'optimizer'):
@@ -437,7 +442,7 @@ REFUSED = dict(
         set_key('optim_wrapper.optimizer', dict(_delete_=True, type='SGD', lr=0.1)),
         r'optimizer.type +AdamW +SGD.*cannot be loaded into another type of optimizer',
     ),
-    steps=(by_steps(9), 'the position is counted in epochs, and train_cfg counts steps'),
+    steps=(by_steps(9), 'the checkpoint counts epochs, and train_cfg counts steps'),
     plateau=(plateau, 'param_scheduler depends on past metrics'),
     shapes=(
         set_key('model.backbone.arch.embed_dim', 64),
@@ -637,13 +642,15 @@ def test_a_better_checkpoint_removes_none_in_another_work_dir(shapes, tmp_path, 
 
 
 def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
-    name, line = 'classifier_lomar', 'not those of the checkpoint: its best score does not count'
+    name, line = 'classifier_lomar', 'have changed: the best score in the checkpoint does not count'
 
     def words(work):
         found = arguments(name, shapes, tmp_path / work, 1, 'load_from=None')
         return ['train', *(word for word in found if word != '--no-validate')]
 
     train(words('a'))
+    (figures,) = [one for one in logged(tmp_path / 'a').splitlines() if 'Epoch(val)' in one]
+    assert 'accuracy/top1' in figures and 'ClassAccuracy' not in figures
     resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
     assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
     assert line not in logged(tmp_path / 'b')

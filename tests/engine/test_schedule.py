@@ -1,6 +1,8 @@
 """Schedules: one number sets their length, contradictions stop, the summary has the real rates."""
 
+import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +11,10 @@ from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
 import lomar.register  # noqa: F401
+from lomar.checkpoints import load_file
+from lomar.engine import Runner
 from lomar.engine.schedule import Length, check_lowest_rates, rates, resolve_schedule
+from lomar.engine.startup_log_hook import _warm_up
 from tests.recipes.resolved import length
 
 TRAINED = sorted(
@@ -19,6 +24,7 @@ TRAINED = sorted(
 )
 WARM_UP = dict(type='LinearLR', start_factor=1e-3, end='1/10', convert_to_iter_based=True)
 COSINE = dict(type='CosineAnnealingLR', begin='1/10', convert_to_iter_based=True)
+DECAY = dict(type='CosineAnnealingParamScheduler', param_name='weight_decay')
 DROPS = dict(type='MultiStepLR', by_epoch=False, milestones=['8/9', '26/27'], gamma=0.1)
 EPOCHS = Length(steps=200, epochs=20, epoch_steps=10)
 STEPS = Length(steps=200, epochs=None, epoch_steps=10)
@@ -81,6 +87,8 @@ def test_one_number_sets_the_length(name, times):
         ([dict(type='CosineAnnealingLR', end=10, by_epoch=True),
           dict(type='ConstantLR', begin=10, factor=1.0, by_epoch=True)], EPOCHS, 1.0, None),
         ([dict(WARM_UP, end=2)], EPOCHS, 1e-3, 1.0),  # then constant
+        ([dict(type='ConstantLR', begin=19, factor=0.5)], EPOCHS, 1.0, 0.5),
+        ([dict(type='ConstantLR', end=1, factor=1)], EPOCHS, 1.0, 1.0),
         ([dict(type='CosineAnnealingMomentum', eta_min=0.1, T_max=20)], EPOCHS, 1.0, 1.0),
         (dict(type='PolyLR', power=1.0, by_epoch=False), STEPS, 1.0, 0.0),
         ([], EPOCHS, 1.0, 1.0),
@@ -123,7 +131,7 @@ def test_rates_of_all_steps_and_of_the_summary(entries, length, first, last):
         ([dict(DROPS, milestones=[0])], STEPS, r'milestones is \[0\]'),
         ([dict(type='StepLR', step_size=30)], EPOCHS, r'step_size is 30, but it lasts from 0'),
         ([dict(type='StepLR', step_size=0)], EPOCHS, r'step_size is 0'),
-        ([dict(WARM_UP, end=1, convert_to_iter_based=False)], EPOCHS, r'less than two epochs'),
+        ([dict(WARM_UP, end=1, convert_to_iter_based=False)], EPOCHS, r'than two epochs'),
         ([dict(WARM_UP, end=21)], EPOCHS, r'0.end is 21, .*end at most 200 steps'),
         ([dict(WARM_UP, start_factor=0)], EPOCHS, r'start_factor is 0; allowed: above 0'),
         ([dict(type='ConstantLR', end=1)], EPOCHS, r'ConstantLR\) has one step, and never ends'),
@@ -142,15 +150,60 @@ def test_contradictions_stop(entries, length, line):
 @pytest.mark.parametrize(
     ('entry', 'line'),
     [
-        (dict(COSINE, eta_min=1e-3), r'0.eta_min is 0.001, a rate of 0.001, .* begins with 0.0001'),
+        (dict(COSINE, eta_min=1e-3), r'0.eta_min is 0.001, a rate of 0.001, .* starts at 0.0001'),
         (dict(COSINE, eta_min_ratio=2), r'0.eta_min_ratio is 2, a rate of 0.0002'),
         (dict(COSINE, eta_min=1e-4), None),
         (dict(COSINE, eta_min_ratio=1e-3), None),
+        (dict(DECAY, eta_min=0.01), None),
+        (dict(COSINE, type='CosineAnnealingMomentum', eta_min=0.8), None),
     ],
-)
+)  # fmt: skip
 def test_annealing_that_would_raise_the_rate(entry, line):
     if line is None:
         check_lowest_rates([entry], [0.0, 1e-4, 1.0])
     else:
         with pytest.raises(ValueError, match=line):
             check_lowest_rates([entry], [0.0, 1e-4, 1.0])
+
+
+@pytest.mark.parametrize(
+    'entry',
+    [
+        dict(type='OneCycleLR', eta_max=0.1),
+        dict(type='OneCycleLR', eta_max=0.1, anneal_strategy='linear'),
+        dict(type='CosineRestartLR', periods=[20], restart_weights=[1], eta_min=0),
+        dict(type='MultiStepLR', milestones=[3]),
+        dict(type='ReduceOnPlateauLR'),
+    ],
+)
+def test_the_state_of_a_scheduler_is_plain_data(entry, tmp_path):
+    """Otherwise weights-only loading refuses the whole checkpoint."""
+    _, (scheduler,) = build([entry], EPOCHS)
+    torch.save(scheduler.state_dict(), tmp_path / 'state.pth')
+    content = load_file(tmp_path / 'state.pth')
+    assert content['param_name'] == 'lr' and 'optimizer' not in content
+
+
+@pytest.mark.parametrize('name', ['momentum', 'weight_decay'])
+def test_only_rates_are_scaled(name):
+    """The effective batch is half of `base_batch_size`."""
+    own = dict(type='CosineAnnealingParamScheduler', param_name=name, eta_min_ratio=0.1)
+    rate = dict(type='CosineAnnealingLR', eta_min_ratio=0.1)
+    runner = Runner.__new__(Runner)
+    cycle = dict(type='OneCycleParamScheduler', param_name=name, eta_max=0.9)
+    runner.param_schedulers = [own, rate, cycle]
+    runner._train_dataloader, runner._world_size = dict(batch_size=4), 1
+    runner.logger = logging.getLogger('scaled')
+    wrapper = SimpleNamespace(_accumulative_counts=1, optimizer=build([], EPOCHS)[0])
+    runner.scale_lr(wrapper, dict(enable=True, base_batch_size=8))
+    assert (own['eta_min_ratio'], rate['eta_min_ratio']) == (0.1, 0.2)
+    assert [group['lr'] for group in wrapper.optimizer.param_groups] == [0.25, 0.5]
+
+
+def test_a_warm_up_is_of_the_rate():
+    loop = SimpleNamespace(max_iters=200, max_epochs=20, dataloader=range(10))
+    momentum = dict(type='LinearMomentum', start_factor=0.5, end=10)
+    for entries, line in (([momentum], 'no warm-up'), ([momentum, WARM_UP], 'warm-up 2 epochs')):
+        runner = SimpleNamespace(train_loop=loop, train_dataloader=None)
+        runner.param_schedulers = build(entries, EPOCHS)[1]
+        assert _warm_up(runner).startswith(line)

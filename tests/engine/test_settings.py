@@ -6,7 +6,9 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
+from lomar.cli import parse_args
 from lomar.engine.config import merge_options
+from lomar.engine.config import test_config as config_of_test
 from lomar.engine.setting_checks import check_sampler, check_settings
 
 PRETRAIN = 'pretrain/lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
@@ -15,6 +17,7 @@ MASKS = 'detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
 BOXES = 'detect/faster-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
 BEST = 'default_hooks.checkpoint.save_best'
 STOPPER = dict(type='EarlyStoppingHook', monitor='coco/segm_mAP')
+PLATEAU = dict(type='ReduceOnPlateauLR')
 WRONG = [
     (PRETRAIN, {'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size is 0; allowed: 1'),
     (PRETRAIN, {'train_dataloader.batch_size': 'a'}, "batch_size is 'a'; allowed: a whole number"),
@@ -54,10 +57,14 @@ WRONG = [
     (MASKS, {'val_evaluator.prefix': 'own'}, 'allowed: own/bbox_mAP'),
     (MASKS, {'val_evaluator.metric': 'bbox', 'custom_hooks': [STOPPER]},
      "custom_hooks.0.monitor is 'coco/segm_mAP', which val_evaluator does not compute"),
-    (BOXES, {'val_evaluator.metric': ['bbox', 'segm']}, 'the model has no model.roi_head.mask'),
+    (BOXES, {'val_evaluator.metric': ['bbox', 'segm']}, 'and the model has no mask head'),
     (BOXES, {'test_evaluator.metric': 'segm'}, 'test_evaluator.metric is segm, and the model has'),
+    (MASKS, {'model.type': 'RetinaNet', 'model.roi_head': None},
+     r"val_evaluator.metric is \['bbox', 'segm'\], and the model has no mask head \(RetinaNet\)"),
     (CLASSIFY, {BEST: 'accuracy/top2'}, "'accuracy/top2', .* allowed: accuracy/top1, acc"),
     (CLASSIFY, {BEST: 'accuracy/top5', 'model.head.num_classes': 3}, 'allowed: accuracy/top1$'),
+    (MASKS, {'param_scheduler': [PLATEAU]}, "param_scheduler.0.monitor is 'loss', which val_eval"),
+    (PRETRAIN, {'param_scheduler': [PLATEAU]}, 'and nothing is evaluated during the training'),
     (PRETRAIN, {BEST: 'auto'}, "save_best is 'auto', and nothing is evaluated during the training"),
 ]  # fmt: skip
 RIGHT = [
@@ -67,9 +74,18 @@ RIGHT = [
     (MASKS, {'val_evaluator.type': 'UsersMetric', BEST: 'users/value'}),  # names are not known
     (MASKS, {'train_cfg.val_interval': 10**9}),  # evaluates at the end
     (MASKS, {'custom_hooks': [STOPPER]}),
+    (MASKS, {'model.type': 'RetinaNet', 'model.roi_head': None, 'val_evaluator.metric': 'bbox',
+             'test_evaluator.metric': 'bbox'}),
+    (MASKS, {'model.type': 'SOLO', 'model.roi_head': None, 'model.mask_head.type': 'SOLOHead'}),
+    (MASKS, {'model.type': 'RTMDet', 'model.roi_head': None,
+             'model.bbox_head.type': 'RTMDetInsHead'}),
+    (MASKS, {'model.type': 'UsersDetector', 'model.roi_head': None}),
+    (MASKS, {'param_scheduler': [dict(PLATEAU, monitor='coco/bbox_mAP')]}),
+    (PRETRAIN, {'custom_hooks': [dict(type='UsersHook', monitor='GPU temperature')]}),
+    (MASKS, {'custom_hooks': [dict(type='UsersHook', monitor=True)]}),
     (PRETRAIN, {'train_cfg.max_iters': None}),
     (PRETRAIN, {'train_dataloader.num_workers': 0, 'optim_wrapper.optimizer.weight_decay': 0}),
-]
+]  # fmt: skip
 CONFIGS = {name: Config.fromfile(ROOT / 'mmconfigs' / name)
            for name in (PRETRAIN, CLASSIFY, MASKS, BOXES)}  # fmt: skip
 
@@ -94,6 +110,13 @@ def test_what_works_is_accepted(name, options):
     cfg = changed(name, options)
     check_settings(cfg)
     check_sampler(cfg.train_dataloader, cfg.train_cfg)
+
+
+def test_a_test_run_has_no_validation_to_check():
+    words = ['test', str(ROOT / 'mmconfigs' / BOXES), 'no.pth']
+    words += ['--cfg-options', 'val_evaluator.metric=segm', 'val_dataloader.batch_size=0']
+    with pytest.raises(FileNotFoundError, match=r'load_from: no\.pth does not exist'):
+        config_of_test(parse_args(words))
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'mmconfigs').rglob('*.py')))

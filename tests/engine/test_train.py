@@ -202,7 +202,7 @@ def test_a_flag_wins_over_options_which_win_over_the_file(photographs, tmp_path)
     assert cfg.work_dir == 'c'
     assert config(*images).work_dir == f'work_dirs/{CONFIG.stem}'
     checkpoint = tmp_path / 'x.pth'
-    with pytest.raises(FileNotFoundError, match=r'load_from: .*x\.pth does not exist'):
+    with pytest.raises(FileNotFoundError, match=r'--resume: .*x\.pth does not exist'):
         config(*images, '--resume', checkpoint)
     checkpoint.touch()
     assert config(*images, '--resume', checkpoint).load_from == str(checkpoint)

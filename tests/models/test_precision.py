@@ -202,9 +202,8 @@ def test_types_that_are_refused(monkeypatch, dtype, words):
 @pytest.mark.parametrize('fp16', ['fp8', 'float16'])
 def test_types_of_loops_are_refused_before_the_first_step(monkeypatch, fp16):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(
-        engine.runner.MMEngineRunner, 'build_val_loop', lambda *_: SimpleNamespace(fp16=fp16)
-    )
+    loop = SimpleNamespace(fp16=fp16)
+    monkeypatch.setattr('mmengine.runner.Runner.build_val_loop', lambda *_: loop)
     with pytest.raises(ValueError, match=f"fp16 of val_cfg or test_cfg is '{fp16}'.*allowed"):
         engine.Runner.__new__(engine.Runner).build_val_loop(dict())
 
