@@ -1,19 +1,18 @@
 """No command replaces a file that a flag names, unless --overwrite is given."""
 
-<<<<<<< HEAD
-=======
 import json
 from types import SimpleNamespace
 from unittest.mock import Mock
 
->>>>>>> main
 import numpy as np
 import pytest
 from colours import detection_config, draw_coco
 from conftest import FIXTURES
+from mmengine.runner import BaseLoop
 
 from lomar.cli import main
 from lomar.cli.test import WRITTEN
+from lomar.engine import Runner
 
 CHECKPOINT = str(FIXTURES / 'v0.1/pretrain_lomar.pth')
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
@@ -190,8 +189,6 @@ def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
     said = ''.join(capfd.readouterr())
     assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
     assert (work / 'mine.py').read_text() == saved
-<<<<<<< HEAD
-=======
     assert json.loads((work / 'metrics.json').read_text())['epochs'] == 1
 
 
@@ -205,4 +202,3 @@ def test_only_a_training_names_old_checkpoints(tmp_path, training):
     runner._work_dir, runner.logger = str(tmp_path), SimpleNamespace(warning=lines.append)
     runner.load_or_resume()
     assert ['is of an earlier run' in line for line in lines] == [True] * training
->>>>>>> main
