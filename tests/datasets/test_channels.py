@@ -237,7 +237,7 @@ def test_detection_preprocessor_refuses():
         settings = dict(type='ChannelsDetDataPreprocessor', mean=[0.0] * 4, std=[1.0] * 4)
         return MODELS.build(settings | given)
 
-    with pytest.raises(ValueError, match=r'data_preprocessor\.mean is .* those of std above 0'):
+    with pytest.raises(ValueError, match=r'data_preprocessor\.mean is .*, std above 0'):
         build(std=[1.0, 1.0, 0.0, 1.0])
     with pytest.raises(ValueError, match=r'1 channels, data_preprocessor\.mean has 4'):
         build()(dict(inputs=[torch.zeros(1, 8, 8)], data_samples=None))
