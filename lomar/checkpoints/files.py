@@ -95,9 +95,9 @@ def _refusal(path: Path, error: Exception) -> str:
     culprit = re.search(r'GLOBAL (\S+)', str(error))
     reason = f'it mentions {culprit[1]}' if culprit else str(error).splitlines()[0]
     return (
-        f"checkpoint {path} was refused: it is not a PyTorch file (as detectron2's .pkl files), "
-        'or it holds objects other than tensors and plain data, such as a whole model, which could '
-        f'run code ({reason}). {ADVICE}'
+        f"checkpoint {path} was refused: it is not a PyTorch file (detectron2's .pkl files are "
+        'not), or it holds objects other than tensors and plain data, such as a whole model, '
+        f'which could run code ({reason}). {ADVICE}'
     )
 
 

@@ -11,7 +11,10 @@ from mmengine.registry import DATA_SAMPLERS
 
 
 class Draw(int):
-    """Index of a sample that also has the seed of the sample's augmentation."""
+    """Index of a sample that also has the seed of the sample's augmentation.
+
+    The index that `RepeatDataset` or `ConcatDataset` computes for its dataset has the same seed.
+    """
 
     seed: tuple[int, ...]
 
@@ -19,6 +22,12 @@ class Draw(int):
         draw = super().__new__(cls, index)
         draw.seed = seed
         return draw
+
+    def __mod__(self, length: int) -> 'Draw':
+        return Draw(int(self) % length, self.seed)
+
+    def __sub__(self, start: int) -> 'Draw':
+        return Draw(int(self) - start, self.seed)
 
 
 @DATA_SAMPLERS.register_module()

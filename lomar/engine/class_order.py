@@ -53,7 +53,8 @@ def reordered(learnt: Sequence[str], dataset: object) -> str:
         return ''
     return (
         f'its classes are {enumerated(learnt)}, those of this training are {enumerated(classes)}: '
-        'the loaded heads start with the weights of other classes'
+        'the loaded heads start with the weights of other classes; '
+        'train_dataloader.dataset.metainfo.classes sets the order'
     )
 
 

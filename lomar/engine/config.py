@@ -202,6 +202,8 @@ def _keep_no_best(cfg: Config, options: dict) -> None:
 
 def _check_checkpoint(cfg: Config, advice: str, key: str = 'load_from') -> None:
     name = cfg.get('load_from')
+    if name is not None and not (name and isinstance(name, str)):
+        raise ValueError(f'{key} is {name!r}; allowed: a file, a URL, or None')
     if name and '://' not in name and not Path(name).expanduser().exists():
         raise FileNotFoundError(f'{key}: {name} does not exist; {advice}')
 
@@ -230,7 +232,11 @@ def _read(args: argparse.Namespace) -> Config:
             loader = cfg[name]
             for key, possible, off in (
                 ('pin_memory', torch.cuda.is_available(), args.no_pin_memory),
-                ('persistent_workers', loader.num_workers > 0, args.no_persistent_workers),
+                (
+                    'persistent_workers',
+                    loader.get('num_workers', 0) != 0,
+                    args.no_persistent_workers,
+                ),
             ):
                 loader[key] = possible and not off and loader.get(key, True)
     return cfg

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from lomar.engine.run_record import schedule_epochs
 from lomar.provenance import installed, now
 from lomar.utils import write_json
 
@@ -11,11 +12,15 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
     """Write the results of `runner.test()`, which are `results`, to `metrics.json` in its work dir.
 
     Metrics are in percent; a metric without data is None. The file also contains the config, the
-    checkpoint and its SHA-256, versions, and the dataset.
+    architecture of the backbone, the length of the training in epochs (None for a checkpoint
+    without a record), the checkpoint and its SHA-256, versions, the dataset, and whether test-time
+    augmentation was used.
     """
     dataset, file = runner.test_dataloader.dataset, Path(checkpoint).expanduser()
     record = dict(
         config=str(config),
+        arch=runner.cfg.get('model', {}).get('backbone', {}).get('arch'),
+        epochs=schedule_epochs(runner.loaded_record),
         checkpoint=str(checkpoint),
         # empty for a URL
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else '',
@@ -23,6 +28,7 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
         versions=installed(),
         dataset=str(dataset.ann_file or dataset.data_root),
         images=len(dataset),
+        tta=bool(runner.cfg.model.get('tta_cfg')),
         left_out=getattr(dataset, 'left_out', {}),  # reason by path: images that cannot be read
         # Evaluators of other packages have no summary.
         metrics=getattr(runner.test_evaluator.metrics[0], 'summary', results),

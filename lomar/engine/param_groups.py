@@ -47,6 +47,8 @@ class LayerGroups(DefaultOptimWrapperConstructor):
         optimizer = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
         if optimizer is None:
             raise ValueError(f'optim_wrapper.optimizer.type is {kind!r}, which is not registered')
+        if self.base_lr is None:
+            raise ValueError('optim_wrapper.optimizer.lr is not set, and LayerGroups needs it')
         options = self.paramwise_cfg['vectors'] or {}
         known = signature(optimizer).parameters
         allowed = [name for name in known if name not in ('params', 'lr', 'weight_decay')]

@@ -1,5 +1,7 @@
 """mmengine's `init_cfg=dict(type='Pretrained', ...)` for the backbones of this package."""
 
+from typing import Any
+
 from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -43,3 +45,15 @@ class PretrainedTransfer(PretrainedInit):
             report = (transfer_model if is_model else transfer_backbone)(weights, module)
         what = report.loaded if is_model else type(module).__name__
         print_log(f'{what} loaded from {self.checkpoint}:\n{report}', logger='current')
+
+
+def drop_pretrained(model: nn.Module) -> None:
+    """Remove `init_cfg=dict(type='Pretrained')` of all modules, whose weights come from elsewhere.
+
+    A resumed run has all weights in its checkpoint, and the file may be gone.
+    """
+    module: Any
+    for module in model.modules():
+        config = getattr(module, 'init_cfg', None)
+        if isinstance(config, dict) and config.get('type') in ('Pretrained', PretrainedTransfer):
+            module.init_cfg = None

@@ -9,8 +9,11 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 
+from lomar.checkpoints.class_names import stored_classes
 from lomar.compat.dist import main_process
+from lomar.engine.class_order import reordered
 from lomar.engine.distributed import start_processes
+from lomar.engine.pretrained_init import drop_pretrained
 from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
 from lomar.engine.resume_state import parameter_names, restore
 from lomar.engine.run_record import KEY, describe
@@ -82,8 +85,16 @@ class ResumingRunner(MMEngineRunner):
             accept = bool(self.cfg.get('accept_changes'))
             for note in compare(self._resumed, self._record, accept):
                 self.logger.warning(note)
+            learnt = stored_classes(dict(meta=self._resumed.meta))
+            if note := reordered(learnt, loop.dataloader.dataset):  # an accepted change
+                self.logger.warning(f'{self._resumed.file}: {note}')
             self.dump_config()
         return loop
+
+    def _init_model_weights(self) -> None:
+        if self._resumed:
+            drop_pretrained(self.model)
+        super()._init_model_weights()
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
         """Save as mmengine does, with the record of the run."""

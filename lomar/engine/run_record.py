@@ -75,6 +75,17 @@ def describe(cfg: Any, loop: BaseLoop, seed: int, processes: int) -> dict:
     )
 
 
+def schedule_epochs(record: Mapping | None) -> float | None:
+    """Return the length of the training of a record in epochs; None without a record."""
+    if not record:
+        return None
+    loop, data = record['settings']['train_cfg'], record['data']
+    if record['by_epoch']:
+        return loop['max_epochs']
+    images = loop['max_iters'] * data['images per step (batch_size x processes)']
+    return round(images / data['number of training images'], 2)
+
+
 def differences(old: Mapping, new: Mapping) -> list[Difference]:
     """Return the settings, data and classes in which two records differ.
 

@@ -14,14 +14,17 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lomar.checkpoints import rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.host_errors import naming_key
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
+from lomar.engine.run_record import KEY
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, target
 from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
@@ -32,6 +35,8 @@ from lomar.utils import unwrapped
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
+
+    loaded_record: dict | None = None  # of the training of the loaded checkpoint
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""
@@ -103,10 +108,17 @@ class Runner(ResumingRunner):
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
-        super().register_hooks(default_hooks, custom_hooks)
+        with naming_key('default_hooks and custom_hooks'):
+            super().register_hooks(default_hooks, custom_hooks)
         given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
         if self._train_dataloader is not None and not given:
             self.register_hook(UnreadableImagesHook())
+
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        """Build mmengine's dataloader; an error in its settings is one line."""
+        with naming_key('dataloader'):
+            return ResumingRunner.build_dataloader(dataloader, *args, **kwargs)
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""
@@ -160,7 +172,8 @@ class Runner(ResumingRunner):
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build mmengine's wrapper; for a sharded model, its state dicts contain whole tensors."""
-        wrapper = super().build_optim_wrapper(optim_wrapper)
+        with naming_key('optim_wrapper'):
+            wrapper = super().build_optim_wrapper(optim_wrapper)
         counts, loop = wrapper._accumulative_counts, self._train_loop
         if isinstance(loop, BaseLoop) and counts > loop.max_iters:
             raise ValueError(
@@ -183,6 +196,7 @@ class Runner(ResumingRunner):
         """Load weights for testing, or as initialization of another task; see `load_weights`."""
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         load_weights(self, filename, content)
+        self.loaded_record = (content.get('meta') or {}).get(KEY)
         # mmengine's EMAHook starts its average from these weights.
         weights = unwrapped(self.model).state_dict()
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))

@@ -18,6 +18,8 @@ from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 
+from lomar.utils import check_number
+
 SHARE = re.compile(r'\d+/0*[1-9]\d*')
 ANNEALING = (  # change a value until their `end`
     kinds.CosineAnnealingParamScheduler,
@@ -86,6 +88,7 @@ def _resolve(place: str, config: dict, length: Length) -> dict:
         )
     if convert and not by_epoch:
         raise ValueError(f'{place} has convert_to_iter_based=True; allowed with by_epoch=True only')
+    _check_values(place, entry)
     unit, total = 1, length.epochs if by_epoch and length.epochs else length.steps
     if convert and kind.__module__.startswith('mmengine.'):  # others may have more to convert
         unit, total = length.epoch_steps, length.steps
@@ -175,9 +178,16 @@ def _check(place: str, entry: dict, config: dict, total: int, length: Length) ->
                 f'{place}.{key} is {config[key]}, but {lasts}; allowed: smaller numbers, or shares '
                 "of the training such as '8/9'"
             )
+
+
+def _check_values(place: str, entry: dict) -> None:
+    """Raise a ValueError if a factor or a lowest rate is no number, or would make it negative."""
+    for key in ('eta_min', 'eta_min_ratio', 'eta_max', 'gamma', 'power'):
+        check_number(f'{place}.{key}', entry.get(key, 0))
     for key in ('start_factor', 'factor'):
-        if not 0 < entry.get(key, 1) <= 1:  # mmengine divides by it
-            raise ValueError(f'{place}.{key} is {entry[key]}; allowed: above 0 and at most 1')
+        value = entry.get(key, 1)
+        if not isinstance(value, int | float) or not 0 < value <= 1:  # mmengine divides by it
+            raise ValueError(f'{place}.{key} is {value!r}; allowed: above 0 and at most 1')
 
 
 def _check_last_steps(entries: list[Any], length: Length) -> None:

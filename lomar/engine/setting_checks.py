@@ -1,5 +1,6 @@
 """Checks of settings of a run that cannot work, before data are read and anything is built."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,11 +14,14 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.arguments import arguments
 from lomar.engine.loops import ReplayIterLoop
-from lomar.utils import check_least, dicts_in
+from lomar.utils import check_choice, check_least, dicts_in
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 INTERVALS = dict(max_epochs=1, max_iters=1, val_interval=1, val_begin=0)  # lowest values
+POSITIVE = ('lr', 'weight_decay', 'max_norm', 'clip_value', 'layer_decay')
+ALSO = dict(weight_decay=0, max_norm=math.inf)  # the latter logs the norm only
 WATCHING = EarlyStoppingHook, ReduceOnPlateauParamScheduler
+LEVELS = ('DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'FATAL', 'CRITICAL', 'NOTSET')
 OF_RUNNER = {'runner', 'dataloader'}
 
 
@@ -26,13 +30,22 @@ def check_settings(cfg: Config, training: bool = True) -> None:
     for name in LOADERS if training else LOADERS[-1:]:
         if loader := cfg.get(name):
             least = dict(batch_size=1, num_workers=0)
-            _check_numbers(name, loader, least)
+            for key in [key for key in least if key in loader]:
+                check_least(name, least[key], **{key: loader[key]})
     if training:
         _check_training(cfg)
     _check_masks(cfg)
 
 
 def _check_training(cfg: Config) -> None:
+    for place in ('custom_hooks', 'param_scheduler'):
+        given = cfg.get(place)
+        if given is not None and not isinstance(given, dict | list | tuple):
+            raise ValueError(f'{place} is {given!r}; allowed: a list, or None')
+    if (seed := (cfg.get('randomness') or {}).get('seed')) is not None:
+        check_least('randomness', 0, seed=seed)
+    if isinstance(level := cfg.get('log_level'), str):
+        check_choice('log_level', level, LEVELS)
     if cfg.get('optim_wrapper'):
         _check_optimizer(cfg.optim_wrapper)
     scale = cfg.get('auto_scale_lr') or {}
@@ -51,15 +64,19 @@ def _check_numbers(owner: str, node: dict, least: dict[str, int]) -> None:
 
 def _check_optimizer(wrapper: dict) -> None:
     _check_numbers('optim_wrapper', wrapper, dict(accumulative_counts=1))
-    optimizer = wrapper.get('optimizer') or {}
-    for key, allowed in dict(lr='more than 0', weight_decay='0 or more').items():
-        value = optimizer.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, int | float) or value < 0 or (key == 'lr' and not value > 0):
-            raise ValueError(
-                f'optim_wrapper.optimizer.{key} is {value!r}; allowed: a number, {allowed}'
-            )
+    if wrapper.get('optimizer', {}) is None:
+        raise ValueError('optim_wrapper.optimizer is None; allowed: a dict with type and lr')
+    nodes = {
+        f'optim_wrapper.{name}': wrapper.get(name) or {}
+        for name in ('optimizer', 'clip_grad', 'paramwise_cfg')
+    }
+    for place, node in nodes.items():
+        for key in [key for key in POSITIVE if node.get(key) is not None]:
+            value = node[key]
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not (0 < value < math.inf or value == ALSO.get(key)):
+                allowed = '0 or more' if key == 'weight_decay' else 'more than 0'
+                raise ValueError(f'{place}.{key} is {value!r}; allowed: a number, {allowed}')
 
 
 def _check_train_loop(cfg: Config) -> None:

@@ -236,12 +236,15 @@ class RPEViT(LearnedPositions, BaseModule):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the layer of a parameter and the number of layers, for layer-wise learning rates.
 
-        Layer 0 is the embedding, layer i + 1 is block i, layer depth + 1 is the norm.
+        Layer 0 is the embedding, layer i + 1 is block i, layer depth + 1 is the norm, and all that
+        does not begin with `prefix`, such as a head.
 
         Raises:
             ValueError: the layer of the parameter is unknown, so its learning rate would be wrong.
         """
         layers = self.depth + 2
+        if not param_name.startswith(prefix):
+            return layers - 1, layers
         name = param_name.removeprefix(prefix)
         if name.startswith(('patch_embed.', 'cls_token', 'mask_token', 'pos_embed')):
             return 0, layers

@@ -40,6 +40,8 @@ class ReconstructionHook(Hook):
     def before_train(self, runner) -> None:
         """Read the images, so that a wrong path is an error before the first step."""
         dataset = runner.train_dataloader.dataset
+        while not hasattr(dataset, 'arrays'):  # of RepeatDataset, ConcatDataset
+            dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
         root = self.images or dataset.data_root
         with undisturbed(unwrapped(runner.model)):  # keep the training's RNG state
             self.batch = self._load(list_images(root, dataset.arrays), dataset.pipeline)

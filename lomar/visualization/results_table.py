@@ -29,7 +29,7 @@ SHOWN = [
     *('top1', 'top1_gap', 'segmentation', 'speed', 'notes', 'source'),
 ]
 COLUMNS = ['table', 'dataset', 'kind', *SHOWN, 'hardware', *FURTHER]
-MAX_DETS = 100  # detections per image that COCO's AP counts
+MAX_DETS, COCO_CLASSES = 100, 80  # detections per image, and classes, that COCO's AP counts
 COLOURS = {'measured': 'tab:orange', 'published, same recipe': 'tab:blue', 'published': 'lightblue'}
 
 # Words in the names of configs.
@@ -72,6 +72,8 @@ class Run(msgspec.Struct):
     dataset: str
     images: int
     metrics: Metrics
+    arch: str | dict | None = None
+    epochs: float | None = None
 
 
 def read_published() -> list[dict]:
@@ -105,11 +107,15 @@ def _dataset(kind: str, path: Path, images: int) -> str:
 
 
 def _measured_row(run: dict) -> dict:
-    """Return a run as a published entry; values are parsed from the config's name, or None."""
+    """Return a run as a published entry; values are parsed from the config's name, or None.
+
+    Epochs and architecture of the run itself win over the name, because flags change them.
+    """
     name = Path(run['config']).stem
     words = re.split('[_-]', name)
     size = re.search(r'vit(?:det)?-([a-z]+)', name)
-    epochs = re.search(r'[-_](\d+)e(?![a-z0-9])', name)
+    arch = run['arch'] if isinstance(run.get('arch'), str) else size and size[1]
+    named = re.search(r'[-_](\d+)e(?![a-z0-9])', name)
     side = re.search(r'-(\d+)px', name)
     usual = 1024 if 'lsj' in name and 'coco' in name else 224 if 'in1k' in name else None
     metrics = run['metrics']
@@ -118,20 +124,21 @@ def _measured_row(run: dict) -> dict:
     if kind == 'imagenet':
         recipe = 'linear probing' if 'linear' in name else 'fine-tuning'
     notes = f'{run["checkpoint"]} ({run["checkpoint_sha256"][:8]}), {run["date"]}'
-    limit = metrics.get('bbox', {}).get('max_dets', MAX_DETS)
-    if limit != MAX_DETS:
-        notes += f', AP of {limit} detections per image: not comparable'
+    dataset = _dataset(kind, Path(run['dataset']), run['images'])
+    measure = _other_measure(run, dataset)
+    if measure:
+        notes += f', {measure}: not comparable'
     return dict(
         kind=kind,
-        max_dets=limit,
-        dataset=_dataset(kind, Path(run['dataset']), run['images']),
+        other_measure=measure,
+        dataset=dataset,
         origin='measured',
         method=next((METHODS[word] for word in words if word in METHODS), None),
-        model=f'ViT-{SIZES.get(size[1], size[1]).upper()}' if size else None,
+        model=f'ViT-{SIZES.get(arch, arch).upper()}' if arch else None,
         detector=DETECTORS.get(name.split('_')[0]),
         recipe=recipe,
         framework='this package',
-        epochs=int(epochs[1]) if epochs else None,
+        epochs=_epochs(int(named[1]) if named else None, run.get('epochs')),
         input=int(side[1]) if side else usual,
         box_ap=metrics.get('bbox', {}).get('AP'),
         mask_ap=metrics.get('segm', {}).get('AP'),
@@ -139,6 +146,27 @@ def _measured_row(run: dict) -> dict:
         notes=notes,
         source=run['file'],
     )
+
+
+def _other_measure(run: dict, dataset: str) -> str:
+    """Return in what the AP of a run is measured differently from published AP, or ''."""
+    boxes = run['metrics'].get('bbox', {})
+    limit, classes = boxes.get('max_dets', MAX_DETS), boxes.get('per_class')
+    found = []
+    if limit != MAX_DETS:
+        found.append(f'AP of {limit} detections per image')
+    if run.get('tta'):
+        found.append('test-time augmentation')
+    if dataset == DATASETS['detection'] and classes and len(classes) != COCO_CLASSES:
+        found.append(f'AP of {len(classes)} classes')
+    return ', '.join(found)
+
+
+def _epochs(named: int | None, trained: float | None) -> float | None:
+    """Return the epochs of the name unless the training had others; iterations are rounded."""
+    if trained is None or (named and abs(trained - named) < 0.02 * named):
+        return named
+    return trained
 
 
 def _beside(row: dict, published: list[dict]) -> list[dict]:
@@ -150,7 +178,7 @@ def _beside(row: dict, published: list[dict]) -> list[dict]:
     near, far = [], []
     for entry in entries:
         keys = COMPARABLE[row['kind']]
-        if row['max_dets'] != MAX_DETS or any(row[k] is None or row[k] != entry[k] for k in keys):
+        if row['other_measure'] or any(row[k] is None or row[k] != entry[k] for k in keys):
             far.append(entry)
             continue
         both = [key for key in METRICS[row['kind']] if None not in (row[key], entry[key])]
@@ -163,7 +191,7 @@ def comparison(published: list[dict], measured: list[dict], kind: str | None = N
 
     A table contains the published rows of the same model size, otherwise all rows of Mask R-CNN.
     Rows of the same recipe have gaps (measured - published). Runs on other datasets have separate
-    tables. Method, model and recipe of a run are parsed from the config's name.
+    tables. Method, recipe and input size of a run are parsed from the config's name.
 
     Args:
         kind: a key of METRICS; other results are omitted.

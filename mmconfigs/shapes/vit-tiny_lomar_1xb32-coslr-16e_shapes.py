@@ -37,7 +37,12 @@ val_dataloader = dict(
     num_workers=1,
     dataset=dict(
         data_root='data/shapes/annotations/val.txt',
-        pipeline=[dict(type='LoadImage'), dict(type='PackInputs')],
+        pipeline=[  # no change for the embedded dataset, whose images have this size
+            dict(type='LoadImage'),
+            dict(type='ResizeEdge', scale=64, backend='pillow', interpolation='bicubic'),
+            dict(type='CenterCrop', crop_size=64),
+            dict(type='PackInputs'),
+        ],
     ),
 )
 test_dataloader = val_dataloader

@@ -368,5 +368,7 @@ def test_pickles_of_detectron2_are_refused(tmp_path, protocol):
     content = {'model': {'backbone.net.cls_token': np.ones(3)}, '__author__': 'someone'}
     path = tmp_path / 'model_final_61ccd1.pkl'
     path.write_bytes(pickle.dumps(content, protocol=protocol))
-    with pytest.raises(ValueError, match=r"61ccd1\.pkl was refused: it is no .*detectron2's \.pkl"):
+    with pytest.raises(
+        ValueError, match=r"61ccd1\.pkl was refused: it is not .*detectron2's \.pkl"
+    ):
         load_file(path)

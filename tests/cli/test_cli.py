@@ -301,9 +301,14 @@ def test_metrics_of_a_checkpoint_that_is_no_plain_path(name, digits, tmp_path, m
         test_dataloader=types.SimpleNamespace(dataset=FakeDataset([1])),
         test_evaluator=types.SimpleNamespace(metrics=[metric]),
         work_dir=tmp_path,
+        cfg=Config(dict(model=dict(type='LoMaR'))),
+        loaded_record=None,
     )
     record = json.loads(write_metrics(runner, 'CONFIG', name, {}).read_text())
     assert record['checkpoint'] == name and len(record['checkpoint_sha256']) == digits
+    assert not record['tta']
+    runner.cfg.model.tta_cfg = dict(max_per_img=100)
+    assert json.loads(write_metrics(runner, 'CONFIG', name, {}).read_text())['tta']
     del metric.summary  # as of evaluators of other packages
     written = write_metrics(runner, 'CONFIG', name, {'coco/AP': 0.5}).read_text()
     assert json.loads(written)['metrics'] == {'coco/AP': 0.5}

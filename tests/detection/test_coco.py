@@ -248,7 +248,10 @@ def test_sizes_are_those_of_the_upright_image(tmp_path, width, height, fits):
 @pytest.mark.parametrize(
     ('classes', 'message'),
     [
-        (('bolt', 'screw'), r"classes of the config are missing: \['screw'\]; there are .*'nut'"),
+        (
+            ('bolt', 'screw'),
+            r"classes of the config are missing: \['screw'\]; the file has .*'nut'",
+        ),
         (('ring', 'gear'), r"classes of the config are missing: \['gear'\]"),
         ('bolt', r"a list of different names, such as \[cat,dog\] or \[cat\], got 'bolt'"),
         (('bolt', 'bolt'), r"a list of different names, .*, got \('bolt', 'bolt'\)"),

@@ -304,6 +304,12 @@ def one_cycle(cfg):
     cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.01, by_epoch=False)]
 
 
+def wrapped(cfg):
+    part = cfg.train_dataloader.dataset
+    both = dict(type='ConcatDataset', datasets=[part, dict(part)])
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=both)
+
+
 RATES = dict(
     longer=(dict(epochs=4), []),
     longer_warmup=(dict(epochs=4), ['param_scheduler.0.end=3', 'param_scheduler.1.begin=3']),
@@ -336,7 +342,9 @@ def test_rates_are_those_of_a_fresh_run(name, base, tmp_path):
     assert steps == {2 * IMAGES // 4 + len(resumed.rates)}
 
 
-@pytest.mark.parametrize(('seed', 'change'), [(0, None), (None, None), (0, one_cycle)])
+@pytest.mark.parametrize(
+    ('seed', 'change'), [(0, None), (None, None), (0, one_cycle), (0, wrapped)]
+)
 def test_a_run_without_changes_ends_with_the_same_bytes(seed, change, base, tmp_path):
     options = [f'randomness.seed={seed}', 'model.backbone.drop_path_rate=0.2']
     whole = train(line(base / 'images', tmp_path / 'whole', *options), change)
@@ -541,6 +549,18 @@ def test_checkpoints_have_the_settings_of_the_last_run(base, tmp_path):
     build(line(base / 'images', tmp_path, 'randomness.seed=5', flags=['--resume'], epochs=3))
 
 
+def test_files_of_the_beginning_may_be_gone(base, tmp_path):
+    """The weights are those of the checkpoint; `load_from` and `init_cfg` began the first run."""
+    file = shutil.copy(base / 'run/epoch_2.pth', tmp_path / 'begin.pth')
+    begin = set_key('model.backbone.init_cfg', dict(type='Pretrained', checkpoint=str(file)))
+    whole = train(line(base / 'images', tmp_path / 'whole'), begin)
+    file.unlink()
+    flags = ['--resume', str(tmp_path / 'whole/epoch_1.pth')]
+    resumed = train(line(base / 'images', tmp_path / 'resumed', flags=flags), begin)
+    for name, value in whole.model.state_dict().items():
+        assert value.equal(resumed.model.state_dict()[name]), name
+
+
 def test_without_its_average_a_run_goes_on_from_its_weights(base, tmp_path):
     trained = train(line(base / 'images', tmp_path / 'ema'), add_ema)
     flags = ['--resume', str(tmp_path / 'ema/epoch_2.pth')]
@@ -654,6 +674,7 @@ def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
     resume = ['--resume', str(tmp_path / 'a/epoch_1.pth')]
     assert train([*words('b'), *resume]).message_hub.runtime_info['best_score'] >= 0
     assert line not in logged(tmp_path / 'b')
+    assert re.search(r'Epoch\(val\) [^\n(]*top1: [^\n(]*\n', logged(tmp_path / 'a'))
     shapes = shutil.copytree(shapes, tmp_path / 'other')
     labels = shapes / 'annotations/val.txt'
     labels.write_text(''.join(labels.read_text().splitlines(True)[1:]))

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
-from lomar.cli import parse_args
+from lomar.cli import main, parse_args
 from lomar.engine.config import merge_options
 from lomar.engine.config import test_config as config_of_test
 from lomar.engine.setting_checks import check_sampler, check_settings
@@ -24,6 +24,7 @@ WRONG = [
     (PRETRAIN, {'train_dataloader.batch_size': 1.5}, 'batch_size is 1.5; allowed: a whole number'),
     (PRETRAIN, {'train_dataloader.batch_size': True}, 'batch_size is True; allowed: a whole'),
     (PRETRAIN, {'train_dataloader.num_workers': -1}, 'num_workers is -1; allowed: 0 or more'),
+    (PRETRAIN, {'train_dataloader.batch_size': None}, 'batch_size is None; allowed: a whole'),
     (CLASSIFY, {'val_dataloader.batch_size': 0}, 'val_dataloader.batch_size is 0'),
     (CLASSIFY, {'test_dataloader.num_workers': -2}, 'test_dataloader.num_workers is -2'),
     (PRETRAIN, {'optim_wrapper.accumulative_counts': 0}, 'optim_wrapper.accumulative_counts is 0'),
@@ -31,6 +32,17 @@ WRONG = [
     (PRETRAIN, {'optim_wrapper.optimizer.lr': 0}, 'optimizer.lr is 0; allowed: a number, more'),
     (PRETRAIN, {'optim_wrapper.optimizer.lr': '1e'}, "optimizer.lr is '1e'; allowed: a number"),
     (PRETRAIN, {'optim_wrapper.optimizer.weight_decay': -1}, 'weight_decay is -1; allowed'),
+    (PRETRAIN, {'optim_wrapper.optimizer.lr': float('inf')}, 'optimizer.lr is inf; allowed'),
+    (PRETRAIN, {'optim_wrapper.optimizer.weight_decay': float('nan')}, 'weight_decay is nan; all'),
+    (PRETRAIN, {'optim_wrapper.clip_grad': dict(max_norm=-1)}, 'clip_grad.max_norm is -1; allow'),
+    (PRETRAIN, {'optim_wrapper.clip_grad': dict(max_norm='x')}, "clip_grad.max_norm is 'x'; allow"),
+    (PRETRAIN, {'optim_wrapper.clip_grad': dict(type='value', clip_value=0)}, 'clip_value is 0'),
+    (MASKS, {'optim_wrapper.paramwise_cfg.layer_decay': 0}, 'paramwise_cfg.layer_decay is 0; all'),
+    (PRETRAIN, {'randomness.seed': -1}, 'randomness.seed is -1; allowed: 0 or more'),
+    (PRETRAIN, {'randomness.seed': 'x'}, "randomness.seed is 'x'; allowed: a whole number, 0"),
+    (PRETRAIN, {'log_level': 'info'}, "log_level is 'info'; allowed: DEBUG, INFO"),
+    (PRETRAIN, {'custom_hooks': 5}, 'custom_hooks is 5; allowed: a list, or None'),
+    (PRETRAIN, {'param_scheduler': 'x'}, "param_scheduler is 'x'; allowed: a list, or None"),
     (PRETRAIN, {'train_cfg.max_epochs': 0}, 'train_cfg.max_epochs is 0; allowed: 1 or more'),
     (PRETRAIN, {'train_cfg.max_epochs': 2.5}, 'max_epochs is 2.5; allowed: a whole number'),
     (PRETRAIN, {'train_cfg.max_epochs': None}, 'train_cfg.max_epochs is not set, and Epoch'),
@@ -68,6 +80,7 @@ WRONG = [
     (PRETRAIN, {BEST: 'auto'}, "save_best is 'auto', and nothing is evaluated during the training"),
 ]  # fmt: skip
 RIGHT = [
+    (PRETRAIN, {'optim_wrapper.clip_grad': dict(max_norm=float('inf')), 'randomness.seed': None}),
     (MASKS, {BEST: ['coco/bbox_mAP', 'coco/segm_mAPs']}),
     (MASKS, {BEST: 'auto', 'val_evaluator.metric': 'segm'}),
     (MASKS, {BEST: None, 'val_evaluator.metric': 'segm'}),
@@ -133,3 +146,24 @@ def test_an_option_can_remove_the_number_of_another_loop():
     merge_options(cfg, {**options, 'train_cfg.max_iters': None})
     check_settings(cfg)
     assert 'max_iters' not in cfg.train_cfg
+
+
+FOUND_BY_HOSTS = {
+    'optim_wrapper.optimizer.betas=(0.9,1.9)': 'optim_wrapper: Invalid beta parameter at index 1',
+    'train_dataloader.drop_last=x': 'dataloader: drop_last should be a boolean value',
+    'train_dataloader.prefetch_factor=3': 'dataloader: prefetch_factor option could only be',
+    'default_hooks.logger.interval=0': 'default_hooks and custom_hooks: interval must be greater',
+    'train_dataloader.num_workers=x': "train_dataloader.num_workers is 'x'; allowed",
+    'optim_wrapper.optimizer.lr=None': 'optim_wrapper.optimizer.lr is not set, and LayerGroups',
+    'optim_wrapper.optimizer=None': 'optim_wrapper.optimizer is None; allowed: a dict',
+    'load_from=False': 'load_from is False; allowed: a file, a URL, or None',
+}
+
+
+@pytest.mark.parametrize('option', FOUND_BY_HOSTS)
+def test_errors_of_host_libraries_are_one_line(option, photographs, tmp_path, capfd):
+    options = ['train_dataloader.num_workers=0', 'train_dataloader.batch_size=2', option]
+    line = ['--train-images', str(photographs), '--work-dir', str(tmp_path), '--cfg-options']
+    config = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
+    assert main(['train', config, *line, *options]) == 1
+    assert f'lomar train: {FOUND_BY_HOSTS[option]}' in capfd.readouterr().err

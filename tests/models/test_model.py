@@ -181,6 +181,8 @@ def test_layer_depth():
     assert depth['blocks.2.attn.rpe_k.lookup_table_weight'] == (3, 5)
     assert depth['norm.weight'] == (4, 5)
     assert backbone.get_layer_depth('backbone.blocks.1.mlp.fc1.bias', 'backbone.') == (2, 5)
+    # mmpretrain's LearningRateDecayOptimWrapperConstructor asks for the head, too.
+    assert backbone.get_layer_depth('head.fc.weight', 'backbone.') == (4, 5)
 
 
 @pytest.mark.parametrize(('dtype', 'tolerance'), [('float64', 1e-12), ('bfloat16', 2e-2)])

@@ -23,7 +23,8 @@ CLASSIFY = 'mmconfigs/classify/lomar_vit-base-p16_8xb128-coslr-100e_in1k.py'
 
 
 def coco(ap):
-    return dict(AP=ap, AP50=70, AP75=50.0, APs=None, APm=50.0, APl=60.0, per_class={'cat': ap})
+    sizes = dict(APs=None, APm=50.0, APl=60.0)
+    return dict(AP=ap, AP50=70, AP75=50.0, **sizes, per_class={str(key): ap for key in range(80)})
 
 
 def write(path, **changes):
@@ -146,6 +147,23 @@ def test_gaps_need_the_same_recipe(compare, config, gaps):
         assert {'ViT-B', 'ViT-L', 'ViT-H'} <= {row['model'] for row in beside}
 
 
+@pytest.mark.parametrize(
+    ('record', 'model', 'epochs', 'gaps'),
+    [
+        ({}, 'ViT-B', 100, True),
+        (dict(epochs=None, arch='base'), 'ViT-B', 100, True),
+        (dict(epochs=99.76), 'ViT-B', 100, True),  # 184375 iterations on COCO
+        (dict(epochs=12), 'ViT-B', 12, False),  # --epochs 12
+        (dict(arch='tiny'), 'ViT-T', 100, False),
+        (dict(arch=dict(embed_dim=16, depth=1, num_heads=1)), 'ViT-B', 100, True),
+    ],
+)
+def test_the_run_wins_over_the_name_of_its_config(compare, record, model, epochs, gaps):
+    run, *beside = compare(**record)
+    assert (run['model'], run['epochs']) == (model, epochs)
+    assert any('box_ap_gap' in row for row in beside) == gaps
+
+
 @pytest.mark.parametrize(('limit', 'gaps'), [(None, 2), (100, 2), (300, 0)])
 def test_gaps_need_the_limit_of_coco(compare, limit, gaps):
     """Of detections per image; files of earlier versions do not name it."""
@@ -154,6 +172,21 @@ def test_gaps_need_the_limit_of_coco(compare, limit, gaps):
     assert sum(key.endswith('_gap') for row in rows for key in row) >= gaps
     assert any(key.endswith('_gap') for row in rows for key in row) == bool(gaps)
     assert ('AP of 300 detections per image' in rows[0]['notes']) == (limit == 300)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'classes', 'note'),
+    [
+        (dict(tta=True), 80, 'test-time augmentation: not comparable'),
+        ({}, 3, 'AP of 3 classes: not comparable'),
+        (dict(tta=False), 80, ''),
+    ],
+)
+def test_gaps_need_the_measure_of_coco(compare, changes, classes, note):
+    per_class = dict(per_class={str(key): 50.0 for key in range(classes)})
+    rows = compare(metrics={kind: coco(50.0) | per_class for kind in ('bbox', 'segm')}, **changes)
+    assert any(key.endswith('_gap') for row in rows for key in row) == (not note)
+    assert rows[0]['notes'].endswith(note)
 
 
 @pytest.mark.parametrize(
