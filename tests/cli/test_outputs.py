@@ -1,12 +1,7 @@
 """No command replaces a file that a flag names, unless --overwrite is given."""
 
-<<<<<<< HEAD
-=======
 import json
-from types import SimpleNamespace
-from unittest.mock import Mock
 
->>>>>>> main
 import numpy as np
 import pytest
 from colours import detection_config, draw_coco
@@ -190,19 +185,4 @@ def test_a_test_keeps_the_files_of_the_training(tmp_path, capfd):
     said = ''.join(capfd.readouterr())
     assert 'is of an earlier run' not in said and (work / 'metrics.json').exists()
     assert (work / 'mine.py').read_text() == saved
-<<<<<<< HEAD
-=======
     assert json.loads((work / 'metrics.json').read_text())['epochs'] == 1
-
-
-@pytest.mark.parametrize('training', [False, True])
-def test_only_a_training_names_old_checkpoints(tmp_path, training):
-    (tmp_path / 'epoch_1.pth').touch()
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    runner, lines = object.__new__(Runner), []
-    runner._resume, runner._has_loaded, runner._train_dataloader = False, True, None
-    runner._train_loop = Mock(spec=BaseLoop, iter=0) if training else None
-    runner._work_dir, runner.logger = str(tmp_path), SimpleNamespace(warning=lines.append)
-    runner.load_or_resume()
-    assert ['is of an earlier run' in line for line in lines] == [True] * training
->>>>>>> main
