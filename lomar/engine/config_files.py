@@ -24,9 +24,8 @@ def find_config(name: str | Path) -> Path:
     near = get_close_matches(known, packaged) + get_close_matches(known.rpartition('/')[2], stems)
     near += [one for one in packaged if known in one]
     near = list(dict.fromkeys(stems.get(stem, stem) for stem in near))
-    every = '\n    '.join(['packaged configs:', *packaged])
-    names = f'nearest names: {", ".join(near)}' if near else every
-    raise FileNotFoundError(f'{name} is neither a file nor a packaged config; {names}')
+    found = f'nearest names: {", ".join(near)}' if near else f'all names: files in {FOLDER}'
+    raise FileNotFoundError(f'{name} is neither a file nor a packaged config; {found}')
 
 
 def packaged_configs() -> dict[str, Path]:

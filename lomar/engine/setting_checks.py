@@ -19,7 +19,7 @@ from lomar.utils import check_choice, check_least, dicts_in
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 INTERVALS = dict(max_epochs=1, max_iters=1, val_interval=1, val_begin=0)  # lowest values
 POSITIVE = ('lr', 'weight_decay', 'max_norm', 'clip_value', 'layer_decay')
-ALSO = dict(weight_decay=0, max_norm=math.inf)  # the latter logs the norm only
+ALSO = dict(lr=0, weight_decay=0, max_norm=math.inf)  # lr=0: a dry run; inf: the norm is logged
 WATCHING = EarlyStoppingHook, ReduceOnPlateauParamScheduler
 LEVELS = ('DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'FATAL', 'CRITICAL', 'NOTSET')
 OF_RUNNER = {'runner', 'dataloader'}
@@ -75,7 +75,7 @@ def _check_optimizer(wrapper: dict) -> None:
             value = node[key]
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not (0 < value < math.inf or value == ALSO.get(key)):
-                allowed = '0 or more' if key == 'weight_decay' else 'more than 0'
+                allowed = '0 or more' if ALSO.get(key) == 0 else 'more than 0'
                 raise ValueError(f'{place}.{key} is {value!r}; allowed: a number, {allowed}')
 
 

@@ -125,8 +125,7 @@ def _rates(runner) -> list[str]:
         return [*lines, 'rate       changes with the metrics']
     names = ('at the first step', f'at step {steps[1] + 1}', 'at the last step')
     values = [f'{found[step]:.4g} {name}' for step, name in zip(steps, names, strict=True)]
-    others = f' (other parameter groups: at least {min(initial) / initial[place]:.2g} times these)'
-    return [
-        *lines,
-        f'rate       {", ".join(values)}{others if min(initial) < max(initial) else ""}',
-    ]
+    line = f'rate       {", ".join(values)}'
+    if (lowest := min(initial)) < (highest := initial[place]):
+        line += f' (other parameter groups: at least {lowest / highest:.2g} times these)'
+    return [*lines, line]
