@@ -205,6 +205,14 @@ def rows_of(table):
     return {row[1]: row for row in cells[2:]}
 
 
+def test_the_gpu_tests_are_collected_without_the_extras():
+    # The machine may lack them, and a file that cannot be imported makes the slice fail.
+    extras = 'faster_coco_eval|rasterio|shtab|simplejpeg|tensorboard'
+    for path in (ROOT / 'tests').rglob('*.py'):
+        found = re.findall(rf'^(?:import|from) ({extras})\b', path.read_text(), re.MULTILINE)
+        assert not found, f'{path}: {found[0]} is imported before a test needs it'
+
+
 def test_every_goal_finds_its_figures():
     asked = goals.read_goals(ROOT / 'benchmarks/gpu/goals.yaml')
     results = full_record()
