@@ -95,7 +95,7 @@ def test_values_of_a_row(measure, keys, values, versus, hardware, setting):
         (dict(DETECT, where=dict(task='detect')), r"several records in runs.json for .*'lomar', 0"),
         (dict(GPU, where={}), "several records in gpu.json for .*'lomar', None"),
         (dict(DETECT, unit='parsec'), "Invalid enum value 'parsec'"),
-        (dict(DETECT, whre={}), 'unknown field `whre`'),
+        (dict(DETECT, filter={}), 'unknown field `filter`'),
     ],
 )
 def test_an_ambiguous_row_is_refused(measure, keys, words):
