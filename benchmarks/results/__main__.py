@@ -51,9 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         '--check', action='store_true', help='write nothing; exit with 1 if a file is stale'
     )
     args = parser.parse_args(arguments)
+    try:
+        texts = outputs()
+    except (OSError, ValueError) as error:
+        sys.exit(f'{parser.prog}: {error}')
     stale = {
         path: text
-        for path, text in outputs().items()
+        for path, text in texts.items()
         if not path.exists() or path.read_text(encoding='utf-8') != text
     }
     names = [path.relative_to(ROOT).as_posix() for path in stale]

@@ -118,7 +118,7 @@ class Measurement(msgspec.Struct):
 
     def known(self, key: str) -> str:
         """Return the different values of a key of the records, such as the commit."""
-        return ', '.join(dict.fromkeys(str(run[key]) for run in self.runs))
+        return ', '.join(dict.fromkeys(run.get(key) or 'unknown' for run in self.runs))
 
     def dates(self) -> str:
         """Return the first and the last day of the records."""
