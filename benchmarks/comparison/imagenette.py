@@ -1,6 +1,7 @@
 """Classification: kNN, linear probe and fine-tuning on ten classes of photographs."""
 
 from collections.abc import Generator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def write_data(data: Path, work: Path, scale: Scale) -> None:
     (work / 'one-batch.txt').write_text(''.join(f'{path}\n' for path in first))
     for seed in scale.seeds:
         order = _mixed(train, seed)
-        for labels in scale.classes:
+        for labels in _counts(scale, len(order)):
             _write_labelled(_labels(work, labels, seed), order[:labels])
 
 
@@ -73,7 +74,7 @@ def stages(
     fine_rate = {c: best({r: fine[c, r] for r in scale.rates}, scores, 'top1') for c in CONTENDERS}
     scores = yield [
         make.classifier(c, seed, labels, fine_rate[c], pretrained.get((grid, seed, c, 'time')))
-        for labels in scale.classes
+        for labels in _counts(scale, make.count)
         for seed in scale.seeds
         for c in CONTENDERS
     ]
@@ -84,7 +85,8 @@ def stages(
 class _Runs:
     def __init__(self, scale: Scale, data: Path, work: Path, seconds: dict):
         self.scale, self.data, self.work, self.seconds = scale, data, work, seconds
-        self.per_epoch = len(list_images(data / 'train')) // scale.batch
+        self.count = len(list_images(data / 'train'))
+        self.per_epoch = self.count // scale.batch
 
     def epochs(self, method: str, grid: int, budget: str) -> int:
         """Return epochs of pretraining: LoMaR's, or as many as take LoMaR's time."""
@@ -124,7 +126,8 @@ class _Runs:
             **options,
         }
         flags = ('--train-images', str(images))
-        return Run(keys, CONFIGS / f'probe_{method}.py', flags, settings)
+        steps = options['train_cfg.max_epochs'] * self.per_epoch
+        return Run(keys, CONFIGS / f'probe_{method}.py', flags, settings, steps=steps)
 
     def classifier(
         self, contender: str, seed: int, labels: int, rate: float, start: Run | None
@@ -161,6 +164,11 @@ class _Runs:
         )
 
 
+def _counts(scale: Scale, images: int) -> list[int]:
+    """Return the numbers of labelled images; a subset of the data has fewer images."""
+    return sorted({min(labels, images) for labels in scale.classes})
+
+
 def _labels(work: Path, labels: int, seed: int) -> Path:
     return work / f'labels/{labels}-seed{seed}.txt'
 
@@ -175,8 +183,7 @@ def _mixed(classes: list[list[tuple[str, str]]], seed: int) -> list[tuple[str, s
     """Return all images in a random order whose beginnings hold as many of each class."""
     random = np.random.default_rng(seed)
     shuffled = [[paths[i] for i in random.permutation(len(paths))] for paths in classes]
-    longest = max(map(len, shuffled))
-    return [paths[i] for i in range(longest) for paths in shuffled if i < len(paths)]
+    return [image for images in zip_longest(*shuffled) for image in images if image]
 
 
 def _write_labelled(path: Path, images: list[tuple[str, str]]) -> None:

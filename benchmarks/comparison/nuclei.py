@@ -113,6 +113,7 @@ class _Runs:
                 'default_hooks.checkpoint.interval': max(epochs // 4, 1),
                 'randomness.seed': seed,
             },
+            steps=epochs * per_epoch,
         )
 
     def detector(

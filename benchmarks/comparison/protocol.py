@@ -24,6 +24,8 @@ class Scale:
         seeds: seeds of the results.
         labels, classes: numbers of labelled images for the detector and for the classifier, in the
             order of their runs.
+        detector_hours, classifier_hours: of a fine-tuning with its evaluation, on one slot; for
+            the plan.
         searched: numbers of labelled images in the search, of detector and classifier.
     """
 
@@ -48,6 +50,8 @@ class Scale:
     classifier_steps: int = 400
     classifier_batch: int = 50
     searched: tuple[int, int] = (32, 1000)
+    detector_hours: float = 0.1
+    classifier_hours: float = 0.03
 
 
 SCALES = dict(
@@ -61,7 +65,7 @@ SCALES = dict(
         nuclei_grid=24,
         nuclei_steps=1000,
         detector_side=256,
-        imagenette_epochs=20,
+        imagenette_epochs=10,
     ),
     # ViT-S/16; learning rates as for MAE, 1.5e-4 per 256 images, are among the searched ones.
     gpu=Scale(

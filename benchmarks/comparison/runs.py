@@ -25,6 +25,7 @@ class Run:
         config: config file.
         flags: flags of `lomar train`.
         options: settings that differ from the config.
+        steps: steps of a pretraining.
         start: pretraining whose weights the run starts from; None for random weights.
     """
 
@@ -33,6 +34,7 @@ class Run:
     flags: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     start: 'Run | None' = None
+    steps: int = 0
 
     @property
     def name(self) -> str:

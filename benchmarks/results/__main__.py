@@ -1,7 +1,8 @@
 """Write the page of results from claims.yaml, published.yaml and the JSON files of benchmarks.
 
-The files are docs/results.md, docs/results.html, the tables between two markers of README.md, and
-mmconfigs/metafile.yml. With --check, nothing is written, and the exit code is 1 if a file is stale.
+The files are docs/results.md, docs/results.html, mmconfigs/metafile.yml, and the tables between
+markers of README.md and docs/comparison.md, with the plots of the comparison. With --check, nothing
+is written, and the exit code is 1 if a file other than a plot is stale.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.comparison import report
 from benchmarks.results import page
 from benchmarks.results.measured import measure, read_source
 from lomar.utils import atomic_write
@@ -41,6 +43,7 @@ def outputs() -> dict[Path, str]:
         readme: block.join(parts),
         ROOT / 'docs/results.md': text,
         ROOT / 'docs/results.html': page.html(text),
+        report.PAGE: report.written(report.PAGE.read_text(encoding='utf-8')),
         ROOT / 'mmconfigs/metafile.yml': page.metafile(claims, published),
     }
 
@@ -66,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path, text in stale.items():
         with atomic_write(path) as part:
             part.write_text(text, encoding='utf-8')
+    report.draw()
     print('\n'.join(f'written: {name}' for name in names) or 'nothing has changed')
 
 

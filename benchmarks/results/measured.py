@@ -16,7 +16,6 @@ CONTENDERS = {
     'random-lomar': "random, LoMaR's positions",
     'random-mae': "random, MAE's positions",
 }
-FORMATS = {'%': '{:.1f}', 'images/s': '{:.3g}'}
 
 
 class Claim(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,7 +98,11 @@ class Measurement(msgspec.Struct):
         """Return mean ± standard deviation with the unit; '' without the contender."""
         if contender not in self.values:
             return ''
-        return f'{spread(self.values[contender].values(), FORMATS[self.row.unit])} {self.row.unit}'
+        values = list(self.values[contender].values())
+        pattern = (
+            '{:.1f}' if self.row.unit == '%' else '{:,.0f}' if max(values) >= 100 else '{:.3g}'
+        )
+        return f'{spread(values, pattern)} {self.row.unit}'
 
     def versus(self, other: str) -> str:
         """Return LoMaR's paired difference in points, or ratio, to another contender.
@@ -114,7 +117,7 @@ class Measurement(msgspec.Struct):
             raise ValueError(f'{self.row.setting}: LoMaR and {other} have different seeds')
         if self.row.unit == '%':
             return f'{spread([ours[seed] - theirs[seed] for seed in ours], "{:+.1f}")} points'
-        return f'{statistics.fmean(ours.values()) / statistics.fmean(theirs.values()):.2g} times'
+        return f'{statistics.fmean(ours.values()) / statistics.fmean(theirs.values()):#.2g} times'
 
     def known(self, key: str) -> str:
         """Return the different values of a key of the records, such as the commit."""

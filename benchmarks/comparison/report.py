@@ -1,0 +1,54 @@
+"""Tables and plots of the committed results, which `python -m benchmarks.results` writes."""
+
+import json
+from pathlib import Path
+
+from benchmarks.comparison.plots import plot_detector, plot_probes
+from benchmarks.comparison.protocol import SCALES
+from benchmarks.comparison.tables import Seconds, classifier_tables, detector_tables
+from benchmarks.comparison.timing import step_seconds
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / 'docs'
+PAGE = DOCS / 'comparison.md'
+TABLES = dict(nuclei=detector_tables, imagenette=classifier_tables)
+PLOTS = dict(nuclei=plot_detector, imagenette=plot_probes)
+
+
+def records() -> dict[str, dict]:
+    """Return the committed results by the name of their file."""
+    names = [f'{study}_{scale}' for study in TABLES for scale in ('cpu', 'gpu')]
+    files = [HERE / f'{name}.json' for name in names]
+    return {file.stem: json.loads(file.read_text()) for file in files if file.exists()}
+
+
+def written(page: str) -> str:
+    """Return the page with the tables of the committed results between its markers.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    for name, record in records().items():
+        begin, end = f'<!-- {name} -->\n', f'<!-- end of {name} -->'
+        if begin not in page or end not in page:
+            raise ValueError(f'{PAGE} has no lines {begin.strip()} and {end}')
+        before, rest = page.split(begin)
+        _, after = rest.split(end)
+        tables = TABLES[record['study']](record, grid_seconds(record['scale']))
+        page = f'{before}{begin}\n{tables}\n\n{end}{after}'
+    return page
+
+
+def draw(folder: Path = DOCS / 'images') -> list[Path]:
+    """Draw the plots of the committed results and return their files."""
+    files = []
+    for name, record in records().items():
+        files.append(folder / f'{name}.png')
+        PLOTS[record['study']](record, grid_seconds(record['scale']), files[-1])
+    return files
+
+
+def grid_seconds(scale: str) -> Seconds:
+    """Return the seconds per step of both methods by patches per side."""
+    patch = SCALES[scale].patch
+    return {int(side) // patch: seconds for side, seconds in step_seconds(scale).items()}
