@@ -10,8 +10,10 @@ import numpy as np
 from benchmarks.comparison.protocol import SEARCH_SEED, Scale, arch, encoder
 from benchmarks.comparison.runs import CONFIGS, CONTENDERS, METHODS, Run, positions
 from benchmarks.comparison.search import Scores, best
+from benchmarks.comparison.variants import VARIANTS, Variant
 from lomar.utils import write_json
 
+NONE = Variant('')
 HELD_OUT = 1 / 4  # of the training images, on which the search tests
 FIGURES = dict(box_ap='box AP', box_ap50='box AP50', mask_ap='mask AP', mask_ap50='mask AP50')
 
@@ -74,6 +76,7 @@ def stages(
                     start = make.pretraining(contender, seed, rate[contender], budget)
                 final.append(make.detector(contender, seed, labels, fine_rate[contender], start))
     yield final
+    yield make.variants(rate, fine_rate)
 
 
 class _Runs:
@@ -95,14 +98,19 @@ class _Runs:
             return self.scale.nuclei_steps
         return round(self.scale.nuclei_steps * self.seconds['lomar'] / self.seconds[method])
 
-    def pretraining(self, method: str, seed: int, rate: float, budget: str) -> Run:
+    def pretraining(
+        self, method: str, seed: int, rate: float, budget: str, variant: Variant = NONE
+    ) -> Run:
         searching = seed == SEARCH_SEED
         images = self.work / ('search.txt' if searching else 'unlabelled.txt')
         per_epoch = len(images.read_text().splitlines()) // self.scale.batch
-        epochs = round(self.steps(method, budget) / per_epoch)
+        epochs = round(self.steps(method, budget) / per_epoch) * variant.longer
+        keys: dict[str, Any] = dict(task='pretrain', contender=method, budget=budget)
+        keys |= _named(variant)
+        config = variant.config if method == 'lomar' else 'pretrain_mae'
         return Run(
-            dict(task='pretrain', contender=method, budget=budget, seed=seed, rate=rate),
-            CONFIGS / f'pretrain_{method}.py',
+            keys | dict(seed=seed, rate=rate),
+            CONFIGS / f'{config}.py',
             ('--train-images', str(images)),
             {
                 **encoder(self.scale, method, self.side),
@@ -112,19 +120,28 @@ class _Runs:
                 'train_cfg.max_epochs': epochs,
                 'default_hooks.checkpoint.interval': max(epochs // 4, 1),
                 'randomness.seed': seed,
+                **variant.pretraining,
             },
             steps=epochs * per_epoch,
         )
 
     def detector(
-        self, contender: str, seed: int, labels: int, rate: float, start: Run | None
+        self,
+        contender: str,
+        seed: int,
+        labels: int,
+        rate: float,
+        start: Run | None,
+        variant: Variant = NONE,
     ) -> Run:
         searching = seed == SEARCH_SEED
         truth = self.work / 'search-val.json' if searching else self.data / 'instances_val.json'
         images = str(self.data / 'images')
         keys: dict[str, Any] = dict(task='detect', contender=contender)
         keys |= dict(budget=start.keys['budget'], pretrain_rate=start.keys['rate']) if start else {}
+        keys |= _named(variant)
         side, scale = self.scale.detector_side, self.scale
+        steps = scale.detector_steps * variant.tuned
         options = {
             **arch(scale),
             'model.backbone.img_size': side,
@@ -136,10 +153,11 @@ class _Runs:
             'val_dataloader.dataset.pipeline.1.scale': f'({side},{side})',
             'train_dataloader.batch_size': scale.detector_batch,
             'optim_wrapper.optimizer.lr': rate,
-            'train_cfg.max_iters': scale.detector_steps,
-            'train_cfg.val_interval': self._interval(labels, seed),
-            'default_hooks.checkpoint.interval': scale.detector_steps // 4,
+            'train_cfg.max_iters': steps,
+            'train_cfg.val_interval': self._interval(labels, seed, steps),
+            'default_hooks.checkpoint.interval': steps // 4,
             'randomness.seed': seed,
+            **variant.detector,
         }
         if positions(contender) == 'mae':
             options['model.backbone.pretrain_img_size'] = self.side
@@ -154,12 +172,29 @@ class _Runs:
             start,
         )
 
-    def _interval(self, labels: int, seed: int) -> int:
+    def _interval(self, labels: int, seed: int, steps: int) -> int:
         """Return steps between evaluations: AP over steps is drawn for one number of labels."""
-        steps = self.scale.detector_steps
         return (
             steps // 4 if (labels, seed != SEARCH_SEED) == (self.scale.searched[0], True) else steps
         )
+
+    def variants(self, rates: dict[str, float], fine_rates: dict[str, float]) -> list[Run]:
+        """Return the detectors of `VARIANTS`, on the images of the search."""
+        labels, found = self.scale.searched[0], []
+        for variant in VARIANTS:
+            start = self.pretraining(
+                'lomar', SEARCH_SEED, rates['lomar'], 'time', variant if variant.pretrains else NONE
+            )
+            for contender in ('lomar', *variant.contenders):
+                own = start if contender == 'lomar' else None
+                rate = fine_rates[contender]
+                found.append(self.detector(contender, SEARCH_SEED, labels, rate, own, variant))
+        return found
+
+
+def _named(variant: Variant) -> dict[str, str]:
+    """Return the variant's name as a key of a run."""
+    return dict(variant=variant.name) if variant.name else {}
 
 
 def _labels(work: Path, labels: int, seed: int) -> Path:

@@ -1,5 +1,6 @@
 """Trainings of the comparison: what is trained, its name in the results, its commands."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,8 @@ class Run:
         """Return the name of the run's folder."""
         task, contender, *others = self.keys.items()
         words = [task[1], contender[1], *(f'{key}-{value}' for key, value in others)]
-        return '_'.join(words)  # no comma or =, which --cfg-options would parse
+        # No comma, = or space, which --cfg-options would parse.
+        return re.sub('[^a-zA-Z0-9_.-]+', '-', '_'.join(words))
 
     def command(self, work: Path) -> list[str]:
         """Return the arguments of `lomar` that train and evaluate in a folder of `work`."""

@@ -64,7 +64,9 @@ def detector_tables(record: dict, seconds: Seconds) -> str:
             figures = [figure(runs, name) for name in DETECTOR]
             ahead = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
             rows.append((str(labels), NAMES[key], *figures, *ahead, str(len(runs))))
-    return '\n\n'.join([table(rows), curve_table(record), search_table(record, 'mask_ap')])
+    return '\n\n'.join(
+        [table(rows), curve_table(record), search_table(record, 'mask_ap'), variant_table(record)]
+    )
 
 
 def curve_table(record: dict) -> str:
@@ -87,13 +89,38 @@ def search_table(record: dict, name: str) -> str:
     """Return the table of learning rates that were tried, with the figure that decided."""
     rows = [('weights', 'rate of pretraining', 'rate of fine-tuning', f'{name} on held-out images')]
     for run in record['runs']:
-        if run['seed'] == SEARCH_SEED and name in run['figures']:
+        if run['seed'] == SEARCH_SEED and name in run['figures'] and 'variant' not in run:
             tuned = run['task'] != 'pretrain'
             pretrained = run.get('pretrain_rate') if tuned else run['rate']
             words = [f'{rate:g}' if rate else '' for rate in (pretrained, tuned and run['rate'])]
             weights = NAMES[run['contender'], run.get('budget')]
             rows.append((weights, *words, f'{run["figures"][name]:.1f}'))
     return table([rows[0], *sorted(rows[1:])])
+
+
+def variant_table(record: dict) -> str:
+    """Return the table of the variants that were tried, with LoMaR and random weights side by side.
+
+    The first row is the protocol: the best runs of the search.
+    """
+    runs = [run for run in record['runs'] if run['task'] == 'detect' and run['seed'] == SEARCH_SEED]
+    names = list(dict.fromkeys(run.get('variant', '') for run in runs))
+    contenders = [key for key in NAMES if key[1] != 'images']
+    rows = [('variant', *(f'{NAMES[key]}: box / mask AP' for key in contenders))]
+    for name in names:
+        cells = []
+        for contender, budget in contenders:
+            own = [
+                run
+                for run in runs
+                if (run['contender'], run.get('budget'), run.get('variant', ''))
+                == (contender, budget, name)
+            ]
+            top = max(own, key=lambda run: run['figures']['mask_ap'], default=None)
+            figures = top and [f'{top["figures"][ap]:.1f}' for ap in ('box_ap', 'mask_ap')]
+            cells.append(' / '.join(figures) if figures else '')
+        rows.append((name or 'the protocol', *cells))
+    return table(rows)
 
 
 def classifier_tables(record: dict, seconds: Seconds) -> str:

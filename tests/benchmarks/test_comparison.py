@@ -11,11 +11,14 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks.comparison import imagenette, jobs, nuclei
+from benchmarks.comparison import imagenette, jobs, nuclei, plots, tables
 from benchmarks.comparison.jobs import Jobs, OutOfTime, RunFailed
+from benchmarks.comparison.pack import pack, unpack
+from benchmarks.comparison.plan import plan
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.results import outcome
 from benchmarks.comparison.runs import CONTENDERS, Run, positions
+from benchmarks.comparison.variants import VARIANTS
 from lomar.cli import parse_args
 from lomar.datasets.shapes import make_shapes
 from lomar.engine import train_config
@@ -23,6 +26,7 @@ from lomar.utils import write_json
 
 SMOKE = SCALES['smoke']
 SECONDS = {str(grid * SMOKE.patch): dict(lomar=0.1, mae=0.2) for grid in SMOKE.grids}
+FINAL = 2  # stage of the results on the nuclei
 STUDIES = dict(nuclei=nuclei, imagenette=imagenette)
 
 
@@ -67,7 +71,7 @@ def test_contenders_are_treated_alike(study, data, tmp_path):
     own = ('optim_wrapper.optimizer.lr', 'model.backbone.pretrain_img_size')
     groups = {}
     for run in flat(staged(study, data, tmp_path)):
-        if run.keys['task'] == 'pretrain':
+        if run.keys['task'] == 'pretrain' or 'variant' in run.keys:
             continue
         assert (run.start is None) == run.keys['contender'].startswith('random')
         assert run.config.stem.endswith(positions(run.keys['contender']))
@@ -100,7 +104,7 @@ def test_validation_images_are_left_to_the_results(study, data, tmp_path):
 
 
 def test_pretraining_of_equal_time_and_of_equal_images(data, tmp_path):
-    for study, stage in (('nuclei', -1), ('imagenette', 1)):
+    for study, stage in (('nuclei', FINAL), ('imagenette', 1)):
         runs = staged(study, data, tmp_path)[stage]
         every = chain.from_iterable((run, run.start) for run in runs)
         runs = [run for run in every if run and run.keys['task'] == 'pretrain']
@@ -117,9 +121,19 @@ def test_the_best_rate_of_the_search_is_used(data, tmp_path):
     runs = flat(staged('nuclei', data, tmp_path))
     scores = {run.name: dict(mask_ap=float(run.keys['rate'] == other)) for run in runs}
     # Every pretraining is tried at one rate of fine-tuning: the first of equal ones is taken.
-    final = staged('nuclei', data, tmp_path, scores)[-1]
+    final = staged('nuclei', data, tmp_path, scores)[FINAL]
     assert {run.keys['rate'] for run in final} == {other}
     assert {run.start.keys['rate'] for run in final if run.start} == {first}
+
+
+def test_variants_of_the_detector_only_share_the_pretraining(data, tmp_path):
+    *_, search, _, tried = staged('nuclei', data, tmp_path)
+    assert {run.keys['variant'] for run in tried} == {one.name for one in VARIANTS}
+    searched = {run.start.name for run in search if run.start}
+    for run in tried:
+        (variant,) = (one for one in VARIANTS if one.name == run.keys['variant'])
+        assert (run.start is None) == (run.keys['contender'] != 'lomar')
+        assert not run.start or (run.start.name in searched) == (not variant.pretrains)
 
 
 COMMANDS = """
@@ -215,3 +229,75 @@ def test_the_command(study, data, tmp_path):
     assert {run['contender'] for run in record['runs']} == set(CONTENDERS)
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert ' 0 to do' in again.stdout and json.loads(out.read_text()) == record
+
+
+def detected(contender, seed, value, labels=8, budget=None, curve=()):
+    figures = dict(box_ap=value, box_ap50=2 * value, mask_ap=value, mask_ap50=2 * value)
+    run = dict(task='detect', contender=contender, seed=seed, labels=labels, rate=1e-3)
+    points = [dict(step=step, box_ap=box_ap) for step, box_ap in curve]
+    return dict(run, figures=figures, curve=points) | (dict(budget=budget) if budget else {})
+
+
+def test_tables_of_the_detector(tmp_path):
+    runs = [detected('lomar', seed, 20.0 + seed, budget='time') for seed in range(3)]
+    runs += [detected('random-mae', seed, 18.0 - seed) for seed in range(2)]
+    runs += [detected('mae', 0, 5.0, 32, 'images', [(100, 1.0), (400, 5.0)])]
+    runs += [detected('mae', SEARCH_SEED, 7.0, 32, 'time')]
+    record = dict(runs=runs)
+    text = tables.detector_tables(record, {})
+    # Differences are paired: 20 - 18 and 21 - 17; the third seed has no partner.
+    assert '| 8 | LoMaR | 21.0 ± 1.0 | 42.0 ± 2.0 |' in text
+    assert "| 8 | random, MAE's positions | 17.5 ± 0.7 |" in text
+    assert '+3.0 ± 1.4 | +3.0 ± 1.4 | 2 |' in text
+    assert '| 32 | MAE, equal images | 1.0 | 5.0 |' in text
+    assert '| MAE, equal time | 0.001 | 7.0 |' in text and '7.0 | 14.0' not in text
+    plots.plot_detector(record, {}, tmp_path / 'plot.png')
+    assert (tmp_path / 'plot.png').stat().st_size > 10_000
+
+
+def test_tables_of_the_classifier(tmp_path):
+    def probed(contender, seed, knn, epochs, budget=None):
+        run = dict(task='pretrain', contender=contender, grid=14, seed=seed, rate=1e-3)
+        curve = [dict(epoch=epoch, knn=knn, linear=knn + 1) for epoch in (1, epochs)]
+        run |= dict(figures=dict(knn=knn, linear=knn + 1), curve=curve, epochs=epochs)
+        return run | dict(steps=100 * epochs) | (dict(budget=budget) if budget else {})
+
+    runs = [probed('lomar', 0, 40.0, 9, 'time'), probed('mae', 0, 30.0, 6, 'time')]
+    runs += [probed('random-mae', 0, 20.0, 1)]
+    runs += [dict(task='classify', contender='mae', budget='time', labels=100, seed=0, rate=1)]
+    runs[-1] |= dict(figures=dict(top1=50.0), curve=[])
+    seconds = {14: dict(lomar=4.0, mae=6.0)}
+    text = tables.classifier_tables(dict(runs=runs), seconds)
+    assert '| 14 x 14 | LoMaR | 9 | 1.00 | 40.0 | 41.0 |' in text
+    assert '| 14 x 14 | MAE, equal time | 6 | 1.00 | 30.0 | 31.0 | +10.0 | +10.0 |' in text
+    assert "| 14 x 14 | random, MAE's positions |  |  | 20.0 |" in text
+    assert '| 100 | MAE, equal time | 50.0 |' in text
+    plots.plot_probes(dict(runs=runs), seconds, tmp_path / 'plot.png')
+    assert (tmp_path / 'plot.png').stat().st_size > 5_000
+
+
+def test_a_plan_lists_every_run_once(data, tmp_path):
+    for name, study in STUDIES.items():
+        runs = flat(staged(name, data, tmp_path))
+        known = {one.name for run in runs for one in (run, run.start) if one}
+        stages = study.stages(SMOKE, data / name, tmp_path, SECONDS)
+        *lines, _, total = plan(stages, SMOKE, SECONDS, 2).splitlines()
+        cells = [line.split(' | ') for line in lines[2:]]
+        assert sum(int(cell[-2]) for cell in cells) == len(known)
+        assert total.startswith(f'{len(known)} runs')
+        hours = sum(float(cell[-1].strip(' |')) for cell in cells)
+        assert hours == pytest.approx(float(total.split()[2]), abs=0.1)
+
+
+def test_a_pack_is_a_balanced_subset(data, tmp_path):
+    source, size = data / 'imagenette', 14
+    assert pack(source, tmp_path / 'all.tar', 40) == 36
+    few = tmp_path / 'few.tar'
+    largest = max(path.stat().st_size for path in source.rglob('*.jpg'))
+    count = pack(source, few, (10240 + size * (1024 + largest)) / 1e6)
+    assert few.stat().st_size <= 10240 + size * (1024 + largest) and count < 36
+    folder = unpack(few, tmp_path / 'unpacked')
+    counts = [len(list((folder / part).iterdir())) for part in ('train/n0', 'train/n1')]
+    assert max(counts) - min(counts) <= 1 and len(list((folder / 'val').rglob('*.jpg'))) > 0
+    with pytest.raises(ValueError, match=r'nuclei has .* MB; allowed: 0\.001 MB'):
+        pack(data / 'nuclei', tmp_path / 'none.tar', 0.001)
