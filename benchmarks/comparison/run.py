@@ -72,6 +72,10 @@ def main() -> None:
 
 def run(args: argparse.Namespace, start: float) -> None:
     """Run or list the stages of a study, and write the results of all finished runs."""
+    if not args.data.exists():
+        raise FileNotFoundError(
+            f'--data {args.data} does not exist; docs/comparison.md says where the data come from'
+        )
     if args.data.is_file():
         args.data = unpack(args.data, args.work_dir / 'data')
     study, scale = STUDIES[args.study], SCALES[args.scale]

@@ -81,7 +81,9 @@ def curve_table(record: dict) -> str:
                 [p['box_ap'] for run in seeds.values() for p in run['curve'] if p['step'] == step]
                 for step in steps
             ]
-            rows.append((str(labels), NAMES[key], *(spread(one, '{:.1f}') for one in at)))
+            rows.append(
+                (str(labels), NAMES[key], *(spread(one, '{:.1f}') if one else '' for one in at))
+            )
     return table(rows)
 
 
