@@ -13,7 +13,6 @@ from benchmarks.comparison.search import Scores, best
 from lomar.datasets import list_images
 
 HELD_OUT = 1 / 10  # of the training images, on which the search of the classifier tests
-FIGURES = dict(knn='kNN', linear='linear probe', top1='fine-tuning')
 
 
 def write_data(data: Path, work: Path, scale: Scale) -> None:

@@ -15,7 +15,6 @@ from lomar.utils import write_json
 
 NONE = Variant('')
 HELD_OUT = 1 / 4  # of the training images, on which the search tests
-FIGURES = dict(box_ap='box AP', box_ap50='box AP50', mask_ap='mask AP', mask_ap50='mask AP50')
 
 
 def write_data(data: Path, work: Path, scale: Scale) -> None:
