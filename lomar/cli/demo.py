@@ -15,7 +15,7 @@ from pathlib import Path
 from lomar.cli.shared import count
 
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
-DETECT = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes'
+DETECT = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes-object'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--work-dir', metavar='DIR', default='work_dirs/demo', help='folder for all files')
     add('--images', metavar='PATH', help='images to pretrain on: a folder or a text list')
     add('--epochs', type=count, help='epochs of both trainings (default: those of the configs)')
-    add('--num-images', type=count, default=4000, help='training images per epoch')
+    add('--num-images', type=count, default=1500, help='training images per epoch')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,14 +36,17 @@ def run(args: argparse.Namespace) -> None:
     start = time.time()
     work = Path(args.work_dir).resolve()
     options = ['--cfg-options', f'train_cfg.max_epochs={args.epochs}'] if args.epochs else []
-    counts = ('--train', args.num_images, '--val', 200, '--categories', 'texture')
+    counts = ('--train', args.num_images, '--val', 200, '--categories', 'object')
     call('shapes', '--out', work / 'shapes', *counts, '--overwrite')
     pretrained = pretrain(args, work, options)
     metrics = detect(work, pretrained, options)
     loss = read_scalars(work / 'pretrain')[-1]['loss']
     minutes = (time.time() - start) / 60
     names = {'bbox': 'box', 'segm': 'mask'}
-    found = ', '.join(f'{names[kind]} AP {metrics[kind]["AP"]:.1f} %' for kind in names)
+    found = ', '.join(
+        f'{names[kind]} AP50 {metrics[kind]["AP50"]:.1f} % (AP {metrics[kind]["AP"]:.1f} %)'
+        for kind in names
+    )
     write_json(work / 'demo.json', {'loss': loss, 'minutes': minutes, 'metrics': metrics})
     picture = max((work / 'pretrain/reconstructions').glob('*.png'))
     print(
