@@ -5,6 +5,7 @@ Each step is a `lomar` command, which is printed before it runs.
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -68,7 +69,11 @@ def call(command: str, *arguments: object) -> None:
     """Run a `lomar` command and end the demo with its exit code if it fails."""
     line = [command, *map(str, arguments)]
     print(f'\n$ lomar {shlex.join(line)}', flush=True)
-    done = subprocess.run([sys.executable, '-m', 'lomar', *line], check=False)
+    # Threads that wait by spinning take the cores from the process that loads images, and from
+    # other programs: a step took up to eight times as long on two cores.
+    environment = {'OMP_WAIT_POLICY': 'passive', **os.environ}
+    command = [sys.executable, '-m', 'lomar', *line]
+    done = subprocess.run(command, check=False, env=environment)
     if done.returncode:
         sys.exit(done.returncode)
 
