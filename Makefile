@@ -44,7 +44,7 @@ demo: $(STAMP)
 	$(BIN)/python -m lomar demo --work-dir $(WORK_DIR) $(if $(IMAGES),--images '$(IMAGES)')
 
 compare: $(STAMP)
-	$(BIN)/python -m benchmarks.comparison
+	$(BIN)/python benchmarks/comparison/run.py $(or $(STUDY),nuclei)
 
 # Idle workers take over tests of busy ones.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal

@@ -1,78 +1,129 @@
-"""Jobs: commands that write a result file, run in parallel, skipped if the file exists."""
+"""Trainings as processes: several at a time, each with a result file, finished ones skipped."""
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from tqdm import tqdm
+from benchmarks.comparison.results import outcome
+from benchmarks.comparison.runs import Run, checkpoint
+from lomar.provenance import provenance
+from lomar.utils import write_json
 
 LOMAR = (sys.executable, '-m', 'lomar')
 
 
-class JobFailed(RuntimeError):
-    """Error of a command that failed; the message names the command and its log."""
+class RunFailed(RuntimeError):
+    """Error of a training that failed; the message names the command and its log."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """`lomar` commands that write a result file.
+class OutOfTime(RuntimeError):
+    """The time limit was reached before all runs were finished."""
 
-    Attributes:
-        folder: folder of the log, and work dir of the commands.
-        commands: the name of a command and its arguments, for each command.
-        result: file that the last command writes.
+
+class Jobs:
+    """Runs trainings of a work dir.
+
+    Args:
+        work: folder of all runs.
+        slots: number of runs at a time.
+        threads: threads of each run.
+        deadline: value of `time.monotonic` at which running trainings are stopped.
     """
 
-    folder: Path
-    commands: tuple[tuple[str, ...], ...]
-    result: Path
+    def __init__(self, work: Path, slots: int, threads: int, deadline: float = float('inf')):
+        self.work, self.slots, self.deadline = work, slots, deadline
+        # Processes with more threads than cores in total slow each other down.
+        self.environment = os.environ | dict(
+            OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)
+        )
+        self.machine = provenance(slots=slots, threads=threads)
+        self.running: set[subprocess.Popen] = set()
+        self.stopping = False
 
+    def result(self, run: Run) -> Path:
+        """Return the path of the result of a run."""
+        return self.work / f'results/{run.name}.json'
 
-def run_jobs(jobs: Sequence[Job], title: str, slots: int, threads: int) -> None:
-    """Run the jobs without a result file, `slots` in parallel, with `threads` threads each.
+    def results(self) -> dict[str, dict]:
+        """Return the results of all finished runs by name."""
+        files = sorted((self.work / 'results').glob('*.json'))
+        return {file.stem: json.loads(file.read_text()) for file in files}
 
-    Raises:
-        JobFailed: a job failed. Running jobs are stopped, and no further job starts.
-    """
-    waiting = [job for job in jobs if not job.result.exists()]
-    running: set[subprocess.Popen] = set()
-    bar = tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc=title, unit='job')
-    with bar, ThreadPoolExecutor(slots) as pool:
-        started = [pool.submit(_run, job, threads, running) for job in waiting]
-        try:
-            for done in as_completed(started):
-                bar.write(done.result())
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
-            raise
+    def finish(self, runs: Sequence[Run], say: Callable[[str], None] = print) -> None:
+        """Run the trainings without a result, each after the one it starts from.
 
+        Raises:
+            RunFailed: a run failed. Running ones are stopped, and no further one starts.
+            OutOfTime: the deadline came first.
+        """
+        left = [run for run in self._with_starts(runs) if not self._done(run)]
+        say(f'{len(runs)} runs, {len(left)} to do')
+        futures: dict[Future, Run] = {}
+        with ThreadPoolExecutor(self.slots) as pool:
+            try:
+                while left or futures:
+                    free = self.slots - len(futures)
+                    ready = [run for run in left if not run.start or self._done(run.start)]
+                    for run in ready[:free]:
+                        left.remove(run)
+                        futures[pool.submit(self._run, run)] = run
+                    done, _ = wait(futures, self._seconds_left(), FIRST_COMPLETED)
+                    if not done:
+                        raise OutOfTime(f'{len(left) + len(futures)} runs are not finished')
+                    for future in done:
+                        del futures[future]
+                        say(future.result())
+            except BaseException:
+                self.stopping = True
+                for process in list(self.running):
+                    process.terminate()
+                raise
 
-def _run(job: Job, threads: int, running: set) -> str:
-    """Run the commands of a job in order; return its name and duration as text."""
-    start = time.monotonic()
-    job.folder.mkdir(parents=True, exist_ok=True)
-    log = job.folder / 'log.txt'
-    # Processes with more threads than cores in total slow each other down.
-    environment = os.environ | dict(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-    for arguments in job.commands:
-        command = [*LOMAR, *arguments]
-        with log.open('a') as out:
+    def _seconds_left(self) -> float | None:
+        if self.deadline == float('inf'):
+            return None
+        return max(self.deadline - time.monotonic(), 0)
+
+    def _with_starts(self, runs: Sequence[Run]) -> list[Run]:
+        """Return the runs, each preceded by the pretraining that it still needs."""
+        listed: dict[str, Run] = {}
+        for run in runs:
+            if run.start and not self.result(run).exists():
+                listed.setdefault(run.start.name, run.start)
+            listed.setdefault(run.name, run)
+        return list(listed.values())
+
+    def _done(self, run: Run) -> bool:
+        # The weights of a pretraining may be gone while runs that need them are not finished.
+        kept = run.keys['task'] != 'pretrain' or checkpoint(self.work, run).exists()
+        return self.result(run).exists() and kept
+
+    def _run(self, run: Run) -> str:
+        """Run a training; return its name, figures and duration as text."""
+        start = time.monotonic()
+        folder = self.work / run.name
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [*LOMAR, *run.command(self.work)]
+        with (folder / 'log.txt').open('a') as out:
             print(f'$ {shlex.join(command)}', file=out, flush=True)
-            process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
-            running.add(process)
+            process = subprocess.Popen(command, stdout=out, stderr=out, env=self.environment)
+            self.running.add(process)
+            if self.stopping:  # since before this process was listed
+                process.terminate()
             code = process.wait()
-            running.discard(process)
+            self.running.discard(process)
         if code:
-            raise JobFailed(f'lomar {arguments[0]} ended with {code}; its output is in {log}')
-    if not job.result.exists():
-        raise JobFailed(f'{job.result} was not written; see {log}')
-    return f'{job.folder.name}: {time.monotonic() - start:.0f} s'
+            raise RunFailed(f'{run.name} ended with {code}; its output is in {folder / "log.txt"}')
+        seconds = round(time.monotonic() - start, 1)
+        found = outcome(folder, run)
+        record = dict(run.keys, **found, seconds=seconds, **self.machine)
+        self.result(run).parent.mkdir(exist_ok=True)
+        write_json(self.result(run), record)
+        figures = ', '.join(f'{key} {value:.2f}' for key, value in found['figures'].items())
+        return f'{run.name}: {figures}, {seconds:.0f} s'

@@ -1,217 +1,147 @@
-"""Settings of the comparison, and its jobs."""
+"""Settings of the comparison on real images; docs/comparison.md describes them."""
 
-import json
-import statistics
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-
-from benchmarks.comparison.jobs import Job
-from lomar.datasets.shapes import main_objects
-from lomar.utils import write_json
-from lomar.visualization.loss_curve import read_scalars
-
-CONFIGS = Path(__file__).resolve().parents[2] / 'mmconfigs/shapes'
-METHODS = ('lomar', 'mae')
-CONTENDERS = (*METHODS, 'scratch')
-TASKS = dict(
-    detect='mask-rcnn_vitdet-tiny-{}_shapes.py',
-    classify='vit-tiny_{}_1xb32-coslr-16e_shapes.py',
-)
-LOADING = ('train_dataloader.num_workers=0', 'val_dataloader.num_workers=0')
+SEEDS = (0, 1, 2)
+SEARCH_SEED = 100  # of the search for learning rates, which no result uses
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """Settings of the comparison; all training is in mixed precision, as in the recipes.
+class Scale:
+    """Sizes of the models and lengths of the trainings.
 
     Attributes:
-        images: number of unlabelled images, and highest number of labelled images.
-        val: number of validation images.
-        seeds: seeds of initial weights, order of images and choice of labelled images.
-        seconds: durations of pretraining on one slot; the last is used for all numbers of labels.
-        labels: numbers of labelled images, multiples of `batch`.
-        classified: numbers of labelled images for the classifier, after the longest pretraining.
-        few: number of labelled images for detectors after shorter pretraining.
-        batch, rate: images per step and learning rate of every fine-tuning.
-        steps: steps of every fine-tuning; a multiple of the steps per epoch for each of `labels`.
+        width, depth, heads, patch: of the encoder.
+        decoder: width, depth and heads of MAE's decoder.
+        batch: images per step of pretraining.
+        nuclei_grid, detector_side: patches per side in pretraining on the nuclei, and pixels per
+            side of the images for the detector.
+        nuclei_steps, imagenette_epochs: length of LoMaR's pretraining.
+        grids: patches per side in pretraining on Imagenette; the classifier has the first.
+        detector: further settings of the detector.
+        rates: learning rates of the search, of pretraining and fine-tuning.
+        seeds: seeds of the results.
+        labels, classes: numbers of labelled images for the detector and for the classifier, in the
+            order of their runs.
+        detector_hours, classifier_hours: of a fine-tuning with its evaluation, on one slot; for
+            the plan.
+        searched: numbers of labelled images in the search, of detector and classifier.
     """
 
-    images: int = 2048
-    val: int = 400
-    seeds: tuple[int, ...] = (0, 1, 2)
-    seconds: tuple[int, ...] = (120, 480)
-    labels: tuple[int, ...] = (128, 512, 2048)
-    classified: tuple[int, ...] = (128,)
-    few: int = 128
-    batch: int = 16
-    rate: float = 1e-3
-    steps: int = 512
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """Return the flags of `lomar shapes`."""
-        counts = ('--train', str(self.images), '--val', str(self.val))
-        return (*counts, '--categories', 'texture')
-
-
-def measurements(work: Path) -> list[Job]:
-    """Return jobs of one epoch per method, run in parallel like the training, to time a step."""
-    return [_pretraining(work, work / f'measure-{method}', method, 0, 1) for method in METHODS]
-
-
-def step_seconds(work: Path, method: str) -> float:
-    """Return median seconds of a pretraining step with data, in the second half of an epoch."""
-    records = read_scalars(work / f'measure-{method}')
-    return statistics.median(record['time'] for record in records[len(records) // 2 :])
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    decoder: tuple[int, int, int]
+    batch: int
+    nuclei_grid: int
+    nuclei_steps: int
+    detector_side: int
+    imagenette_epochs: int
+    grids: tuple[int, ...] = (14, 24, 28)
+    detector: tuple[tuple[str, Any], ...] = ()
+    rates: tuple[float, ...] = (1e-3, 5e-4, 2e-3)  # the first is tried first
+    seeds: tuple[int, ...] = SEEDS
+    labels: tuple[int, ...] = (32, 8, 128, 530)
+    classes: tuple[int, ...] = (100, 1000, 9469)
+    detector_steps: int = 400
+    detector_batch: int = 4
+    classifier_steps: int = 400
+    classifier_batch: int = 50
+    searched: tuple[int, int] = (32, 1000)
+    detector_hours: float = 0.1
+    classifier_hours: float = 0.03
 
 
-def epochs_in(work: Path, protocol: Protocol, method: str, seconds: int) -> int:
-    """Return the number of epochs nearest to a duration, at least two: the first is warm-up."""
-    steps = protocol.images // 32
-    return max(round(seconds / (steps * step_seconds(work, method))), 2)
+SCALES = dict(
+    cpu=Scale(
+        width=128,
+        depth=4,
+        heads=4,
+        patch=8,
+        decoder=(64, 2, 4),
+        batch=64,
+        nuclei_grid=24,
+        nuclei_steps=1000,
+        detector_side=256,
+        imagenette_epochs=10,
+    ),
+    # ViT-S/16; learning rates as for MAE, 1.5e-4 per 256 images, are among the searched ones.
+    gpu=Scale(
+        width=384,
+        depth=12,
+        heads=6,
+        patch=16,
+        decoder=(256, 4, 8),
+        batch=128,
+        nuclei_grid=28,
+        nuclei_steps=2000,
+        detector_side=512,
+        imagenette_epochs=100,
+        detector=(
+            ('model.backbone.window_size', 16),  # 512 / 16 = 32 = 2 x 16
+            ('model.backbone.global_blocks', '[2,5,8,11]'),
+            ('model.backbone.drop_path_rate', 0.1),
+            ('model.neck.scales', '[4,2,1]'),  # strides 4, 8, 16
+            ('optim_wrapper.paramwise_cfg.layer_decay', 0.75),
+        ),
+        rates=(5e-4, 2.5e-4, 1e-3),
+        seeds=(0,),
+    ),
+)
+
+# Two steps of everything: a test of the commands, whose numbers mean nothing.
+SCALES['smoke'] = replace(
+    SCALES['cpu'],
+    width=32,
+    heads=2,
+    decoder=(32, 1, 2),
+    batch=4,
+    nuclei_grid=8,
+    nuclei_steps=12,
+    detector_side=64,
+    imagenette_epochs=2,
+    grids=(8, 9),
+    detector=(('model.neck.out_channels', 64),),
+    rates=(1e-3, 5e-4),
+    seeds=(0,),
+    labels=(2,),
+    classes=(4,),
+    detector_steps=4,
+    detector_batch=1,
+    classifier_steps=4,
+    classifier_batch=2,
+    searched=(2, 4),
+)
 
 
-def pretrain_folder(work: Path, method: str, seconds: int, seed: int) -> Path:
-    """Return the work dir of a pretraining."""
-    return work / f'pretrain-{method}-{seconds}s-seed{seed}'
+def encoder(scale: Scale, method: str, side: int) -> dict[str, Any]:
+    """Return the settings of a method's pretraining model for images of a side in pixels."""
+    backbone = {'model.backbone.img_size': side, 'model.backbone.patch_size': scale.patch}
+    if method == 'lomar':
+        return {**arch(scale), **backbone}
+    width, depth, heads = scale.decoder
+    return {
+        'model.backbone.arch.embed_dims': scale.width,
+        'model.backbone.arch.num_layers': scale.depth,
+        'model.backbone.arch.num_heads': scale.heads,
+        'model.backbone.arch.feedforward_channels': 4 * scale.width,
+        **backbone,
+        'model.neck.num_patches': (side // scale.patch) ** 2,
+        'model.neck.patch_size': scale.patch,
+        'model.neck.embed_dim': scale.width,
+        'model.neck.decoder_embed_dim': width,
+        'model.neck.decoder_depth': depth,
+        'model.neck.decoder_num_heads': heads,
+        'model.head.patch_size': scale.patch,
+    }
 
 
-def pretrainings(work: Path, protocol: Protocol) -> list[Job]:
-    """Return jobs for every method, duration and seed; needs the results of `measurements`."""
-    jobs = []
-    for seconds in reversed(protocol.seconds):
-        for seed in protocol.seeds:
-            for method in METHODS:
-                epochs = epochs_in(work, protocol, method, seconds)
-                folder = pretrain_folder(work, method, seconds, seed)
-                jobs.append(_pretraining(work, folder, method, seed, epochs))
-    return jobs
-
-
-def _pretraining(work: Path, folder: Path, method: str, seed: int, epochs: int) -> Job:
-    config = CONFIGS / f'{method}_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
-    train, val = work / 'shapes/train', work / 'shapes/val'
-    options = (
-        *LOADING[:1],
-        f'train_cfg.max_epochs={epochs}',
-        f'param_scheduler.0.end=1/{max(epochs, 2)}',  # one epoch of warm-up
-        f'param_scheduler.1.begin=1/{max(epochs, 2)}',
-        f'randomness.seed={seed}',
-        'default_hooks.logger.interval=16',
-    )
-    command = (
-        *('train', str(config), '--work-dir', str(folder), '--amp', '--resume'),
-        *('--train-images', str(train), '--val-images', str(val), '--cfg-options', *options),
-    )
-    return Job(folder, (command,), folder / f'epoch_{epochs}.pth')
-
-
-@dataclass(frozen=True)
-class Run:
-    """A fine-tuning run after pretraining of `seconds`."""
-
-    task: str
-    contender: str
-    seconds: int
-    labels: int
-    seed: int
-
-    @property
-    def folder(self) -> str:
-        """Return the name of the run's folder."""
-        return f'{self.task}-{self.contender}-{self.seconds}s-{self.labels}labels-seed{self.seed}'
-
-
-def fine_tuning_runs(protocol: Protocol) -> list[Run]:
-    """Return the runs for every task, contender, number of labelled images and seed.
-
-    Shorter pretraining is compared with `protocol.few` labelled images, by the detector only. Runs
-    of all kinds alternate, so that an interrupted comparison has results of each kind.
-    """
-    longest = protocol.seconds[-1]
-    settings = dict(
-        detect=[(labels, longest) for labels in protocol.labels]
-        + [(protocol.few, seconds) for seconds in protocol.seconds[:-1]],
-        classify=[(labels, longest) for labels in protocol.classified],
-    )
-    return [
-        Run(task, contender, 0 if contender == 'scratch' else seconds, labels, seed)
-        for seed in protocol.seeds
-        for task in TASKS
-        for labels, seconds in settings[task]
-        for contender in (CONTENDERS if seconds == longest else METHODS)
-    ]
-
-
-def fine_tunings(work: Path, protocol: Protocol) -> list[Job]:
-    """Return the jobs of `fine_tuning_runs`; needs the results of `pretrainings`."""
-    return [_fine_tuning(work, protocol, run) for run in fine_tuning_runs(protocol)]
-
-
-def _fine_tuning(work: Path, protocol: Protocol, run: Run) -> Job:
-    folder = work / run.folder
-    config = str(CONFIGS / TASKS[run.task].format(run.contender))
-    epochs = protocol.steps * protocol.batch // run.labels
-    options = (
-        *LOADING,
-        f'train_dataloader.batch_size={protocol.batch}',
-        f'optim_wrapper.optimizer.lr={protocol.rate}',
-        f'train_cfg.max_epochs={epochs}',
-        'param_scheduler.0.end=50',  # steps of warm-up
-        f'default_hooks.checkpoint.interval={max(epochs // 4, 1)}',
-        f'randomness.seed={run.seed}',
-    )
-    if run.contender in METHODS:
-        pretrained = epochs_in(work, protocol, run.contender, run.seconds)
-        start = pretrain_folder(work, run.contender, run.seconds, run.seed)
-        options += (f'load_from={start / f"epoch_{pretrained}.pth"}',)
-    training, validation = _data(work, run)
-    train = (
-        *('train', config, '--work-dir', str(folder), '--amp', '--no-validate', '--resume'),
-        *(*training, *validation, '--cfg-options', *options),
-    )
-    test = (
-        *('test', config, str(folder / f'epoch_{epochs}.pth'), '--work-dir', str(folder)),
-        *(*validation, '--cfg-options', 'test_dataloader.num_workers=0'),
-    )
-    return Job(folder, (train, test), folder / 'metrics.json')
-
-
-def _data(work: Path, run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the flags of training data and of validation data."""
-    labelled, shapes = labelled_file(work, run.labels, run.seed), work / 'shapes'
-    truth = shapes / 'annotations/val.json'
-    if run.task == 'classify':
-        train = ('--train-images', labelled.with_suffix('.txt'))
-        val = ('--val-images', truth.with_suffix('.txt'))
-    else:
-        train = ('--train-ann', labelled, '--train-images', shapes / 'train')
-        val = ('--val-ann', truth, '--val-images', shapes / 'val')
-    return tuple(map(str, train)), tuple(map(str, val))
-
-
-def labelled_file(work: Path, labels: int, seed: int) -> Path:
-    """Return the path of a seed's annotations; a list of main objects is beside the file."""
-    return work / f'labels/{labels}-seed{seed}.json'
-
-
-def write_labels(work: Path, protocol: Protocol) -> None:
-    """Write annotations of the labelled images; smaller sets are subsets of larger sets."""
-    coco = json.loads((work / 'shapes/annotations/train.json').read_text())
-    (work / 'labels').mkdir(exist_ok=True)
-    for seed in protocol.seeds:
-        order = np.random.default_rng(seed).permutation(len(coco['images']))
-        for labels in protocol.labels:
-            images = [coco['images'][index] for index in sorted(order[:labels])]
-            kept = {image['id'] for image in images}
-            part = dict(
-                coco,
-                images=images,
-                annotations=[one for one in coco['annotations'] if one['image_id'] in kept],
-            )
-            file = labelled_file(work, labels, seed)
-            write_json(file, part, indent=None)
-            lines = [f'../shapes/train/{name}\t{main}\n' for name, main in main_objects(part)]
-            file.with_suffix('.txt').write_text(''.join(lines))
+def arch(scale: Scale) -> dict[str, Any]:
+    """Return the settings of an `RPEViT`'s width, depth and heads."""
+    return {
+        'model.backbone.arch.embed_dim': scale.width,
+        'model.backbone.arch.depth': scale.depth,
+        'model.backbone.arch.num_heads': scale.heads,
+    }

@@ -9,6 +9,7 @@ a slice failed.
 import argparse
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from benchmarks.gpu.work import ROOT, describe_machine, work  # noqa: E402
 from lomar.utils import atomic_write, write_json  # noqa: E402
 
 PROG = 'python -m benchmarks.gpu'
+STUDIES = ('nuclei', 'imagenette')
 GOALS = ROOT / 'benchmarks/gpu/goals.yaml'
 MACHINE = Slice('machine', 0, 300)
 
@@ -64,6 +66,13 @@ def parse_args() -> argparse.Namespace:
     add('--table', type=Path, metavar='FILE', help='file to which the table is also written')
     add(
         '--table-only', action='store_true', help='print the table of earlier results; needs no GPU'
+    )
+    add(
+        '--data',
+        type=Path,
+        metavar='DIR',
+        help='folder with nuclei and imagenette, or nuclei.tar and imagenette.tar; the rest of the '
+        'time is used for the comparison on them (docs/comparison.md)',
     )
     add('--slice', help=argparse.SUPPRESS)  # set for the process of a slice
     add('--out', type=Path, help=argparse.SUPPRESS)
@@ -136,7 +145,28 @@ def measure(args: argparse.Namespace) -> int:
     if waiting:
         say(f'not finished: {", ".join(waiting)}; run the same command again')
     show(record, machine, args.table)
+    if args.data and not waiting:
+        failed += compare(args, machine['commit'], env)
     return int(bool(failed))
+
+
+def compare(args: argparse.Namespace, commit: str | None, env: dict) -> list[str]:
+    """Use the rest of the time for the comparison; return the studies that failed."""
+    failed, scale = [], 'smoke' if args.toy else 'gpu'
+    for study in STUDIES:
+        left = args.minutes - (time.monotonic() - START) / 60
+        found = [
+            args.data / name for name in (study, f'{study}.tar') if (args.data / name).exists()
+        ]
+        if left < 1 or not found:
+            say(f'comparison on {study}: not run, {left:.1f} minutes left, data: {found or "none"}')
+            continue
+        words = [study, '--scale', scale, '--data', str(found[0]), '--minutes', f'{left:.2f}']
+        words += ['--commit', commit] if commit else []
+        command = [sys.executable, str(ROOT / 'benchmarks/comparison/run.py'), *words]
+        if subprocess.run(command, env=env, check=False).returncode:
+            failed.append(study)
+    return failed
 
 
 def show(record: Record, machine: dict, path: Path | None) -> None:

@@ -9,6 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 
 NEEDED = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet')
+# The last one imports mmpretrain, which must find the others applied.
+ADAPTATIONS = ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages', 'schedulers', 'multimodal')
 
 
 def missing() -> list[str]:
@@ -36,5 +38,5 @@ def apply() -> None:
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
     # PyTorch 2.14 deprecates an argument that mmengine passes; its replacement is too new.
     warnings.filterwarnings('ignore', message='`broadcast_buffers` is deprecated')
-    for name in ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages', 'schedulers'):
+    for name in ADAPTATIONS:
         import_module(f'lomar.compat.{name}').apply()

@@ -3,6 +3,7 @@ _base_ = './runtime.py'
 default_scope = 'mmdet'
 
 default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),  # else all evaluations are logged at step 0
     checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=5, save_best='coco/bbox_mAP'),
     visualization=dict(type='DetectionPicturesHook'),
 )

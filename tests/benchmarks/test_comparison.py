@@ -1,189 +1,303 @@
-"""The comparison of LoMaR, MAE and random weights: its protocol, its record, the command."""
+"""The comparison on real images: its protocol, its processes, and the command."""
 
 import json
-import signal
+import shutil
+import subprocess
 import sys
-from types import SimpleNamespace
+import time
+from itertools import chain
 
 import pytest
-import torch
 from conftest import ROOT
-from processes import start
+from PIL import Image
 
-from benchmarks import comparison
-from benchmarks.comparison import protocol as runs
-from benchmarks.comparison.__main__ import SMOKE, main
-from benchmarks.comparison.report import FIGURES, summary
+from benchmarks.comparison import imagenette, jobs, nuclei, plots, tables
+from benchmarks.comparison.jobs import Jobs, OutOfTime, RunFailed
+from benchmarks.comparison.pack import pack, unpack
+from benchmarks.comparison.plan import plan
+from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
+from benchmarks.comparison.results import outcome
+from benchmarks.comparison.runs import CONTENDERS, Run, positions
+from benchmarks.comparison.variants import VARIANTS
 from lomar.cli import parse_args
 from lomar.datasets.shapes import make_shapes
 from lomar.engine import train_config
-from lomar.engine.config import test_config as read_test_config
+from lomar.utils import write_json
+
+SMOKE = SCALES['smoke']
+SECONDS = {str(grid * SMOKE.patch): dict(lomar=0.1, mae=0.2) for grid in SMOKE.grids}
+FINAL = 2  # stage of the results on the nuclei
+STUDIES = dict(nuclei=nuclei, imagenette=imagenette)
 
 
-@pytest.fixture
-def measured(monkeypatch):
-    monkeypatch.setattr(runs, 'step_seconds', lambda work, method: dict(lomar=0.3, mae=0.2)[method])
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """Return a folder with data in the layouts of the nuclei and of Imagenette."""
+    root = tmp_path_factory.mktemp('data')
+    make_shapes(root / 'shapes', 32, 4, 64, 0, workers=1, categories='texture')
+    (root / 'nuclei/images').mkdir(parents=True)
+    for part in ('train', 'val'):
+        coco = json.loads((root / f'shapes/annotations/{part}.json').read_text())
+        for index, image in enumerate(coco['images']):
+            path = root / 'shapes' / part / image['file_name']
+            image['file_name'] = f'{part}-{path.name}'
+            shutil.copy(path, root / 'nuclei/images' / image['file_name'])
+            folder = root / f'imagenette/{part}/n{index % 2}'
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.open(path).save(folder / path.name)
+        write_json(root / f'nuclei/instances_{part}.json', coco)
+    return root
 
 
-def test_contenders_are_treated_alike(tmp_path, measured):
-    protocol = comparison.Protocol()
-    settings = {}
-    listed = runs.fine_tuning_runs(protocol)
-    for run, job in zip(listed, comparison.fine_tunings(tmp_path, protocol), strict=True):
-        train, test = job.commands
-        words = [word for word in (*train, *test) if run.contender not in word]
-        words = [word for word in words if not word.startswith('load_from')]
-        seconds = run.seconds or protocol.seconds[-1]
-        settings.setdefault((run.task, run.labels, seconds, run.seed), []).append(words)
-        # As many steps for every number of labelled images.
-        (epochs,) = [word for word in train if word.startswith('train_cfg.max_epochs')]
-        assert int(epochs.split('=')[1]) * run.labels // protocol.batch == protocol.steps
-    for (*_, seconds, _), contenders in settings.items():
-        assert len(contenders) == (3 if seconds == protocol.seconds[-1] else 2)
-        assert all(words == contenders[0] for words in contenders)
-    # For each seed, the detector's labels and shorter pretraining, and the classifier's labels.
-    assert len(settings) == 3 * (3 + 1 + 1)
+def staged(study, data, work, scores=None):
+    """Return the runs of each stage; all stages end with the same scores."""
+    STUDIES[study].write_data(data / study, work, SMOKE)
+    stages = STUDIES[study].stages(SMOKE, data / study, work, SECONDS)
+    found = [next(stages)]
+    while True:
+        try:
+            found.append(stages.send(scores or {}))
+        except StopIteration:
+            return found
 
 
-def test_pretraining_takes_equal_time(tmp_path, measured):
-    protocol = comparison.Protocol()
-    for seconds in protocol.seconds:
-        for method, step in (('lomar', 0.3), ('mae', 0.2)):
-            epoch = protocol.images // 32 * step
-            epochs = runs.epochs_in(tmp_path, protocol, method, seconds)
-            assert abs(epochs * epoch - seconds) <= epoch / 2 + 1e-9 or epochs == 2
-    jobs = comparison.pretrainings(tmp_path, protocol)
-    assert len({job.result for job in jobs}) == 2 * len(protocol.seconds) * len(protocol.seeds)
+def flat(stages):
+    return list(chain.from_iterable(stages))
+
+
+@pytest.mark.parametrize('study', STUDIES)
+def test_contenders_are_treated_alike(study, data, tmp_path):
+    """Only the start, the learning rate and the method's own settings differ."""
+    own = ('optim_wrapper.optimizer.lr', 'model.backbone.pretrain_img_size')
+    groups = {}
+    for run in flat(staged(study, data, tmp_path)):
+        if run.keys['task'] == 'pretrain' or 'variant' in run.keys:
+            continue
+        assert (run.start is None) == run.keys['contender'].startswith('random')
+        assert run.config.stem.endswith(positions(run.keys['contender']))
+        if run.start:
+            assert run.start.config.stem.endswith(run.keys['contender'])
+        options = {key: value for key, value in run.options.items() if key not in own}
+        found = groups.setdefault((run.keys['labels'], run.keys['seed']), {})
+        found.setdefault(run.keys['contender'], []).append((run.flags, options))
+    assert {seed for _, seed in groups} == {SEARCH_SEED, *SMOKE.seeds}
+    for (_, seed), found in groups.items():
+        assert set(found) == set(CONTENDERS)
+        every = [one for listed in found.values() for one in listed]
+        assert all(one == every[0] for one in every)
+        if seed == SEARCH_SEED:
+            assert len(found['random-lomar']) == len(found['random-mae']) == len(SMOKE.rates)
+
+
+@pytest.mark.parametrize('study', STUDIES)
+def test_validation_images_are_left_to_the_results(study, data, tmp_path):
+    for run in flat(staged(study, data, tmp_path)):
+        words = ' '.join(map(str, [*run.flags, *run.options.values()]))
+        if run.keys['seed'] == SEARCH_SEED:
+            assert 'instances_val' not in words and 'labels/val' not in words
+            assert str(data / 'imagenette') not in [str(v) for v in run.options.values()]
+        assert '/val' not in words.replace('labels/val.txt', '')
+    lists = [path for path in tmp_path.rglob('*.txt') if path.name != 'val.txt']
+    assert lists
+    for path in lists:
+        assert 'val-' not in path.read_text() and '/val/' not in path.read_text()
+
+
+def test_pretraining_of_equal_time_and_of_equal_images(data, tmp_path):
+    for study, stage in (('nuclei', FINAL), ('imagenette', 1)):
+        runs = staged(study, data, tmp_path)[stage]
+        every = chain.from_iterable((run, run.start) for run in runs)
+        runs = [run for run in every if run and run.keys['task'] == 'pretrain']
+        epochs = {
+            (run.keys['contender'], run.keys.get('budget')): run.options['train_cfg.max_epochs']
+            for run in runs
+        }
+        # MAE takes twice as long per step.
+        assert epochs['mae', 'images'] == epochs['lomar', 'time'] == 2 * epochs['mae', 'time']
+
+
+def test_the_best_rate_of_the_search_is_used(data, tmp_path):
+    first, other = SMOKE.rates
+    runs = flat(staged('nuclei', data, tmp_path))
+    scores = {run.name: dict(mask_ap=float(run.keys['rate'] == other)) for run in runs}
+    # Every pretraining is tried at one rate of fine-tuning: the first of equal ones is taken.
+    final = staged('nuclei', data, tmp_path, scores)[FINAL]
+    assert {run.keys['rate'] for run in final} == {other}
+    assert {run.start.keys['rate'] for run in final if run.start} == {first}
+
+
+def test_variants_of_the_detector_only_share_the_pretraining(data, tmp_path):
+    *_, search, _, tried = staged('nuclei', data, tmp_path)
+    assert {run.keys['variant'] for run in tried} == {one.name for one in VARIANTS}
+    searched = {run.start.name for run in search if run.start}
+    for run in tried:
+        (variant,) = (one for one in VARIANTS if one.name == run.keys['variant'])
+        assert (run.start is None) == (run.keys['contender'] != 'lomar')
+        assert not run.start or (run.start.name in searched) == (not variant.pretrains)
 
 
 COMMANDS = """
 import sys, time
-name, path = sys.argv[1:]
-if name == 'fail':
+from pathlib import Path
+folder = Path(sys.argv[sys.argv.index('--work-dir') + 1])
+(folder / 'vis_data').mkdir(parents=True, exist_ok=True)
+if 'random-mae' in folder.name:
     sys.exit('no such thing')
-if name == 'wait':
-    open(path, 'a').close()
+if 'lomar' in folder.name:
+    (folder / 'started').touch()
     time.sleep(60)
-if name in ('write', 'wait'):
-    open(path, 'a').write('done ')
 """
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder for jobs whose commands write a file, fail, or wait a minute."""
+def fake(tmp_path, monkeypatch):
+    """Replace `lomar` with a script: random-mae fails, lomar waits, mae ends at once."""
     (tmp_path / 'command.py').write_text(COMMANDS)
-    monkeypatch.setattr(comparison.jobs, 'LOMAR', (sys.executable, str(tmp_path / 'command.py')))
-    return tmp_path
+    monkeypatch.setattr(jobs, 'LOMAR', (sys.executable, str(tmp_path / 'command.py')))
+    monkeypatch.setattr(jobs, 'outcome', lambda folder, run: dict(figures=dict(top1=50.0)))
 
 
-def job(folder, *commands):
-    result = folder / 'result'
-    return comparison.Job(folder, tuple((name, str(result)) for name in commands), result)
+def made(contender, **keys):
+    return Run(dict(task='classify', contender=contender, **keys), ROOT / 'none.py', ())
 
 
-def test_jobs_run_once(folder):
-    jobs = [job(folder / name, 'write', 'write') for name in 'abc']
+def test_finished_runs_are_not_repeated(fake, tmp_path):
+    said = []
     for _ in range(2):
-        comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
-    assert [one.result.read_text() for one in jobs] == ['done done '] * 3
+        Jobs(tmp_path, 2, 1).finish([made('mae', seed=seed) for seed in range(3)], said.append)
+    assert said[0] == '3 runs, 3 to do' and said[-1] == '3 runs, 0 to do'
+    assert len(Jobs(tmp_path, 2, 1).results()) == 3
 
 
-def test_a_failed_job_stops_the_others_and_names_its_log(folder):
-    jobs = [job(folder / 'a', 'wait', 'write'), job(folder / 'b', 'fail')]
-    jobs.append(job(folder / 'c', 'write'))
-    with pytest.raises(comparison.JobFailed, match=r'lomar fail ended with 1; .*b/log.txt'):
-        comparison.run_jobs(jobs, 'jobs', slots=2, threads=1)
-    assert (folder / 'a/result').read_text() == '', 'the first was not stopped'
-    assert 'no such thing' in (folder / 'b/log.txt').read_text()
-    silent = [job(folder / 'd', 'nothing')]
-    with pytest.raises(comparison.JobFailed, match='result was not written'):
-        comparison.run_jobs(silent, 'jobs', slots=1, threads=1)
+def test_a_failed_run_stops_the_others_and_names_its_log(fake, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(RunFailed, match=r'random-mae ended with 1; .*random-mae/log.txt'):
+        Jobs(tmp_path, 2, 1).finish([made('lomar'), made('random-mae'), made('mae')], print)
+    assert time.monotonic() - start < 30
+    assert 'no such thing' in (tmp_path / 'classify_random-mae/log.txt').read_text()
 
 
-def test_table_and_plot(tmp_path):
-    results = [
-        dict(
-            **dict(task=task, contender=contender, seconds=seconds, labels=labels, seed=seed),
-            **dict.fromkeys(FIGURES[task], 10.0 + seed + labels / 8),
-        )
-        for task in runs.TASKS
-        for labels in (8, 16)
-        for contender, seconds in (('lomar', 5), ('mae', 5), ('scratch', 0))
-        for seed in (0, 2)
-    ]
-    protocol = dict(labels=(8, 16), seconds=(5,), few=8)
-    record = dict(results=results, protocol=protocol)
-    (first, *_, last) = summary(record, 'classify')
-    assert (first['labels'], first['contender'], last['contender']) == (8, 'lomar', 'scratch')
-    assert last['top1'] == (13.0, pytest.approx(2**0.5))  # 12 and 14
-    table = comparison.to_markdown(record)
-    assert '| 16 | none | random | 13.0 ± 1.4 |' in table and '| 8 | 5 s | LoMaR | 12.0' in table
-    assert comparison.plot(record, tmp_path / 'plot.png').stat().st_size > 10_000
+def test_a_time_limit_stops_the_runs(fake, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(OutOfTime, match='1 runs are not finished'):
+        Jobs(tmp_path, 2, 1, start + 2).finish([made('lomar'), made('mae')], print)
+    assert time.monotonic() - start < 30
+    assert list(Jobs(tmp_path, 2, 1).results()) == ['classify_mae']
 
 
-def test_the_commands_are_accepted(tmp_path, measured):
-    """Each command of a comparison has flags, options and files that `lomar` takes."""
-    protocol = comparison.Protocol(**SMOKE)
-    make_shapes(tmp_path / 'shapes', 64, 8, 64, 0, workers=1, categories='texture')
-    runs.write_labels(tmp_path, protocol)
-    jobs = [*comparison.measurements(tmp_path), *comparison.pretrainings(tmp_path, protocol)]
-    for job in jobs:
-        job.folder.mkdir()
-        job.result.touch()  # fine-tuning begins with it
-    for job in [*jobs, *comparison.fine_tunings(tmp_path, protocol)]:
-        for command in job.commands:
-            args = parse_args(command)
-            if args.command == 'train':
-                assert train_config(args).work_dir == str(job.folder)
-                job.folder.mkdir(exist_ok=True)
-                epochs = args.cfg_options['train_cfg.max_epochs']
-                torch.save(dict(state_dict={}), job.folder / f'epoch_{epochs}.pth')
-            else:
-                assert read_test_config(args).work_dir == str(job.folder)
+def test_a_resumed_run_counts_the_later_record(tmp_path):
+    ap = ('coco/bbox_mAP', 'coco/bbox_mAP50', 'coco/segm_mAP', 'coco/segm_mAP50')
+    for part, steps in (('a', (100, 200)), ('b', (200, 400))):
+        folder = tmp_path / part / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [
+            dict(dict.fromkeys(ap, step / 1000 + (part == 'b') / 10), step=step) for step in steps
+        ]
+        text = ''.join(f'{json.dumps(line)}\n' for line in [dict(loss=1, step=1), *lines])
+        (folder / 'scalars.json').write_text(text)
+    run = Run(dict(task='detect', contender='mae'), ROOT / 'none.py', ())
+    found = outcome(tmp_path, run)
+    assert [one['step'] for one in found['curve']] == [100, 200, 400]
+    assert [one['box_ap'] for one in found['curve']] == pytest.approx([10, 30, 50])
+    assert found['figures']['mask_ap50'] == pytest.approx(50)
 
 
-class ForkedJob:
-    """The `subprocess.Popen` of a job, forked, because there are thirty."""
-
-    def __init__(self, command, stdout, stderr, env):
-        self.process = start(command[1:], stdout.name, stderr.name, env=env)
-
-    def wait(self):
-        self.process.join()
-        return self.process.exitcode
-
-    def terminate(self):
-        self.process.terminate()
+@pytest.mark.parametrize('study', STUDIES)
+def test_the_commands_are_accepted(study, data, tmp_path):
+    """Each command of the comparison has flags, options and files that `lomar` takes."""
+    for run in {run.name: run for run in flat(staged(study, data, tmp_path))}.values():
+        for one in (run.start, run):
+            if one:
+                words = one.command(tmp_path)
+                words = [word for word in words if not word.startswith('load_from=')]
+                assert train_config(parse_args(words)).work_dir == str(tmp_path / one.name)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_the_command(tmp_path, monkeypatch, capsys):
-    outputs = ('--out', tmp_path / 'record.json', '--plot', tmp_path / 'plot.png')
-    command = ('--smoke', '--work-dir', tmp_path / 'work', *outputs)
-    monkeypatch.setattr(sys, 'argv', ['comparison', *map(str, command)])
-    monkeypatch.setattr(signal, 'signal', lambda *_: None)
-    monkeypatch.setattr(comparison.jobs, 'subprocess', SimpleNamespace(Popen=ForkedJob))
-    main()
-    record = json.loads((tmp_path / 'record.json').read_text())
-    assert comparison.to_markdown(record) in capsys.readouterr().out
-    assert len(record['results']) == 2 * 3 * 2  # tasks, contenders, seeds
-    for one in record['results']:
-        assert (one['seconds'] == 0) == (one['contender'] == 'scratch')
-    assert {one['epochs'] for one in record['pretraining']} == {2}
-    folder = tmp_path / 'work/classify-lomar-1s-16labels-seed1'
-    assert 'Backbone loaded from' in (folder / 'log.txt').read_text()
-    assert (tmp_path / 'plot.png').exists() and (folder / 'metrics.json').exists()
+@pytest.mark.parametrize('study', STUDIES)
+def test_the_command(study, data, tmp_path):
+    out = tmp_path / 'out.json'
+    words = [study, '--scale', 'smoke', '--data', data / study, '--work-dir', tmp_path / 'work']
+    script = [sys.executable, str(ROOT / 'benchmarks/comparison/run.py')]
+    command = [*script, *map(str, words), '--out', str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(out.read_text())
+    tasks = {run['task'] for run in record['runs']}
+    assert tasks == {'pretrain', dict(nuclei='detect', imagenette='classify')[study]}
+    assert {run['contender'] for run in record['runs']} == set(CONTENDERS)
+    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ' 0 to do' in again.stdout and json.loads(out.read_text()) == record
 
 
-def test_the_committed_record():
-    record = json.loads((ROOT / 'benchmarks/comparison/shapes_transfer.json').read_text())
-    lists = {key: tuple(v) if isinstance(v, list) else v for key, v in record['protocol'].items()}
-    assert comparison.Protocol(**lists) == comparison.Protocol()
-    keys = ('task', 'contender', 'seconds', 'labels', 'seed')
-    assert [tuple(run[key] for key in keys) for run in record['results']] == [
-        tuple(getattr(run, key) for key in keys)
-        for run in runs.fine_tuning_runs(comparison.Protocol())
-    ]
-    assert comparison.to_markdown(record) in (ROOT / 'docs/comparison.md').read_text()
+def detected(contender, seed, value, labels=8, budget=None, curve=()):
+    figures = dict(box_ap=value, box_ap50=2 * value, mask_ap=value, mask_ap50=2 * value)
+    run = dict(task='detect', contender=contender, seed=seed, labels=labels, rate=1e-3)
+    points = [dict(step=step, box_ap=box_ap) for step, box_ap in curve]
+    return dict(run, figures=figures, curve=points) | (dict(budget=budget) if budget else {})
+
+
+def test_tables_of_the_detector(tmp_path):
+    runs = [detected('lomar', seed, 20.0 + seed, budget='time') for seed in range(3)]
+    runs += [detected('random-mae', seed, 18.0 - seed) for seed in range(2)]
+    runs += [detected('mae', 0, 5.0, 32, 'images', [(100, 1.0), (400, 5.0)])]
+    runs += [detected('mae', SEARCH_SEED, 7.0, 32, 'time')]
+    record = dict(runs=runs)
+    text = tables.detector_tables(record, {})
+    # Differences are paired: 20 - 18 and 21 - 17; the third seed has no partner.
+    assert '| 8 | LoMaR | 21.0 ± 1.0 | 42.0 ± 2.0 |' in text
+    assert "| 8 | random, MAE's positions | 17.5 ± 0.7 |" in text
+    assert '+3.0 ± 1.4 | +3.0 ± 1.4 | 2 |' in text
+    assert '| 32 | MAE, equal images | 1.0 | 5.0 |' in text
+    assert '| MAE, equal time | 0.001 | 7.0 |' in text and '7.0 | 14.0' not in text
+    plots.plot_detector(record, {}, tmp_path / 'plot.png')
+    assert (tmp_path / 'plot.png').stat().st_size > 10_000
+
+
+def test_tables_of_the_classifier(tmp_path):
+    def probed(contender, seed, knn, epochs, budget=None):
+        run = dict(task='pretrain', contender=contender, grid=14, seed=seed, rate=1e-3)
+        curve = [dict(epoch=epoch, knn=knn, linear=knn + 1) for epoch in (1, epochs)]
+        run |= dict(figures=dict(knn=knn, linear=knn + 1), curve=curve, epochs=epochs)
+        return run | dict(steps=100 * epochs) | (dict(budget=budget) if budget else {})
+
+    runs = [probed('lomar', 0, 40.0, 9, 'time'), probed('mae', 0, 30.0, 6, 'time')]
+    runs += [probed('random-mae', 0, 20.0, 1)]
+    runs += [dict(task='classify', contender='mae', budget='time', labels=100, seed=0, rate=1)]
+    runs[-1] |= dict(figures=dict(top1=50.0), curve=[])
+    seconds = {14: dict(lomar=4.0, mae=6.0)}
+    text = tables.classifier_tables(dict(runs=runs), seconds)
+    assert '| 14 x 14 | LoMaR | 9 | 1.00 | 40.0 | 41.0 |' in text
+    assert '| 14 x 14 | MAE, equal time | 6 | 1.00 | 30.0 | 31.0 | +10.0 | +10.0 |' in text
+    assert "| 14 x 14 | random, MAE's positions |  |  | 20.0 |" in text
+    assert '| 100 | MAE, equal time | 50.0 |' in text
+    plots.plot_probes(dict(runs=runs), seconds, tmp_path / 'plot.png')
+    assert (tmp_path / 'plot.png').stat().st_size > 5_000
+
+
+def test_a_plan_lists_every_run_once(data, tmp_path):
+    for name, study in STUDIES.items():
+        runs = flat(staged(name, data, tmp_path))
+        known = {one.name for run in runs for one in (run, run.start) if one}
+        stages = study.stages(SMOKE, data / name, tmp_path, SECONDS)
+        *lines, _, total = plan(stages, SMOKE, SECONDS, 2).splitlines()
+        cells = [line.split(' | ') for line in lines[2:]]
+        assert sum(int(cell[-2]) for cell in cells) == len(known)
+        assert total.startswith(f'{len(known)} runs')
+        hours = sum(float(cell[-1].strip(' |')) for cell in cells)
+        assert hours == pytest.approx(float(total.split()[2]), abs=0.1)
+
+
+def test_a_pack_is_a_balanced_subset(data, tmp_path):
+    source, size = data / 'imagenette', 14
+    assert pack(source, tmp_path / 'all.tar', 40) == 36
+    few = tmp_path / 'few.tar'
+    largest = max(path.stat().st_size for path in source.rglob('*.jpg'))
+    count = pack(source, few, (10240 + size * (1024 + largest)) / 1e6)
+    assert few.stat().st_size <= 10240 + size * (1024 + largest) and count < 36
+    folder = unpack(few, tmp_path / 'unpacked')
+    counts = [len(list((folder / part).iterdir())) for part in ('train/n0', 'train/n1')]
+    assert max(counts) - min(counts) <= 1 and len(list((folder / 'val').rglob('*.jpg'))) > 0
+    with pytest.raises(ValueError, match=r'nuclei has .* MB; allowed: 0\.001 MB'):
+        pack(data / 'nuclei', tmp_path / 'none.tar', 0.001)

@@ -1,5 +1,6 @@
 """`make gpu`: slices that go on where they stopped, failures that stop nothing, the table."""
 
+import argparse
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import torch
 from conftest import ROOT
 from processes import run_python
 
+from benchmarks.gpu import __main__ as main
 from benchmarks.gpu import goals
 from benchmarks.gpu import work as gpu
 from benchmarks.gpu.__main__ import parse_args
@@ -205,6 +207,14 @@ def rows_of(table):
     return {row[1]: row for row in cells[2:]}
 
 
+def test_the_gpu_tests_are_collected_without_the_extras():
+    # The machine may lack them, and a file that cannot be imported makes the slice fail.
+    extras = 'faster_coco_eval|rasterio|shtab|simplejpeg|tensorboard'
+    for path in (ROOT / 'tests').rglob('*.py'):
+        found = re.findall(rf'^(?:import|from) ({extras})\b', path.read_text(), re.MULTILINE)
+        assert not found, f'{path}: {found[0]} is imported before a test needs it'
+
+
 def test_every_goal_finds_its_figures():
     asked = goals.read_goals(ROOT / 'benchmarks/gpu/goals.yaml')
     results = full_record()
@@ -339,3 +349,35 @@ def alive(pid):
         return 'zombie' not in Path(f'/proc/{pid}/status').read_text()
     except OSError:
         return False
+
+
+def test_the_page_has_the_committed_results():
+    record = json.loads((ROOT / 'benchmarks/gpu/gpu_nvidia-h200.json').read_text())
+    page = (ROOT / 'docs/speed.md').read_text()
+    rows = [row for result in record['results'] for row in result['rows']]
+    for model in {row['model'] for row in rows}:
+        speeds = [f'{row["images_per_second"]:,.0f} (' for row in rows if row['model'] == model]
+        assert any(
+            line.startswith(f'| `{model}` |') and [cell in line for cell in speeds] == [True] * 3
+            for line in page.splitlines()
+        )
+
+
+@pytest.mark.parametrize(('left', 'names', 'run'), [(9, ['nuclei'], 1), (0.5, ['nuclei'], 0)])
+def test_the_comparison_uses_the_rest_of_the_time(left, names, run, tmp_path, monkeypatch, capsys):
+    for name in names:
+        (tmp_path / f'{name}.tar').touch()
+    called = []
+
+    def pretend(command, **_):
+        called.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(main.subprocess, 'run', pretend)
+    minutes = left + (time.monotonic() - main.START) / 60
+    args = argparse.Namespace(data=tmp_path, toy=False, minutes=minutes)
+    assert main.compare(args, 'abc', {}) == ['nuclei'] * run
+    assert len(called) == run and 'imagenette: not run' in capsys.readouterr().out
+    for command in called:
+        assert command[2:6] == ['nuclei', '--scale', 'gpu', '--data']
+        assert float(command[command.index('--minutes') + 1]) <= left

@@ -320,6 +320,27 @@ def test_decomposed_positions_are_resized_like_detectron2s():
     assert torch.equal(model.state_dict()[name], expected)
 
 
+def test_a_backbone_of_detectron2_loads_after_the_renaming_of_the_docs():
+    """ViTDet's names are written out: norms, attention, MLP and positions of each block."""
+    layers = ('norm1', 'norm2', 'attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2')
+    names = ['pos_embed', 'patch_embed.proj.weight', 'patch_embed.proj.bias']
+    for block in range(TINY_ARCH['depth']):
+        names += [f'blocks.{block}.{one}.{end}' for one in layers for end in ('weight', 'bias')]
+        names += [f'blocks.{block}.attn.rel_pos_{axis}' for axis in 'hw']
+    ours = build('detect_mae', seed=1).backbone.state_dict()
+    renamed = {name: name.replace('attn.rel_pos', 'attn.rpe_k.rel_pos') for name in names}
+    assert set(renamed.values()) == ours.keys()
+    theirs = {name: ours[new] for name, new in renamed.items()}
+    with pytest.raises(TransferError, match='6 are unexpected'):
+        transfer_model(theirs, build('detect_mae'))
+    model = build('detect_mae')
+    report = transfer_model({new: theirs[name] for name, new in renamed.items()}, model)
+    assert len(report.matched) == len(names) and not report.missing
+    assert all(
+        torch.equal(value, ours[name]) for name, value in model.backbone.state_dict().items()
+    )
+
+
 def test_half_a_layer_does_not_load():
     """A bias that fits says nothing beside a weight that does not."""
     model = build('classify')

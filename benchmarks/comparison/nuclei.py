@@ -1,0 +1,214 @@
+"""Detection: Mask R-CNN on nuclei from 8 to 530 labelled images, pretrained on all 530."""
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.comparison.protocol import SEARCH_SEED, Scale, arch, encoder
+from benchmarks.comparison.runs import CONFIGS, CONTENDERS, METHODS, Run, positions
+from benchmarks.comparison.search import Scores, best
+from benchmarks.comparison.variants import VARIANTS, Variant
+from lomar.utils import write_json
+
+NONE = Variant('')
+HELD_OUT = 1 / 4  # of the training images, on which the search tests
+FIGURES = dict(box_ap='box AP', box_ap50='box AP50', mask_ap='mask AP', mask_ap50='mask AP50')
+
+
+def write_data(data: Path, work: Path, scale: Scale) -> None:
+    """Write lists of unlabelled images and annotations of the labelled ones.
+
+    Smaller labelled sets of a seed are subsets of its larger ones. The search has its own split of
+    the training images.
+    """
+    coco = json.loads((data / 'instances_train.json').read_text())
+    count = len(coco['images'])
+    order = np.random.default_rng(SEARCH_SEED).permutation(count)
+    held_out, rest = order[: round(HELD_OUT * count)], order[round(HELD_OUT * count) :]
+    _write_list(work / 'search.txt', data, coco, rest)
+    _write_list(work / 'unlabelled.txt', data, coco, range(count))
+    _write_part(work / 'search-val.json', coco, held_out)
+    few, _ = scale.searched
+    _write_part(_labels(work, few, SEARCH_SEED), coco, rest[:few])
+    for seed in scale.seeds:
+        order = np.random.default_rng(seed).permutation(count)
+        for labels in scale.labels:
+            _write_part(_labels(work, labels, seed), coco, order[:labels])
+
+
+def stages(
+    scale: Scale, data: Path, work: Path, seconds: dict[str, dict[str, float]]
+) -> Generator[list[Run], Scores, None]:
+    """Yield the runs that can be started next; takes the scores of all finished ones.
+
+    Args:
+        seconds: seconds per pretraining step of each method by side of the image in pixels.
+    """
+    make = _Runs(scale, data, work, seconds)
+    few, _ = scale.searched
+    pretrained = {
+        (m, r): make.pretraining(m, SEARCH_SEED, r, 'time') for m in METHODS for r in scale.rates
+    }
+    tried = {
+        (m, r): make.detector(m, SEARCH_SEED, few, scale.rates[0], start)
+        for (m, r), start in pretrained.items()
+    }
+    scores = yield list(tried.values())
+    rate = {m: best({r: tried[m, r] for r in scale.rates}, scores, 'mask_ap') for m in METHODS}
+    fine = {
+        (c, r): make.detector(c, SEARCH_SEED, few, r, pretrained.get((c, rate.get(c))))
+        for c in CONTENDERS
+        for r in scale.rates
+    }
+    scores = yield list(fine.values())
+    fine_rate = {
+        c: best({r: fine[c, r] for r in scale.rates}, scores, 'mask_ap') for c in CONTENDERS
+    }
+    final = []
+    for labels in scale.labels:
+        for seed in scale.seeds:
+            for contender, budget in make.contenders(labels):
+                start = None
+                if budget:
+                    start = make.pretraining(contender, seed, rate[contender], budget)
+                final.append(make.detector(contender, seed, labels, fine_rate[contender], start))
+    yield final
+    yield make.variants(rate, fine_rate)
+
+
+class _Runs:
+    def __init__(self, scale: Scale, data: Path, work: Path, seconds: dict):
+        self.scale, self.data, self.work = scale, data, work
+        self.side = scale.nuclei_grid * scale.patch
+        self.seconds = seconds[str(self.side)]
+
+    def contenders(self, labels: int) -> list[tuple[str, str | None]]:
+        """Return contenders and budgets; MAE has a second budget for one number of labels."""
+        found = [('lomar', 'time'), ('mae', 'time'), ('random-lomar', None), ('random-mae', None)]
+        if labels == self.scale.searched[0]:
+            found.append(('mae', 'images'))
+        return found
+
+    def steps(self, method: str, budget: str) -> int:
+        """Return steps of pretraining: LoMaR's, or as many as take LoMaR's time."""
+        if budget == 'images':
+            return self.scale.nuclei_steps
+        return round(self.scale.nuclei_steps * self.seconds['lomar'] / self.seconds[method])
+
+    def pretraining(
+        self, method: str, seed: int, rate: float, budget: str, variant: Variant = NONE
+    ) -> Run:
+        searching = seed == SEARCH_SEED
+        images = self.work / ('search.txt' if searching else 'unlabelled.txt')
+        per_epoch = len(images.read_text().splitlines()) // self.scale.batch
+        epochs = round(self.steps(method, budget) / per_epoch) * variant.longer
+        keys: dict[str, Any] = dict(task='pretrain', contender=method, budget=budget)
+        keys |= _named(variant)
+        config = variant.config if method == 'lomar' else 'pretrain_mae'
+        return Run(
+            keys | dict(seed=seed, rate=rate),
+            CONFIGS / f'{config}.py',
+            ('--train-images', str(images)),
+            {
+                **encoder(self.scale, method, self.side),
+                'train_dataloader.dataset.pipeline.0.scale': self.side,
+                'train_dataloader.batch_size': self.scale.batch,
+                'optim_wrapper.optimizer.lr': rate,
+                'train_cfg.max_epochs': epochs,
+                'default_hooks.checkpoint.interval': max(epochs // 4, 1),
+                'randomness.seed': seed,
+                **variant.pretraining,
+            },
+            steps=epochs * per_epoch,
+        )
+
+    def detector(
+        self,
+        contender: str,
+        seed: int,
+        labels: int,
+        rate: float,
+        start: Run | None,
+        variant: Variant = NONE,
+    ) -> Run:
+        searching = seed == SEARCH_SEED
+        truth = self.work / 'search-val.json' if searching else self.data / 'instances_val.json'
+        images = str(self.data / 'images')
+        keys: dict[str, Any] = dict(task='detect', contender=contender)
+        keys |= dict(budget=start.keys['budget'], pretrain_rate=start.keys['rate']) if start else {}
+        keys |= _named(variant)
+        side, scale = self.scale.detector_side, self.scale
+        steps = scale.detector_steps * variant.tuned
+        options = {
+            **arch(scale),
+            'model.backbone.img_size': side,
+            'model.backbone.patch_size': scale.patch,
+            'model.neck.in_channels': scale.width,
+            **dict(scale.detector),
+            'train_dataloader.dataset.pipeline.3.scale': f'({side},{side})',
+            'train_dataloader.dataset.pipeline.3.crop_size': f'({side},{side})',
+            'val_dataloader.dataset.pipeline.1.scale': f'({side},{side})',
+            'train_dataloader.batch_size': scale.detector_batch,
+            'optim_wrapper.optimizer.lr': rate,
+            'train_cfg.max_iters': steps,
+            'train_cfg.val_interval': self._interval(labels, seed, steps),
+            'default_hooks.checkpoint.interval': steps // 4,
+            'randomness.seed': seed,
+            **variant.detector,
+        }
+        if positions(contender) == 'mae':
+            options['model.backbone.pretrain_img_size'] = self.side
+        return Run(
+            keys | dict(labels=labels, seed=seed, rate=rate),
+            CONFIGS / f'detect_{positions(contender)}.py',
+            (
+                *('--train-ann', str(_labels(self.work, labels, seed)), '--train-images', images),
+                *('--val-ann', str(truth), '--val-images', images),
+            ),
+            options,
+            start,
+        )
+
+    def _interval(self, labels: int, seed: int, steps: int) -> int:
+        """Return steps between evaluations: AP over steps is drawn for one number of labels."""
+        return (
+            steps // 4 if (labels, seed != SEARCH_SEED) == (self.scale.searched[0], True) else steps
+        )
+
+    def variants(self, rates: dict[str, float], fine_rates: dict[str, float]) -> list[Run]:
+        """Return the detectors of `VARIANTS`, on the images of the search."""
+        labels, found = self.scale.searched[0], []
+        for variant in VARIANTS:
+            start = self.pretraining(
+                'lomar', SEARCH_SEED, rates['lomar'], 'time', variant if variant.pretrains else NONE
+            )
+            for contender in ('lomar', *variant.contenders):
+                own = start if contender == 'lomar' else None
+                rate = fine_rates[contender]
+                found.append(self.detector(contender, SEARCH_SEED, labels, rate, own, variant))
+        return found
+
+
+def _named(variant: Variant) -> dict[str, str]:
+    """Return the variant's name as a key of a run."""
+    return dict(variant=variant.name) if variant.name else {}
+
+
+def _labels(work: Path, labels: int, seed: int) -> Path:
+    return work / f'labels/{labels}-seed{seed}.json'
+
+
+def _write_list(path: Path, data: Path, coco: dict, chosen) -> None:
+    names = sorted(coco['images'][index]['file_name'] for index in chosen)
+    path.write_text(''.join(f'{data / "images" / name}\n' for name in names))
+
+
+def _write_part(path: Path, coco: dict, chosen) -> None:
+    images = [coco['images'][index] for index in sorted(chosen)]
+    kept = {image['id'] for image in images}
+    objects = [one for one in coco['annotations'] if one['image_id'] in kept]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, dict(coco, images=images, annotations=objects), indent=None)

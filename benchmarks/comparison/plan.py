@@ -1,0 +1,61 @@
+"""The runs of a study with their estimated hours, before anything is trained."""
+
+from collections.abc import Generator, Mapping
+
+from benchmarks.comparison.protocol import Scale
+from benchmarks.comparison.runs import Run
+from benchmarks.results.page import table
+
+
+def plan(
+    stages: Generator, scale: Scale, seconds: Mapping[str, Mapping[str, float]], slots: int
+) -> str:
+    """Return a table of the cells of a study, in the order of their runs.
+
+    The hours are those of the machine. Pretraining is estimated from the steps and the seconds per
+    step measured alone, fine-tuning from `Scale`; images are not read faster on more slots.
+
+    Args:
+        stages: see `nuclei.stages`; without scores, each search chooses its first rate.
+        seconds: seconds per step of each method by side of the image in pixels.
+        slots: number of runs at a time.
+    """
+    cells: dict[tuple, list[Run]] = {}
+    seen = set()
+    runs = next(stages)
+    stage = 1
+    while True:
+        for run in runs:
+            for one in (run.start, run):
+                if one and one.name not in seen:
+                    seen.add(one.name)
+                    cells.setdefault((stage, *_cell(one)), []).append(one)
+        try:
+            runs, stage = stages.send({}), stage + 1
+        except StopIteration:
+            break
+    rows = [('stage', 'task', 'contender', 'setting', 'runs', 'hours')]
+    total = 0.0
+    for (stage, *words), found in cells.items():
+        spent = sum(_hours(run, scale, seconds, slots) for run in found)
+        total += spent
+        rows.append((str(stage), *words, str(len(found)), f'{spent:.2f}'))
+    return f'{table(rows)}\n\n{len(seen)} runs, {total:.1f} hours'
+
+
+def _cell(run: Run) -> tuple[str, str, str]:
+    left_out = ('task', 'contender', 'seed', 'rate', 'pretrain_rate')
+    words = [f'{key} {value}' for key, value in run.keys.items() if key not in left_out]
+    return run.keys['task'], run.keys['contender'], ', '.join(words)
+
+
+def _hours(run: Run, scale: Scale, seconds: Mapping, slots: int) -> float:
+    if run.keys['task'] == 'detect':
+        return scale.detector_hours / slots
+    if run.keys['task'] == 'classify':
+        return scale.classifier_hours / slots
+    contender = run.keys['contender']
+    if contender.startswith('random'):
+        return 0.0
+    side = run.options['model.backbone.img_size']
+    return run.steps * seconds[str(side)][contender] / 3600

@@ -1,0 +1,73 @@
+"""Plots of the comparison's results."""
+
+import statistics
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.comparison.tables import NAMES, Key, Seconds, by_contender, final, hours
+
+STYLES: dict[Key, dict] = {
+    ('lomar', 'time'): dict(color='tab:orange'),
+    ('mae', 'time'): dict(color='tab:blue'),
+    ('mae', 'images'): dict(color='tab:blue', linestyle='--'),
+    ('random-lomar', None): dict(color='tab:grey'),
+    ('random-mae', None): dict(color='tab:grey', linestyle='--'),
+}
+
+
+def plot_detector(record: dict, seconds: Seconds, out: Path) -> None:
+    """Draw box and mask AP over labelled images, and box AP over the steps of fine-tuning."""
+    figure = Figure(figsize=(11, 3.8), layout='constrained')
+    box, mask, steps = figure.subplots(1, 3)
+    labels = sorted({run['labels'] for run in final(record, 'detect')})
+    for axes, name in ((box, 'box_ap'), (mask, 'mask_ap')):
+        for key in NAMES:
+            points = {}
+            for count in labels:
+                runs = by_contender(final(record, 'detect', labels=count)).get(key, {})
+                if runs:
+                    points[count] = [run['figures'][name] for run in runs.values()]
+            _line(axes, key, points)
+        axes.set(xscale='log', xlabel='labelled images', title=name.replace('_ap', ' AP'))
+        axes.set_xticks(labels, map(str, labels), minor=False)
+        axes.minorticks_off()
+    curves = [run for run in final(record, 'detect') if len(run['curve']) > 1]
+    for key, runs in by_contender(curves).items():
+        points = {}
+        for run in runs.values():
+            for point in run['curve']:
+                points.setdefault(point['step'], []).append(point['box_ap'])
+        _line(steps, key, points)
+    counts = ', '.join(map(str, sorted({run['labels'] for run in curves})))
+    steps.set(xlabel='steps of fine-tuning', title=f'box AP, {counts} labelled images')
+    box.legend(fontsize=8)
+    figure.savefig(out, dpi=110)
+
+
+def plot_probes(record: dict, seconds: Seconds, out: Path) -> None:
+    """Draw kNN accuracy over the hours of pretraining, for each grid."""
+    grids = sorted({run['grid'] for run in final(record, 'pretrain')})
+    figure = Figure(figsize=(3.7 * len(grids), 3.8), layout='constrained')
+    for axes, grid in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids, strict=True):
+        for key, runs in by_contender(final(record, 'pretrain', grid=grid)).items():
+            points: dict[float, list[float]] = {}
+            for run in runs.values():
+                for point in run['curve']:
+                    spent = hours(run, seconds) * point['epoch'] / run['epochs'] if key[1] else 0
+                    points.setdefault(round(spent, 4), []).append(point['knn'])
+            if key[1]:
+                _line(axes, key, points)
+            else:
+                axes.axhline(statistics.fmean(points[0]), label=NAMES[key], **STYLES[key])
+        axes.set(xlabel='hours of pretraining', title=f'kNN top-1, {grid} x {grid} patches')
+        axes.legend(fontsize=7)
+    figure.savefig(out, dpi=110)
+
+
+def _line(axes: Axes, key: Key, points: dict) -> None:
+    places = sorted(points)
+    means = [statistics.fmean(points[place]) for place in places]
+    spreads = [statistics.stdev(points[p]) if len(points[p]) > 1 else 0 for p in places]
+    axes.errorbar(places, means, spreads, label=NAMES[key], marker='o', capsize=3, **STYLES[key])

@@ -1,0 +1,115 @@
+"""Compare LoMaR, MAE and random weights on real images: see docs/comparison.md.
+
+A finished run is not repeated: the same command goes on where it was stopped. The results are
+JSON; tables and pictures are drawn from it by `python -m benchmarks.results`.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # also as a script
+
+import torch  # noqa: E402
+
+from benchmarks.comparison import imagenette, nuclei, timing  # noqa: E402
+from benchmarks.comparison.jobs import Jobs, OutOfTime, RunFailed  # noqa: E402
+from benchmarks.comparison.pack import pack, unpack  # noqa: E402
+from benchmarks.comparison.plan import plan  # noqa: E402
+from benchmarks.comparison.protocol import SCALES  # noqa: E402
+from lomar.utils import write_json  # noqa: E402
+
+PROG = 'python benchmarks/comparison/run.py'
+PACKED_MB = 40
+STUDIES = dict(nuclei=nuclei, imagenette=imagenette)
+
+
+def parse_args() -> argparse.Namespace:
+    cores, gpu = os.cpu_count() or 1, torch.cuda.is_available()
+    parser = argparse.ArgumentParser(
+        prog=PROG, description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add('study', choices=STUDIES, help='data set')
+    add('--scale', choices=SCALES, default='cpu', help='sizes of models and trainings')
+    add('--data', type=Path, help='folder or tar file of the data (default: data/STUDY)')
+    add('--pack', type=Path, metavar='FILE', help='only pack data of at most 40 MB into a tar file')
+    add('--work-dir', type=Path, help='folder of runs (default: work_dirs/comparison/STUDY_SCALE)')
+    add('--out', type=Path, help='results (default: benchmarks/comparison/STUDY_SCALE.json)')
+    add('--minutes', type=float, default=float('inf'), help='time limit of this call')
+    add('--slots', type=int, default=4 if gpu else cores, help='runs at a time')
+    add('--measure', action='store_true', help='only measure seconds per step, on an idle machine')
+    add('--plan', action='store_true', help='only list the runs and their estimated hours')
+    add('--commit', help='commit of the code, if the checkout has no .git folder')
+    args = parser.parse_args()
+    name = f'{args.study}_{args.scale}'
+    args.data = (args.data or ROOT / 'data' / args.study).resolve()
+    args.work_dir = (args.work_dir or ROOT / 'work_dirs/comparison' / name).resolve()
+    args.out = args.out or ROOT / f'benchmarks/comparison/{name}.json'
+    return args
+
+
+def main() -> None:
+    args, start = parse_args(), time.monotonic()
+    # A terminated comparison stops its runs, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f'{PROG}: terminated'))
+    try:
+        args.work_dir.mkdir(parents=True, exist_ok=True)
+        if args.pack:
+            print(f'{pack(args.data, args.pack, PACKED_MB)} files in {args.pack}')
+        elif args.measure:
+            timing.measure(args.scale, SCALES[args.scale])
+        else:
+            run(args, start)
+    except (FileNotFoundError, ValueError, RunFailed) as error:
+        sys.exit(f'{PROG}: {error}')
+
+
+def run(args: argparse.Namespace, start: float) -> None:
+    """Run or list the stages of a study, and write the results of all finished runs."""
+    if not args.data.exists():
+        raise FileNotFoundError(
+            f'--data {args.data} does not exist; docs/comparison.md says where the data come from'
+        )
+    if args.data.is_file():
+        args.data = unpack(args.data, args.work_dir / 'data')
+    study, scale = STUDIES[args.study], SCALES[args.scale]
+    seconds = timing.step_seconds(args.scale)
+    study.write_data(args.data, args.work_dir, scale)
+    stages = study.stages(scale, args.data, args.work_dir, seconds)
+    if args.plan:
+        print(plan(stages, scale, seconds, args.slots))
+        return
+    threads = max((os.cpu_count() or 1) // args.slots, 1)
+    jobs = Jobs(args.work_dir, args.slots, threads, start + 60 * args.minutes)
+    jobs.machine['commit'] = jobs.machine['commit'] or args.commit
+    try:
+        finish(stages, jobs)
+    except OutOfTime as error:
+        print(f'{PROG}: {error}; run the same command again')
+    finally:
+        command = f'{PROG} {args.study} --scale {args.scale}'
+        runs = list(jobs.results().values())
+        write_json(args.out, dict(command=command, study=args.study, scale=args.scale, runs=runs))
+        print(f'{len(runs)} results in {args.out}', flush=True)
+
+
+def finish(stages: Generator, jobs: Jobs) -> None:
+    """Run the stages of a study in turn."""
+    runs = next(stages)
+    while True:
+        jobs.finish(runs, lambda line: print(line, flush=True))
+        scores = {name: one['figures'] for name, one in jobs.results().items()}
+        try:
+            runs = stages.send(scores)
+        except StopIteration:
+            return
+
+
+if __name__ == '__main__':
+    main()

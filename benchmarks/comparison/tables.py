@@ -1,0 +1,170 @@
+"""Markdown tables of the comparison's results."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.comparison.protocol import SEARCH_SEED
+from benchmarks.results.measured import spread
+from benchmarks.results.page import table
+
+Seconds = Mapping[int, Mapping[str, float]]  # by patches per side, and method
+Key = tuple[str, str | None]  # contender and budget
+NAMES: dict[Key, str] = {
+    ('lomar', 'time'): 'LoMaR',
+    ('mae', 'time'): 'MAE, equal time',
+    ('mae', 'images'): 'MAE, equal images',
+    ('random-lomar', None): "random, LoMaR's positions",
+    ('random-mae', None): "random, MAE's positions",
+}
+DETECTOR = dict(box_ap='box AP', box_ap50='AP50', mask_ap='mask AP', mask_ap50='mask AP50')
+PROBES = dict(knn='kNN', linear='linear probe')
+
+
+def final(record: dict, task: str, **keys) -> list[dict]:
+    """Return the runs of a task outside the search that have these values."""
+    return [
+        run
+        for run in record['runs']
+        if run['task'] == task
+        and run['seed'] != SEARCH_SEED
+        and all(run.get(key) == value for key, value in keys.items())
+    ]
+
+
+def by_contender(runs: Sequence[dict]) -> dict[Key, dict[int, dict]]:
+    """Return runs by contender and budget, in the order of `NAMES`, and by seed."""
+    found: dict[Key, dict[int, dict]] = {}
+    for key in NAMES:
+        own = {run['seed']: run for run in runs if (run['contender'], run.get('budget')) == key}
+        if own:
+            found[key] = own
+    return found
+
+
+def figure(runs: Mapping[int, dict], name: str, pattern: str = '{:.1f}') -> str:
+    """Return mean ± standard deviation of a figure over the seeds."""
+    return spread([run['figures'][name] for run in runs.values()], pattern)
+
+
+def difference(ours: Mapping[int, dict], theirs: Mapping[int, dict], name: str) -> str:
+    """Return LoMaR's mean paired difference in a figure ± standard deviation, over their seeds."""
+    common = ours.keys() & theirs.keys()
+    if not common or ours is theirs:
+        return ''
+    pairs = [ours[seed]['figures'][name] - theirs[seed]['figures'][name] for seed in sorted(common)]
+    return spread(pairs, '{:+.1f}')
+
+
+def detector_tables(record: dict, seconds: Seconds) -> str:
+    """Return tables of AP over labels, of AP over steps, and of the search."""
+    rows = [('labelled images', 'weights', *DETECTOR.values(), 'LoMaR ahead, box', 'mask', 'seeds')]
+    for labels in sorted({run['labels'] for run in final(record, 'detect')}):
+        found = by_contender(final(record, 'detect', labels=labels))
+        ours = found.get(('lomar', 'time'), {})
+        for key, runs in found.items():
+            figures = [figure(runs, name) for name in DETECTOR]
+            ahead = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
+            rows.append((str(labels), NAMES[key], *figures, *ahead, str(len(runs))))
+    return '\n\n'.join(
+        [table(rows), curve_table(record), search_table(record, 'mask_ap'), variant_table(record)]
+    )
+
+
+def curve_table(record: dict) -> str:
+    """Return the table of box AP over the steps of fine-tuning, for the labels that have curves."""
+    runs = [run for run in final(record, 'detect') if len(run['curve']) > 1]
+    steps = sorted({point['step'] for run in runs for point in run['curve']})
+    rows = [('labelled images', 'box AP of', *(f'{step} steps' for step in steps))]
+    for labels in sorted({run['labels'] for run in runs}):
+        own = [run for run in runs if run['labels'] == labels]
+        for key, seeds in by_contender(own).items():
+            at = [
+                [p['box_ap'] for run in seeds.values() for p in run['curve'] if p['step'] == step]
+                for step in steps
+            ]
+            rows.append(
+                (str(labels), NAMES[key], *(spread(one, '{:.1f}') if one else '' for one in at))
+            )
+    return table(rows)
+
+
+def search_table(record: dict, name: str) -> str:
+    """Return the table of learning rates that were tried, with the figure that decided."""
+    rows = [('weights', 'rate of pretraining', 'rate of fine-tuning', f'{name} on held-out images')]
+    for run in record['runs']:
+        if run['seed'] == SEARCH_SEED and name in run['figures'] and 'variant' not in run:
+            tuned = run['task'] != 'pretrain'
+            pretrained = run.get('pretrain_rate') if tuned else run['rate']
+            words = [f'{rate:g}' if rate else '' for rate in (pretrained, tuned and run['rate'])]
+            weights = NAMES[run['contender'], run.get('budget')]
+            rows.append((weights, *words, f'{run["figures"][name]:.1f}'))
+    return table([rows[0], *sorted(rows[1:])])
+
+
+def variant_table(record: dict) -> str:
+    """Return the table of the variants that were tried, with LoMaR and random weights side by side.
+
+    The first row is the protocol: the best runs of the search.
+    """
+    runs = [run for run in record['runs'] if run['task'] == 'detect' and run['seed'] == SEARCH_SEED]
+    names = list(dict.fromkeys(run.get('variant', '') for run in runs))
+    contenders = [key for key in NAMES if key[1] != 'images']
+    rows = [('variant', *(f'{NAMES[key]}: box / mask AP' for key in contenders))]
+    for name in names:
+        cells = []
+        for contender, budget in contenders:
+            own = [
+                run
+                for run in runs
+                if (run['contender'], run.get('budget'), run.get('variant', ''))
+                == (contender, budget, name)
+            ]
+            top = max(own, key=lambda run: run['figures']['mask_ap'], default=None)
+            figures = top and [f'{top["figures"][ap]:.1f}' for ap in ('box_ap', 'mask_ap')]
+            cells.append(' / '.join(figures) if figures else '')
+        rows.append((name or 'the protocol', *cells))
+    return table(rows)
+
+
+def classifier_tables(record: dict, seconds: Seconds) -> str:
+    """Return tables of probes, of fine-tuning, and of the search."""
+    rows = [
+        (
+            'grid',
+            'weights',
+            'epochs',
+            'hours',
+            *PROBES.values(),
+            'LoMaR ahead, kNN',
+            'probe',
+            'seeds',
+        )
+    ]
+    for grid in sorted({run['grid'] for run in final(record, 'pretrain')}):
+        found = by_contender(final(record, 'pretrain', grid=grid))
+        ours = found.get(('lomar', 'time'), {})
+        for key, runs in found.items():
+            some = next(iter(runs.values()))
+            trained = key[1] is not None
+            spent = f'{hours(some, seconds):.2f}' if trained else ''
+            figures = [figure(runs, name) for name in PROBES]
+            ahead = [difference(ours, runs, name) for name in PROBES]
+            epochs = str(some['epochs']) if trained else ''
+            rows.append(
+                (f'{grid} x {grid}', NAMES[key], epochs, spent, *figures, *ahead, str(len(runs)))
+            )
+    parts = [table(rows)]
+    rows = [('labelled images', 'weights', 'top-1', 'LoMaR ahead', 'seeds')]
+    for labels in sorted({run['labels'] for run in final(record, 'classify')}):
+        found = by_contender(final(record, 'classify', labels=labels))
+        ours = found.get(('lomar', 'time'), {})
+        for key, runs in found.items():
+            ahead = difference(ours, runs, 'top1')
+            rows.append((str(labels), NAMES[key], figure(runs, 'top1'), ahead, str(len(runs))))
+    if len(rows) > 1:
+        parts.append(table(rows))
+    return '\n\n'.join([*parts, search_table(record, 'knn')])
+
+
+def hours(run: dict, seconds: Seconds) -> float:
+    """Return the hours of a pretraining's steps, from the seconds per step measured alone."""
+    return run['steps'] * seconds[run['grid']][run['contender']] / 3600
