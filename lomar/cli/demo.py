@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--work-dir', metavar='DIR', default='work_dirs/demo', help='folder for all files')
     add('--images', metavar='PATH', help='images to pretrain on: a folder or a text list')
     add('--epochs', type=count, help='epochs of both trainings (default: those of the configs)')
-    add('--num-images', type=count, default=1500, help='training images per epoch')
+    add('--num-images', type=count, default=1200, help='training images per epoch')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -72,8 +72,8 @@ def call(command: str, *arguments: object) -> None:
     # Threads that wait by spinning take the cores from the process that loads images, and from
     # other programs: a step took up to eight times as long on two cores.
     environment = {'OMP_WAIT_POLICY': 'passive', **os.environ}
-    command = [sys.executable, '-m', 'lomar', *line]
-    done = subprocess.run(command, check=False, env=environment)
+    program = [sys.executable, '-m', 'lomar']
+    done = subprocess.run([*program, *line], check=False, env=environment)
     if done.returncode:
         sys.exit(done.returncode)
 
@@ -129,6 +129,6 @@ def detect(work: Path, pretrained: Path, options: list[str]) -> dict:
     call('train', DETECT, *flags, *train, *val, *start)
     checkpoint = (folder / 'last_checkpoint').read_text()
     call('test', DETECT, checkpoint, '--work-dir', folder, *val, '--out', folder, '--overwrite')
-    drawn = ('--detections', folder / 'segm.json', '--threshold', 0.3, '--num-images', 6)
+    drawn = ('--detections', folder / 'segm.json', '--threshold', 0.5, '--num-images', 6)
     call('browse', DETECT, *val, *drawn, '--out', work / 'detections.png', '--overwrite')
     return json.loads((folder / 'metrics.json').read_text())['metrics']

@@ -17,5 +17,6 @@ train_dataloader = dict(
         ],
     ),
 )
-train_cfg = dict(max_epochs=4, val_interval=4)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+train_cfg = dict(max_epochs=5, val_interval=5)  # 750 steps for 1200 images
 auto_scale_lr = dict(base_batch_size=8)
