@@ -1,9 +1,10 @@
 """Markdown tables of the comparison's results."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from benchmarks.comparison.protocol import SEARCH_SEED
-from benchmarks.results.measured import spread
+from benchmarks.results.measured import machine, spread
 from benchmarks.results.page import table
 
 Seconds = Mapping[int, Mapping[str, float]]  # by patches per side, and method
@@ -54,6 +55,18 @@ def difference(ours: Mapping[int, dict], theirs: Mapping[int, dict], name: str) 
     return spread(pairs, '{:+.1f}')
 
 
+def origin(record: dict) -> str:
+    """Return how many runs of which tasks come from which hardware and commit, in one paragraph."""
+    kinds = Counter(
+        (machine(**run['hardware']), run['commit'], run['task']) for run in record['runs']
+    )
+    words = [
+        f'{count} x {task} on {where}, commit `{commit}`'
+        for (where, commit, task), count in kinds.items()
+    ]
+    return f'Command: `{record["command"]}`. Runs: {"; ".join(words)}.'
+
+
 def detector_tables(record: dict, seconds: Seconds) -> str:
     """Return tables of AP over labels, of AP over steps, and of the search."""
     rows = [('labelled images', 'weights', *DETECTOR.values(), 'LoMaR ahead, box', 'mask', 'seeds')]
@@ -64,9 +77,8 @@ def detector_tables(record: dict, seconds: Seconds) -> str:
             figures = [figure(runs, name) for name in DETECTOR]
             ahead = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
             rows.append((str(labels), NAMES[key], *figures, *ahead, str(len(runs))))
-    return '\n\n'.join(
-        [table(rows), curve_table(record), search_table(record, 'mask_ap'), variant_table(record)]
-    )
+    others = curve_table(record), search_table(record, 'mask_ap'), variant_table(record)
+    return '\n\n'.join([table(rows), *others, origin(record)])
 
 
 def curve_table(record: dict) -> str:
@@ -162,7 +174,7 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             rows.append((str(labels), NAMES[key], figure(runs, 'top1'), ahead, str(len(runs))))
     if len(rows) > 1:
         parts.append(table(rows))
-    return '\n\n'.join([*parts, search_table(record, 'knn')])
+    return '\n\n'.join([*parts, search_table(record, 'knn'), origin(record)])
 
 
 def hours(run: dict, seconds: Seconds) -> float:

@@ -231,6 +231,9 @@ def test_the_command(study, data, tmp_path):
     assert ' 0 to do' in again.stdout and json.loads(out.read_text()) == record
 
 
+ORIGIN = dict(hardware=dict(cpu='A', gpu=None, threads=1, slots=2), commit='b')
+
+
 def detected(contender, seed, value, labels=8, budget=None, curve=()):
     figures = dict(box_ap=value, box_ap50=2 * value, mask_ap=value, mask_ap50=2 * value)
     run = dict(task='detect', contender=contender, seed=seed, labels=labels, rate=1e-3)
@@ -243,13 +246,14 @@ def test_tables_of_the_detector(tmp_path):
     runs += [detected('random-mae', seed, 18.0 - seed) for seed in range(2)]
     runs += [detected('mae', 0, 5.0, 32, 'images', [(100, 1.0), (400, 5.0)])]
     runs += [detected('mae', SEARCH_SEED, 7.0, 32, 'time')]
-    record = dict(runs=runs)
+    record = dict(runs=[{**run, **ORIGIN} for run in runs], command='run.py nuclei')
     text = tables.detector_tables(record, {})
     # Differences are paired: 20 - 18 and 21 - 17; the third seed has no partner.
     assert '| 8 | LoMaR | 21.0 ± 1.0 | 42.0 ± 2.0 |' in text
     assert "| 8 | random, MAE's positions | 17.5 ± 0.7 |" in text
     assert '+3.0 ± 1.4 | +3.0 ± 1.4 | 2 |' in text
     assert '| 32 | MAE, equal images | 1.0 | 5.0 |' in text
+    assert '7 x detect on A, 2 threads, commit `b`' in text
     assert '| MAE, equal time | 0.001 | 7.0 |' in text and '7.0 | 14.0' not in text
     plots.plot_detector(record, {}, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 10_000
@@ -267,12 +271,13 @@ def test_tables_of_the_classifier(tmp_path):
     runs += [dict(task='classify', contender='mae', budget='time', labels=100, seed=0, rate=1)]
     runs[-1] |= dict(figures=dict(top1=50.0), curve=[])
     seconds = {14: dict(lomar=4.0, mae=6.0)}
-    text = tables.classifier_tables(dict(runs=runs), seconds)
+    record = dict(runs=[{**run, **ORIGIN} for run in runs], command='run.py imagenette')
+    text = tables.classifier_tables(record, seconds)
     assert '| 14 x 14 | LoMaR | 9 | 1.00 | 40.0 | 41.0 |' in text
     assert '| 14 x 14 | MAE, equal time | 6 | 1.00 | 30.0 | 31.0 | +10.0 | +10.0 |' in text
     assert "| 14 x 14 | random, MAE's positions |  |  | 20.0 |" in text
     assert '| 100 | MAE, equal time | 50.0 |' in text
-    plots.plot_probes(dict(runs=runs), seconds, tmp_path / 'plot.png')
+    plots.plot_probes(record, seconds, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 5_000
 
 
