@@ -2,7 +2,8 @@
 
 import argparse
 
-CATEGORIES = ('shape+texture', 'texture')  # those of lomar.datasets, whose import takes torch
+# Those of lomar.datasets, whose import takes torch.
+CATEGORIES = ('shape+texture', 'texture', 'object')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--categories',
         choices=CATEGORIES,
         default='shape+texture',
-        help='classes: 12 shapes with a texture, or 3 textures of any shape',
+        help='classes: 12 shapes with a texture, 3 textures of any shape, or 1 class of all',
     )
     add('--seed', type=int, default=0, help='the same seed gives the same bytes')
     add('--workers', metavar='N', type=int, help='worker processes (default: one per core)')

@@ -1,9 +1,9 @@
 """Draw images of textured shapes for the embedded dataset.
 
-A category is a shape and a texture or, easier to learn, a texture. Every shape is drawn in every
-texture, colors do not depend on the category, backgrounds have the same textures, and decoys
-without annotation have a category's shape in another texture or, where shapes matter, its texture
-in another shape.
+A category is a shape and a texture; easier to learn, a texture; or, easiest, any textured object.
+Every shape is drawn in every texture, colors do not depend on the category, backgrounds have the
+same textures, and decoys without annotation have a category's shape in another texture or, where
+shapes matter, its texture in another shape.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ TEXTURES = ('striped', 'checked', 'dotted')
 CATEGORIES = {
     'shape+texture': tuple(f'{texture} {shape}' for shape in SHAPES for texture in TEXTURES),
     'texture': TEXTURES,
+    'object': ('object',),  # the same images as 'texture'
 }
 
 # Identifies a dataset on disk together with its arguments; raise it with every change here.

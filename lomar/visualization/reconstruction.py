@@ -18,6 +18,7 @@ from lomar.utils import undisturbed
 COLOURS = ('#ff3b30', '#34c759', '#0a84ff', '#ffcc00', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
 MIN_CELL = 160  # pixels; smaller images are enlarged
 GAP, HEADING = 6, 22
+DARK = 128  # of 255; images whose brightest pixels are darker are stretched
 CONTRAST = 2.5  # standard deviations from mean to black or white, for pixels that are not 8-bit
 
 
@@ -72,7 +73,7 @@ def reconstruct(
 
     Predictions of a `norm_pix` model are denormalized by the mean and standard deviation of the
     true patch. For images that are not 8-bit grey or RGB, the first three channels are shown, or
-    the first channel of fewer.
+    the first channel of fewer. The contrast of a dark image is stretched, see `_stretch`.
 
     Args:
         images: (B, C, H, W), or a list if sizes differ. Each region of an image becomes an image.
@@ -110,19 +111,39 @@ def _row(
     pictures = {'input': image, 'windows and masks': visible}
     if predict:
         pictures |= {'prediction': prediction, 'composite': composite}
-    shown = {title: _visible(pixels, model, plain) for title, pixels in pictures.items()}
+    levels = {title: _levels(pixels, model, plain) for title, pixels in pictures.items()}
+    low, gain = _stretch(levels['input'])
+    shown = {title: _visible((level - low) * gain) for title, level in levels.items()}
     boxes = torch.cat(boxes) * patch_size - torch.tensor([0, 0, 1, 1], device=image.device)
     return Row(shown, boxes.cpu())
 
 
-def _visible(image: Tensor, model: LoMaR, plain: bool) -> Tensor:
-    """Return a normalized image (1, C, H, W) as (3, H, W) uint8."""
+def _levels(image: Tensor, model: LoMaR, plain: bool) -> Tensor:
+    """Return a normalized image (1, C, H, W) in gray levels, (1, 1 or 3, H, W), black = 0."""
     if plain and image.shape[1] in (1, 3):
         preprocessor = model.data_preprocessor
         image = image * getattr(preprocessor, 'std', 1) + getattr(preprocessor, 'mean', 0)
     else:
         image = (image[:, : 3 if image.shape[1] >= 3 else 1] / CONTRAST + 1) * 127.5
-    return image[0].clamp(0, 255).round().byte().expand(3, -1, -1).cpu()
+    return image
+
+
+def _stretch(levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (low, gain) of the contrast stretch (level - low) * gain for an image in gray levels.
+
+    An image is dark if its 99th percentile over all pixels and channels is below 128. Its 1st
+    percentile becomes black and its 99th percentile white. Other images and images of a single
+    level are unchanged: (0, 1).
+    """
+    ordered = levels.flatten().sort().values
+    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.01, 0.99))
+    dark = (high < DARK) & (high - low >= 1)
+    return low.where(dark, 0), (255 / (high - low)).where(dark, 1)
+
+
+def _visible(levels: Tensor) -> Tensor:
+    """Return an image in gray levels as (3, H, W) uint8."""
+    return levels[0].clamp(0, 255).round().byte().expand(3, -1, -1).cpu()
 
 
 def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:

@@ -20,7 +20,7 @@ from old_checkpoints import TINY_DETECTOR
 
 from lomar import cli
 from lomar.checkpoints.names import SOURCES, TARGETS
-from lomar.cli import convert, main, parse_args, results, shapes
+from lomar.cli import convert, demo, main, parse_args, results, shapes
 from lomar.datasets.shape_drawing import CATEGORIES
 from lomar.datasets.shapes import make_shapes
 from lomar.engine import write_metrics
@@ -348,6 +348,18 @@ def test_a_demo_without_scikit_learn_ends_before_its_first_step(tmp_path, capsys
     assert main(['demo', '--work-dir', str(tmp_path)]) == 1
     assert capsys.readouterr().err.endswith('pip install scikit-learn\n')
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('given', 'expected'), [('', 'passive'), ('active', 'active')])
+def test_waiting_threads_of_the_demo_leave_the_cores_to_others(given, expected, monkeypatch):
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    if given:
+        monkeypatch.setenv('OMP_WAIT_POLICY', given)
+    seen = []
+    done = types.SimpleNamespace(returncode=0)
+    monkeypatch.setattr(subprocess, 'run', lambda *_, **options: seen.append(options) or done)
+    demo.call('shapes')
+    assert seen[0]['env'] == dict(os.environ, OMP_WAIT_POLICY=expected)
 
 
 @pytest.mark.slow

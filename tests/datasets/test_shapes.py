@@ -173,5 +173,20 @@ def test_texture_alone_can_be_the_category(tmp_path):
         for categories in ('shape+texture', 'texture')
     )
     assert len(both) == len(alone) and [kind % 3 for kind, _ in both] == [kind for kind, _ in alone]
-    with pytest.raises(ValueError, match=r'must be one of shape\+texture, texture, got colour'):
+    allowed = r'must be one of shape\+texture, texture, object, got colour'
+    with pytest.raises(ValueError, match=allowed):
         shapes.make_shapes(tmp_path / 'other', 1, 1, 64, SEED, workers=1, categories='colour')
+
+
+def test_one_category_of_all_objects_leaves_images_and_masks_unchanged(tmp_path):
+    made = []
+    for categories in ('texture', 'object'):
+        root = tmp_path / categories
+        shapes.make_shapes(root, 12, 1, SIZE, SEED, workers=1, categories=categories)
+        images = [path.read_bytes() for path in sorted((root / 'train').iterdir())]
+        coco = json.loads((root / 'annotations/train.json').read_text())
+        masks = [(one['image_id'], one['segmentation']) for one in coco['annotations']]
+        made.append((images, masks))
+    assert made[0] == made[1] and len(made[0][0]) == 12
+    assert [category['name'] for category in coco['categories']] == ['object']
+    assert {one['category_id'] for one in coco['annotations']} == {1}

@@ -38,7 +38,7 @@ def load(name):
 
 
 def test_there_are_configs():
-    assert len(CONFIGS) == 29
+    assert len(CONFIGS) == 30
 
 
 @pytest.mark.parametrize('name', [name for name in CONFIGS if name.startswith('detect/')])
@@ -136,8 +136,10 @@ def test_takes_a_training_and_a_test_step(name):
     masks, classes = 'mask_head' in cfg.model.roi_head, cfg.model.roi_head.bbox_head.num_classes
     # One image with objects, one without.
     data = demo_mm_inputs(
-        2, [[3, 64, 64], [3, 48, 64]], num_items=[3, 0], num_classes=classes, with_mask=masks
+        2, [[3, 64, 64], [3, 48, 64]], num_items=[3, 0], num_classes=classes + 1, with_mask=masks
     )
+    for sample in data['data_samples']:
+        sample.gt_instances.labels -= 1  # mmdet draws from 1 to num_classes - 1
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     losses = model.train_step(data, optim_wrapper)
     expected = {'loss', 'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox', 'acc'}

@@ -84,12 +84,14 @@ def test_demo(tmp_path):
 def test_demo_on_ones_own_images(photographs, tmp_path, monkeypatch, capsys):
     """The images change the pretraining alone, so the detector is left out."""
     work = tmp_path / 'work'
-    figures = dict(AP=0, AP50=0, AP75=0)
+    figures = dict(AP=12.34, AP50=56.78)
     monkeypatch.setattr(demo, 'call', run)
     monkeypatch.setattr(demo, 'detect', lambda *_: dict(bbox=figures, segm=figures))
     options = ('--images', photographs, '--work-dir', work, '--epochs', 1, '--num-images', 36)
     assert main(['demo', *map(str, options)]) == 0
-    assert 'reconstructions of your images' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert 'reconstructions of your images' in text
+    assert 'box AP50 56.8 % (AP 12.3 %), mask AP50 56.8 % (AP 12.3 %)' in text
     drawn = (work / 'images.txt').read_text().splitlines()
     assert {drawn.count(str(path)) for path in photographs.iterdir()} == {4, 5}  # 36 of 8
     assert (work / 'pretrain/reconstructions/iter_0000001.png').exists()  # 36 are one batch
