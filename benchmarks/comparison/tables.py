@@ -17,6 +17,7 @@ NAMES: dict[Key, str] = {
     ('random-mae', None): "random, MAE's positions",
 }
 DETECTOR = dict(box_ap='box AP', box_ap50='AP50', mask_ap='mask AP', mask_ap50='mask AP50')
+WORDS = dict(mask_ap='mask AP', knn='kNN', top1='top-1')
 PROBES = dict(knn='kNN', linear='linear probe')
 
 
@@ -101,7 +102,14 @@ def curve_table(record: dict) -> str:
 
 def search_table(record: dict, name: str) -> str:
     """Return the table of learning rates that were tried, with the figure that decided."""
-    rows = [('weights', 'rate of pretraining', 'rate of fine-tuning', f'{name} on held-out images')]
+    rows = [
+        (
+            'weights',
+            'rate of pretraining',
+            'rate of fine-tuning',
+            f'{WORDS[name]} on held-out images',
+        )
+    ]
     for run in record['runs']:
         if run['seed'] == SEARCH_SEED and name in run['figures'] and 'variant' not in run:
             tuned = run['task'] != 'pretrain'
