@@ -1,6 +1,6 @@
 # LoMaR at a size that two CPU cores can train, on the embedded dataset: see `make demo`.
 _base_ = [
-    '../_base_/models/lomar_vit-base-p16.py',
+    '../_base_/models/lomar_vit-tiny.py',
     '../_base_/datasets/shapes_64px_bs32.py',
     '../_base_/schedules/adamw-coslr-8e_bs32.py',
     '../_base_/runtime.py',
@@ -8,7 +8,6 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
         img_size=64,
         patch_size=4,  # a grid of 64 / 4 = 16; about half a period of the textures
     ),

@@ -1,6 +1,6 @@
 # MAE beside LoMaR on the embedded dataset: the same encoder width and depth, data and schedule.
 _base_ = [
-    '../_base_/models/mae_vit-base-p16.py',
+    '../_base_/models/mae_vit-tiny.py',
     '../_base_/datasets/shapes_64px_bs32.py',
     '../_base_/schedules/adamw-coslr-8e_bs32.py',
     '../_base_/runtime.py',
@@ -8,23 +8,12 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=128,
-            num_layers=4,
-            num_heads=4,
-            feedforward_channels=4 * 128,
-        ),
         img_size=64,
         patch_size=4,
     ),
     neck=dict(
         num_patches=16 * 16,  # 64 / 4 = 16
         patch_size=4,
-        embed_dim=128,
-        decoder_embed_dim=64,
-        decoder_depth=2,
-        decoder_num_heads=4,
     ),
     head=dict(patch_size=4),
 )

@@ -1,6 +1,6 @@
 # The detectors of mmconfigs/detect/ at a size for two CPU cores, on the embedded dataset.
 _base_ = [
-    '../_base_/models/mask-rcnn_vitdet-b.py',
+    '../_base_/models/mask-rcnn_vitdet-tiny.py',
     '../_base_/datasets/coco_lsj-1024px.py',
     '../_base_/schedules/vitdet-100e_bs64.py',
     '../_base_/runtime_detect.py',
@@ -8,45 +8,25 @@ _base_ = [
 load_from = 'work_dirs/demo/pretrain/epoch_8.pth'
 
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=64),
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
         img_size=64,
         patch_size=4,  # a grid of 64 / 4 = 16
-        window_size=8,  # 16 = 2 x 8, nothing to pad
-        global_blocks=(3,),
     ),
-    neck=dict(in_channels=128, out_channels=64, scales=(1, 0.5)),
+    neck=dict(scales=(1, 0.5)),
     rpn_head=dict(
-        in_channels=64,
-        feat_channels=64,
-        num_convs=1,
         # Objects are 14 to 36 pixels wide: boxes of 16 and 32.
         anchor_generator=dict(scales=[4], strides=[4, 8, 16]),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, featmap_strides=[4, 8], finest_scale=16),
-        bbox_head=dict(
-            type='ConvFCBBoxHead',
-            num_shared_convs=1,
-            num_shared_fcs=1,
-            in_channels=64,
-            conv_out_channels=64,
-            fc_out_channels=256,
-            num_classes=12,
-        ),
-        mask_roi_extractor=dict(
-            roi_layer=dict(output_size=7),
-            out_channels=64,
-            featmap_strides=[4, 8],
-            finest_scale=16,
-        ),
-        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=12),
+        bbox_roi_extractor=dict(featmap_strides=[4, 8]),
+        bbox_head=dict(num_classes=12),
+        mask_roi_extractor=dict(featmap_strides=[4, 8]),
+        mask_head=dict(num_classes=12),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=32)),
         rpn_proposal=dict(nms_pre=100, max_per_img=50),
-        rcnn=dict(sampler=dict(num=16, pos_fraction=0.5), mask_size=14),
+        rcnn=dict(sampler=dict(num=16)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50)),
 )

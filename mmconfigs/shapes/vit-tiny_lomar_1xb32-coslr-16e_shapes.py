@@ -1,6 +1,6 @@
 # Fine-tuning at a size for two CPU cores: the main object of the images of the embedded dataset.
 _base_ = [
-    '../_base_/models/vit-b_classifier.py',
+    '../_base_/models/vit-tiny_classifier.py',
     '../_base_/datasets/in1k_224px_classes_bs128.py',
     '../_base_/schedules/adamw-coslr-100e_bs1024.py',
     '../_base_/runtime_classify.py',
@@ -10,13 +10,10 @@ load_from = 'work_dirs/demo/pretrain/epoch_8.pth'
 model = dict(
     data_preprocessor=dict(num_classes=12),
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
         img_size=64,
         patch_size=4,
-        drop_path_rate=0.0,
     ),
-    head=dict(num_classes=12, in_channels=128),
-    train_cfg=None,  # no mixing
+    head=dict(num_classes=12),
 )
 train_dataloader = dict(
     batch_size=32,

@@ -1,6 +1,6 @@
 # Fine-tuning of the comparison on Imagenette, with LoMaR's positions.
 _base_ = [
-    '../../../mmconfigs/_base_/models/vit-b_classifier.py',
+    '../../../mmconfigs/_base_/models/vit-tiny_classifier.py',
     '../../../mmconfigs/_base_/datasets/in1k_224px_classes_bs128.py',
     '../../../mmconfigs/_base_/schedules/adamw-coslr-100e_bs1024.py',
     '../../../mmconfigs/_base_/runtime_classify.py',
@@ -9,13 +9,10 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(num_classes=10),
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
         img_size=112,
         patch_size=8,  # a grid of 112 / 8 = 14
-        drop_path_rate=0.0,
     ),
-    head=dict(num_classes=10, in_channels=128),
-    train_cfg=None,  # no mixing
+    head=dict(num_classes=10),
 )
 train_dataloader = dict(
     batch_size=50,

@@ -1,52 +1,32 @@
 # Mask R-CNN of the comparison on the nuclei, with LoMaR's positions.
 _base_ = [
-    '../../../mmconfigs/_base_/models/mask-rcnn_vitdet-b.py',
+    '../../../mmconfigs/_base_/models/mask-rcnn_vitdet-tiny.py',
     '../../../mmconfigs/_base_/datasets/coco_lsj-1024px.py',
     '../../../mmconfigs/_base_/schedules/vitdet-100e_bs64.py',
     '../../../mmconfigs/_base_/runtime_detect.py',
 ]
 
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=64),
     backbone=dict(
-        arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=4),
         img_size=256,
         patch_size=8,  # a grid of 256 / 8 = 32
-        window_size=8,  # 32 = 4 x 8, nothing to pad
-        global_blocks=(3,),
         drop_path_rate=0.0,
     ),
-    neck=dict(in_channels=128, out_channels=64, scales=(2, 1, 0.5)),  # strides 4, 8, 16
+    neck=dict(scales=(2, 1, 0.5)),  # strides 4, 8, 16
     rpn_head=dict(
-        in_channels=64,
-        feat_channels=64,
-        num_convs=1,
         # Nine of ten nuclei are 5 to 40 pixels wide: boxes of 12, 24 and 48.
         anchor_generator=dict(scales=[3], strides=[4, 8, 16, 32]),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, featmap_strides=[4, 8, 16], finest_scale=16),
-        bbox_head=dict(
-            type='ConvFCBBoxHead',
-            num_shared_convs=1,
-            num_shared_fcs=1,
-            in_channels=64,
-            conv_out_channels=64,
-            fc_out_channels=256,
-            num_classes=1,
-        ),
-        mask_roi_extractor=dict(
-            roi_layer=dict(output_size=7),
-            out_channels=64,
-            featmap_strides=[4, 8, 16],
-            finest_scale=16,
-        ),
-        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=1),
+        bbox_roi_extractor=dict(featmap_strides=[4, 8, 16]),
+        bbox_head=dict(num_classes=1),
+        mask_roi_extractor=dict(featmap_strides=[4, 8, 16]),
+        mask_head=dict(num_classes=1),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
         rpn_proposal=dict(nms_pre=1000, max_per_img=400),
-        rcnn=dict(sampler=dict(num=128, pos_fraction=0.5), mask_size=14),
+        rcnn=dict(sampler=dict(num=128)),
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=1000, max_per_img=800),
