@@ -1,12 +1,10 @@
 """Classification: kNN, linear probe and fine-tuning on ten classes of photographs."""
 
 from collections.abc import Generator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks.comparison.pack import balanced
 from benchmarks.comparison.protocol import SEARCH_SEED, Scale, arch, encoder
 from benchmarks.comparison.runs import CONFIGS, CONTENDERS, METHODS, Run, positions
 from benchmarks.comparison.search import Scores, best
@@ -17,18 +15,16 @@ HELD_OUT = 1 / 10  # of the training images, on which the search of the classifi
 
 def write_data(data: Path, work: Path, scale: Scale) -> None:
     """Write lists of labelled images, as many of each class as possible."""
-    train = _by_class(data / 'train')
-    val = _by_class(data / 'val')
     (work / 'labels').mkdir(parents=True, exist_ok=True)
-    _write_labelled(work / 'labels/val.txt', [one for paths in val for one in paths])
-    order = _mixed(train, SEARCH_SEED)
+    _write_labelled(work / 'labels/val.txt', balanced(data / 'val', 0))
+    order = balanced(data / 'train', SEARCH_SEED)
     (_, few), tested = scale.searched, round(HELD_OUT * len(order))
     _write_labelled(work / 'labels/search-val.txt', order[:tested])
     _write_labelled(_labels(work, few, SEARCH_SEED), order[tested:][:few])
-    first = [path for path, _ in order[: scale.batch]]
-    (work / 'one-batch.txt').write_text(''.join(f'{path}\n' for path in first))
+    first = ''.join(f'{path}\n' for path in order[: scale.batch])
+    (work / 'one-batch.txt').write_text(first)
     for seed in scale.seeds:
-        order = _mixed(train, seed)
+        order = balanced(data / 'train', seed)
         for labels in _counts(scale, len(order)):
             _write_labelled(_labels(work, labels, seed), order[:labels])
 
@@ -71,13 +67,12 @@ def stages(
     }
     scores = yield list(fine.values())
     fine_rate = {c: best({r: fine[c, r] for r in scale.rates}, scores, 'top1') for c in CONTENDERS}
-    scores = yield [
+    yield [
         make.classifier(c, seed, labels, fine_rate[c], pretrained.get((grid, seed, c, 'time')))
         for labels in _counts(scale, make.count)
         for seed in scale.seeds
         for c in CONTENDERS
     ]
-
     yield [run for g in others for run in images[g]]
 
 
@@ -172,18 +167,6 @@ def _labels(work: Path, labels: int, seed: int) -> Path:
     return work / f'labels/{labels}-seed{seed}.txt'
 
 
-def _by_class(folder: Path) -> list[list[tuple[str, str]]]:
-    """Return the images of each class as pairs of path and class."""
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    return [[(str(path), one.name) for path in list_images(one)] for one in classes]
-
-
-def _mixed(classes: list[list[tuple[str, str]]], seed: int) -> list[tuple[str, str]]:
-    """Return all images in a random order whose beginnings hold as many of each class."""
-    random = np.random.default_rng(seed)
-    shuffled = [[paths[i] for i in random.permutation(len(paths))] for paths in classes]
-    return [image for images in zip_longest(*shuffled) for image in images if image]
-
-
-def _write_labelled(path: Path, images: list[tuple[str, str]]) -> None:
-    path.write_text(''.join(f'{image}\t{label}\n' for image, label in images))
+def _write_labelled(path: Path, images: list[Path]) -> None:
+    """Write a list of images, each with its class, the name of its folder."""
+    path.write_text(''.join(f'{image}\t{image.parent.name}\n' for image in images))

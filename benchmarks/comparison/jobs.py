@@ -12,10 +12,15 @@ from pathlib import Path
 
 from benchmarks.comparison.results import outcome
 from benchmarks.comparison.runs import Run, checkpoint
+from benchmarks.comparison.search import Scores
 from lomar.provenance import provenance
 from lomar.utils import write_json
 
 LOMAR = (sys.executable, '-m', 'lomar')
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 class RunFailed(RuntimeError):
@@ -55,8 +60,11 @@ class Jobs:
         files = sorted((self.work / 'results').glob('*.json'))
         return {file.stem: json.loads(file.read_text()) for file in files}
 
-    def finish(self, runs: Sequence[Run], say: Callable[[str], None] = print) -> None:
+    def finish(self, runs: Sequence[Run], say: Callable[[str], None] = say) -> Scores:
         """Run the trainings without a result, each after the one it starts from.
+
+        Returns:
+            Figures of all finished runs of the work dir, by name.
 
         Raises:
             RunFailed: a run failed. Running ones are stopped, and no further one starts.
@@ -84,6 +92,7 @@ class Jobs:
                 for process in list(self.running):
                     process.terminate()
                 raise
+        return {name: one['figures'] for name, one in self.results().items()}
 
     def _seconds_left(self) -> float | None:
         if self.deadline == float('inf'):

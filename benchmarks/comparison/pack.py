@@ -45,7 +45,7 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 
 def _subset(data: Path, limit: float) -> Iterator[Path]:
-    train, val = _mixed(data / 'train'), _mixed(data / 'val')
+    train, val = balanced(data / 'train', 0), balanced(data / 'val', 0)
     left = limit
     while True:
         group = [*train[:TRAIN_PER_VAL], *val[:1]]
@@ -56,9 +56,14 @@ def _subset(data: Path, limit: float) -> Iterator[Path]:
         del train[:TRAIN_PER_VAL], val[:1]
 
 
-def _mixed(folder: Path) -> list[Path]:
-    """Return all files in an order whose beginnings hold as many of each class as possible."""
-    random = np.random.default_rng(0)
+def balanced(folder: Path, seed: int) -> list[Path]:
+    """Return the images of class folders in an order that begins with as many of each class.
+
+    Args:
+        folder: folder with one folder per class.
+        seed: of the order of the images of each class.
+    """
+    random = np.random.default_rng(seed)
     classes = [sorted(one.iterdir()) for one in sorted(folder.iterdir()) if one.is_dir()]
     shuffled = [[paths[i] for i in random.permutation(len(paths))] for paths in classes]
     return [path for paths in zip_longest(*shuffled) for path in paths if path]

@@ -1,9 +1,12 @@
 """The runs of a study with their estimated hours, before anything is trained."""
 
+import itertools
 from collections.abc import Generator, Mapping
+from itertools import chain
 
 from benchmarks.comparison.protocol import Scale
 from benchmarks.comparison.runs import Run
+from benchmarks.comparison.search import Scores, each_stage
 from benchmarks.results.page import table
 
 
@@ -21,19 +24,18 @@ def plan(
         slots: number of runs at a time.
     """
     cells: dict[tuple, list[Run]] = {}
-    seen = set()
-    runs = next(stages)
-    stage = 1
-    while True:
-        for run in runs:
-            for one in (run.start, run):
-                if one and one.name not in seen:
-                    seen.add(one.name)
-                    cells.setdefault((stage, *_cell(one)), []).append(one)
-        try:
-            runs, stage = stages.send({}), stage + 1
-        except StopIteration:
-            break
+    seen: set[str] = set()
+    count = itertools.count(1)
+
+    def add(runs: list[Run]) -> Scores:
+        stage = next(count)
+        for one in chain.from_iterable((run.start, run) for run in runs):
+            if one and one.name not in seen:
+                seen.add(one.name)
+                cells.setdefault((stage, *_cell(one)), []).append(one)
+        return {}
+
+    each_stage(stages, add)
     rows = [('stage', 'task', 'contender', 'setting', 'runs', 'hours')]
     total = 0.0
     for (stage, *words), found in cells.items():

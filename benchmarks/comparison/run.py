@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +21,7 @@ from benchmarks.comparison.jobs import Jobs, OutOfTime, RunFailed  # noqa: E402
 from benchmarks.comparison.pack import pack, unpack  # noqa: E402
 from benchmarks.comparison.plan import plan  # noqa: E402
 from benchmarks.comparison.protocol import SCALES  # noqa: E402
+from benchmarks.comparison.search import each_stage  # noqa: E402
 from lomar.utils import write_json  # noqa: E402
 
 PROG = 'python benchmarks/comparison/run.py'
@@ -79,6 +79,8 @@ def run(args: argparse.Namespace, start: float) -> None:
     if args.data.is_file():
         args.data = unpack(args.data, args.work_dir / 'data')
     study, scale = STUDIES[args.study], SCALES[args.scale]
+    if not args.plan and not timing.is_measured(args.scale):
+        timing.measure(args.scale, scale)  # before the first run: nothing else is running
     seconds = timing.step_seconds(args.scale)
     study.write_data(args.data, args.work_dir, scale)
     stages = study.stages(scale, args.data, args.work_dir, seconds)
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace, start: float) -> None:
     jobs = Jobs(args.work_dir, args.slots, threads, start + 60 * args.minutes)
     jobs.machine['commit'] = jobs.machine['commit'] or args.commit
     try:
-        finish(stages, jobs)
+        each_stage(stages, jobs.finish)
     except OutOfTime as error:
         print(f'{PROG}: {error}; run the same command again')
     finally:
@@ -97,18 +99,6 @@ def run(args: argparse.Namespace, start: float) -> None:
         runs = list(jobs.results().values())
         write_json(args.out, dict(command=command, study=args.study, scale=args.scale, runs=runs))
         print(f'{len(runs)} results in {args.out}', flush=True)
-
-
-def finish(stages: Generator, jobs: Jobs) -> None:
-    """Run the stages of a study in turn."""
-    runs = next(stages)
-    while True:
-        jobs.finish(runs, lambda line: print(line, flush=True))
-        scores = {name: one['figures'] for name, one in jobs.results().items()}
-        try:
-            runs = stages.send(scores)
-        except StopIteration:
-            return
 
 
 if __name__ == '__main__':

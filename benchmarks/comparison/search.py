@@ -1,11 +1,24 @@
-"""Choice of a learning rate from the results of a search."""
+"""Stages of a study, each of which follows from the results of the earlier ones."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 
 from benchmarks.comparison.runs import Run
 
 # Figures of finished runs by the name of the run.
 Scores = Mapping[str, Mapping[str, float]]
+
+
+def each_stage(
+    stages: Generator[list[Run], Scores, None], act: Callable[[list[Run]], Scores]
+) -> None:
+    """Call `act` with the runs of each stage; the next stage follows from the returned scores."""
+    runs = next(stages)
+    while True:
+        scores = act(runs)
+        try:
+            runs = stages.send(scores)
+        except StopIteration:
+            return
 
 
 def best(tried: Mapping[float, Run], scores: Scores, figure: str) -> float:

@@ -181,7 +181,7 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             ahead = difference(ours, runs, 'top1')
             rows.append((str(labels), NAMES[key], figure(runs, 'top1'), ahead, str(len(runs))))
     if len(rows) > 1:
-        parts.append(table(rows))
+        parts += [table(rows), search_table(record, 'top1')]
     return '\n\n'.join([*parts, search_table(record, 'knn'), origin(record)])
 
 

@@ -54,6 +54,11 @@ def step_seconds(name: str) -> dict[str, dict[str, float]]:
     return record[name]['seconds']
 
 
+def is_measured(name: str) -> bool:
+    """Return whether the seconds per step of a scale are known."""
+    return name == 'smoke' or name in _read()
+
+
 def _read() -> dict[str, Any]:
     return json.loads(FILE.read_text()) if FILE.exists() else {}
 

@@ -11,13 +11,14 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks.comparison import imagenette, jobs, nuclei, plots, tables
+from benchmarks.comparison import imagenette, jobs, nuclei, plots, tables, timing
 from benchmarks.comparison.jobs import Jobs, OutOfTime, RunFailed
 from benchmarks.comparison.pack import pack, unpack
 from benchmarks.comparison.plan import plan
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.results import outcome
 from benchmarks.comparison.runs import CONTENDERS, Run, positions
+from benchmarks.comparison.search import each_stage
 from benchmarks.comparison.variants import VARIANTS
 from lomar.cli import parse_args
 from lomar.datasets.shapes import make_shapes
@@ -53,12 +54,14 @@ def staged(study, data, work, scores=None):
     """Return the runs of each stage; all stages end with the same scores."""
     STUDIES[study].write_data(data / study, work, SMOKE)
     stages = STUDIES[study].stages(SMOKE, data / study, work, SECONDS)
-    found = [next(stages)]
-    while True:
-        try:
-            found.append(stages.send(scores or {}))
-        except StopIteration:
-            return found
+    found = []
+
+    def act(runs):
+        found.append(runs)
+        return scores or {}
+
+    each_stage(stages, act)
+    return found
 
 
 def flat(stages):
@@ -279,6 +282,19 @@ def test_tables_of_the_classifier(tmp_path):
     assert '| 100 | MAE, equal time | 50.0 |' in text
     plots.plot_probes(record, seconds, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 5_000
+
+
+def test_seconds_per_step_are_measured_for_every_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, 'FILE', tmp_path / 'seconds.json')
+    monkeypatch.setattr(timing, 'REPEATS', 1)
+    assert not timing.is_measured('gpu')
+    with pytest.raises(ValueError, match='has no scale gpu: measure it with --measure'):
+        timing.step_seconds('gpu')
+    timing.measure('gpu', SMOKE)
+    assert timing.is_measured('gpu') and not timing.is_measured('cpu')
+    found = timing.step_seconds('gpu')
+    assert set(found) == set(SECONDS)
+    assert all(one['lomar'] > 0 and one['mae'] > 0 for one in found.values())
 
 
 def test_a_plan_lists_every_run_once(data, tmp_path):

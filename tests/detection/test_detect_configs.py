@@ -1,13 +1,14 @@
 """Every detection config: its name, detectron2's recipe, a step of training and of testing."""
 
 import re
+from unittest import mock
 
 import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, TASK_UTILS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, TASK_UTILS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
@@ -119,6 +120,14 @@ def shrink(cfg):
     model.roi_head.bbox_head.fc_out_channels = 16
     model.train_cfg.rcnn.sampler.num = 16
     model.train_cfg.rpn_proposal.max_per_img = model.test_cfg.rpn.max_per_img = 20
+
+
+def test_metrics_are_logged_at_their_iteration():
+    cfg = Config.fromfile(ROOT / 'mmconfigs/detect/mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py')
+    hook, runner = HOOKS.build(cfg.default_hooks.logger), mock.MagicMock(iter=5000, epoch=0)
+    runner.log_processor.get_log_after_epoch.return_value = ({'coco/bbox_mAP': 0.1}, '')
+    hook.after_val_epoch(runner)
+    assert runner.visualizer.add_scalars.call_args.kwargs['step'] == 5000
 
 
 @pytest.mark.parametrize('name', CONFIGS)
