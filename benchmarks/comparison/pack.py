@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lomar.datasets import list_images
+
 TRAIN_PER_VAL = 3  # training images for each validation image of a subset
 
 
@@ -64,7 +66,8 @@ def balanced(folder: Path, seed: int) -> list[Path]:
         seed: of the order of the images of each class.
     """
     random = np.random.default_rng(seed)
-    classes = [sorted(one.iterdir()) for one in sorted(folder.iterdir()) if one.is_dir()]
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    classes = [[Path(path) for path in list_images(one)] for one in folders]
     shuffled = [[paths[i] for i in random.permutation(len(paths))] for paths in classes]
     return [path for paths in zip_longest(*shuffled) for path in paths if path]
 
