@@ -7,17 +7,20 @@ from matplotlib.figure import Figure
 
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
-    """Return the log records of all runs in a work dir, in the order of steps."""
+    """Return the log records of the last run in a work dir and of the runs that it resumed.
+
+    They are in the order of steps.
+    """
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     if not files:
         raise FileNotFoundError(f'{work_dir} has no */vis_data/scalars.json: was anything trained?')
-    records = {}
-    for file in files:  # a resumed run repeats steps after its checkpoint; keep the later record
-        for line in file.read_text().splitlines():
-            record = json.loads(line)
-            if 'loss' in record:
-                records[record['step']] = record
-    return [records[step] for step in sorted(records)]
+    records: list[dict] = []
+    for file in files:
+        lines = map(json.loads, file.read_text().splitlines())
+        found = [record for record in lines if 'loss' in record]
+        if found:  # a later run replaces what earlier ones logged from its first step on
+            records = [one for one in records if one['step'] < found[0]['step']] + found
+    return records
 
 
 def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
