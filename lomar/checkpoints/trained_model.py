@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -59,8 +60,7 @@ def trained_model(
         ValueError: the file stores no config, or one that describes no model of a known kind or is
             unsafe; or the weights are not exactly those of the model.
     """
-    from lomar import register  # noqa: F401  (which imports this module)
-
+    import_module('lomar.register')  # which imports this module
     content = load_file(path)
     with naming(path):
         config = buildable_config(content, BARE)
@@ -99,7 +99,7 @@ def _kind(model: nn.Module) -> str:
     from mmdet.models import BaseDetector  # imported late: slow
     from mmpretrain.models import BaseSelfSupervisor, ImageClassifier
 
-    from lomar.models import LoMaR
+    from lomar.models.lomar import LoMaR
 
     kinds = dict(
         detector=BaseDetector, classifier=ImageClassifier, pretraining=(LoMaR, BaseSelfSupervisor)
