@@ -1,0 +1,141 @@
+"""Base of `Detector` and `Classifier`: a trained model that takes images of any type."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import TRANSFORMS, DefaultScope
+
+from lomar.checkpoints.files import naming
+from lomar.checkpoints.inferencers import registered_types_only
+from lomar.checkpoints.trained_model import trained_model
+from lomar.datasets.any_image import AnyImage, check_listed, given_pixels
+from lomar.datasets.color import array_to_rgb
+from lomar.datasets.image_io import check_channels, reasons
+from lomar.datasets.load_image import LoadImage
+from lomar.datasets.renamed_loaders import loads_whole_images
+from lomar.utils import check_least
+
+ANY_IDS = dict(img_id=0, sample_idx=0)  # which some pipelines expect
+WANTED = dict(
+    detector='lomar.Detector takes detectors',
+    classifier='lomar.Classifier takes classifiers',
+)
+INSTEAD = dict(
+    detector='use lomar.Detector',
+    classifier='use lomar.Classifier',
+    pretraining='train a detector or a classifier from it, or use lomar.Encoder for features',
+)
+
+
+class ImageModel:
+    """Model of a training run with the pipeline of its test: the pixels of `lomar test`.
+
+    Args:
+        checkpoint: checkpoint of a training run, which stores its config.
+        kind: 'detector' or 'classifier'.
+        device: PyTorch device; None = a GPU if there is one.
+        weights: 'plain', or 'ema' for the moving average in the file.
+        value_range: values of black and white in images of other than 8 bits; None = those of the
+            training.
+
+    Attributes:
+        classes: class names in the order of the labels.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is no checkpoint of a training run or its model is of another kind.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        kind: str,
+        device: str | torch.device | None = None,
+        weights: str = 'plain',
+        value_range: Sequence[float] | None = None,
+    ):
+        self.trained = trained_model(checkpoint, weights, device)
+        with naming(checkpoint):
+            found = self.trained.kind
+            if found != kind:
+                article = 'a model of a pretraining' if found == 'pretraining' else f'a {found}'
+                raise ValueError(f'the model is {article}; {WANTED[kind]}: {INSTEAD[found]}')
+            steps = _test_steps(self.trained.config)
+            if value_range is not None:
+                _set_range(steps[0], value_range)
+            scope = DefaultScope.overwrite_default_scope(self.trained.config.get('default_scope'))
+            with scope, registered_types_only():
+                self._loader = TRANSFORMS.build(steps[0])
+                self._rest = Compose(steps[1:])
+        self.classes = self.trained.classes
+
+    def load(self, image: AnyImage) -> dict:
+        """Return an image of any type as the sample of the test pipeline.
+
+        Raises:
+            TypeError, ValueError: the argument is not an image, or the model does not support it.
+            UnreadableImage: a file is missing or damaged.
+        """
+        is_path, ours = isinstance(image, (str, Path)), isinstance(self._loader, LoadImage)
+        sample = dict(img_path=str(image) if is_path else None, **ANY_IDS)
+        if is_path and not ours:
+            with reasons(str(image)):  # mmcv raises errors of many types
+                sample = self._loader(sample)
+        elif ours:
+            sample = self._loader(sample if is_path else dict(sample, img=self._in_bgr(image)))
+        else:
+            pixels = array_to_rgb(given_pixels(image, 3))[..., ::-1]
+            check_channels('an array', pixels.shape, 3)
+            if getattr(self._loader, 'to_float32', False):
+                pixels = pixels.astype(np.float32)
+            sample |= dict(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
+        return self._rest(sample)
+
+    def _in_bgr(self, image: AnyImage) -> np.ndarray:
+        """Return an image in memory as OpenMMLab hands over arrays: in the order B, G, R."""
+        channels = self._loader.channels
+        pixels = given_pixels(image, channels, self._loader.value_range)
+        return pixels[..., ::-1] if channels == 3 and pixels.shape[2:] == (3,) else pixels
+
+    @torch.no_grad()
+    def predict(self, samples: Sequence[dict]) -> list[Any]:
+        """Return the predictions of the model for a batch of `load`ed samples."""
+        sizes = {sample['inputs'].shape for sample in samples}
+        if self.trained.kind == 'classifier' and len(sizes) > 1:  # which would be padded
+            return [self.predict([sample])[0] for sample in samples]
+        return self.trained.model.test_step(pseudo_collate(list(samples)))
+
+    def predict_all(self, images: Iterable[AnyImage], batch_size: int) -> Iterator[Any]:
+        """Yield the prediction of each image; `batch_size` images are loaded at a time."""
+        check_listed(images)
+        check_least(type(self).__name__, batch_size=batch_size)
+        rest = iter(images)
+        while batch := [self.load(image) for image in islice(rest, batch_size)]:
+            yield from self.predict(batch)
+
+
+def _test_steps(config: ConfigDict) -> list[ConfigDict]:
+    """Return a copy of the steps of the test pipeline, the first of which loads an image."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    while 'pipeline' not in dataset and ('dataset' in dataset or dataset.get('datasets')):
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    steps = deepcopy(dataset.get('pipeline'))
+    if not steps or 'Load' not in str(steps[0].get('type')):
+        raise ValueError(
+            'test_dataloader.dataset of the stored config has no pipeline that begins with a '
+            'loader; allowed: the checkpoint of a run whose config has one'
+        )
+    return list(steps)
+
+
+def _set_range(step: ConfigDict, value_range: Sequence[float]) -> None:
+    if not loads_whole_images(step):
+        raise ValueError(f'value_range has no effect on {step.type}; allowed: with LoadImage')
+    step.value_range = list(value_range)
