@@ -84,7 +84,7 @@ class ImageModel:
             UnreadableImage: a file is missing or damaged.
         """
         is_path, ours = isinstance(image, (str, Path)), isinstance(self._loader, LoadImage)
-        sample = dict(img_path=str(image) if is_path else None, **ANY_IDS)
+        sample: dict[str, Any] = dict(ANY_IDS, img_path=str(image) if is_path else None)
         if is_path and not ours:
             with reasons(str(image)):  # mmcv raises errors of many types
                 sample = self._loader(sample)
@@ -110,7 +110,8 @@ class ImageModel:
         sizes = {sample['inputs'].shape for sample in samples}
         if self.trained.kind == 'classifier' and len(sizes) > 1:  # which would be padded
             return [self.predict([sample])[0] for sample in samples]
-        return self.trained.model.test_step(pseudo_collate(list(samples)))
+        model: Any = self.trained.model  # of mmdet or mmpretrain
+        return model.test_step(pseudo_collate(list(samples)))
 
     def predict_all(self, images: Iterable[AnyImage], batch_size: int) -> Iterator[Any]:
         """Yield the prediction of each image; `batch_size` images are loaded at a time."""
