@@ -222,6 +222,20 @@ def test_pictures(kind, tmp_path):
     assert (without[34, 48] == 0).all() and (without[20, 40] > 0).any()
 
 
+def test_masks_that_overlap():
+    """The object of the highest score is on top; torchvision leaves overlaps without a color."""
+    found = planted()
+    found.masks[0, 20:30, 30:40] = True
+    pixels = np.array(found.draw(np.zeros((40, 60, 3), np.uint8)))
+    assert pixels[28, 35].tolist() == [0x0A * 3 // 10, 0x84 * 3 // 10, 0xFF * 3 // 10]
+
+
+def test_a_degenerate_box():
+    found = planted()
+    found.boxes[:] = [[30, 20, 30, 20], [50, 30, 40, 20]]
+    assert found.draw(np.zeros((40, 60, 3), np.uint8)).size == (60, 40)
+
+
 def test_a_picture_of_another_image():
     with pytest.raises(ValueError, match=re.escape('(height, width) (50, 80), and the masks')):
         planted().draw(noise())
