@@ -85,14 +85,14 @@ def draw_objects(
     boxes: np.ndarray,
     texts: Sequence[str],
     colours: Sequence[str],
-    masks: Sequence[np.ndarray] | None = None,
+    masks: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return an image (H, W, 3) uint8 with N objects; lines and letters grow with its size.
 
     Args:
         boxes: (N, 4), [x1, y1, x2, y2].
         texts, colours: the label and the colour of each box; the first object is on top.
-        masks: N masks (H, W), bool.
+        masks: (N, H, W) bool.
     """
     side, last_first = min(pixels.shape[:2]), range(len(boxes) - 1, -1, -1)
     if masks is not None:

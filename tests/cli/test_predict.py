@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import tiny_lomar
 from PIL import Image
+from processes import run_lomar
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from trained import OBJECTS, V01, detector_file, noise
@@ -494,6 +495,14 @@ def test_pictures_of_addresses_stay_in_their_folder(tmp_path, monkeypatch):
     for path in names.values():
         assert not path.is_absolute() and '..' not in path.parts
         assert all(len(os.fsencode(part)) <= 255 for part in path.parts)
+
+
+@pytest.mark.slow
+def test_a_process(checkpoint, tmp_path):
+    save(tmp_path / 'in/a.png')
+    done = run_lomar('predict', checkpoint, 'in', '--out', 'out', cwd=tmp_path)
+    assert done.returncode == 0 and f' of 1 images in {tmp_path}/out\n' in done.stdout
+    assert 'predicting: 100%' in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_memory_stays_flat(predict, tmp_path, monkeypatch):
