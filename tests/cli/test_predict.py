@@ -175,7 +175,7 @@ SOURCES = {
     'deep glob': (['in/**/*.png'], ['a.png', 'b/a.png'], ['a.jpg', 'b/a.jpg']),
     'glob of folders': (['*n'], ['a.png', 'a.webp', 'b/a.png'], None),
     'brackets': (['[x].png', 'in/a.png'], ['[x].png', 'in/a.png'], ['[x].jpg', 'in/a.jpg']),
-    'twice': (['in/a.png', 'in/*.png'], ['a.png'], ['a.jpg']),
+    'twice': (['in/a.png', './in/a.png', 'in/*.png'], ['a.png'], ['a.jpg']),
     'several folders': (
         ['in/b', 'other'],
         ['in/b/a.png', 'other/a.png'],
@@ -480,6 +480,9 @@ HOSTILE = [
     'http://h/../../../etc/passwd',
     'http://h/%2e%2e/%2e%2e/x.png',
     'https://h/' + 'a' * 500 + '.png?' + 'b' * 500,
+    'https://h/' + '%E4%B8%AD' * 300 + '.png',
+    'http://user:secret@h/%00.png',
+    'http://../x.png',
     'http://h',
     'http://h/?a=../../b',
     'http://h/a.png',
@@ -495,6 +498,7 @@ def test_pictures_of_addresses_stay_in_their_folder(tmp_path, monkeypatch):
     for path in names.values():
         assert not path.is_absolute() and '..' not in path.parts
         assert all(len(os.fsencode(part)) <= 255 for part in path.parts)
+        assert '\0' not in str(path) and 'secret' not in str(path)
 
 
 @pytest.mark.slow
