@@ -1,0 +1,4 @@
+from .formats import FORMATS as FORMATS
+from .formats import import_annotations as import_annotations
+from .source import ImportReport as ImportReport
+from .source import SourceError as SourceError
