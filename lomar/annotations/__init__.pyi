@@ -2,3 +2,5 @@ from .formats import FORMATS as FORMATS
 from .formats import import_annotations as import_annotations
 from .source import ImportReport as ImportReport
 from .source import SourceError as SourceError
+from .split import split_coco as split_coco
+from .split import split_table as split_table
