@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lomar.annotations import kitti, voc, yolo
-from lomar.annotations.coco_lists import to_coco
+from lomar.annotations.coco_lists import OTHER_CLASS, UNANNOTATED, to_coco
 from lomar.annotations.cvat import CvatFile, read_cvat
 from lomar.annotations.image_folder import ImageFolder
 from lomar.annotations.labelformat_readers import lightly_classes, read_labelbox, read_lightly
 from lomar.annotations.labelme import read_labelme
 from lomar.annotations.mask_images import read_masks
-from lomar.annotations.source import ImportReport, SourceError, SourceImage
+from lomar.annotations.source import ImportReport, SourceImage
 
 
 @dataclass
@@ -123,21 +123,38 @@ def import_annotations(
         options: of the format.
 
     Raises:
-        FileNotFoundError: there are no annotations, or no images.
+        FileNotFoundError: the annotations or the folder of images do not exist.
         ImportError: the format needs labelformat, which is not installed.
-        ValueError: an option is wrong, or a file that describes all annotations.
+        SourceError, a ValueError: a file that describes all annotations is malformed.
+        ValueError: an option is wrong, or there are no annotations.
     """
+    if wrong := [one for one in classes if not one.strip() or list(classes).count(one) > 1]:
+        raise ValueError(f'--classes has {wrong[0]!r}; allowed: names, each of them once')
     if name == 'masks':
         options['classes'] = classes
-    try:
-        source = FORMATS[name](Path(path), images, **options)
-    except SourceError as error:
-        raise ValueError(f'{error.where}: {error.kind}{error.detail}') from error
+    source = FORMATS[name](Path(path), images, **options)
     report = ImportReport()
     only_annotated = only_annotated or (name == 'voc' and bool(options.get('split')))
     choices = (source.classes, classes, difficult, only_annotated)
     coco = to_coco(source.read(report), source.images, report, *choices)
+    _check_found(coco, report, path, classes)
+    masks = sum('segmentation' in one for one in coco['annotations'])
+    if 0 < masks < len(coco['annotations']):
+        detail = f'{len(coco["annotations"]) - masks} of {len(coco["annotations"])}'
+        report.note(str(path), 'annotations without a mask, which Mask R-CNN needs: ', detail)
     return coco, report, source.images.root
+
+
+def _check_found(
+    coco: dict, report: ImportReport, path: str | Path, classes: Sequence[str]
+) -> None:
+    """Raise a ValueError if there are no annotations at all, or none of the given classes."""
+    unnamed = report.notes.kinds.get(UNANNOTATED, [0])[0]
+    if len(coco['images']) == unnamed and not report.errors.kinds:
+        raise ValueError(f'{path} has no annotations of this format')
+    if not coco['annotations'] and OTHER_CLASS in report.notes.kinds:
+        first = report.notes.kinds[OTHER_CLASS][1][0]
+        raise ValueError(f'--classes: no object is of {", ".join(classes)}; {first}')
 
 
 def _folder(path: Path) -> Path:

@@ -1,7 +1,6 @@
 """Readers of Labelbox and Lightly through the library labelformat."""
 
 import io
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +32,20 @@ class Row:
     def open(self) -> io.StringIO:
         """Return the line as an open file."""
         return io.StringIO(self.text)
+
+
+class OneFile:
+    """A folder in which labelformat sees one JSON file, so that its errors have a place."""
+
+    def __init__(self, folder: Path, path: Path):
+        self.folder, self.path = folder, path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def rglob(self, _: str) -> list[Path]:
+        """Return the file."""
+        return [self.path]
 
 
 def read_labelbox(
@@ -71,23 +84,21 @@ def read_lightly(source: Path, folder: ImageFolder, report: ImportReport) -> Ite
     """Yield the images of a folder of Lightly's JSON files with schema.json."""
     with _installed():
         from labelformat.formats import LightlyObjectDetectionInput
-    places: dict[str, str] = {}
+        from labelformat.model.image import Image
     for path in sorted(source.rglob('*.json')):
-        if path.name != 'schema.json':
-            with report.collecting(), _located(str(path)):
-                inside(source, path.relative_to(source).as_posix(), str(path))
-                file_name = folder.named(read_json(path)['file_name'], str(path))
-                if file_name in places:
-                    raise SourceError(str(path), 'has the image of ', places[file_name])
-                places[file_name] = str(path)
-    if report.errors.kinds:  # labelformat would stop at the first of them
-        return
-    with report.collecting(), _located(str(source)):
-        reader = LightlyObjectDetectionInput(source, os.path.relpath(folder.root, source), True)
-        reader.on_error = lambda path, error: None  # the size of every image is read later
-        for label in reader.get_labels():
-            where = places[label.image.filename]
-            yield SourceImage(label.image.filename, where, _objects(label.objects, where))
+        if path.name == 'schema.json':
+            continue
+        where = str(path)
+        with report.collecting(), _located(where):
+            inside(source, path.relative_to(source).as_posix(), where)
+            name = read_json(path)['file_name']
+            image = SourceImage(folder.named(name, where), where)
+            reader = LightlyObjectDetectionInput(cast(Path, OneFile(source, path)))
+            only = Image(0, name, *folder.size(image.file_name, where))
+            vars(reader)['get_images'] = lambda only=only: [only]  # else it opens all images
+            (label,) = reader.get_labels()
+            image.objects = _objects(label.objects, where)
+            yield image
 
 
 def lightly_classes(source: Path) -> tuple[str, ...]:

@@ -27,8 +27,10 @@ POINTS = dict(rectangle=2, circle=2, mask=2)  # a polygon has 3 or more
 
 
 def read_labelme(source: Path, folder: ImageFolder, report: ImportReport) -> Iterator[SourceImage]:
-    """Yield the images of JSON files; `imagePath` is relative to the file. Coordinates are from 0.
+    """Yield the images of JSON files. Coordinates are from 0.
 
+    An `imagePath` with folders is relative to the JSON file. A name alone is that of a file in the
+    folder of images, in the same sub-folder as the JSON file.
     Polygons of one class and `group_id` in an image are one object. A circle becomes a polygon.
     """
     for path in sorted(source.rglob('*.json')):
@@ -39,7 +41,8 @@ def read_labelme(source: Path, folder: ImageFolder, report: ImportReport) -> Ite
                 raise SourceError(str(path), "is no file of LabelMe, it has no list 'shapes'")
             name = content.get('imagePath')
             name = name.replace('\\', '/') if isinstance(name, str) else name
-            file_name = folder.named(name, str(path), path.parent)
+            beside = folder.root / path.parent.relative_to(source)
+            file_name = folder.named(name, str(path), path.parent if '/' in str(name) else beside)
             size = folder.size(file_name, str(path))
             image = SourceImage(file_name, str(path), stated=_stated(content, str(path)))
             for index, shape in enumerate(content['shapes']):

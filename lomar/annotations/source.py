@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lomar.detection.annotation_report import Findings
+from lomar.detection.coco import short
 
 ERRORS = 50  # of each kind, that a message names
 
@@ -16,6 +17,10 @@ class SourceError(ValueError):
     def __init__(self, where: str, kind: str, detail: object = ''):
         super().__init__(where, kind, detail)
         self.where, self.kind, self.detail = where, kind, detail
+
+    def __str__(self) -> str:
+        """Return the message in one line."""
+        return f'{self.where}: {self.kind}{short(one_line(self.detail))}'
 
 
 @dataclass

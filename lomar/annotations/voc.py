@@ -47,21 +47,21 @@ def read_voc(
         pair_by_stem: the image has the name of the XML file; `<filename>` is ignored.
     """
     annotations = source / 'Annotations' if (source / 'Annotations').is_dir() else source
-    for path in _files(source, annotations, report, split):
+    for path in _files(annotations, report, split):
         with report.collecting():
             yield _image(path, annotations, folder, report, first_pixel, pair_by_stem)
 
 
-def _files(
-    source: Path, annotations: Path, report: ImportReport, split: str | None
-) -> Iterator[Path]:
+def _files(annotations: Path, report: ImportReport, split: str | None) -> Iterator[Path]:
     if split is None:
         yield from sorted(annotations.rglob('*.xml'))
         return
-    listed = source / 'ImageSets' / 'Main' / f'{split}.txt'
+    listed = annotations.parent / 'ImageSets' / 'Main' / f'{split}.txt'
     if '/' in split or not listed.is_file():
         names = sorted(one.stem for one in listed.parent.glob('*.txt'))
-        raise ValueError(f'--split {split}: {listed} does not exist; allowed: {", ".join(names)}')
+        raise ValueError(
+            f'--split {split}: {listed} does not exist; allowed: {", ".join(names) or "none"}'
+        )
     for line, text in enumerate(read_text(listed).splitlines(), 1):
         if not text.strip():
             continue

@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--classes',
         nargs='+',
-        default=(),
         metavar='NAME',
         help='classes to take, in the order of their ids (default: all, in the order of the '
         'source, or sorted by name if it has none); for masks without class folders, the class',
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_suffix('OUT.json', args.out, ('.json',))
     check_new('OUT.json', args.out, overwrite=args.overwrite)
-    common = (args.images, args.classes, args.difficult, args.only_annotated)
+    common = (args.images, args.classes or (), args.difficult, args.only_annotated)
     coco, report, folder = import_annotations(args.format, args.source, *common, **options(args))
     errors = report.errors.lines()
     if errors and not args.skip_errors:

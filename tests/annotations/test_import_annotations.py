@@ -1,6 +1,7 @@
 """`lomar import`: the boxes and masks of every format, in files that pass the check."""
 
 import json
+import os
 import sys
 
 import annotation_sources as sources
@@ -14,7 +15,7 @@ from pycocotools import mask as rle
 
 from lomar.annotations import import_annotations
 from lomar.cli import main
-from lomar.detection import check_coco
+from lomar.detection import check_coco, read_coco
 
 SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]  # 10 pixels wide and high
 BLOCK = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -168,6 +169,34 @@ def test_groups_of_labelme_are_one_object(tmp_path):
     assert coco['annotations'][0]['bbox'] == [2, 3, 23, 10]
 
 
+@pytest.mark.parametrize(
+    ('folder', 'name'), [('labels', 'a.jpg'), ('labels', '../images/a.jpg'), ('images', 'a.jpg')]
+)
+def test_images_of_labelme(folder, name, tmp_path):
+    sources.labelme(tmp_path / folder, [shape()], name)
+    write_image(tmp_path / 'images/a.jpg')
+    (tmp_path / 'labels/a.jpg').unlink(missing_ok=True)
+    coco, report, _ = import_annotations('labelme', tmp_path / folder, str(tmp_path / 'images'))
+    assert len(coco['annotations']) == 1 and not report.errors.kinds
+
+
+def test_names_that_are_no_text(tmp_path):
+    """Names of files in another encoding, also when the file is read again."""
+    path = sources.voc(tmp_path)
+    name = os.fsdecode(b'\xff.jpg')
+    os.rename(write_image(tmp_path / 'JPEGImages/b.jpg'), tmp_path / 'JPEGImages' / name)
+    out = tmp_path / 'out.json'
+    assert main(['import', 'voc', str(path), str(out)]) == 0
+    assert [one['file_name'] for one in read_coco(out)['images']] == ['a.jpg', name]
+
+
+def test_boxes_beside_polygons(tmp_path):
+    path = sources.labelme(tmp_path, [shape(), shape('rectangle', points=((2, 2), (9, 9)))])
+    _, report, _ = import_annotations('labelme', path)
+    expected = f'{path}: annotations without a mask, which Mask R-CNN needs: 1 of 2'
+    assert expected in report.note_lines()[1]
+
+
 # What the notes say, by format, source and arguments; and the number of annotations that are left.
 NOTES = {
     'clipped': (sources.voc, voc_object(corners=(30, 20, 45, 25)), {}, 'is clipped: [29', 1),
@@ -182,7 +211,13 @@ NOTES = {
     'from 0': (sources.voc, voc_object(corners=(0, 1, 9, 9)), {}, '(--first-pixel 0)', 1),
     'one pixel': (sources.voc, voc_object(corners=(4, 5, 4, 5)), {}, 'one pixel wide or high', 1),
     'twice': (sources.voc, voc_object() * 2, {}, 'is the same object', 1),
-    'other class': (sources.voc, voc_object(), dict(classes=['x']), '--classes leaves out', 0),
+    'other class': (
+        sources.voc,
+        voc_object() + voc_object('x'),
+        dict(classes=['x']),
+        '--classes leaves out: cell',
+        1,
+    ),
     'truncated': (
         sources.voc,
         voc_object(extra='<truncated>1</truncated>'),
@@ -298,6 +333,8 @@ def test_lists_of_voc(tmp_path):
     write_text(tmp_path / 'ImageSets/Main/val.txt', 'b -1\n\n')
     coco, _, _ = import_annotations('voc', tmp_path, split='val')
     assert [one['file_name'] for one in coco['images']] == ['b.jpg']
+    coco, _, _ = import_annotations('voc', tmp_path / 'Annotations', split='val')
+    assert [one['file_name'] for one in coco['images']] == ['b.jpg']
     with pytest.raises(ValueError, match=r'--split x: .*x.txt does not exist; allowed: val'):
         import_annotations('voc', tmp_path, split='x')
 
@@ -308,6 +345,28 @@ def test_paths_of_data_yaml(train, tmp_path):
     path = sources.yolo(tmp_path, head=f'train: {train}\n')
     assert len(import_annotations('yolo', path)[0]['annotations']) == 1
     assert len(import_annotations('yolo', tmp_path)[0]['annotations']) == 1
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        (['Cell'], r'--classes: no object is of Cell; .*a.xml:4: is of a class that .*: cell'),
+        (['cell', 'cell'], "--classes has 'cell'; allowed: names, each of them once"),
+        ([''], "--classes has ''; allowed: names"),
+    ],
+)
+def test_wrong_classes(classes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        import_annotations('voc', sources.voc(tmp_path), classes=classes)
+
+
+@pytest.mark.parametrize('name', ['voc', 'kitti', 'labelme', 'masks'])
+def test_folders_without_annotations(name, tmp_path):
+    """The folder of images in place of that of the annotations is an error."""
+    write_image(tmp_path / 'images/a.jpg')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='empty has no annotations of this format'):
+        import_annotations(name, tmp_path / 'empty', str(tmp_path / 'images'), ['cell'])
 
 
 def test_pair_by_stem(tmp_path):

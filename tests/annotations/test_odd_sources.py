@@ -9,6 +9,7 @@ import pytest
 from annotation_sources import voc_object, voc_xml, write_image, write_text
 
 from lomar.annotations import import_annotations
+from lomar.cli import main
 
 BOMB = (
     '<?xml version="1.0"?>\n<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;&x;&x;&x;&x;&x;">]>\n'
@@ -143,6 +144,13 @@ def test_missing_folder_of_labels(tmp_path):
     path = write_text(tmp_path / 'data.yaml', 'train: images\nnames: [b]')
     with pytest.raises(FileNotFoundError, match=r'labels, for the images in .*, is no folder'):
         import_annotations('yolo', path)
+
+
+def test_one_of_the_files_of_lightly_is_wrong(tmp_path):
+    path = sources.lightly(tmp_path)
+    write_text(path / 'b.json', '{')
+    coco, report, _ = import_annotations('lightly', path)
+    assert len(report.errors.lines()) == 1 and len(coco['annotations']) == 1
 
 
 def test_labels_that_link_out(tmp_path):
@@ -298,6 +306,19 @@ def test_broken_and_binary_masks(tmp_path):
     assert any('(--layout regions)' in note for note in report.note_lines())
     with pytest.raises(ValueError, match='are in the folder of images'):
         import_annotations('masks', tmp_path / 'images', images, ['cell'])
+
+
+def test_files_of_all_annotations_in_another_encoding(tmp_path, capsys):
+    images = str(tmp_path / 'images')
+    write_text(sources.labelbox(tmp_path), b'{}\n\xff')
+    line = ['import', 'labelbox', f'{tmp_path}/export.ndjson', f'{tmp_path}/out.json', '--images']
+    assert main([*line, images]) == 1
+    expected = f'lomar import: {tmp_path}/export.ndjson:2: is no text in UTF-8: invalid start byte'
+    assert capsys.readouterr().err == f'{expected}\n'
+    path = sources.voc(tmp_path)
+    write_text(path / 'ImageSets/Main/val.txt', b'a\n\xff')
+    with pytest.raises(ValueError, match=r'val.txt:2: is no text in UTF-8'):
+        import_annotations('voc', path, split='val')
 
 
 def test_two_files_for_one_image(tmp_path):
