@@ -1,4 +1,5 @@
 from .loss_curve import plot_loss as plot_loss
+from .object_plots import plot_objects as plot_objects
 from .output_paths import output_paths as output_paths
 from .reconstruction import read_image as read_image
 from .reconstruction import reconstruct as reconstruct
