@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable
 
 from torch import Tensor
 
-from lomar.checkpoints.unwrap import strip_wrappers
 from lomar.utils import check_choice
 
 PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P), in every vision transformer
+# Prefixes from DataParallel and Lightning. The prefix of torch.compile may be anywhere.
+WRAPPERS = ('module.', 'model.')
 PREFIXES = ('backbone', 'encoder', 'model', 'module', 'timm_model')
 # Rules from the names of all projects, without prefix, to timm's; applied in order.
 _TO_TIMM = (
@@ -91,6 +92,15 @@ def without_prefix(names: Iterable[str]) -> dict[str, str]:
     for part in reversed(_prefix(stripped.values()).split('.')[:-1]):
         pattern = rf'({part}\.{pattern})?'  # a head may be under the first parts of the prefix
     return {own: re.sub(rf'^{pattern}', '', name) for own, name in stripped.items()}
+
+
+def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Return each name without `_orig_mod.` and without wrapper prefixes that all names have."""
+    stripped = {name: name.replace('_orig_mod.', '') for name in names}
+    for prefix in WRAPPERS * len(WRAPPERS):  # in any order
+        if all(name.startswith(prefix) for name in stripped.values()):
+            stripped = {own: name.removeprefix(prefix) for own, name in stripped.items()}
+    return stripped
 
 
 def target_names(names: Iterable[str], target: str) -> dict[str, str]:
