@@ -116,7 +116,8 @@ def target_names(names: Iterable[str], target: str) -> dict[str, str]:
 
 def unused(names: Collection[str]) -> dict[str, str]:
     """Return, by timm's name, why a weight belongs to neither encoder nor head."""
-    rules = [(r'^(decoder_|neck\.)', 'decoder of the pretraining')]
+    # `neck.bn` is a part of a classifier, mmpretrain's ClsBatchNormNeck of a linear probe.
+    rules = [(r'^(decoder_|neck\.(?!bn\.))', 'decoder of the pretraining')]
     if any(name.startswith('decoder_') for name in names):
         rules.append((r'^mask_token$', 'decoder of the pretraining'))
     if any('lookup_table' in name for name in names):
