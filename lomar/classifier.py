@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from lomar.checkpoints.trained_model import TrainedModel
 from lomar.datasets.any_image import AnyImage
 from lomar.image_model import ImageModel
 from lomar.utils import check_least
@@ -30,7 +31,8 @@ class Classifier(ImageModel):
     """Classifier of a training run: images to classes and scores.
 
     Args:
-        checkpoint: checkpoint of a training run, which stores its config.
+        checkpoint: checkpoint of a training run, which stores its config; or a result of
+            `lomar.checkpoints.trained_model`, which has its own device and weights.
         device: PyTorch device; None = a GPU if there is one.
         weights: 'plain', or 'ema' for the moving average in the file.
         value_range: values of black and white in images of other than 8 bits; None = those of the
@@ -46,7 +48,7 @@ class Classifier(ImageModel):
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | TrainedModel,
         device: str | torch.device | None = None,
         weights: str = 'plain',
         value_range: Sequence[float] | None = None,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lomar.checkpoints.trained_model import TrainedModel
 from lomar.datasets.any_image import AnyImage
 from lomar.detections import Detections
 from lomar.image_model import ImageModel
@@ -16,7 +17,8 @@ class Detector(ImageModel):
     """Detector of a training run: images to boxes, classes, scores and masks.
 
     Args:
-        checkpoint: checkpoint of a training run, which stores its config.
+        checkpoint: checkpoint of a training run, which stores its config; or a result of
+            `lomar.checkpoints.trained_model`, which has its own device and weights.
         device: PyTorch device; None = a GPU if there is one.
         weights: 'plain', or 'ema' for the moving average in the file.
         value_range: values of black and white in images of other than 8 bits; None = those of the
@@ -32,7 +34,7 @@ class Detector(ImageModel):
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | TrainedModel,
         device: str | torch.device | None = None,
         weights: str = 'plain',
         value_range: Sequence[float] | None = None,

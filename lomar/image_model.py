@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.inferencers import registered_types_only
-from lomar.checkpoints.trained_model import trained_model
+from lomar.checkpoints.trained_model import TrainedModel, trained_model
 from lomar.datasets.any_image import AnyImage, check_listed, given_pixels
 from lomar.datasets.color import array_to_rgb
 from lomar.datasets.image_io import check_channels, reasons
@@ -34,11 +34,25 @@ INSTEAD = dict(
 )
 
 
+class Loaded(NamedTuple):
+    """Image that is ready for a model.
+
+    Attributes:
+        sample: the sample of the test pipeline.
+        height, width: size of the upright image in pixels.
+    """
+
+    sample: dict
+    height: int
+    width: int
+
+
 class ImageModel:
     """Model of a training run with the pipeline of its test: the pixels of `lomar test`.
 
     Args:
-        checkpoint: checkpoint of a training run, which stores its config.
+        checkpoint: checkpoint of a training run, or a result of `trained_model`; `device` and
+            `weights` belong to the former.
         kind: 'detector' or 'classifier'.
         device: PyTorch device; None = a GPU if there is one.
         weights: 'plain', or 'ema' for the moving average in the file.
@@ -47,6 +61,7 @@ class ImageModel:
 
     Attributes:
         classes: class names in the order of the labels.
+        reads_arrays: whether `.npy` files are images for the model.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -55,14 +70,16 @@ class ImageModel:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | TrainedModel,
         kind: str,
         device: str | torch.device | None = None,
         weights: str = 'plain',
         value_range: Sequence[float] | None = None,
     ):
-        self.trained = trained_model(checkpoint, weights, device)
-        with naming(checkpoint):
+        if not isinstance(checkpoint, TrainedModel):
+            checkpoint = trained_model(checkpoint, weights, device)
+        self.trained, self.classes = checkpoint, checkpoint.classes
+        with naming(checkpoint.path):
             found = self.trained.kind
             if found != kind:
                 article = 'a model of a pretraining' if found == 'pretraining' else f'a {found}'
@@ -74,10 +91,10 @@ class ImageModel:
             with scope, registered_types_only():
                 self._loader = TRANSFORMS.build(steps[0])
                 self._rest = Compose(steps[1:])
-        self.classes = self.trained.classes
+        self.reads_arrays = getattr(self._loader, 'reads_arrays', False)
 
-    def load(self, image: AnyImage) -> dict:
-        """Return an image of any type as the sample of the test pipeline.
+    def load(self, image: AnyImage) -> Loaded:
+        """Return an image of any type as the test pipeline makes it.
 
         Raises:
             TypeError, ValueError: the argument is not an image, or the model does not support it.
@@ -96,7 +113,8 @@ class ImageModel:
             if getattr(self._loader, 'to_float32', False):
                 pixels = pixels.astype(np.float32)
             sample |= dict(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
-        return self._rest(sample)
+        height, width = sample['ori_shape'][:2]
+        return Loaded(self._rest(sample), height, width)
 
     def _in_bgr(self, image: AnyImage) -> np.ndarray:
         """Return an image in memory as OpenMMLab hands over arrays: in the order B, G, R."""
@@ -105,13 +123,13 @@ class ImageModel:
         return pixels[..., ::-1] if channels == 3 and pixels.shape[2:] == (3,) else pixels
 
     @torch.no_grad()
-    def predict(self, samples: Sequence[dict]) -> list[Any]:
-        """Return the predictions of the model for a batch of `load`ed samples."""
-        sizes = {sample['inputs'].shape for sample in samples}
+    def predict(self, images: Sequence[Loaded]) -> list[Any]:
+        """Return the predictions of the model for a batch of loaded images."""
+        sizes = {image.sample['inputs'].shape for image in images}
         if self.trained.kind == 'classifier' and len(sizes) > 1:  # which would be padded
-            return [self.predict([sample])[0] for sample in samples]
+            return [self.predict([image])[0] for image in images]
         model: Any = self.trained.model  # of mmdet or mmpretrain
-        return model.test_step(pseudo_collate(list(samples)))
+        return model.test_step(pseudo_collate([image.sample for image in images]))
 
     def predict_all(self, images: Iterable[AnyImage], batch_size: int) -> Iterator[Any]:
         """Yield the prediction of each image; `batch_size` images are loaded at a time."""

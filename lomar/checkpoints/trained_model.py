@@ -33,12 +33,14 @@ class TrainedModel:
         classes: class names in the order of the labels; () for a pretraining, and for a checkpoint
             without names.
         kind: 'detector', 'classifier' or 'pretraining'.
+        path: the checkpoint.
     """
 
     model: nn.Module
     config: ConfigDict
     classes: tuple[str, ...]
     kind: str
+    path: str
 
     def name(self, label: int) -> str:
         """Return the class name of a label; the label as text if the checkpoint has no name."""
@@ -71,7 +73,7 @@ def trained_model(
         kind = _kind(model)
     classes = () if kind == 'pretraining' else stored_classes(content)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    return TrainedModel(model.to(device).eval(), config, classes, kind)
+    return TrainedModel(model.to(device).eval(), config, classes, kind, str(path))
 
 
 def _build(config: ConfigDict) -> nn.Module:

@@ -128,6 +128,9 @@ COMMANDS = dict(
         'model.backbone.arch.depth=2',
     ],
     publish=lambda folder, images, out: ['publish', folder, f'{out}/again'],
+    predict=lambda folder, images, out: [
+        *('predict', folder.replace('pretrain', 'detector'), images, '--out', f'{out}/found')
+    ],
 )
 
 

@@ -7,30 +7,13 @@ import numpy as np
 import pytest
 import supervision
 import torch
-from conftest import FIXTURES, tiny_lomar
+from conftest import tiny_lomar
 from mmengine.config import ConfigDict
 from PIL import Image
+from trained import V01, detector_file, noise
 
 import lomar
-from lomar.checkpoints import load_file
-from lomar.checkpoints.config_reader import stored_config
 from lomar.datasets import UnreadableImage
-
-V01 = FIXTURES / 'v0.1'
-
-
-def detector_file(path, change=lambda config: None, **meta):
-    """Write a detector that finds many objects, with its stored config changed."""
-    content = load_file(V01 / 'detector_lomar.pth')
-    config = stored_config(content)
-    config.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=6)
-    change(config)
-    content['meta'].update(
-        cfg='\n'.join(f'{key} = {value!r}' for key, value in config.to_dict().items()), **meta
-    )
-    del content['message_hub']
-    torch.save(content, path)
-    return path
 
 
 @pytest.fixture(scope='module')
@@ -41,11 +24,6 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope='module')
 def detector(checkpoint):
     return lomar.Detector(checkpoint, device='cpu')
-
-
-def noise(height=50, width=80, dtype=np.uint8, channels=3, seed=0):
-    high = 256 if dtype == np.uint8 else 4000
-    return np.random.default_rng(seed).integers(0, high, (height, width, channels)).astype(dtype)
 
 
 def same(found, expected):
@@ -284,7 +262,8 @@ def test_images_of_several_sizes_for_a_classifier():
     """Batches of a classifier are not padded; its pipeline here keeps the size."""
     classifier = lomar.Classifier(V01 / 'classifier_lomar.pth', device='cpu')
     samples = [classifier.load(noise(64, 64)), classifier.load(noise(64, 64, seed=1))]
-    samples[1]['inputs'] = samples[1]['inputs'][:, :, :32]
+    inputs = samples[1].sample['inputs']
+    samples[1].sample['inputs'] = inputs[:, :, :32]
     alone = [classifier.predict([sample])[0].pred_score for sample in samples]
     for one, other in zip(alone, classifier.predict(samples), strict=True):
         assert torch.equal(one, other.pred_score)
