@@ -16,7 +16,7 @@ from mmengine.runner import BaseLoop, CheckpointLoader
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lomar.checkpoints import rename, unwrap
+from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
@@ -200,6 +200,7 @@ class Runner(ResumingRunner):
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         load_weights(self, filename, content)
         self.loaded_record = (content.get('meta') or {}).get(KEY)
+        self._started_from = origin.record(filename, content)
         # mmengine's EMAHook starts its average from these weights.
         weights = unwrapped(self.model).state_dict()
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))
