@@ -149,11 +149,11 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
                 start = file.read(len(NPY))
             if start == NPY:
                 array = np.load(path, mmap_mode='r', allow_pickle=False)
-                opened: PixelFile = _ArrayFile(path, array)
+                opened: PixelFile = ArrayFile(path, array)
             elif start.startswith(TIFF):
                 opened = _open_tiff(path, stack, channels)
             else:
-                opened = _ArrayFile(path, _decoded(path, channels))
+                opened = ArrayFile(path, _decoded(path, channels))
         if channels is not None:
             check_channels(path, (opened.height, opened.width, opened.channels), channels)
         yield opened
@@ -167,7 +167,7 @@ def read_pixels(path: str | Path, channels: int | None = None) -> np.ndarray:
 
 def array_pixels(array: np.ndarray) -> np.ndarray:
     """Return an array (H, W) or (H, W, C) as pixels (H, W, C), as if they were read from a file."""
-    file = _ArrayFile('an array', array)
+    file = ArrayFile('an array', array)
     return file.read(0, 0, file.height, file.width)
 
 
@@ -202,7 +202,7 @@ def reasons(path: str | Path) -> Iterator[None]:
         raise UnreadableImage(path, f'{type(reason).__name__}: {reason}') from error
 
 
-class _ArrayFile(PixelFile):
+class ArrayFile(PixelFile):
     """Array in memory or mapped into memory."""
 
     def __init__(self, path: str | Path, array: np.ndarray):
@@ -252,7 +252,7 @@ def _open_tiff(path: str | Path, stack: ExitStack, channels: int | None) -> Pixe
         with suppress(UnidentifiedImageError), Image.open(path) as image:
             known = image.mode == 'RGB' or (channels == 1 and image.mode in ('L', 'I;16'))
             if known and getattr(image, 'n_frames', 1) == 1:
-                return _ArrayFile(path, _decoded(path, channels))
+                return ArrayFile(path, _decoded(path, channels))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
     # As a path, an address such as https://... is only the name of a file.
