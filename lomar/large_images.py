@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 from lomar.datasets.any_image import AnyImage, visible_pixels
 from lomar.datasets.image_io import PixelFile
-from lomar.detection.run_lengths import check_size, sampled
+from lomar.detection.run_lengths import sampled
 from lomar.detection.tile_merging import merge_tiles, shift_objects
 from lomar.detection.tiles import Place, tile_places
 from lomar.detections import COLOURS, SHADE, draw_objects
@@ -96,7 +96,6 @@ def detect_tiles(
     check_least('detect_tiles', batch_size=batch_size)
     with detector.open(image) as file:
         size = file.height, file.width
-        check_size(*size)
         places = tile_places(*size, tile, overlap)
         found, rest = [], iter(progress(places))
         while batch := list(islice(rest, batch_size)):

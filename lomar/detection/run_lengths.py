@@ -10,22 +10,17 @@ from pycocotools import mask as coco
 LARGEST = 2**32 - 1  # pycocotools counts with 32 bits
 
 
-def check_size(height: int, width: int) -> None:
-    """Raise a ValueError if an image is too large for RLE."""
-    if height * width > LARGEST:
-        raise ValueError(
-            f'an image of {height} x {width} pixels; allowed for masks as RLE: at most {LARGEST} '
-            'pixels'
-        )
-
-
 def placed_rle(mask: np.ndarray, top: int, left: int, height: int, width: int) -> dict:
     """Return the RLE of a mask in an image of (height, width), with `counts` as text.
 
     Args:
         mask: (h, w) bool.
         top, left: row and column of the image at which the mask's first pixel lies.
+
+    Raises:
+        ValueError: the image has too many pixels for RLE.
     """
+    _check_size(height, width)
     columns = np.flatnonzero(mask.any(axis=0))
     first, stop = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
     side = len(mask) + 1  # one pixel that is off below each column, and one before all
@@ -90,3 +85,12 @@ def clipped(rles: list[dict], top: int, left: int, height: int, width: int) -> l
 def united(rles: list[dict]) -> dict:
     """Return the union of masks of one size."""
     return as_text(coco.merge(rles))
+
+
+def _check_size(height: int, width: int) -> None:
+    """Raise a ValueError if an image is too large for RLE."""
+    if height * width > LARGEST:
+        raise ValueError(
+            f'an image of {height} x {width} pixels; allowed for masks as RLE: at most {LARGEST} '
+            'pixels'
+        )

@@ -5,6 +5,7 @@ import tracemalloc
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -22,6 +23,7 @@ from lomar.detection.run_lengths import placed_rle
 from lomar.detection.tiles import tile_places
 from lomar.detections import Detections
 from lomar.large_images import LargeDetections, detect_tiles, downscaled
+from lomar.prediction.pictures import QUALITY
 
 BANDS = 5
 HEIGHT, WIDTH, TILE = 100, 150, 64
@@ -181,7 +183,7 @@ def test_equal_pictures():
 
 def test_memory():
     """Masks need memory for their runs, not for bitmaps of the image."""
-    side, number = 4000, 30
+    side, number = 3000, 20
     image = np.broadcast_to(np.uint8(0), (side, side, 3))
 
     @contextmanager
@@ -207,9 +209,9 @@ def test_memory():
     found.draw()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(found) == 16 * number
-    # A tile has 30 MB of bitmaps; a band of the image for the preview takes 12 MB as float32.
-    assert peak < 75e6 < len(found) * side * side / 100
+    assert len(found) == 9 * number
+    # A tile has 20 MB of bitmaps; a band of the image for the preview takes 9 MB as float32.
+    assert peak < 75e6 < len(found) * side * side / 20
     assert {int(coco.area(rle)) for rle in found.rles} == {20_000}
 
 
@@ -259,6 +261,30 @@ def test_default_overlap(run, tmp_path):
     _, _, default, _ = run('rgb', 'a.tif', *flags)
     _, _, eighth, _ = run('rgb', 'a.tif', *flags, '--overlap', '8', '--overwrite')
     assert default == eighth and not (tmp_path / 'out/pictures').exists()
+
+
+def test_a_video(run, tmp_path):
+    """Frames are predicted in tiles as images are."""
+    writer = cv2.VideoWriter('a.mp4', cv2.VideoWriter_fourcc(*'mp4v'), 10, (WIDTH, HEIGHT))
+    for seed in range(2):
+        writer.write(noise(HEIGHT, WIDTH, seed=seed))
+    writer.release()
+    code, images, predictions, _ = run('rgb', 'a.mp4', '--tile', str(TILE), '--threshold', '0')
+    assert code == 0 and (tmp_path / 'out/pictures/a.mp4').stat().st_size > 0
+    assert [one['file_name'] for one in images['images']] == ['a.mp4#000000', 'a.mp4#000001']
+    assert {tuple(one['segmentation']['size']) for one in predictions} == {(HEIGHT, WIDTH)}
+
+
+def test_no_objects(run, checkpoints, tmp_path):
+    save(tmp_path / 'a.tif', RGB)
+    code, images, predictions, _ = run('rgb', 'a.tif', '--tile', str(TILE), '--threshold', '1')
+    assert code == 0 and predictions == [] and len(images['images']) == 1
+    Image.fromarray(RGB).save(tmp_path / 'a.jpg', quality=QUALITY)
+    with Image.open(tmp_path / 'out/pictures/a.jpg') as picture:
+        assert np.array_equal(picture, Image.open(tmp_path / 'a.jpg'))
+    detector = lomar.Detector(checkpoints['rgb'], device='cpu')
+    found = detect_tiles(detector, RGB, TILE, 0, threshold=1)
+    assert found.boxes.shape == (0, 4) and found.rles == [] and len(found) == 0
 
 
 def test_a_damaged_tile(run, tmp_path):

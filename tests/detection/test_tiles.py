@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from lomar.detection.run_lengths import check_size, clipped, ends_of_rle, placed_rle, sampled
+from lomar.detection.run_lengths import clipped, ends_of_rle, placed_rle, sampled
 from lomar.detection.tile_merging import merge_tiles, shift_objects
 from lomar.detection.tiles import shared_places, tile_places
 
@@ -106,7 +106,7 @@ def test_run_lengths_of_a_huge_image():
     again = sampled(rle, np.arange(900) + top, np.arange(700) + left)
     assert np.array_equal(again, mask)
     with pytest.raises(ValueError, match='at most 4294967295 pixels'):
-        check_size(65536, 65536)
+        placed_rle(mask, 0, 0, 65536, 65536)
 
 
 def bitmap_of(box, height, width):
