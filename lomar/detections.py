@@ -8,10 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from lomar.datasets.any_image import AnyImage, visible_pixels
 
@@ -19,6 +16,7 @@ COLOURS = ('#ff3b30', '#0a84ff', '#ffcc00', '#34c759', '#bf5af2', '#64d2ff', '#f
 INSTALL = "pip install 'lomar-openmmlab[supervision]'"
 # Pixels of the shorter side per pixel of a line and per pixel of a letter's height.
 LINE, LETTER, SMALLEST_LETTER = 400, 45, 10
+SHADE = 0.3  # of the colour of a mask
 
 
 @dataclass
@@ -61,10 +59,7 @@ class Detections:
             )
         texts = [f'{name} {score:.2f}' for name, score in zip(self.names, self.scores, strict=True)]
         colours = [COLOURS[label % len(COLOURS)] for label in self.labels]
-        masks = None if self.masks is None else torch.from_numpy(self.masks)
-        drawn = torch.from_numpy(pixels).permute(2, 0, 1)
-        drawn = draw_objects(drawn, torch.from_numpy(self.boxes), texts, colours, masks)
-        return Image.fromarray(drawn.permute(1, 2, 0).numpy())
+        return Image.fromarray(draw_objects(pixels, self.boxes, texts, colours, self.masks))
 
     def to_supervision(self) -> Any:
         """Return the objects as `supervision.Detections`; names are `data['class_name']`.
@@ -86,31 +81,43 @@ class Detections:
 
 
 def draw_objects(
-    image: Tensor,
-    boxes: Tensor,
+    pixels: np.ndarray,
+    boxes: np.ndarray,
     texts: Sequence[str],
     colours: Sequence[str],
-    masks: Tensor | None = None,
-) -> Tensor:
-    """Return an image (3, H, W) uint8 with N objects; lines and letters grow with its size.
+    masks: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 with N objects; lines and letters grow with its size.
 
     Args:
         boxes: (N, 4), [x1, y1, x2, y2].
-        texts, colours: the label and the colour of each box.
+        texts, colours: the label and the colour of each box; the first object is on top.
         masks: (N, H, W) bool.
     """
-    if not len(boxes):
-        return image
-    side = min(image.shape[1:])
+    side, last_first = min(pixels.shape[:2]), range(len(boxes) - 1, -1, -1)
     if masks is not None:
-        image = draw_segmentation_masks(image, masks, alpha=0.3, colors=list(colours))
-    letter = max(SMALLEST_LETTER, side // LETTER)
-    return draw_bounding_boxes(
-        image, boxes, list(texts), list(colours), False, max(2, side // LINE), _font(), letter
-    )
+        layer, covered = pixels.copy(), np.zeros(pixels.shape[:2], bool)
+        for i in last_first:
+            layer[masks[i]] = ImageColor.getrgb(colours[i])
+            covered |= masks[i]
+        pixels = pixels.copy()
+        pixels[covered] = (1 - SHADE) * pixels[covered] + SHADE * layer[covered]
+    picture = Image.fromarray(pixels)
+    draw, font = ImageDraw.Draw(picture), _font(max(SMALLEST_LETTER, side // LETTER))
+    for i in last_first:
+        (x1, y1), (x2, y2) = boxes[i].reshape(2, 2).tolist()
+        draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), None, colours[i], max(2, side // LINE))
+    for i in last_first:
+        left, top = boxes[i, :2].tolist()
+        left = max(0, min(left, picture.width - draw.textlength(texts[i], font)))
+        anchor = 'lb' if draw.textbbox((left, top), texts[i], font, 'lb')[1] >= 0 else 'lt'
+        draw.rectangle(draw.textbbox((left, top), texts[i], font, anchor), colours[i])
+        draw.text((left, top), texts[i], 'black', font, anchor)
+    return np.asarray(picture)
 
 
 @cache
-def _font() -> str:
-    """Return the file of a font with Latin, Greek and Cyrillic letters."""
-    return str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'))
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return a font with Latin, Greek and Cyrillic letters."""
+    path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
+    return ImageFont.truetype(str(path), size)

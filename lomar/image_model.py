@@ -108,7 +108,7 @@ class ImageModel:
         elif ours:
             sample = self._loader(sample if is_path else dict(sample, img=self._in_bgr(image)))
         else:
-            pixels = array_to_rgb(given_pixels(image, 3))[..., ::-1]
+            pixels = np.ascontiguousarray(array_to_rgb(given_pixels(image, 3))[..., ::-1])
             check_channels('an array', pixels.shape, 3)
             if getattr(self._loader, 'to_float32', False):
                 pixels = pixels.astype(np.float32)

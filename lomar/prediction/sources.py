@@ -78,7 +78,8 @@ def find_sources(names: Sequence[str], arrays: bool = False) -> tuple[list[Sourc
         ValueError: a list has lines that cannot be used, or an address has an unknown scheme.
     """
     check_names(names)
-    found = dict.fromkeys(path for name in names for path in _named(name, arrays))
+    listed = (path for name in names for path in _named(name, arrays))
+    found = {path if is_web(path) else os.path.abspath(path): path for path in listed}.values()
     parents = [os.path.dirname(os.path.abspath(path)) for path in found if not is_web(path)]
     common = os.path.commonpath(parents) if parents else os.getcwd()
     places = {path for path in found if not is_web(path)}
@@ -156,13 +157,16 @@ def _matches(pattern: str, arrays: bool) -> Iterator[str]:
 def _web_path(address: str) -> str:
     """Return a relative path that stands for an address: host, path and query, without '..'."""
     parts = urlsplit(address)
-    query = f'_{parts.query}' if parts.query else ''
-    path = PurePosixPath(unquote(parts.path) or 'index')
+    path = PurePosixPath(unquote(parts.path))
     kept = [part for part in path.parts if part not in ('/', '..', '.')] or ['index']
-    name = f'{Path(kept[-1]).stem}{query}'.replace('/', '_')[:150] + path.suffix
-    return os.path.join(
-        parts.netloc.replace(os.sep, '_'), *(each[:200] for each in kept[:-1]), name
-    )
+    query = f'_{parts.query}' if parts.query else ''
+    name = f'{_part(Path(kept[-1]).stem + query)}{_part(path.suffix)[:10]}'
+    return os.path.join(_part(parts.netloc.rpartition('@')[2]), *map(_part, kept[:-1]), name)
+
+
+def _part(text: str) -> str:
+    """Return a text as a part of a path, of at most 200 bytes."""
+    return os.fsdecode(os.fsencode(text.replace('/', '_').replace('\0', '_'))[:200])
 
 
 def _exists(name: str) -> bool:

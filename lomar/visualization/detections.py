@@ -84,17 +84,17 @@ def _draw(
     image = read_rgb(path)
     scale = max(MIN_CELL / min(image.size), 1)
     size = round(image.width * scale), round(image.height * scale)
-    large = torch.from_numpy(np.array(image.resize(size, NEAREST))).permute(2, 0, 1)
     order = sorted(names)
     colours = [COLOURS[order.index(one['category_id']) % len(COLOURS)] for one in objects]
     shown = None
     if masks:
         enlarged = [np.array(Image.fromarray(mask).resize(size, NEAREST)) for mask in masks]
-        shown = torch.from_numpy(np.stack(enlarged)).bool()
+        shown = np.stack(enlarged).astype(bool)
     sides = (
         np.array([one['bbox'] for one in objects], float).reshape(-1, 4) * scale
     )  # pycocotools: arrays
-    boxes = box_convert(torch.from_numpy(sides), 'xywh', 'xyxy')
+    boxes = box_convert(torch.from_numpy(sides), 'xywh', 'xyxy').numpy()
     scores = (f' {one["score"]:.2f}' if 'score' in one else '' for one in objects)
     labels = [names[one['category_id']] + score for one, score in zip(objects, scores, strict=True)]
-    return draw_objects(large, boxes, labels, colours, shown)
+    large = draw_objects(np.array(image.resize(size, NEAREST)), boxes, labels, colours, shown)
+    return torch.from_numpy(large.copy()).permute(2, 0, 1)

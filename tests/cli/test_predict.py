@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import tiny_lomar
 from PIL import Image
+from processes import run_lomar
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from trained import OBJECTS, V01, detector_file, noise
@@ -174,7 +175,7 @@ SOURCES = {
     'deep glob': (['in/**/*.png'], ['a.png', 'b/a.png'], ['a.jpg', 'b/a.jpg']),
     'glob of folders': (['*n'], ['a.png', 'a.webp', 'b/a.png'], None),
     'brackets': (['[x].png', 'in/a.png'], ['[x].png', 'in/a.png'], ['[x].jpg', 'in/a.jpg']),
-    'twice': (['in/a.png', 'in/*.png'], ['a.png'], ['a.jpg']),
+    'twice': (['in/a.png', './in/a.png', 'in/*.png'], ['a.png'], ['a.jpg']),
     'several folders': (
         ['in/b', 'other'],
         ['in/b/a.png', 'other/a.png'],
@@ -277,6 +278,16 @@ def test_an_image_that_the_model_does_not_support(tmp_path, predict):
     np.save(tmp_path / 'in/b.npy', noise(dtype=np.uint16, channels=5))
     code, images, _, said = predict('in/a.png', 'in/b.npy')
     assert code == 1 and titles(images) == ['a.png'] and '  in/b.npy: ' in said
+
+
+@pytest.mark.parametrize('batch', ['1', '3'])
+def test_a_size_that_the_model_does_not_support(tmp_path, predict, batch):
+    """The pipeline of the classifier keeps the size, which is to be whole patches of 4 pixels."""
+    for seed, width in enumerate((64, 62, 64)):
+        save(tmp_path / f'in/{seed}.png', seed, 64, width)
+    code, images, _, said = predict('in', '--batch', batch, model=CLASSIFIER)
+    assert code == 1 and titles(images) == ['0.png', '2.png']
+    assert "  in/1.png: an image's size is 64 x 62; allowed: multiples of" in said
 
 
 def test_nothing_readable_writes_nothing(predict, tmp_path):
@@ -479,6 +490,9 @@ HOSTILE = [
     'http://h/../../../etc/passwd',
     'http://h/%2e%2e/%2e%2e/x.png',
     'https://h/' + 'a' * 500 + '.png?' + 'b' * 500,
+    'https://h/' + '%E4%B8%AD' * 300 + '.png',
+    'http://user:secret@h/%00.png',
+    'http://../x.png',
     'http://h',
     'http://h/?a=../../b',
     'http://h/a.png',
@@ -494,6 +508,15 @@ def test_pictures_of_addresses_stay_in_their_folder(tmp_path, monkeypatch):
     for path in names.values():
         assert not path.is_absolute() and '..' not in path.parts
         assert all(len(os.fsencode(part)) <= 255 for part in path.parts)
+        assert '\0' not in str(path) and 'secret' not in str(path)
+
+
+@pytest.mark.slow
+def test_a_process(checkpoint, tmp_path):
+    save(tmp_path / 'in/a.png')
+    done = run_lomar('predict', checkpoint, 'in', '--out', 'out', cwd=tmp_path)
+    assert done.returncode == 0 and f' of 1 images in {tmp_path}/out\n' in done.stdout
+    assert 'predicting: 100%' in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_memory_stays_flat(predict, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from mmpretrain import (
 )
 from old_checkpoints import TINY_DETECTOR, TINY_VIT
 from PIL import Image
+from pycocotools import mask as rle
 
 import lomar
 from lomar import engine
@@ -384,6 +385,25 @@ def test_detector(detection, kind):
         assert np.array_equal(found.labels, expected.labels) and found.labels.dtype == np.int64
         assert np.array_equal(found.masks, np.asarray(expected.masks))
         assert found.names == [CLASSES[label] for label in expected.labels]
+
+
+def test_predict_command(detection, tmp_path):
+    """`lomar predict` writes what `lomar test` computes, and draws every kind of image."""
+    out, folder = tmp_path / 'out', detection.root / 'images'
+    line = ['predict', detection.checkpoint, str(folder), '--out', str(out), '--threshold', '0']
+    assert main(line) == 0
+    images = json.loads((out / 'images.json').read_text())['images']
+    assert sorted(each['file_name'] for each in images) == sorted(detection.expected)
+    predictions = json.loads((out / 'predictions.json').read_text())
+    for image in images:
+        expected = detection.expected[image['file_name']].pred_instances
+        found = [each for each in predictions if each['image_id'] == image['id']]
+        assert [each['score'] for each in found] == expected.scores.tolist()
+        masks = np.array([rle.decode(each['segmentation']) for each in found], bool)
+        assert np.array_equal(masks, expected.masks)
+        assert masks.shape[1:] == (image['height'], image['width'])
+    sizes = {Image.open(path).size for path in (out / 'pictures').iterdir()}
+    assert sizes == {(image['width'], image['height']) for image in images}
 
 
 @pytest.mark.parametrize('kind', KINDS)
