@@ -28,6 +28,7 @@ from lomar.checkpoints.publish import publish as write
 from lomar.checkpoints.safetensors_file import write_safetensors
 from lomar.checkpoints.trained_model import trained_model
 from lomar.cli import main
+from lomar.engine.class_order import classes_to_test
 from lomar.engine.resume import read_resumed
 
 KINDS = [f'{kind}_{method}' for kind in ('pretrain', 'classifier', 'detector') for method in
@@ -555,6 +556,12 @@ def test_folders_of_other_programs(folders, tmp_path):
     )
     assert encoder(folder).shape == (1, 16)
     assert published.folder_of(tmp_path) is None
+
+
+def test_classes_of_a_folder_are_in_the_printed_config(folders):
+    found = classes_to_test(str(folders / 'classifier_mae'), optional=True)
+    assert found == ('checked', 'dotted', 'striped')
+    assert classes_to_test(str(folders / 'nothing'), optional=True) is None
 
 
 def test_a_folder_has_nothing_to_resume(folders):
