@@ -18,11 +18,12 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lomar.checkpoints import rename, unwrap
+from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.host_errors import naming_key
+from lomar.engine.interrupted_evaluation import InterruptedEvaluationHook
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
@@ -110,12 +111,14 @@ class Runner(ResumingRunner):
             raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
-        """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
+        """Register mmengine's and the config's hooks, and those of every training."""
         with naming_key('default_hooks and custom_hooks'):
             super().register_hooks(default_hooks, custom_hooks)
         given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
         if self._train_dataloader is not None and not given:
             self.register_hook(UnreadableImagesHook())
+        if self._train_dataloader is not None:
+            self.register_hook(InterruptedEvaluationHook())
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
@@ -208,6 +211,7 @@ class Runner(ResumingRunner):
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         load_weights(self, filename, content)
         self.loaded_record = (content.get('meta') or {}).get(KEY)
+        self._started_from = origin.record(filename, content)
         # mmengine's EMAHook starts its average from these weights.
         weights = unwrapped(self.model).state_dict()
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))
