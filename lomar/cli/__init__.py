@@ -20,7 +20,7 @@ from lomar import compat
 from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
 
 COMMANDS = (
-    *('train', 'test', 'convert', 'encode', 'reconstruct', 'browse', 'check', 'cost'),
+    *('train', 'test', 'convert', 'export', 'encode', 'reconstruct', 'browse', 'check', 'cost'),
     *('shapes', 'tokenizer', 'statistics', 'resize', 'results', 'demo'),
 )
 EXIT_CODES = (
