@@ -21,6 +21,7 @@ from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.host_errors import naming_key
+from lomar.engine.interrupted_evaluation import InterruptedEvaluationHook
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
@@ -107,12 +108,14 @@ class Runner(ResumingRunner):
             raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
-        """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
+        """Register mmengine's and the config's hooks, and those of every training."""
         with naming_key('default_hooks and custom_hooks'):
             super().register_hooks(default_hooks, custom_hooks)
         given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
         if self._train_dataloader is not None and not given:
             self.register_hook(UnreadableImagesHook())
+        if self._train_dataloader is not None:
+            self.register_hook(InterruptedEvaluationHook())
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
