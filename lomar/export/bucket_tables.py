@@ -13,9 +13,9 @@ from lomar.models.rpe import RelativePosition
 def constant_buckets(model: nn.Module) -> Iterator[None]:
     """Make the bucket numbers of a model constants, which are computed in its first forward pass.
 
-    Otherwise a file computes the (L, L) numbers again for every block and for every part of a long
-    sequence, 128 times per image in a ViT-B at 1024 pixels. The numbers depend on the grid, so the
-    model supports images of one size within the block.
+    Otherwise a file computes the (L, L) numbers again for every block, and for every part of a long
+    sequence. Blocks with the same grid share a table. The grid is that of the first image size, so
+    the model supports no other size within the block.
     """
     tables: dict[tuple, Tensor] = {}
     places = [each for each in model.modules() if isinstance(each, RelativePosition)]
