@@ -3,10 +3,13 @@ from . import classification as classification
 from . import datasets as datasets
 from . import detection as detection
 from . import engine as engine
-from . import export as export
 from . import models as models
 from . import targets as targets
 from . import visualization as visualization
+from .classifier import Classes as Classes
+from .classifier import Classifier as Classifier
+from .detections import Detections as Detections
+from .detector import Detector as Detector
 from .encoder import Encoder as Encoder
 
 __version__: str

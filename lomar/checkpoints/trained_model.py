@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -32,12 +33,14 @@ class TrainedModel:
         classes: class names in the order of the labels; () for a pretraining, and for a checkpoint
             without names.
         kind: 'detector', 'classifier' or 'pretraining'.
+        path: the checkpoint.
     """
 
     model: nn.Module
     config: ConfigDict
     classes: tuple[str, ...]
     kind: str
+    path: str
 
     def name(self, label: int) -> str:
         """Return the class name of a label; the label as text if the checkpoint has no name."""
@@ -59,8 +62,7 @@ def trained_model(
         ValueError: the file stores no config, or one that describes no model of a known kind or is
             unsafe; or the weights are not exactly those of the model.
     """
-    from lomar import register  # noqa: F401  (which imports this module)
-
+    import_module('lomar.register')  # which imports this module
     content = load_file(path)
     with naming(path):
         config = buildable_config(content, BARE)
@@ -71,7 +73,7 @@ def trained_model(
         kind = _kind(model)
     classes = () if kind == 'pretraining' else stored_classes(content)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    return TrainedModel(model.to(device).eval(), config, classes, kind)
+    return TrainedModel(model.to(device).eval(), config, classes, kind, str(path))
 
 
 def _build(config: ConfigDict) -> nn.Module:
@@ -99,7 +101,7 @@ def _kind(model: nn.Module) -> str:
     from mmdet.models import BaseDetector  # imported late: slow
     from mmpretrain.models import BaseSelfSupervisor, ImageClassifier
 
-    from lomar.models import LoMaR
+    from lomar.models.lomar import LoMaR
 
     kinds = dict(
         detector=BaseDetector, classifier=ImageClassifier, pretraining=(LoMaR, BaseSelfSupervisor)

@@ -5,7 +5,6 @@ import ast
 import contextlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 CONFIG_HELP = (
     'config file, or name of a packaged config: lomar_pretrain, or '
@@ -186,8 +185,6 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
 def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
     """Return the images that paths of files, folders and text lists name.
 
-    A file is a text list if it ends in .txt, or is text and does not end as an image does.
-
     Args:
         arrays: whether `.npy` files in folders count.
 
@@ -195,17 +192,13 @@ def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
         FileNotFoundError: files do not exist, or a folder or list has no images.
     """
     from lomar.datasets import list_images
-    from lomar.datasets.folder_walk import ARRAYS, SUFFIXES
-    from lomar.datasets.text_lists import is_list
+    from lomar.datasets.unlabelled import holds_images
 
     paths: list[str] = []
     if missing := [name for name in names if not os.path.exists(name)]:
         raise FileNotFoundError(f'{len(missing)} IMAGES do not exist, such as {missing[:3]}')
     for name in names:
-        suffix = Path(name).suffix.lower()
-        is_image = suffix in SUFFIXES | ARRAYS and Path(name).is_file()
-        is_listed = not is_image and (Path(name).is_dir() or suffix == '.txt' or is_list(name))
-        paths += list_images(name, arrays) if is_listed else [name]
+        paths += list_images(name, arrays) if holds_images(name) else [name]
     return paths
 
 

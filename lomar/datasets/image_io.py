@@ -49,7 +49,7 @@ def read_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> Im
         ImportError: the file is a TIFF that Pillow cannot read, and rasterio is not installed.
         UnreadableImage: the file cannot be decoded; the error has the decoder's reason.
     """
-    with _reasons(path):
+    with reasons(path):
         try:
             with Image.open(path) as image:
                 if value_range is not None and (deep := _deep(path, image)) is not None:
@@ -109,7 +109,7 @@ class PixelFile(ABC):
                 f'a part of {height} x {width} pixels from row {top}, column {left} on; allowed: '
                 f'within the image of {self.height} x {self.width}'
             )
-        with _reasons(self.path):
+        with reasons(self.path):
             part = self._part(top, left, height, width)
             with np.errstate(over='ignore'):  # numbers too large for float32 become infinite
                 pixels = np.array(part, self.dtype, order='C')
@@ -144,7 +144,7 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
         ValueError: the file has another number of channels.
     """
     with ExitStack() as stack:
-        with _reasons(path):
+        with reasons(path):
             with open(path, 'rb') as file:
                 start = file.read(len(NPY))
             if start == NPY:
@@ -191,7 +191,7 @@ def _decoded(path: str | Path, channels: int | None) -> np.ndarray:
 
 
 @contextmanager
-def _reasons(path: str | Path) -> Iterator[None]:
+def reasons(path: str | Path) -> Iterator[None]:
     """Turn errors of decoders into `UnreadableImage`."""
     try:
         yield

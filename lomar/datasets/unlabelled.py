@@ -4,9 +4,9 @@ from pathlib import Path
 
 from mmengine.registry import DATASETS
 
-from lomar.datasets.folder_walk import FolderWalk, log_left_out, summary
+from lomar.datasets.folder_walk import ARRAYS, SUFFIXES, FolderWalk, log_left_out, summary
 from lomar.datasets.readable import ReadableImages
-from lomar.datasets.text_lists import existing, read_lines
+from lomar.datasets.text_lists import existing, is_list, read_lines
 
 FORM = 'Allowed in a list of images: one path per line, without labels.'
 LAYOUT = """\
@@ -42,6 +42,16 @@ def list_images(root: str | Path, arrays: bool = False) -> list[str]:
         raise FileNotFoundError(f'Images: there are none in {root}{found}.\n{LAYOUT}')
     log_left_out(root, left_out)
     return paths
+
+
+def holds_images(path: str) -> bool:
+    """Return whether an existing path is a folder or a text list of images, and no image itself.
+
+    A file is a text list if it ends in .txt, or is text and does not end as an image does.
+    """
+    suffix = Path(path).suffix.lower()
+    is_image = suffix in SUFFIXES | ARRAYS and Path(path).is_file()
+    return not is_image and (Path(path).is_dir() or suffix == '.txt' or is_list(path))
 
 
 def check_images(root: str | Path) -> None:
