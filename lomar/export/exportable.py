@@ -101,8 +101,9 @@ def _encoder(path, weights, mean, std, num_heads) -> Exportable:
 def _of_training(found: TrainedModel, part: str) -> Exportable:
     """Return the classifier, or the backbone and the neck of the detector, of a training run."""
     model, preprocessor = found.model, found.model.data_preprocessor
-    _check_order(found)
     channels = getattr(model.backbone, 'in_channels', 3)
+    if channels == 3:
+        _check_order(found)
     numbers = [  # one number may be for all channels, and a preprocessor may have none
         torch.as_tensor(getattr(preprocessor, name, default)).flatten().expand(channels).tolist()
         for name, default in (('mean', 0.0), ('std', 1.0))
@@ -129,7 +130,7 @@ def _facts(part: str, mean: Sequence[float], std: Sequence[float], **more) -> di
 
 
 def _check_order(found: TrainedModel) -> None:
-    """Raise a ValueError if a model of three channels takes B, G, R: its input would be wrong."""
+    """Raise a ValueError if the model takes B, G, R: the file says that its input is R, G, B."""
     preprocessor = found.config.model.get('data_preprocessor')
     preprocessor = preprocessor or found.config.get('data_preprocessor') or {}
     converts = any(preprocessor.get(key) for key in CONVERSIONS)
