@@ -144,11 +144,9 @@ class Encoder:
         check_listed(images)
         if batch_size < 1:
             raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
-        if size is not None:
-            height, width = (size, size) if isinstance(size, int) else size
-            self.backbone.grid(size := (height, width), 'size')
+        self._check_size(size)
         pooled, maps, rest = [], [], iter(images)
-        while chunk := [self._fit(self._pixels(image), size) for image in islice(rest, batch_size)]:
+        while chunk := [self.read(image, size) for image in islice(rest, batch_size)]:
             for vector, grid in self._embed(chunk):
                 pooled.append(vector)
                 if patches:
@@ -157,6 +155,19 @@ class Encoder:
             raise ValueError('images is empty')
         stacked = torch.stack(maps) if len({each.shape for each in maps}) == 1 else maps
         return Features(torch.stack(pooled), stacked if patches else None)
+
+    def read(self, image: AnyImage, size: int | tuple[int, int] | None = None) -> Tensor:
+        """Return an image as the model gets it before normalization, (C, H, W) uint8 or float32.
+
+        It is resized and cropped as `__call__` does, which accepts the result and raises the same
+        errors.
+        """
+        self._check_size(size)
+        return self._fit(self._pixels(image), (size, size) if isinstance(size, int) else size)
+
+    def _check_size(self, size: int | tuple[int, int] | None) -> None:
+        if size is not None:
+            self.backbone.grid((size, size) if isinstance(size, int) else size, 'size')
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return pooled and patch features of each image; images of one size form a batch."""

@@ -69,16 +69,9 @@ def run(args: argparse.Namespace) -> None:
 
     from lomar.prediction import Pictures, ResultFiles, find_sources, items
     from lomar.prediction.items import forget
-    from lomar.prediction.result_files import NAMES
-    from lomar.prediction.sources import check_names
-    from lomar.utils import check_device, check_new
 
-    out = Path(args.out)
-    check_new('--out', *(out / name for name in NAMES), overwrite=args.overwrite)
-    check_names(args.images)
-    if args.device:
-        check_device(args.device)
-    model = _model(args)
+    _check(args)
+    out, model = Path(args.out), _model(args)
     steps = _steps(args, model)
     sources, common = find_sources(args.images, model.reads_arrays)
     unreadable: dict[str, str] = {}
@@ -92,17 +85,30 @@ def run(args: argparse.Namespace) -> None:
         total = None if any(source.is_video for source in sources) else len(sources)
         bar = stack.enter_context(tqdm(total=total, desc='predicting', unit='img'))
         for batch in _batches(found, steps, args.batch, unreadable):
-            predictions = steps.predict([loaded for _, loaded in batch])
-            for (item, loaded), prediction in zip(batch, predictions, strict=True):
+            for item, loaded, prediction in _predicted(batch, steps, unreadable):
                 files.add(item, loaded.height, loaded.width, prediction)
                 if pictures is not None:
                     pictures.add(item, prediction.draw(item.image))
+            for item, _ in batch:
                 forget(item)
             bar.update(len(batch))
     if files.images:
         what = 'objects' if model.trained.kind == 'detector' else 'classes'
         print(f'{files.predictions} {what} of {files.images} images in {out.resolve()}')
     report_unreadable(unreadable, files.images + len(unreadable))
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise an error for flags that cannot be used, before the checkpoint is read."""
+    from lomar.prediction.result_files import NAMES
+    from lomar.prediction.sources import check_names
+    from lomar.utils import check_device, check_new
+
+    paths = (Path(args.out, name) for name in NAMES)
+    check_new('--out', *paths, overwrite=args.overwrite)
+    check_names(args.images)
+    if args.device:
+        check_device(args.device)
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -155,3 +161,20 @@ def _batches(
             batch = []
     if batch:
         yield batch
+
+
+def _predicted(
+    batch: Sequence[tuple[Any, 'Loaded']], steps: Steps, unreadable: dict[str, str]
+) -> Iterator[tuple[Any, 'Loaded', Any]]:
+    """Yield each image of a batch with its prediction; leave out what the model does not take."""
+    try:
+        predictions = steps.predict([loaded for _, loaded in batch])
+    except ValueError as error:  # such as a size that is no multiple of the patch size
+        if len(batch) == 1:
+            unreadable[batch[0][0].source.name] = str(error)
+        else:
+            for one in batch:
+                yield from _predicted([one], steps, unreadable)
+        return
+    for (item, loaded), prediction in zip(batch, predictions, strict=True):
+        yield item, loaded, prediction

@@ -1,6 +1,7 @@
 """mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
 
 import platform
+from contextlib import ExitStack
 from logging import WARNING, FileHandler
 
 import mmcv
@@ -13,10 +14,11 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lomar.checkpoints import rename, unwrap
+from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
@@ -30,13 +32,14 @@ from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, 
 from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
-from lomar.utils import unwrapped
+from lomar.utils import undisturbed_rng, unwrapped
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
 
+    _before_model: ExitStack
     loaded_record: dict | None = None  # of the training of the loaded checkpoint
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -139,8 +142,16 @@ class Runner(ResumingRunner):
             check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
 
+    def build_visualizer(self, visualizer=None) -> Visualizer:
+        """Build mmengine's visualizer; trackers, which may seed generators, change no weights."""
+        visualizer = super().build_visualizer(visualizer)
+        self._before_model = ExitStack()
+        self._before_model.enter_context(undisturbed_rng(get_device()))
+        return visualizer
+
     def build_model(self, model) -> nn.Module:
         """Build the model as mmengine does; refuse parts that do not fit."""
+        self._before_model.close()
         try:
             built = super().build_model(model)
         except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -200,6 +211,7 @@ class Runner(ResumingRunner):
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         load_weights(self, filename, content)
         self.loaded_record = (content.get('meta') or {}).get(KEY)
+        self._started_from = origin.record(filename, content)
         # mmengine's EMAHook starts its average from these weights.
         weights = unwrapped(self.model).state_dict()
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))

@@ -280,6 +280,16 @@ def test_an_image_that_the_model_does_not_support(tmp_path, predict):
     assert code == 1 and titles(images) == ['a.png'] and '  in/b.npy: ' in said
 
 
+@pytest.mark.parametrize('batch', ['1', '3'])
+def test_a_size_that_the_model_does_not_support(tmp_path, predict, batch):
+    """The pipeline of the classifier keeps the size, which is to be whole patches of 4 pixels."""
+    for seed, width in enumerate((64, 62, 64)):
+        save(tmp_path / f'in/{seed}.png', seed, 64, width)
+    code, images, _, said = predict('in', '--batch', batch, model=CLASSIFIER)
+    assert code == 1 and titles(images) == ['0.png', '2.png']
+    assert "  in/1.png: an image's size is 64 x 62; allowed: multiples of" in said
+
+
 def test_nothing_readable_writes_nothing(predict, tmp_path):
     (tmp_path / 'a.png').write_bytes(b'no image')
     code, images, predictions, said = predict('a.png')

@@ -120,12 +120,21 @@ def test_refused_thresholds(detector, threshold):
         detector([noise()], threshold)
 
 
-def test_value_range(checkpoint, tmp_path):
-    """16 bits with few used: the range is that of the caller, for files and for arrays."""
+def declare_range(config):
+    config.test_dataloader.dataset.pipeline[0].value_range = [0, 4095]
+
+
+@pytest.mark.parametrize('stored', [True, False])
+def test_value_range(checkpoint, stored, tmp_path):
+    """16 bits with few used: the range is the caller's or that of the training."""
     deep = noise(dtype=np.uint16, channels=1)[..., 0]
     Image.fromarray(deep).save(tmp_path / 'deep.png')
     np.save(tmp_path / 'deep.npy', deep)
-    detector = lomar.Detector(checkpoint, device='cpu', value_range=(0, 4095))
+    if stored:
+        detector = lomar.Detector(detector_file(tmp_path / 'a.pth', declare_range), device='cpu')
+    else:
+        detector = lomar.Detector(checkpoint, device='cpu', value_range=(0, 4095))
+    assert detector.reads_arrays
     eight = (np.floor(deep * (255 / 4095))).astype(np.uint8)
     expected = lomar.Detector(checkpoint, device='cpu')([eight], 0)[0]
     given = [tmp_path / 'deep.png', tmp_path / 'deep.npy', Image.open(tmp_path / 'deep.png'), deep]
