@@ -21,7 +21,7 @@ from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
 
 COMMANDS = (
     *('train', 'test', 'convert', 'encode', 'reconstruct', 'browse', 'check', 'cost'),
-    *('shapes', 'tokenizer', 'statistics', 'resize', 'results', 'demo'),
+    *('shapes', 'tokenizer', 'statistics', 'resize', 'shard', 'results', 'demo'),
 )
 EXIT_CODES = (
     'Exit codes: 0, 1 = the command failed, 2 = wrong usage, 128 + n = ended by signal n. '
