@@ -17,15 +17,19 @@ class ShardImage(str):
         offset, size: place of the image's bytes in the tar file.
     """
 
+    __slots__ = ('offset', 'shard', 'size')  # a dict for each of a million images takes a gigabyte
     shard: str
-    member: str
     offset: int
     size: int
 
     def __new__(cls, shard: str, member: str, offset: int, size: int):
         path = super().__new__(cls, f'{shard}/{member}')
-        path.shard, path.member, path.offset, path.size = shard, member, offset, size
+        path.shard, path.offset, path.size = shard, offset, size
         return path
+
+    @property
+    def member(self) -> str:
+        return self[len(self.shard) + 1 :]
 
     def __str__(self) -> 'ShardImage':
         """Return the path with its place, which a copy as plain text would lose."""

@@ -128,7 +128,13 @@ def _stored(shard: str) -> ShardIndex | None:
         text = read_range(path, 0, file_size(path))
     except OSError:
         return None
-    try:  # the decoder of msgspec refuses names in other encodings
+    try:
+        return msgspec.json.decode(text, type=ShardIndex)
+    except msgspec.ValidationError:
+        return None
+    except (ValueError, msgspec.DecodeError):  # damaged, or with names in other encodings
+        pass
+    try:
         return msgspec.convert(json.loads(text), ShardIndex)
     except (ValueError, msgspec.ValidationError):
         return None

@@ -1,9 +1,11 @@
 """Shards by name: patterns such as `shards/{000..127}.tar`, and the images in them."""
 
 import glob
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -139,16 +141,21 @@ def _exists(name: str) -> bool:
     return True
 
 
-def _each(work: Callable[[str], T], names: Sequence[str]) -> list[T]:
-    """Return the results for all names, computed in threads: servers take time to answer."""
+def _each(work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:
+    """Yield the results for all names, computed in threads: servers take time to answer."""
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(work, names))
+        yield from pool.map(work, names)
 
 
 def _reason(member: str, suffixes: frozenset[str]) -> str:
     """Return why a member does not count as an image, or ''."""
-    parts = [part for part in member.split('/') if part not in ('', '.', '..')]
-    if any(map(is_system, parts)):
+    folder, _, name = member.rpartition('/')
+    if is_system(name) or _is_system_folder(folder):
         return 'hidden or of a system'
-    suffix = Path(parts[-1]).suffix if parts else ''
+    suffix = os.path.splitext(name)[1]
     return '' if suffix.lower() in suffixes else f'a file {suffix or "without suffix"}'
+
+
+@lru_cache(maxsize=64)
+def _is_system_folder(folder: str) -> bool:
+    return any(is_system(part) for part in folder.split('/') if part not in ('', '.', '..'))

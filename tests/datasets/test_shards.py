@@ -146,6 +146,10 @@ def files(tmp_path_factory):
     return {name: (str(folder / name), images[name]) for name in FILES}
 
 
+def place(image):
+    return image.shard, image.member, image.offset, image.size
+
+
 def outcome(read, path):
     """Return pixels or other results of reading, or the error without the path."""
     seed_everything((1, 2, 3))
@@ -203,7 +207,7 @@ def test_a_path_keeps_its_place(files):
     image = files['rgb.jpg'][1]
     assert image == f'{image.shard}/rgb.jpg' and image.endswith('.tar/rgb.jpg')
     for copied in (pickle.loads(pickle.dumps(image)), deepcopy(image), str(image)):
-        assert type(copied) is ShardImage and vars(copied) == vars(image) and copied == image
+        assert type(copied) is ShardImage and place(copied) == place(image) and copied == image
 
 
 LONG = 'folder/' * 30 + 'a.jpg'
@@ -342,7 +346,7 @@ def test_an_index_that_does_not_fit_is_made_again(spoil, tmp_path):
     images, text = list_images(shard), index.read_text()
     spoil(index)
     again = list_images(shard)
-    assert again == images and [vars(image) for image in again] == list(map(vars, images))
+    assert again == images and [*map(place, again)] == [*map(place, images)]
     assert index.read_text() == text
 
 
