@@ -5,13 +5,22 @@ import os
 import re
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from processes import run_lomar
 
 from lomar.cli import main
-from lomar.datasets import list_images, write_shards
+from lomar.cli.shared import image_paths
+from lomar.cost.hours import _training_images
+from lomar.datasets import list_images, read_rgb, write_shards
 from lomar.datasets.write_shards import SUMMARY
+from lomar.encoder import Encoder
+from lomar.engine import read_config
+from lomar.targets.tokenizer_settings import Settings
+from lomar.targets.tokenizer_training import draw_patches
+from lomar.visualization.output_paths import output_paths
 
 
 def shard(*words):
@@ -226,3 +235,40 @@ def test_the_command_and_those_that_read_shards(images, tmp_path):
     done = run_lomar('statistics', tmp_path / 'out/{000..002}.tar')
     assert '8 uint8' in done.stdout, done.stderr
     assert run_lomar('statistics', images).stdout.endswith(done.stdout)  # after a line of the log
+
+
+@pytest.fixture
+def tars(images, tmp_path):
+    write_shards.write_shards(images, tmp_path / 'tars', 3)
+    return tmp_path / 'tars'
+
+
+def test_commands_take_shards_as_images(images, tars):
+    found = image_paths([f'{tars}/{{000..001}}.tar', str(images / '0.jpg'), f'{tars}/002.tar'])
+    assert found == [*list_images(tars)[:6], str(images / '0.jpg'), *list_images(tars)[6:]]
+    with pytest.raises(FileNotFoundError, match=r'2 of 3 shards do not exist'):
+        image_paths([f'{tars}/{{002..004}}.tar'])
+
+
+def test_pictures_of_images_in_shards(tars):
+    pictures = output_paths(list_images(tars), '.png')
+    assert pictures[list_images(tars)[4]] == Path('001.tar/deep/er/4.png')
+    for image in pictures:
+        assert read_rgb(image).size == (56, 40)
+
+
+def test_an_encoder_reads_shards(images, tars):
+    encoder = object.__new__(Encoder)
+    encoder.rgb, encoder.value_range, encoder.backbone = True, None, SimpleNamespace(in_channels=3)
+    for image, path in zip(list_images(tars), list_images(images), strict=True):
+        assert torch.equal(encoder._pixels(image), encoder._pixels(path))
+
+
+def test_a_tokenizer_trains_on_shards(tars):
+    settings = Settings(images=f'{tars}/*.tar', out='x.pth', size=32, batch_size=2, workers=0)
+    assert next(draw_patches(settings, {})).shape == (2 * 4, 16 * 16 * 3)
+
+
+def test_epochs_of_shards_are_counted(tars):
+    cfg = read_config('lomar_pretrain', {'train_dataloader.dataset.data_root': f'{tars}/*.tar'})
+    assert _training_images('x', cfg, None)[0] == 8
