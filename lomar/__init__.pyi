@@ -6,6 +6,10 @@ from . import engine as engine
 from . import models as models
 from . import targets as targets
 from . import visualization as visualization
+from .classifier import Classes as Classes
+from .classifier import Classifier as Classifier
+from .detections import Detections as Detections
+from .detector import Detector as Detector
 from .encoder import Encoder as Encoder
 
 __version__: str

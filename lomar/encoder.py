@@ -16,13 +16,13 @@ from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
-from lomar.datasets.color import array_to_rgb, check_value_range, to_grey, to_rgb
+from lomar.datasets.any_image import AnyImage, check_listed, pil_pixels
+from lomar.datasets.color import array_to_rgb, check_value_range
 from lomar.datasets.image_io import read_pixels, read_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
-AnyImage = str | Path | Image.Image | np.ndarray | Tensor
 
 
 @dataclass
@@ -141,15 +141,12 @@ class Encoder:
             TypeError, ValueError: an entry is not an image, or the model does not support it.
             UnreadableImage: a file is missing or damaged.
         """
-        if isinstance(images, (str, Path, Image.Image)) or getattr(images, 'ndim', 4) != 4:
-            raise TypeError(f'images is a single {type(images).__name__}; allowed: a list of them')
+        check_listed(images)
         if batch_size < 1:
             raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
-        if size is not None:
-            height, width = (size, size) if isinstance(size, int) else size
-            self.backbone.grid(size := (height, width), 'size')
+        self._check_size(size)
         pooled, maps, rest = [], [], iter(images)
-        while chunk := [self._fit(self._pixels(image), size) for image in islice(rest, batch_size)]:
+        while chunk := [self.read(image, size) for image in islice(rest, batch_size)]:
             for vector, grid in self._embed(chunk):
                 pooled.append(vector)
                 if patches:
@@ -158,6 +155,19 @@ class Encoder:
             raise ValueError('images is empty')
         stacked = torch.stack(maps) if len({each.shape for each in maps}) == 1 else maps
         return Features(torch.stack(pooled), stacked if patches else None)
+
+    def read(self, image: AnyImage, size: int | tuple[int, int] | None = None) -> Tensor:
+        """Return an image as the model gets it before normalization, (C, H, W) uint8 or float32.
+
+        It is resized and cropped as `__call__` does, which accepts the result and raises the same
+        errors.
+        """
+        self._check_size(size)
+        return self._fit(self._pixels(image), (size, size) if isinstance(size, int) else size)
+
+    def _check_size(self, size: int | tuple[int, int] | None) -> None:
+        if size is not None:
+            self.backbone.grid((size, size) if isinstance(size, int) else size, 'size')
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return pooled and patch features of each image; images of one size form a batch."""
@@ -183,7 +193,7 @@ class Encoder:
             rgb = self.rgb
             image = read_rgb(image, self.value_range) if rgb else read_pixels(image, channels)
         elif isinstance(image, Image.Image):
-            image = to_grey(image) if channels == 1 else to_rgb(image, self.value_range)
+            image = pil_pixels(image, channels, self.value_range)
         if isinstance(image, Image.Image):
             image = np.array(image)
         if isinstance(image, np.ndarray) and image.ndim in (2, 3):

@@ -1,127 +1,63 @@
-"""LoMaR's vision transformers for timm; importing this module registers `lomar_vit_*`."""
+"""LoMaR's vision transformers for timm; importing this module registers `lomar_vit_*`.
 
-from collections.abc import Mapping
+`lomar_vit` is the model of the folders that `lomar publish` writes. The other names have a standard
+architecture and no weights.
+"""
+
 from typing import Any
 
-import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import (
-    build_model_with_cfg,
-    generate_default_cfgs,
-    register_model,
-    register_notrace_module,
-)
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models import vision_transformer as vit
 from torch import Tensor, nn
 
+from lomar.checkpoints.names import target_names
 from lomar.models.architectures import ARCHS
-from lomar.models.attention import Attention
-from lomar.models.weight_values import check_values
+from lomar.models.timm_vit import VisionTransformer
+from lomar.utils import check_choice
 
-# Options that would change tokens or attention, which LoMaR's positions do not support.
-FIXED = dict(
-    pos_embed='none',
-    reg_tokens=0,
-    patch_drop_rate=0.0,
-    attn_drop_rate=0.0,
-    qkv_bias=True,
-    proj_bias=True,
-    qk_norm=False,
-    scale_attn_norm=False,
-    attn_layer='',
-)
+POSITIONS = dict(irpe=VisionTransformer, absolute=vit.VisionTransformer)
 
 
-@register_notrace_module
-class GridAttention(Attention):
-    """`Attention` that stores the grid, because timm's blocks pass tokens only."""
+def timm_weights(weights: dict[str, Tensor], model: nn.Module | None = None) -> dict[str, Tensor]:
+    """Return the weights of an encoder or classifier by timm's names, without other weights.
 
-    grid: tuple[int, int]
-
-    def __init__(self, dim: int, num_heads: int, proj_drop: float):
-        super().__init__(dim, num_heads, rpe={})
-        self.proj_drop = nn.Dropout(proj_drop)
-
-    def forward(  # type: ignore[override]  # timm's blocks give no grid
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
-    ) -> Tensor:
-        """Attend within each sequence: (N, L, D) -> (N, L, D); masks raise a ValueError."""
-        if attn_mask is not None or is_causal:
-            raise ValueError('attn_mask or is_causal is set; lomar_vit_* models attend to all')
-        return self.proj_drop(super().forward(x, self.grid))
-
-    def reset_parameters(self) -> None:
-        """Set the tables to zero; timm initializes linear layers only."""
-        for name, table in self.named_parameters():
-            if 'lookup_table' in name:
-                nn.init.zeros_(table)
-
-
-class Block(vit.Block):
-    """timm's block with LoMaR's attention."""
-
-    attn: GridAttention
-
-    def __init__(self, dim: int, num_heads: int, proj_drop: float = 0.0, **options):
-        super().__init__(dim, num_heads, proj_drop=proj_drop, **options)
-        place = self.attn.qkv.weight
-        self.attn = GridAttention(dim, num_heads, proj_drop).to(place.device, place.dtype)
-
-
-class VisionTransformer(vit.VisionTransformer):
-    """timm's vision transformer with iRPE in place of absolute positions.
-
-    Parameters have the names of `RPEViT`, and `head`. The arguments are those of timm's class;
-    those in `FIXED` allow one value.
+    Args:
+        weights: a state dict of `LoMaR`, of mmpretrain's `MAE`, or of an `ImageClassifier`.
+        model: the model that loads them, which timm passes.
     """
+    becomes = target_names(weights, 'timm').items()
+    return {new: weights[own] for own, new in becomes if not new.startswith('(')}
 
-    def __init__(self, *args, **options):
-        for name, value in FIXED.items():
-            if options.get(name, value) != value:
-                raise ValueError(f'{name} is {options[name]!r}; lomar_vit_* allow: {value!r}')
-        options = dict(**{**options, 'pos_embed': 'none'}, block_fn=Block)
-        super().__init__(*args, **options)
-        self._set_grid(self.patch_embed.grid_size)
 
-    def _set_grid(self, grid: tuple[int, int]) -> None:
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            block.attn.grid = grid
+def _build(kind: type[nn.Module], name: str, pretrained: bool, options: dict) -> Any:
+    feature_cfg = dict(out_indices=options.pop('out_indices', 3), feature_cls='getter')
+    return build_model_with_cfg(
+        kind,
+        name,
+        pretrained,
+        pretrained_filter_fn=timm_weights,
+        feature_cfg=feature_cfg,
+        **options,
+    )
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args, **options) -> Any:
-        """Load weights as PyTorch does; raise a ValueError that names weights such as NaN."""
-        check_values(dict(state_dict))
-        return super().load_state_dict(state_dict, *args, **options)
 
-    def set_input_size(self, img_size=None, patch_size=None) -> None:
-        """Set the image size, (height, width) or one side; the weights do not change."""
-        super().set_input_size(img_size=img_size, patch_size=patch_size)
-        self._set_grid(self.patch_embed.grid_size)
+@register_model
+def lomar_vit(pretrained: bool = False, position: str = 'irpe', **options) -> vit.VisionTransformer:
+    """Encoder or classifier of a folder that `lomar publish` wrote: config.json has the arguments.
 
-    def _pos_embed(self, x: Tensor) -> Tensor:
-        if self.dynamic_img_size:  # (B, height, width, D); else (B, L, D)
-            if self.grad_checkpointing and self.training:
-                # The backward pass recomputes blocks, possibly with the grid of another batch.
-                raise ValueError(
-                    'dynamic_img_size and gradient checkpointing exclude each other in lomar_vit_* '
-                    'models; use set_input_size'
-                )
-            self._set_grid((x.shape[1], x.shape[2]))
-        # Older releases of timm forget the cls token where there are no absolute positions.
-        # In mixed precision the residual stream is float32, as in `RPEViT.encode`.
-        x = x.flatten(1, -2).to(self.patch_embed.proj.weight.dtype)
-        if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
-        return self.pos_drop(x)
+    Args:
+        position: 'irpe' (LoMaR), or 'absolute' (MAE).
+        options: of timm's `VisionTransformer`.
+    """
+    check_choice('position', position, POSITIONS)
+    return _build(POSITIONS[position], 'lomar_vit', pretrained, options)
 
 
 def _entry(name: str, arch: str):
     def create(pretrained: bool = False, **options) -> VisionTransformer:
         options = {'patch_size': 16, 'global_pool': 'avg', **ARCHS[arch], **options}
-        feature_cfg = dict(out_indices=options.pop('out_indices', 3), feature_cls='getter')
-        return build_model_with_cfg(
-            VisionTransformer, name, pretrained, feature_cfg=feature_cfg, **options
-        )
+        return _build(VisionTransformer, name, pretrained, options)
 
     create.__name__ = name
     create.__doc__ = f'LoMaR ViT-{arch.capitalize()}/16: iRPE, average pool and a norm.'

@@ -20,7 +20,11 @@ CURVES = dict(
 
 
 def outcome(folder: Path, run: Run) -> dict:
-    """Return the last figures of a run, in percent, and the curve of all its evaluations."""
+    """Return the last figures of a run, in percent, and the curve of all its evaluations.
+
+    Raises:
+        ValueError: the evaluation at the end of the training of a detector is missing.
+    """
     records = _records(folder)
     task = run.keys['task']
     names, position = CURVES[task]
@@ -34,6 +38,9 @@ def outcome(folder: Path, run: Run) -> dict:
         found_at = {
             at: {key: 100 * value for key, value in one.items()} for at, one in found_at.items()
         }
+    end = run.options.get('train_cfg.max_iters')
+    if end is not None and end not in found_at:
+        raise ValueError(f'{folder} has no evaluation after {end} steps')
     curve = [{position: at, **found_at[at]} for at in sorted(found_at)]
     figures = dict(found_at[max(found_at)]) if found_at else {}
     found: dict = dict(figures=figures, curve=curve)

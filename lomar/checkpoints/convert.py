@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file as save_safetensors
 from torch import Tensor
 
 from lomar.checkpoints import names
 from lomar.checkpoints.architecture import LOMAR_RPE, Architecture, read_architecture
 from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import load_file, naming
+from lomar.checkpoints.published import weights_file
+from lomar.checkpoints.safetensors_file import write_safetensors
 from lomar.checkpoints.trained_settings import HEADS, trained_settings
 from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
@@ -107,10 +108,10 @@ def convert_file(
         FileNotFoundError: `path` does not exist.
         ValueError: the file is refused or cannot be converted; the message names the file.
     """
-    path, out = Path(path), Path(out)
+    out, read = Path(out), weights_file(path)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out} ends in '{out.suffix}'; allowed: {', '.join(SUFFIXES)}")
-    if out.exists() and path.exists() and out.samefile(path):
+    if out.exists() and read.exists() and out.samefile(read):
         raise ValueError(f'{out} is the source itself; name another file')
     check_new('OUT', out, overwrite=overwrite)
     content = load_file(path)
@@ -126,18 +127,18 @@ def convert_file(
 
 
 def _save(weights: dict[str, Tensor], out: Path, target: str, classes: Sequence[str]) -> None:
+    if out.suffix == '.safetensors':
+        write_safetensors(out, weights)
+        return
     # Copy each tensor: tensors that share storage would be stored with the whole storage.
     weights = {
         name: value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in weights.items()
     }
+    meta = dict(meta=dict(dataset_meta=dict(classes=classes))) if classes else {}
+    key = 'model' if target == 'detectron2' else 'state_dict'
     with atomic_write(out) as part:
-        if out.suffix == '.safetensors':
-            save_safetensors(weights, part, metadata={'format': 'pt'})
-        else:
-            meta = dict(meta=dict(dataset_meta=dict(classes=classes))) if classes else {}
-            key = 'model' if target == 'detectron2' else 'state_dict'
-            torch.save({**meta, key: weights}, part)
+        torch.save({**meta, key: weights}, part)
 
 
 def _check_weights(

@@ -22,6 +22,8 @@ from torch import Tensor
 
 from lomar.checkpoints.config_reader import read_configs
 from lomar.checkpoints.file_kinds import check_kind, is_safetensors
+from lomar.checkpoints.hub import download, is_hub_name
+from lomar.checkpoints.published import folder_of, read_folder
 from lomar.models.weight_values import check_values
 
 # Private functions that rebuild arrays and scalars; `__reduce__` gives those of any NumPy.
@@ -60,26 +62,38 @@ ALLOWED = [
 
 
 def load_file(path: str | Path, map_location='cpu') -> dict:
-    """Read a checkpoint: a file of `torch.save` or a .safetensors file, whatever its name is.
+    """Read a checkpoint: a file, a published folder, or a repository of the Hugging Face Hub.
+
+    Files are those of `torch.save` and .safetensors files, whatever their names are. The content
+    of a folder that `lomar publish` wrote is that of a training checkpoint, with the keys
+    'state_dict' and 'meta'.
 
     Args:
+        path: file or folder; hf://ORG/NAME or hf://ORG/NAME@REVISION for the hub.
         map_location: as in `torch.load`.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file is of another kind (see `check_kind`), is damaged, contains anything
             but tensors and plain data or a config whose text is more than plain values, or holds
-            something other than a dict.
+            something other than a dict; or the hub has no such repository.
     """
+    if is_hub_name(path):
+        with naming(path):
+            return load_file(download(path), map_location)
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     try:
-        check_kind(path)
-        if is_safetensors(path):
-            return load_safetensors(path, device=str(torch.device(map_location or 'cpu')))
-        with torch.serialization.safe_globals(ALLOWED):
-            content = torch.load(path, map_location=map_location, weights_only=True)
+        folder = folder_of(path)
+        if folder is None:
+            check_kind(path)
+        if folder or is_safetensors(path):
+            read = partial(load_safetensors, device=str(torch.device(map_location or 'cpu')))
+            content = read_folder(folder, read) if folder else read(path)
+        else:
+            with torch.serialization.safe_globals(ALLOWED):
+                content = torch.load(path, map_location=map_location, weights_only=True)
     except PermissionError as error:
         raise ValueError(f'checkpoint {path} cannot be read: {error.strerror}') from error
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:

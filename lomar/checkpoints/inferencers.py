@@ -26,6 +26,7 @@ from lomar.utils import dicts_in
 
 # Settings that mmcv, mmdet and mmpretrain pass to `eval`: the type of an NMS among others.
 EVALUATED = ('type', 'dtype', 'warp_mode')
+NAME_CONFIG = 'or name the config file, for example DetInferencer(CONFIG, CHECKPOINT)'
 theirs = BaseInferencer.__init__
 
 
@@ -36,7 +37,7 @@ def _init(self: BaseInferencer, model=None, weights: str | None = None, *args, *
         theirs(self, model, weights, *args, **kwargs)
         return
     with naming(weights):
-        config = _buildable_config(CheckpointLoader.load_checkpoint(weights, 'cpu'))
+        config = buildable_config(CheckpointLoader.load_checkpoint(weights, 'cpu'), NAME_CONFIG)
         import_modules_from_strings(imported_modules(config), allow_failed_imports=True)
         with registered_types_only():
             theirs(self, config, weights, *args, **kwargs)
@@ -45,13 +46,21 @@ def _init(self: BaseInferencer, model=None, weights: str | None = None, *args, *
 BaseInferencer.__init__ = _init
 
 
-def _buildable_config(content: dict) -> ConfigDict:
-    """Return the stored config of a checkpoint; raise a ValueError if it describes no model."""
+def buildable_config(content: dict, advice: str) -> ConfigDict:
+    """Return the stored config of a checkpoint, from which a model may be built.
+
+    Args:
+        content: result of `load_file`.
+        advice: what is allowed besides a checkpoint of a training run.
+
+    Raises:
+        ValueError: there is no config with a model, or a value in it would be executed.
+    """
     config = stored_config(content)
     if not isinstance((config or {}).get('model'), dict):
         raise ValueError(
             'the checkpoint stores no config with a model; allowed: a checkpoint of a training '
-            'run, or name the config file, for example DetInferencer(CONFIG, CHECKPOINT)'
+            f'run, {advice}'
         )
     for node in dicts_in(config):
         for key, value in ((key, node.get(key)) for key in EVALUATED):
@@ -92,7 +101,7 @@ def registered_types_only() -> Iterator[None]:
             raise
         raise ValueError(
             f'the stored config has the type {refused[0]!r}; allowed: classes that are registered '
-            "for this library's inferencer; import the module that registers the class first"
+            '(for an inferencer, in its library); import the module that registers the class first'
         ) from error
     finally:
         lookup.import_module, lookup.get_object_from_string = import_module, from_string

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable
 
 from torch import Tensor
 
-from lomar.checkpoints.unwrap import strip_wrappers
 from lomar.utils import check_choice
 
 PATCHES = 'patch_embed.proj.weight'  # (D, C, P, P), in every vision transformer
+# Prefixes from DataParallel and Lightning. The prefix of torch.compile may be anywhere.
+WRAPPERS = ('module.', 'model.')
 PREFIXES = ('backbone', 'encoder', 'model', 'module', 'timm_model')
 # Rules from the names of all projects, without prefix, to timm's; applied in order.
 _TO_TIMM = (
@@ -93,6 +94,15 @@ def without_prefix(names: Iterable[str]) -> dict[str, str]:
     return {own: re.sub(rf'^{pattern}', '', name) for own, name in stripped.items()}
 
 
+def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Return each name without `_orig_mod.` and without wrapper prefixes that all names have."""
+    stripped = {name: name.replace('_orig_mod.', '') for name in names}
+    for prefix in WRAPPERS * len(WRAPPERS):  # in any order
+        if all(name.startswith(prefix) for name in stripped.values()):
+            stripped = {own: name.removeprefix(prefix) for own, name in stripped.items()}
+    return stripped
+
+
 def target_names(names: Iterable[str], target: str) -> dict[str, str]:
     """Return the target's name of each weight; for omitted weights, the reason in brackets."""
     by_timm = timm_names(names)
@@ -106,7 +116,8 @@ def target_names(names: Iterable[str], target: str) -> dict[str, str]:
 
 def unused(names: Collection[str]) -> dict[str, str]:
     """Return, by timm's name, why a weight belongs to neither encoder nor head."""
-    rules = [(r'^(decoder_|neck\.)', 'decoder of the pretraining')]
+    # `neck.bn` is a part of a classifier, mmpretrain's ClsBatchNormNeck of a linear probe.
+    rules = [(r'^(decoder_|neck\.(?!bn\.))', 'decoder of the pretraining')]
     if any(name.startswith('decoder_') for name in names):
         rules.append((r'^mask_token$', 'decoder of the pretraining'))
     if any('lookup_table' in name for name in names):

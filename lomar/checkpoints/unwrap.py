@@ -1,18 +1,15 @@
 """Extraction of the state dict from the content of a checkpoint."""
 
-from collections.abc import Iterable
-
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from lomar.checkpoints.names import strip_wrappers
 from lomar.models.weight_values import check_values
 from lomar.utils import check_choice
 
 # Keys of state dicts: of mmengine, timm and PyTorch; of MAE, LoMaR and detectron2; of DeepSpeed.
 KEYS = dict(plain=('state_dict', 'model', 'module'), ema=('state_dict_ema', 'model_ema'))
-# Prefixes from DataParallel and Lightning. The prefix of torch.compile may be anywhere.
-WRAPPERS = ('module.', 'model.')
 
 
 def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
@@ -46,15 +43,6 @@ def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
 def shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     """Return the shape of each weight."""
     return {name: value.shape for name, value in weights.items()}
-
-
-def strip_wrappers(names: Iterable[str]) -> dict[str, str]:
-    """Return each name without `_orig_mod.` and without wrapper prefixes that all names have."""
-    stripped = {name: name.replace('_orig_mod.', '') for name in names}
-    for prefix in WRAPPERS * len(WRAPPERS):  # in any order
-        if all(name.startswith(prefix) for name in stripped.values()):
-            stripped = {own: name.removeprefix(prefix) for own, name in stripped.items()}
-    return stripped
 
 
 def _state_dicts(content: object) -> dict[str, object]:

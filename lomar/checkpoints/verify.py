@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lomar.checkpoints.architecture import Architecture
 from lomar.checkpoints.files import misfit_as_value_error
 from lomar.checkpoints.names import from_official
-from lomar.timm import VisionTransformer as LoMaRVisionTransformer
+from lomar.models.timm_vit import VisionTransformer as LoMaRVisionTransformer
 
 Weights = dict[str, Tensor]
 Model = Callable[[Tensor], Tensor]
@@ -118,7 +118,7 @@ def _official(weights: Weights, encoder: Architecture, what: str) -> Model:
     return _ours(from_official(weights, target), encoder, what)
 
 
-def _timm(weights: Weights, encoder: Architecture, what: str) -> Model:
+def timm_model(weights: Weights, encoder: Architecture, what: str) -> Model:
     """Return timm's model, which is also the encoder of the original MAE."""
     settings = encoder.backbone
     model = (LoMaRVisionTransformer if settings['rpe'] else VisionTransformer)(
@@ -155,5 +155,7 @@ def _mmpretrain(weights: Weights, encoder: Architecture, what: str) -> Model:
     return _openmmlab(config, weights, encoder, what)
 
 
-_MODELS = dict(official=_official, mae=_timm, mmpretrain=_mmpretrain, timm=_timm, lomar=_ours)
+_MODELS = dict(
+    official=_official, mae=timm_model, mmpretrain=_mmpretrain, timm=timm_model, lomar=_ours
+)
 _MODELS |= dict(backbone=_ours, classifier=_ours)

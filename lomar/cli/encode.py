@@ -1,11 +1,16 @@
 """Write the features of images, computed by a pretrained or fine-tuned encoder.
 
-FILE.npz holds `features` (N, D) and `paths` (N). DIR holds features.npy, paths.txt and, with
---patches, the patch features (D, H, W) of image i in patches/i.npy.
+FILE.npz and FILE.parquet hold `features` (N, D) and `paths` (N). DIR holds features.npy, paths.txt
+and, with --patches, the patch features (D, H, W) of image i in patches/i.npy. The pictures of --map
+are in FILE_pca/, FILE_similarity/, DIR/pca/ or DIR/similarity/, one per image.
 """
 
 import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lomar.cli.shared import (
     add_overwrite,
@@ -15,15 +20,40 @@ from lomar.cli.shared import (
     report_unreadable,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from lomar.encoder import Encoder
+
+FILES = ('.npz', '.parquet')
+CENTRE = (0.5, 0.5)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('checkpoint', metavar='CHECKPOINT', help='checkpoint of LoMaR, MAE, mmpretrain or timm')
     add('images', metavar='IMAGES', nargs='+', help='image files, folders or text lists of images')
-    add('--out', metavar='FILE.npz|DIR', required=True, help='file or folder to write')
+    add('--out', metavar='FILE.npz|FILE.parquet|DIR', required=True, help='file or folder to write')
     add('--size', type=count, help='side in pixels to resize and crop to (default: native size)')
     add('--batch-size', type=count, default=64, help='images per batch')
     add('--patches', action='store_true', help='also write patch features; needs a folder')
+    add(
+        '--map',
+        choices=('pca', 'similarity'),
+        help='also draw patch features beside each image: their first three principal components '
+        'over all images as red, green and blue (which encodes the images twice), or their cosine '
+        'similarity to one patch',
+    )
+    add(
+        '--at',
+        nargs=2,
+        type=_place,
+        metavar=('X', 'Y'),
+        help='position of the patch of --map similarity: whole numbers are pixels of the image '
+        'after --size, numbers with a point are shares of width and height (default: the center, '
+        '0.5 0.5)',
+    )
     add('--weights', choices=('plain', 'ema'), default='plain', help='weights of the checkpoint')
     add(
         '--num-heads',
@@ -39,23 +69,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Embed the images batch by batch and write the features."""
+    """Embed the images batch by batch, write the features, and draw them."""
     import numpy as np
-    from tqdm import tqdm
 
-    from lomar.datasets import UnreadableImage
-    from lomar.datasets.text_lists import check_lines, write_list
+    from lomar.visualization import RunningPCA, pca_picture
+
+    out = Path(args.out)
+    if args.at and args.map != 'similarity':
+        raise ValueError('--at has no effect without --map similarity')
+    old = _check_out(out, args.patches, args.overwrite)
+    images = image_paths(args.images, arrays=bool(args.mean or args.std or args.value_range))
+    _check_names(out, images)
+    pictures = _picture_paths(out, images, args) if args.map else {}
+    encoder = _encoder(args)
+    for path in old:
+        path.unlink()
+    pooled: list[np.ndarray] = []
+    paths: list[str] = []
+    unreadable: dict[str, str] = {}
+    outside: list[str] = []
+    pca = RunningPCA(len(images))
+    for name, pixels, vector, patches in _encoded(encoder, images, args, unreadable, 'encoding'):
+        if args.patches:
+            _save(out / f'patches/{len(paths)}.npy', np.save, patches.numpy())
+        if args.map == 'pca':
+            pca.add(patches)
+        elif args.map == 'similarity':
+            _draw_similarity(pictures[name], name, pixels, patches, args.at or CENTRE, outside)
+        pooled.append(vector.numpy())
+        paths.append(name)
+    if not paths:
+        report_unreadable(unreadable, len(images))
+    features = np.stack(pooled)
+    _write(out, features, paths)
+    print(f'{len(features)} x {features.shape[1]} features in {out.resolve()}')
+    if args.map == 'pca':
+        components, names = pca.components(), list(dict.fromkeys(paths))
+        for name, pixels, _, patches in _encoded(encoder, names, args, unreadable, 'drawing'):
+            _save(pictures[name], pca_picture(pixels, patches, components).save, format='PNG')
+    if args.map:
+        print(f'pictures in {_picture_folder(out, args.map).resolve()}')
+    if outside:
+        what = f'--at is outside of {len(outside)} images, which have no picture:'
+        bad = [f'{name}: {reason}' for name, reason in unreadable.items()]
+        raise ValueError('\n  '.join((what, *outside, *bad)))
+    report_unreadable(unreadable, len(images))
+
+
+def _encoder(args: argparse.Namespace) -> 'Encoder':
+    """Return the encoder of the flags."""
     from lomar.encoder import Encoder
     from lomar.utils import check_device
 
-    out = Path(args.out)
-    old = _check_out(out, args.patches, args.overwrite)
     if args.device:
         check_device(args.device)
-    images = image_paths(args.images, arrays=bool(args.mean or args.std or args.value_range))
-    if out.suffix != '.npz':
-        check_lines(images)
-    encoder = Encoder(
+    return Encoder(
         args.checkpoint,
         device=args.device,
         num_heads=args.num_heads,
@@ -64,54 +132,144 @@ def run(args: argparse.Namespace) -> None:
         weights=args.weights,
         value_range=args.value_range,
     )
-    for path in old:
-        path.unlink()
-    pooled: list[np.ndarray] = []
-    paths: list[str] = []
-    unreadable: dict[str, str] = {}
-    for start in tqdm(range(0, len(images), args.batch_size), desc='encoding', unit='batch'):
-        batch = images[start : start + args.batch_size]
-        while batch:
+
+
+def _encoded(
+    encoder: 'Encoder',
+    images: Sequence[str],
+    args: argparse.Namespace,
+    unreadable: dict[str, str],
+    what: str,
+) -> 'Iterator[tuple[str, Tensor, Tensor, Tensor]]':
+    """Yield name, pixels (C, H, W), pooled features (D,) and patch features (D, H/P, W/P).
+
+    The patch features are empty if nothing uses them.
+
+    Args:
+        unreadable: receives name and reason of each image that cannot be read.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from lomar.datasets import UnreadableImage
+
+    used = args.patches or args.map
+    for start in tqdm(range(0, len(images), args.batch_size), desc=what, unit='batch'):
+        names, batch = [], []
+        for name in images[start : start + args.batch_size]:
             try:
-                found = encoder(batch, args.batch_size, args.size, args.patches)
+                batch.append(encoder.read(name, args.size))
+                names.append(name)
             except UnreadableImage as error:
-                unreadable[error.path] = error.reason
-                batch = [path for path in batch if path != error.path]
-                continue
-            pooled.append(found.pooled.numpy())
-            grids = () if found.patches is None else found.patches
-            for index, patches in enumerate(grids, len(paths)):
-                _save(out / f'patches/{index}.npy', np.save, patches.numpy())
-            paths += batch
-            break
-    if not paths:
-        report_unreadable(unreadable, len(images))
-    features = np.concatenate(pooled)
-    if out.suffix == '.npz':
-        _save(out, np.savez, features=features, paths=np.array(paths))
-    else:
-        _save(out / 'features.npy', np.save, features)
-        write_list(out / 'paths.txt', paths)
-    print(f'{len(features)} x {features.shape[1]} features in {out.resolve()}')
-    report_unreadable(unreadable, len(images))
+                unreadable[name] = error.reason
+        if names:
+            found = encoder(batch, args.batch_size, patches=bool(used))
+            grids = torch.empty(len(names), 0) if found.patches is None else found.patches
+            yield from zip(names, batch, found.pooled, grids, strict=True)
+
+
+def _draw_similarity(
+    path: Path,
+    name: str,
+    pixels: 'Tensor',
+    patches: 'Tensor',
+    at: Sequence[int | float],
+    outside: list[str],
+) -> None:
+    """Draw the similarity to the patch at a position; note an image that does not have it."""
+    from lomar.visualization import patch_at, similarity_picture
+
+    try:
+        row, column = patch_at(at, patches.shape[1:], pixels.shape[1] // patches.shape[1])
+    except ValueError as error:
+        outside.append(f'{name}: {error}')
+        return
+    _save(path, similarity_picture(pixels, patches, row, column).save, format='PNG')
+
+
+def _place(text: str) -> int | float:
+    """Return a position in an image: a number of pixels, or a share of its width or height."""
+    if text.isdecimal():
+        return int(text)
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    allowed = 'a whole number of pixels, or a share from 0.0 to 1.0'
+    raise argparse.ArgumentTypeError(f'{text} found; allowed: {allowed}')
 
 
 def _check_out(out: Path, patches: bool, overwrite: bool) -> list[Path]:
     """Check --out and return the patch features of an earlier run, which are to be removed."""
     from lomar.utils import check_new
 
-    if out.suffix not in ('', '.npz') and not out.is_dir():
-        raise ValueError(f'--out is {out}; allowed: a file that ends in .npz, or a folder')
-    if out.suffix == '.npz':
+    allowed = f'a file that ends in {" or ".join(FILES)}'
+    if out.suffix not in ('', *FILES) and not out.is_dir():
+        raise ValueError(f'--out is {out}; allowed: {allowed}, or a folder')
+    if out.suffix in FILES:
         if patches:
             raise ValueError(f'--patches needs a folder, --out is the file {out}')
+        if out.suffix == '.parquet' and find_spec('pyarrow') is None:
+            raise ValueError(f"--out {out} needs pyarrow: pip install 'lomar-openmmlab[parquet]'")
         check_new('--out', out, overwrite=overwrite)
         return []
     if out.exists() and not out.is_dir():
-        raise ValueError(f'--out is {out}, a file; allowed: a folder, or a file that ends in .npz')
+        raise ValueError(f'--out is {out}, a file; allowed: a folder, or {allowed}')
     old = sorted((out / 'patches').glob('*.npy'))
     check_new('--out', out / 'features.npy', out / 'paths.txt', *old, overwrite=overwrite)
     return old
+
+
+def _check_names(out: Path, images: Sequence[str]) -> None:
+    """Check that the output can hold the paths of the images."""
+    from lomar.datasets.text_lists import check_lines
+
+    if out.suffix == '.parquet':
+        for name in images:
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f'--out {out}: {name} is no name in UTF-8, as Parquet needs; rename the image, '
+                    'or write a file that ends in .npz, or a folder'
+                ) from None
+    elif out.suffix != '.npz':
+        check_lines(images)
+
+
+def _picture_folder(out: Path, kind: str) -> Path:
+    return out.with_name(f'{out.stem}_{kind}') if out.suffix in FILES else out / kind
+
+
+def _picture_paths(out: Path, images: Sequence[str], args: argparse.Namespace) -> dict[str, Path]:
+    """Return the path of the picture of each image, all of them new or to be replaced."""
+    from lomar.utils import check_new
+    from lomar.visualization.output_paths import check_images_kept, output_paths
+
+    folder, names = _picture_folder(out, args.map), output_paths(images, '.png')
+    check_images_kept('--out', folder, names)
+    paths = {image: folder / name for image, name in names.items()}
+    check_new('--out', *paths.values(), overwrite=args.overwrite)
+    return paths
+
+
+def _write(out: Path, features: 'np.ndarray', paths: list[str]) -> None:
+    """Write features (N, D) and paths in the format of the file name, or into a folder."""
+    import numpy as np
+
+    from lomar.datasets.text_lists import write_list
+
+    if out.suffix == '.npz':
+        _save(out, np.savez, features=features, paths=np.array(paths))
+    elif out.suffix == '.parquet':
+        import pyarrow
+        from pyarrow.parquet import write_table
+
+        column = pyarrow.FixedSizeListArray.from_arrays(features.ravel(), features.shape[1])
+        table = pyarrow.table(dict(paths=pyarrow.array(paths, 'string'), features=column))
+        _save(out, lambda file: write_table(table, file))
+    else:
+        _save(out / 'features.npy', np.save, features)
+        write_list(out / 'paths.txt', paths)
 
 
 def _save(path: Path, save, *arrays, **named) -> None:

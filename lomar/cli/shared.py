@@ -5,7 +5,6 @@ import ast
 import contextlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 CONFIG_HELP = (
     'config file, or name of a packaged config: lomar_pretrain, or '
@@ -186,9 +185,6 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
 def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
     """Return the images that paths of files, folders, text lists and tar shards name.
 
-    A file is a text list if it ends in .txt, or is text and does not end as an image does. Shards
-    end in .tar, see `is_shards`.
-
     Args:
         arrays: whether `.npy` files in folders count.
 
@@ -196,21 +192,14 @@ def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
         FileNotFoundError: files do not exist, or a folder or list has no images.
     """
     from lomar.datasets import list_images
-    from lomar.datasets.folder_walk import ARRAYS, SUFFIXES
     from lomar.datasets.shards import is_shards
-    from lomar.datasets.text_lists import is_list
+    from lomar.datasets.unlabelled import holds_images
 
     paths: list[str] = []
     if missing := [name for name in names if not (is_shards(name) or os.path.exists(name))]:
         raise FileNotFoundError(f'{len(missing)} IMAGES do not exist, such as {missing[:3]}')
     for name in names:
-        if is_shards(name):
-            paths += list_images(name, arrays)
-            continue
-        suffix = Path(name).suffix.lower()
-        is_image = suffix in SUFFIXES | ARRAYS and Path(name).is_file()
-        is_listed = not is_image and (Path(name).is_dir() or suffix == '.txt' or is_list(name))
-        paths += list_images(name, arrays) if is_listed else [name]
+        paths += list_images(name, arrays) if holds_images(name) else [name]
     return paths
 
 

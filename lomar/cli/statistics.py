@@ -1,4 +1,4 @@
-"""Compute mean and standard deviation per channel of images, as lines for a config."""
+"""Compute statistics of pixels, as lines for a config, or of the objects in a COCO file."""
 
 import argparse
 
@@ -7,7 +7,22 @@ from lomar.cli.shared import add_overwrite, count
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('images', metavar='IMAGES', help='folder of images, or text list of them')
+    add(
+        'source',
+        metavar='IN',
+        help='folder of images, or text list of them; with --objects, a COCO file',
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        '--pixels',
+        action='store_true',
+        help='mean and standard deviation per channel of images (default)',
+    )
+    what.add_argument(
+        '--objects',
+        action='store_true',
+        help='objects per image, sizes, shapes and classes of a COCO file',
+    )
     add('--num-images', type=count, metavar='N', help='read N random images (default: all)')
     add(
         '--channels',
@@ -15,17 +30,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='number of channels of the model; with 1, grey PNG and JPEG files have one channel',
     )
     add('--json', metavar='FILE', help='file for all figures')
+    add('--out', metavar='FILE', help='with --objects: picture to write, a .png, .pdf or .svg')
     add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a table and the lines for the config; a ValueError for a constant channel."""
-    from lomar.datasets.channel_statistics import channel_statistics
-    from lomar.utils import check_new, write_json
+    """Print the statistics of pixels or of objects, and write them to the files that are given."""
+    from lomar.utils import check_new, check_suffix
 
+    wrong = ('num_images', 'channels') if args.objects else ('out',)
+    if given := [name for name in wrong if getattr(args, name) is not None]:
+        flag, other = f'--{given[0].replace("_", "-")}', 'pixels' if args.objects else 'objects'
+        raise ValueError(f'{flag} is for --{other}')
+    if args.out:
+        check_suffix('--out', args.out, ('.png', '.pdf', '.svg'))
+        check_new('--out', args.out, overwrite=args.overwrite)
     if args.json:
         check_new('--json', args.json, overwrite=args.overwrite)
-    found = channel_statistics(args.images, args.num_images, not args.quiet, args.channels)
+    (run_objects if args.objects else run_pixels)(args)
+
+
+def run_objects(args: argparse.Namespace) -> None:
+    """Print tables, and write the picture."""
+    from lomar.annotations import object_statistics
+    from lomar.utils import write_json
+
+    found = object_statistics(args.source)
+    if args.json:
+        write_json(args.json, found.record())
+    if args.out:
+        from lomar.visualization import plot_objects
+
+        plot_objects(found, args.out)
+    print(object_table(found.record()))
+
+
+def object_table(record: dict) -> str:
+    """Return numbers, quantiles and classes as text."""
+    rows = {
+        'images': record['images'],
+        '  without objects': record['images_without_objects'],
+        'objects': record['objects'],
+        '  with masks': record['masks'],
+        **{f'  {name} (COCO)': number for name, number in record['sizes'].items()},
+    }
+    lines = [f'{name:20} {number:>9}' for name, number in rows.items()]
+    lines += [f'left out: {number} x {name}' for name, number in record['left_out'].items()]
+    percent, *quantiles = record['quantiles'].items()
+    lines += ['', f'{"quantiles":20}' + ''.join(f'{share:>9} %' for share in percent[1])]
+    lines += [f'{name:20}' + ''.join(f'{v:>11.4g}' for v in values) for name, values in quantiles]
+    width = max((len(name) for name in record['classes']), default=0)
+    lines += ['', f'{"":{width}}   objects    images']
+    lines += [
+        f'{name:{width}} {each["objects"]:>9} {each["images"]:>9}'
+        for name, each in record['classes'].items()
+    ]
+    return '\n'.join(lines)
+
+
+def run_pixels(args: argparse.Namespace) -> None:
+    """Print a table and the lines for the config; a ValueError for a constant channel."""
+    from lomar.datasets.channel_statistics import channel_statistics
+    from lomar.utils import write_json
+
+    found = channel_statistics(args.source, args.num_images, not args.quiet, args.channels)
     if args.json:
         write_json(args.json, found.record())
     show(found)

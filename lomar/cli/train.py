@@ -42,6 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "such as 'shards/{000..127}.tar' in quotes)",
     )
     add('--tensorboard', action='store_true', help='also log for TensorBoard')
+    add(
+        '--wandb',
+        nargs='?',
+        const='lomar',
+        metavar='PROJECT',
+        help='also log to Weights & Biases, in PROJECT or ENTITY/PROJECT (default: lomar); '
+        'WANDB_MODE=offline uploads nothing',
+    )
+    add(
+        '--mlflow',
+        nargs='?',
+        const='',
+        metavar='URI',
+        help='also log to the MLflow server or store at URI (default: mlflow.db in the work dir)',
+    )
 
 
 def run(args: argparse.Namespace) -> None:

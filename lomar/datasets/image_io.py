@@ -53,7 +53,7 @@ def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Ima
         UnreadableImage: the file cannot be decoded; the error has the decoder's reason.
     """
     path = opened(path)
-    with _reasons(path):
+    with reasons(path):
         try:
             with Image.open(path) as image:
                 if value_range is not None and (deep := _deep(path, image)) is not None:
@@ -113,7 +113,7 @@ class PixelFile(ABC):
                 f'a part of {height} x {width} pixels from row {top}, column {left} on; allowed: '
                 f'within the image of {self.height} x {self.width}'
             )
-        with _reasons(self.path):
+        with reasons(self.path):
             part = self._part(top, left, height, width)
             with np.errstate(over='ignore'):  # numbers too large for float32 become infinite
                 pixels = np.array(part, self.dtype, order='C')
@@ -151,7 +151,7 @@ def open_pixels(path: ImageFile, channels: int | None = None) -> Iterator[PixelF
     """
     path = opened(path)
     with ExitStack() as stack:
-        with _reasons(path):
+        with reasons(path):
             start = first_bytes(path, len(NPY))
             if start == NPY:
                 file: PixelFile = _ArrayFile(path, _load_array(path))
@@ -204,7 +204,7 @@ def _decoded(path: ImageFile, channels: int | None) -> np.ndarray:
 
 
 @contextmanager
-def _reasons(path: ImageFile) -> Iterator[None]:
+def reasons(path: ImageFile) -> Iterator[None]:
     """Turn errors of decoders into `UnreadableImage`."""
     try:
         yield

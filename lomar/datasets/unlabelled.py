@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mmengine.registry import DATASETS
 
-from lomar.datasets.folder_walk import FolderWalk, log_left_out, summary
+from lomar.datasets.folder_walk import ARRAYS, SUFFIXES, FolderWalk, log_left_out, summary
 from lomar.datasets.readable import ReadableImages
 from lomar.datasets.shards import is_shards, list_shards, shard_images
-from lomar.datasets.text_lists import EXAMPLES, existing, list_error, read_lines
+from lomar.datasets.text_lists import EXAMPLES, existing, is_list, list_error, read_lines
 
 FORM = 'Allowed in a list of images: one path per line, without labels.'
 LAYOUT = """\
@@ -68,6 +68,18 @@ def _listed(file: Path) -> list[str]:
         form = "Give shards by a pattern in quotes: 'shards/{000..127}.tar' or 'shards/*.tar'."
         raise list_error(file, tars[:EXAMPLES], form, len(tars), len(lines))
     return existing(file, lines, FORM)
+
+
+def holds_images(path: str) -> bool:
+    """Return whether a path is that of shards, or an existing folder or text list of images.
+
+    A file is a text list if it ends in .txt, or is text and does not end as an image does.
+    """
+    if is_shards(path):
+        return True
+    suffix = Path(path).suffix.lower()
+    is_image = suffix in SUFFIXES | ARRAYS and Path(path).is_file()
+    return not is_image and (Path(path).is_dir() or suffix == '.txt' or is_list(path))
 
 
 def check_images(root: str | Path) -> None:

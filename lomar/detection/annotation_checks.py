@@ -140,7 +140,7 @@ def _file_advice(folder: str, name: str) -> str:
 def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[int, int]) -> None:
     """Compare (width, height) in the json with the size of the upright image."""
     try:
-        real, turned = _upright_size(path)
+        real, turned = upright_size(path)
     except Exception as error:  # decoders of damaged files raise all sorts
         # Training replaces the image, and a test reads all images before it begins.
         report.notes.add(where, 'its file cannot be read: ', f'{path}: {error}')
@@ -157,12 +157,12 @@ def _check_size(report: AnnotationReport, path: str, where: str, sides: tuple[in
 def _sides_of_file(path: str) -> tuple[int, int]:
     """Return (width, height) of the upright image, or (0, 0) if the file cannot be read."""
     try:
-        return _upright_size(path)[0]
+        return upright_size(path)[0]
     except Exception:  # decoders of damaged files raise all sorts; `_check_size` reports them
         return 0, 0
 
 
-def _upright_size(path: str) -> tuple[tuple[int, int], bool]:
+def upright_size(path: str) -> tuple[tuple[int, int], bool]:
     """Return (width, height) of the upright image, and whether EXIF swaps the sides."""
     try:
         with Image.open(path) as image:

@@ -17,10 +17,15 @@ _kept: dict[tuple, 'AnnotationReport'] = {}
 
 
 class Findings:
-    """Findings in a file: the first entries of each kind, and the number of the others."""
+    """Findings in a file: the first entries of each kind, and the number of the others.
 
-    def __init__(self, file: str):
-        self.file = file
+    Args:
+        file: beginning of every line; '' if the entries name their files.
+        examples: number of entries of each kind to keep.
+    """
+
+    def __init__(self, file: str = '', examples: int = EXAMPLES):
+        self.start, self.examples = f'{file}: ' if file else '', examples
         self.kinds: dict[str, list] = {}
         self.loud: set[str] = set()
 
@@ -32,8 +37,8 @@ class Findings:
         """
         examples = self.kinds.setdefault(kind, [0, []])
         examples[0] += 1
-        if examples[0] <= EXAMPLES:
-            examples[1].append(f'{self.file}: {where}: {kind}{short(detail)}')
+        if examples[0] <= self.examples:
+            examples[1].append(f'{self.start}{where}: {kind}{short(detail)}')
         if loud:
             self.loud.add(kind)
 
@@ -42,8 +47,8 @@ class Findings:
         lines: list[str] = []
         for kind, (count, examples) in self._loud_first():
             lines += examples
-            if count > EXAMPLES:
-                lines.append(f'{self.file}: and {count - EXAMPLES} more: {kind.rstrip(" :,;")}')
+            if count > self.examples:
+                lines.append(f'{self.start}and {count - self.examples} more: {kind.rstrip(" :,;")}')
         return lines
 
     def log(self) -> None:

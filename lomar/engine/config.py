@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ from lomar.engine.epochs import set_epochs
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.resume import latest_checkpoint
 from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
+from lomar.engine.tracker_config import add_trackers, keep_test_backends
 
 # Variables by which mmengine finds the number of a process.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
@@ -68,10 +68,7 @@ def train_config(args: argparse.Namespace) -> Config:
         _keep_no_best(cfg, args.cfg_options or {})
     if args.auto_scale_lr:
         _enable_auto_scale(cfg)
-    if args.tensorboard:
-        if find_spec('tensorboard') is None:
-            raise ValueError("--tensorboard: pip install 'lomar-openmmlab[tensorboard]'")
-        cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    add_trackers(cfg, args)
     if not args.print_config:
         check_settings(cfg)
     _set_data(cfg, args)
@@ -98,6 +95,7 @@ def test_config(args: argparse.Namespace) -> Config:
     if args.amp:  # in the dtype of the training
         cfg.test_cfg.fp16 = (cfg.get('optim_wrapper') or {}).get('dtype') or True
     cfg.custom_hooks = []  # only for training
+    keep_test_backends(cfg)
     if args.out:
         cfg.test_evaluator.out = args.out
     if not _detects(cfg) and (args.show or args.show_dir or args.tta):

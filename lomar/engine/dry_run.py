@@ -48,6 +48,8 @@ def dry_run(cfg: Config) -> str:
     with TemporaryDirectory() as folder:
         # mmengine keeps loggers and visualizers by this name, also of an earlier dry run.
         cfg.work_dir = cfg.experiment_name = folder
+        if cfg.get('visualizer'):  # no run of a tracker
+            cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
         runner = DryRunner.from_cfg(cfg)
         run = runner.test if cfg.get('train_cfg') is None else runner.train
         run()

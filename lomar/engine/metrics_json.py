@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from lomar.checkpoints.published import weights_file
 from lomar.engine.run_record import schedule_epochs
 from lomar.provenance import installed, now
 from lomar.utils import write_json
@@ -16,7 +17,7 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
     without a record), the checkpoint and its SHA-256, versions, the dataset, and whether test-time
     augmentation was used.
     """
-    dataset, file = runner.test_dataloader.dataset, Path(checkpoint).expanduser()
+    dataset, file = runner.test_dataloader.dataset, weights_file(checkpoint)
     record = dict(
         config=str(config),
         arch=runner.cfg.get('model', {}).get('backbone', {}).get('arch'),

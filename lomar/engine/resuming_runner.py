@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
 
+from lomar.checkpoints import origin
 from lomar.checkpoints.class_names import stored_classes
 from lomar.compat.dist import main_process
 from lomar.engine.class_order import reordered
@@ -31,6 +32,7 @@ class ResumingRunner(MMEngineRunner):
     _resume: bool
     _resumed: Resumed | None = None
     _record: dict | None = None  # of this run
+    _started_from: list[dict] | None = None  # record of the loaded checkpoint
 
     def __init__(self, model, work_dir: str, *args, resume: bool = False, **kwargs):
         if resume:  # before anything is built, because the checkpoint may have the seed
@@ -99,8 +101,19 @@ class ResumingRunner(MMEngineRunner):
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
         """Save as mmengine does, with the record of the run."""
         names = parameter_names(self.optim_wrapper, unwrapped(self.model))
-        meta = dict(meta or {}, **{KEY: dict(self._record or {}, parameters=names)})
+        run = {KEY: dict(self._record or {}, parameters=names), origin.KEY: self._starts()}
+        meta = dict(meta or {}, **run)
         super().save_checkpoint(*args, meta=meta, **kwargs)
+
+    def _starts(self) -> list[dict]:
+        """Return the record of the weights that the training started from."""
+        if self._resumed:
+            found = origin.starts(dict(meta=self._resumed.meta))
+        elif self._started_from is not None:
+            return self._started_from
+        else:
+            found = origin.starts_of_config(self.cfg)
+        return [each._asdict() for each in found]
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Load a checkpoint, and go on from its position with the schedule of the config."""

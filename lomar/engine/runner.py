@@ -1,6 +1,7 @@
 """mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
 
 import platform
+from contextlib import ExitStack
 from logging import WARNING, FileHandler
 
 import mmcv
@@ -13,14 +14,16 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lomar.checkpoints import rename, unwrap
+from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
 from lomar.engine.host_errors import naming_key
+from lomar.engine.interrupted_evaluation import InterruptedEvaluationHook
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
 from lomar.engine.resuming_runner import ResumingRunner
@@ -29,13 +32,14 @@ from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, 
 from lomar.engine.setting_checks import check_batches, check_sampler
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
-from lomar.utils import unwrapped
+from lomar.utils import undisturbed_rng, unwrapped
 
 
 @RUNNERS.register_module(name='LoMaRRunner')
 class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
 
+    _before_model: ExitStack
     loaded_record: dict | None = None  # of the training of the loaded checkpoint
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -107,12 +111,14 @@ class Runner(ResumingRunner):
             raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
-        """Register mmengine's and the config's hooks, and for training `UnreadableImagesHook`."""
+        """Register mmengine's and the config's hooks, and those of every training."""
         with naming_key('default_hooks and custom_hooks'):
             super().register_hooks(default_hooks, custom_hooks)
         given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
         if self._train_dataloader is not None and not given:
             self.register_hook(UnreadableImagesHook())
+        if self._train_dataloader is not None:
+            self.register_hook(InterruptedEvaluationHook())
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
@@ -136,8 +142,16 @@ class Runner(ResumingRunner):
             check_order(classes_of(self._train_loop.dataloader.dataset), loop.dataloader.dataset)
         return loop
 
+    def build_visualizer(self, visualizer=None) -> Visualizer:
+        """Build mmengine's visualizer; trackers, which may seed generators, change no weights."""
+        visualizer = super().build_visualizer(visualizer)
+        self._before_model = ExitStack()
+        self._before_model.enter_context(undisturbed_rng(get_device()))
+        return visualizer
+
     def build_model(self, model) -> nn.Module:
         """Build the model as mmengine does; refuse parts that do not fit."""
+        self._before_model.close()
         try:
             built = super().build_model(model)
         except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -197,6 +211,7 @@ class Runner(ResumingRunner):
         content = CheckpointLoader.load_checkpoint(filename, map_location)
         load_weights(self, filename, content)
         self.loaded_record = (content.get('meta') or {}).get(KEY)
+        self._started_from = origin.record(filename, content)
         # mmengine's EMAHook starts its average from these weights.
         weights = unwrapped(self.model).state_dict()
         self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=weights))

@@ -1,7 +1,6 @@
 """Target with features of a frozen network (distillation)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmengine.registry import MODELS
@@ -142,9 +141,11 @@ def _load(network: nn.Module, path: str | None) -> None:
             "head.target.weights is missing; allowed: the file of the teacher's weights, or "
             "'random' for a teacher that knows nothing"
         )
-    if not Path(path).expanduser().exists():
-        raise ValueError(f"head.target.weights: {path} does not exist; allowed: a file, 'random'")
-    content = load_file(path)
+    try:
+        content = load_file(path)
+    except FileNotFoundError as error:
+        what = f"head.target.weights: {path} does not exist; allowed: a file, 'random'"
+        raise ValueError(what) from error
     with naming(f'head.target.weights: {path}'):
         weights = unwrap(content)
         if isinstance(network, RPEViT):

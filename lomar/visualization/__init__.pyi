@@ -1,4 +1,10 @@
+from .feature_maps import RunningPCA as RunningPCA
+from .feature_maps import patch_at as patch_at
+from .feature_maps import pca_picture as pca_picture
+from .feature_maps import similarity as similarity
+from .feature_maps import similarity_picture as similarity_picture
 from .loss_curve import plot_loss as plot_loss
+from .object_plots import plot_objects as plot_objects
 from .output_paths import output_paths as output_paths
 from .reconstruction import read_image as read_image
 from .reconstruction import reconstruct as reconstruct

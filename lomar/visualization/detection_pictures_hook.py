@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS
 
-from lomar.datasets.image_io import UnreadableImage, read_pixels, read_rgb
+from lomar.datasets.any_image import visible_pixels
 from lomar.visualization.output_paths import check_images_kept, output_paths
-
-LIMITS = (2, 98)  # percentiles that become black and white, of pixels that are not 8-bit RGB
 
 
 @HOOKS.register_module()
@@ -56,18 +53,3 @@ class DetectionPicturesHook(DetVisualizationHook):
         if not self.test_out_dir:
             return None
         return Path(runner.work_dir, runner.timestamp, self.test_out_dir)
-
-
-def visible_pixels(path: str | Path) -> np.ndarray:
-    """Return an image file as (H, W, 3) uint8 RGB, with other pixels stretched to that range.
-
-    Of more than three channels the first three are shown, of two the first.
-    """
-    try:
-        return np.array(read_rgb(path))
-    except UnreadableImage:
-        pixels = read_pixels(path)  # the detector has read it, so it is an array or a raster
-    pixels = pixels[..., : 3 if pixels.shape[2] >= 3 else 1].astype(np.float32)
-    low, high = np.percentile(pixels, LIMITS)
-    shown = (pixels - low) / max(high - low, np.finfo(np.float32).tiny) * 255
-    return np.repeat(shown.clip(0, 255).round().astype(np.uint8), 3 // shown.shape[2], axis=2)

@@ -11,12 +11,12 @@ from PIL import Image
 from pycocotools.coco import COCO
 from torch import Tensor
 from torchvision.ops import box_convert
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
+from torchvision.utils import make_grid
 
 from lomar.datasets.image_io import read_rgb
 from lomar.detection import read_coco
+from lomar.detections import COLOURS, draw_objects
 
-COLOURS = ('#ff3b30', '#0a84ff', '#ffcc00', '#34c759', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
 NEAREST = Image.Resampling.NEAREST
 MIN_CELL = 240  # pixels; smaller images are enlarged
 
@@ -84,17 +84,17 @@ def _draw(
     image = read_rgb(path)
     scale = max(MIN_CELL / min(image.size), 1)
     size = round(image.width * scale), round(image.height * scale)
-    large = torch.from_numpy(np.array(image.resize(size, NEAREST))).permute(2, 0, 1)
-    if not objects:
-        return large
     order = sorted(names)
     colours = [COLOURS[order.index(one['category_id']) % len(COLOURS)] for one in objects]
+    shown = None
     if masks:
         enlarged = [np.array(Image.fromarray(mask).resize(size, NEAREST)) for mask in masks]
-        shown = torch.from_numpy(np.stack(enlarged)).bool()
-        large = draw_segmentation_masks(large, shown, alpha=0.3, colors=colours)
-    sides = np.array([one['bbox'] for one in objects], float) * scale  # pycocotools: arrays
-    boxes = box_convert(torch.from_numpy(sides), 'xywh', 'xyxy')
+        shown = np.stack(enlarged).astype(bool)
+    sides = (
+        np.array([one['bbox'] for one in objects], float).reshape(-1, 4) * scale
+    )  # pycocotools: arrays
+    boxes = box_convert(torch.from_numpy(sides), 'xywh', 'xyxy').numpy()
     scores = (f' {one["score"]:.2f}' if 'score' in one else '' for one in objects)
     labels = [names[one['category_id']] + score for one, score in zip(objects, scores, strict=True)]
-    return draw_bounding_boxes(large, boxes, labels, colours, width=2)
+    large = draw_objects(np.array(image.resize(size, NEAREST)), boxes, labels, colours, shown)
+    return torch.from_numpy(large.copy()).permute(2, 0, 1)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
-def output_paths(images: Iterable[str | Path], suffix: str) -> dict[str, Path]:
+def output_paths(
+    images: Iterable[str | Path], suffix: str, common: str | None = None
+) -> dict[str, Path]:
     """Return the relative path of one picture per image, all of them different.
 
     A picture keeps the sub-folders below the folder that all images have in common, and the name,
@@ -16,10 +18,12 @@ def output_paths(images: Iterable[str | Path], suffix: str) -> dict[str, Path]:
     Args:
         images: paths of images; the same path again means the same picture.
         suffix: such as '.png'.
+        common: another folder below which all images are.
     """
     names = list(dict.fromkeys(map(str, images)))
     places = [Path(os.path.abspath(name)) for name in names]
-    common = os.path.commonpath([place.parent for place in places]) if places else ''
+    if common is None:
+        common = os.path.commonpath([place.parent for place in places]) if places else ''
     relative = [place.relative_to(common) for place in places]
     short = [path.with_suffix(suffix) for path in relative]
     times = Counter(_key(path) for path in short)

@@ -1,6 +1,6 @@
 """Pictures of windows, masks and reconstructions of a LoMaR model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,12 @@ class Row:
             mean color, where later windows overwrite earlier windows; and, if the target has
             pixels, 'prediction' of the masked patches and 'composite' of prediction and input.
         boxes: (W, 4) in pixels: left, top, right and bottom, inclusive.
+        boxed: titles of the pictures with boxes.
     """
 
     pictures: dict[str, Tensor]
     boxes: Tensor
+    boxed: Collection[str] = ('windows and masks',)
 
 
 def read_image(
@@ -73,7 +75,7 @@ def reconstruct(
 
     Predictions of a `norm_pix` model are denormalized by the mean and standard deviation of the
     true patch. For images that are not 8-bit grey or RGB, the first three channels are shown, or
-    the first channel of fewer. The contrast of a dark image is stretched, see `_stretch`.
+    the first channel of fewer. The contrast of a dark image is stretched, see `stretch`.
 
     Args:
         images: (B, C, H, W), or a list if sizes differ. Each region of an image becomes an image.
@@ -112,7 +114,7 @@ def _row(
     if predict:
         pictures |= {'prediction': prediction, 'composite': composite}
     levels = {title: _levels(pixels, model, plain) for title, pixels in pictures.items()}
-    low, gain = _stretch(levels['input'])
+    low, gain = stretch(levels['input'])
     shown = {title: _visible((level - low) * gain) for title, level in levels.items()}
     boxes = torch.cat(boxes) * patch_size - torch.tensor([0, 0, 1, 1], device=image.device)
     return Row(shown, boxes.cpu())
@@ -128,7 +130,7 @@ def _levels(image: Tensor, model: LoMaR, plain: bool) -> Tensor:
     return image
 
 
-def _stretch(levels: Tensor) -> tuple[Tensor, Tensor]:
+def stretch(levels: Tensor) -> tuple[Tensor, Tensor]:
     """Return (low, gain) of the contrast stretch (level - low) * gain for an image in gray levels.
 
     An image is dark if its 99th percentile over all pixels and channels is below 128. Its 1st
@@ -170,7 +172,7 @@ def sheet(rows: Iterable[Row], max_cell: int | None = None) -> Image.Image:
 
 def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
     """Return the pictures of a row, enlarged or shrunk, with window borders."""
-    height, width = row.pictures['input'].shape[1:]
+    height, width = next(iter(row.pictures.values())).shape[1:]
     scale: float = max(1, round(MIN_CELL / min(height, width)))
     if max_cell and max(height, width) > max_cell:
         scale = max_cell / max(height, width)
@@ -179,7 +181,7 @@ def _line(row: Row, max_cell: int | None) -> list[Image.Image]:
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
         resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         image = image.resize((round(width * scale), round(height * scale)), resample)
-        if title == 'windows and masks':
+        if title in row.boxed:
             draw, line = ImageDraw.Draw(image), max(2, image.width // 120)
             for number, box in enumerate((row.boxes * scale).tolist()):
                 draw.rectangle(box, outline=COLOURS[number % len(COLOURS)], width=line)

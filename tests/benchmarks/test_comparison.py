@@ -203,6 +203,9 @@ def test_a_resumed_run_counts_the_later_record(tmp_path):
     assert [one['step'] for one in found['curve']] == [100, 200, 400]
     assert [one['box_ap'] for one in found['curve']] == pytest.approx([10, 30, 50])
     assert found['figures']['mask_ap50'] == pytest.approx(50)
+    unfinished = Run(run.keys, run.config, (), {'train_cfg.max_iters': 500})
+    with pytest.raises(ValueError, match='no evaluation after 500 steps'):
+        outcome(tmp_path, unfinished)
 
 
 @pytest.mark.parametrize('study', STUDIES)

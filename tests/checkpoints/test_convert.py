@@ -229,6 +229,13 @@ def test_missing_extra_and_misshapen_are_all_named(weights, tmp_path):
         assert not out.exists()
 
 
+def test_the_batch_norm_of_a_linear_probe_is_not_left_out(weights):
+    probe = weights('lomar classifier') | {'neck.bn.running_mean': torch.ones(48)}
+    for target in ('classifier', 'timm'):
+        with pytest.raises(ValueError, match=r'without a place: neck\.bn\.running_mean'):
+            convert(probe, 'lomar', target)
+
+
 def test_weights_of_another_size_give_a_short_message():
     own = tiny_lomar().state_dict()
     four = {name: value.repeat(4, *[1] * (value.ndim - 1)) for name, value in own.items()}

@@ -4,11 +4,15 @@ import os
 
 import numpy as np
 import pytest
+import timm
+import torch
 from conftest import FIXTURES
 from PIL import Image
+from processes import run_lomar
 
 from lomar import Encoder
-from lomar.cli import main
+from lomar.cli import encode, main
+from lomar.visualization import similarity, similarity_picture
 
 CHECKPOINT = str(FIXTURES / 'v0.1/pretrain_lomar.pth')
 
@@ -55,7 +59,10 @@ def test_file_names_of_any_encoding(photographs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--out', 'a.csv'], '--out is a.csv; allowed: a file that ends in .npz, or a folder'),
+        (['--out', 'a.csv'], 'a.csv; allowed: a file that ends in .npz or .parquet, or a folder'),
+        (['--out', 'a.parquet', '--patches'], '--patches needs a folder, --out is the file a.parq'),
+        (['--out', 'a', '--at', '0.5', '0.5'], '--at has no effect without --map similarity'),
+        (['--out', 'a', '--at', '9', '9', '--map', 'pca'], '--at has no effect without --map sim'),
         (['--out', 'a.npz', '--patches'], '--patches needs a folder, --out is the file a.npz'),
         (['--out', 'a', '--mean', '1'], 'mean and std have 1 and 0 numbers'),
         (['--out', 'a', '--device', 'gpu'], '--device gpu is not there: '),
@@ -83,3 +90,137 @@ def test_an_unreadable_image_is_named(photographs, tmp_path, capsys):
     out.unlink()
     assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 1
     assert '8 of 8 images cannot be read' in capsys.readouterr().err and not out.exists()
+
+
+def test_a_missing_pyarrow_is_one_line(photographs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encode, 'find_spec', lambda name: None)
+    out = tmp_path / 'a.parquet'
+    assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 1
+    advice = "needs pyarrow: pip install 'lomar-openmmlab[parquet]'"
+    assert capsys.readouterr().err == f'lomar encode: --out {out} {advice}\n'
+
+
+def test_a_parquet_file_by_the_command(photographs, tmp_path):
+    parquet = pytest.importorskip('pyarrow.parquet')
+    line = ('encode', CHECKPOINT, photographs, '--map', 'pca', '--size', 32, '--out')
+    done = run_lomar(*line, 'a.parquet', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = parquet.read_table(tmp_path / 'a.parquet')
+    assert [str(field.type) for field in table.schema] == [
+        'string',
+        'fixed_size_list<element: float>[16]',
+    ]
+    assert table.column_names == ['paths', 'features']
+    assert table['paths'].to_pylist() == paths(photographs)
+    expected = Encoder(CHECKPOINT)(paths(photographs), size=32).pooled
+    np.testing.assert_allclose(table['features'].to_pylist(), expected, rtol=1e-5, atol=1e-6)
+    names = sorted(path.name for path in (tmp_path / 'a_pca').iterdir())
+    assert names == [f'{number}.png' for number in range(8)]
+    again = run_lomar(*line, 'a.parquet', cwd=tmp_path)
+    assert again.returncode == 1 and 'a.parquet is there already; --overwrite' in again.stderr
+
+
+def test_parquet_needs_names_in_utf8(photographs, tmp_path, capsys):
+    pytest.importorskip('pyarrow')
+    (photographs / '1.jpg').rename(photographs / os.fsdecode(b'\xfc.jpg'))
+    out = tmp_path / 'a.parquet'
+    assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 1
+    assert 'is no name in UTF-8, as Parquet needs; rename the image' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('kind', 'flags'),
+    [('pca', []), ('pca', ['--size', '32']), ('similarity', []), ('similarity', ['--size', '32'])],
+)
+def test_maps_of_any_size(kind, flags, photographs, tmp_path, capsys):
+    (photographs / 'more').mkdir()
+    Image.effect_noise((64, 48), 90).save(photographs / 'more/9.png')
+    out = tmp_path / 'features'
+    line = ['encode', CHECKPOINT, str(photographs), '--out', str(out), '--map', kind, *flags]
+    assert main([*line, '--batch-size', '2']) == 0
+    assert f'pictures in {out / kind}\n' in capsys.readouterr().out
+    found = sorted(str(path.relative_to(out / kind)) for path in (out / kind).rglob('*.png'))
+    assert found == [*(f'{number}.png' for number in range(8)), 'more/9.png']
+    sizes = {Image.open(out / kind / name).size for name in found}
+    assert len(sizes) == (1 if flags else 2)
+    assert len(np.load(out / 'features.npy')) == 9
+
+
+def foreign(kind, tmp_path, mae):
+    """Return the flags for a checkpoint of MAE or timm at the size of the fixtures."""
+    weights = mae.state_dict()
+    if kind == 'timm':
+        size = dict(img_size=64, patch_size=8, embed_dim=48, depth=2, num_heads=3)
+        weights = timm.models.VisionTransformer(**size).state_dict()
+    torch.save(weights, tmp_path / 'x.pth')
+    return [str(tmp_path / 'x.pth'), '--num-heads', '3']
+
+
+@pytest.mark.parametrize('kind', ['mae', 'timm'])
+def test_maps_of_other_models(kind, photographs, tmp_path, mae):
+    for name in ('pca', 'similarity'):
+        out = tmp_path / f'{name}.npz'
+        line = [*foreign(kind, tmp_path, mae), str(photographs), '--size', '64', '--map', name]
+        assert main(['encode', *line, '--out', str(out)]) == 0
+        assert len([*(tmp_path / f'{name}_{name}').iterdir()]) == 8
+
+
+def test_a_map_of_an_image_without_an_rgb_view(tmp_path):
+    timm_model = timm.models.VisionTransformer(
+        img_size=32, patch_size=8, in_chans=5, embed_dim=48, depth=1, num_heads=3
+    )
+    torch.save(timm_model.state_dict(), tmp_path / 'x.pth')
+    (tmp_path / 'images').mkdir()
+    for number in range(3):
+        values = np.random.default_rng(number).normal(1000, 50, (32, 40, 5))
+        np.save(tmp_path / f'images/{number}.npy', values.astype(np.float32))
+    line = ['encode', str(tmp_path / 'x.pth'), str(tmp_path / 'images'), '--num-heads', '3']
+    line += ['--size', '32', '--mean', *['1000'] * 5, '--std', *['50'] * 5, '--map', 'pca']
+    assert main([*line, '--out', str(tmp_path / 'a.npz')]) == 0
+    sizes = {Image.open(path).size for path in (tmp_path / 'a_pca').iterdir()}
+    assert sizes == {(160 + 12, 160 + 28)}, 'the map alone'
+
+
+def test_the_reference_patch(photographs, tmp_path, capsys):
+    """A position in pixels is one of the image that is drawn; an image that is smaller is named."""
+    Image.effect_noise((64, 48), 90).convert('RGB').save(photographs / '9.png')
+    out, at = tmp_path / 'a.npz', ['--at', '60', '0.5']
+    line = ['encode', CHECKPOINT, str(photographs), '--map', 'similarity', *at, '--out', str(out)]
+    assert main(line) == 1
+    text = capsys.readouterr().err
+    assert '--at is outside of 8 images, which have no picture:\n' in text
+    assert f'{photographs}/0.jpg: 60, 0.5 is outside of 56 x 40 pixels' in text
+    assert len(np.load(out)['features']) == 9, 'what took hours is not lost'
+    (drawn,) = (tmp_path / 'a_similarity').iterdir()
+    encoder = Encoder(CHECKPOINT)
+    pixels = encoder.read(photographs / '9.png')
+    (patches,) = encoder([pixels]).patches
+    side = 48 // patches.shape[1]
+    expected = similarity_picture(pixels, patches, patches.shape[1] // 2, 60 // side)
+    assert np.array_equal(np.array(Image.open(drawn)), np.array(expected))
+    assert similarity(patches, 0, 0)[0, 0].item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ('at', 'message'),
+    [
+        (['1.5', '0.5'], '1.5 found; allowed: a whole number of pixels, or a share from 0.0'),
+        (['-1', '0.5'], '-1 found; allowed'),
+        (['nan', '0.5'], 'nan found; allowed'),
+        (['x', '0.5'], 'x found; allowed'),
+    ],
+)
+def test_a_wrong_position(at, message, photographs, tmp_path, capsys):
+    line = ['encode', CHECKPOINT, str(photographs), '--map', 'similarity', '--at', *at]
+    with pytest.raises(SystemExit):
+        main([*line, '--out', str(tmp_path / 'a.npz')])
+    assert message in capsys.readouterr().err
+
+
+def test_no_picture_replaces_an_image(tmp_path, capsys):
+    (tmp_path / 'a_pca').mkdir()
+    image = tmp_path / 'a_pca/1.png'
+    Image.effect_noise((64, 48), 90).save(image)
+    line = ['encode', CHECKPOINT, str(image), '--map', 'pca', '--overwrite']
+    assert main([*line, '--out', str(tmp_path / 'a.npz')]) == 1
+    assert '1.png is one of the images; allowed: another folder' in capsys.readouterr().err

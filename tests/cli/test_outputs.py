@@ -11,6 +11,7 @@ from lomar.cli import main
 from lomar.cli.test import WRITTEN
 
 CHECKPOINT = str(FIXTURES / 'v0.1/pretrain_lomar.pth')
+CLASSIFIER = str(FIXTURES / 'v0.1/classifier_lomar.pth')
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 DETECT = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes'
 OURS = 'not to be lost'
@@ -26,6 +27,10 @@ COMMANDS = dict(
     encode_folder=(
         f'encode {CHECKPOINT} IMAGES --size 32 --out OUT --patches',
         ['OUT/features.npy', 'OUT/paths.txt', 'OUT/patches/3.npy'],
+    ),
+    predict=(
+        f'predict {CLASSIFIER} IMAGES --out OUT',
+        ['OUT/predictions.json', 'OUT/images.json', 'OUT/predictions.csv'],
     ),
     statistics=('statistics IMAGES --json OUT.json', ['OUT.json']),
     cost=(f'cost {PRETRAIN} --num-images 100 --json OUT.json', ['OUT.json']),

@@ -1,22 +1,24 @@
 """README and docs: their Python examples run, and the files that they name exist."""
 
 import re
+import shutil
 
 import torch
 from conftest import ROOT, tiny_lomar
 from PIL import Image
+from trained import V01, detector_file, noise
 
 
-def example(page: str, head: str) -> str:
-    """Return the only Python example of a page that begins with this line."""
+def example(page: str, part: str) -> str:
+    """Return the only Python example of a page that contains a text."""
     blocks = re.findall(r'```python\n(.*?)```', (ROOT / page).read_text(), re.DOTALL)
-    (found,) = [block for block in blocks if block.startswith(head + '\n')]
+    (found,) = [block for block in blocks if part in block]
     return found
 
 
 def test_the_python_examples_run(tmp_path, monkeypatch):
-    embed = example('README.md', 'import lomar')
-    train = example('docs/pretraining.md', 'import torch')
+    embed = example('README.md', 'lomar.Encoder')
+    train = example('docs/pretraining.md', 'import torch\n')
     monkeypatch.chdir(tmp_path)
     torch.save(dict(state_dict=tiny_lomar().state_dict()), 'checkpoint.pth')
     Image.effect_noise((300, 240), 90).save('a.jpg')
@@ -29,6 +31,21 @@ def test_the_python_examples_run(tmp_path, monkeypatch):
     exec(train, names)
     assert names['windows'].shape == (2, 4, 2) and names['masked'].shape == (2, 4, 49)
     assert names['prediction'].shape == (2, 4, 49, 768) and names['loss'].item() > 0
+
+
+def test_the_examples_of_predictions_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, size in (('a.jpg', (120, 96)), ('b.jpg', (64, 64))):
+        Image.fromarray(noise(*size)).save(name)
+    detector_file('detector.pth', lambda config: config.model.test_cfg.rcnn.update(score_thr=0.0))
+    shutil.copy(V01 / 'classifier_lomar.pth', 'classifier.pth')
+    names = {}
+    exec(example('README.md', 'lomar.Detector'), names)
+    assert names['found'].boxes.shape[1:] == (4,) and names['found'].masks.shape[1:] == (120, 96)
+    assert Image.open('drawn.jpg').size == (96, 120)
+    exec(example('README.md', 'lomar.Classifier'), {})
+    exec(example('docs/predict.md', 'lomar.Detector'), {})
+    assert len(capsys.readouterr().out.splitlines()) >= 4
 
 
 def test_links_and_files_exist():

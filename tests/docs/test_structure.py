@@ -9,8 +9,8 @@ from conftest import ROOT
 
 PAGE = (ROOT / 'docs/structure.md').read_text()
 NAMES = sorted(set(re.findall(r'`(lomar(?:\.\w+)+)`', PAGE)))
-(ORDER,) = re.findall(r'^    (cli > .*)', PAGE, re.MULTILINE)
-LEVELS = [level.split(', ') for level in ORDER.split(' > ')]
+(ORDER,) = re.findall(r'^    (cli > (?:.+\n)+)', PAGE, re.MULTILINE)
+LEVELS = [level.split(', ') for level in re.split(r'\s+> ', ORDER.strip())]
 FREE = {'register', 'provenance'}  # may be imported from anywhere
 
 

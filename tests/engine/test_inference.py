@@ -20,7 +20,9 @@ from mmpretrain import (
 )
 from old_checkpoints import TINY_DETECTOR, TINY_VIT
 from PIL import Image
+from pycocotools import mask as rle
 
+import lomar
 from lomar import engine
 from lomar.checkpoints import load_file, stored_config
 from lomar.cli import main, parse_args
@@ -351,3 +353,65 @@ def test_image_retrieval(classification, prototype):
         for path, (best,) in zip(stored, retrieve(inputs, topk=1), strict=True):
             assert best['sample']['img_path'] == path
             assert best['match_score'] == pytest.approx(1, abs=1e-6)
+
+
+def given_as(kind, path):
+    """An image of a file as a user's own code has it, in the order R, G, B."""
+    if kind == 'path':
+        return Path(path)
+    if kind == 'PIL':
+        return Image.open(path)
+    array = array_of(path) if path.endswith('.npy') else np.array(read_rgb(path))
+    return array if kind == 'array' else torch.from_numpy(array).permute(2, 0, 1)
+
+
+KINDS = ['path', 'PIL', 'array', 'tensor']
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_detector(detection, kind):
+    """`lomar.Detector` is built from the checkpoint alone; its masks have the image's size."""
+    if kind == 'PIL' and detection.paths[0].endswith('.npy'):
+        pytest.skip('PIL opens no .npy files')
+    detector = lomar.Detector(detection.checkpoint, device='cpu')
+    assert detector.classes == CLASSES
+    inputs = [given_as(kind, path) for path in detection.paths]
+    for path, found in zip(detection.paths, detector(inputs, threshold=0), strict=True):
+        expected = detection.expected[Path(path).name].pred_instances
+        height, width = array_of(path).shape[:2]
+        assert found.masks.shape == (20, height, width) and found.masks.dtype == bool
+        assert np.array_equal(found.boxes, expected.bboxes) and found.boxes.dtype == np.float32
+        assert np.array_equal(found.scores, expected.scores) and found.scores.dtype == np.float32
+        assert np.array_equal(found.labels, expected.labels) and found.labels.dtype == np.int64
+        assert np.array_equal(found.masks, np.asarray(expected.masks))
+        assert found.names == [CLASSES[label] for label in expected.labels]
+
+
+def test_predict_command(detection, tmp_path):
+    """`lomar predict` writes what `lomar test` computes, and draws every kind of image."""
+    out, folder = tmp_path / 'out', detection.root / 'images'
+    line = ['predict', detection.checkpoint, str(folder), '--out', str(out), '--threshold', '0']
+    assert main(line) == 0
+    images = json.loads((out / 'images.json').read_text())['images']
+    assert sorted(each['file_name'] for each in images) == sorted(detection.expected)
+    predictions = json.loads((out / 'predictions.json').read_text())
+    for image in images:
+        expected = detection.expected[image['file_name']].pred_instances
+        found = [each for each in predictions if each['image_id'] == image['id']]
+        assert [each['score'] for each in found] == expected.scores.tolist()
+        masks = np.array([rle.decode(each['segmentation']) for each in found], bool)
+        assert np.array_equal(masks, expected.masks)
+        assert masks.shape[1:] == (image['height'], image['width'])
+    sizes = {Image.open(path).size for path in (out / 'pictures').iterdir()}
+    assert sizes == {(image['width'], image['height']) for image in images}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_classifier(classification, kind):
+    classifier = lomar.Classifier(classification.checkpoint, device='cpu')
+    inputs = [given_as(kind, path) for path in classification.paths]
+    for path, found in zip(classification.paths, classifier(inputs), strict=True):
+        scores = classification.expected[Path(path).name].pred_score
+        assert torch.equal(torch.from_numpy(found.scores), scores.sort(descending=True).values)
+        assert torch.equal(scores[found.labels], torch.from_numpy(found.scores))
+        assert found.names == [CLASSES[label] for label in found.labels]

@@ -678,8 +678,9 @@ def test_a_best_score_counts_for_the_same_validation(shapes, tmp_path):
     shapes = shutil.copytree(shapes, tmp_path / 'other')
     labels = shapes / 'annotations/val.txt'
     labels.write_text(''.join(labels.read_text().splitlines(True)[1:]))
-    assert 'best_score' not in train([*words('c'), *resume]).message_hub.runtime_info
+    info = train([*words('c'), *resume]).message_hub.runtime_info
     assert line in logged(tmp_path / 'c')
+    assert info['best_ckpt'].startswith(str(tmp_path / 'c'))  # evaluated again
 
 
 # Commands

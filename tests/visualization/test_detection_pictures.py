@@ -11,7 +11,8 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from lomar.visualization.detection_pictures_hook import DetectionPicturesHook, visible_pixels
+from lomar.datasets.any_image import visible_pixels
+from lomar.visualization.detection_pictures_hook import DetectionPicturesHook
 
 
 def draw(images, out, tmp_path):

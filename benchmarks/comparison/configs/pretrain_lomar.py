@@ -1,12 +1,5 @@
-# LoMaR of the comparison on real images: a ViT 128 wide with four blocks, patches of 8 pixels.
-_base_ = [
-    '../../../mmconfigs/_base_/models/lomar_vit-tiny.py',
-    './pretrain.py',
-]
+# LoMaR of the comparison on real images.
+_base_ = '../../../mmconfigs/tiny/lomar_vit-tiny-p8_1xb64-coslr-100e_in1k-192px.py'
 
-model = dict(
-    backbone=dict(
-        img_size=192,
-        patch_size=8,  # a grid of 192 / 8 = 24
-    ),
-)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, interval=1000))
+custom_hooks = _base_.custom_hooks[:-1]  # no pictures

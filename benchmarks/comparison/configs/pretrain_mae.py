@@ -1,7 +1,9 @@
 # MAE beside LoMaR: the same encoder, data and schedule.
 _base_ = [
     '../../../mmconfigs/_base_/models/mae_vit-tiny.py',
-    './pretrain.py',
+    '../../../mmconfigs/_base_/datasets/in1k_192px_bs64.py',
+    '../../../mmconfigs/_base_/schedules/adamw-coslr-100e_bs64.py',
+    '../../../mmconfigs/_base_/runtime.py',
 ]
 
 model = dict(
@@ -15,3 +17,6 @@ model = dict(
     ),
     head=dict(patch_size=8),
 )
+
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, interval=1000))
+custom_hooks = _base_.custom_hooks[:-1]  # no pictures

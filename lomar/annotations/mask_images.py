@@ -1,0 +1,91 @@
+"""Reader of masks as PNG files, in three layouts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lomar.annotations.image_folder import ImageFolder, inside
+from lomar.annotations.outlines import rle_of
+from lomar.annotations.source import ImportReport, SourceError, SourceImage, SourceObject
+
+LAYOUTS = {
+    'ids': 'one PNG per image: 0 = background, every other value is an object',
+    'objects': 'a folder per image with one PNG per object: 0 = background',
+    'regions': 'one PNG per image: 0 = background, every connected region is an object',
+}
+ONE_VALUE = 'has one value besides 0, 255, as masks without ids have (--layout regions)'
+
+
+def read_masks(
+    source: Path, folder: ImageFolder, report: ImportReport, layout: str, name: str | None
+) -> Iterator[SourceImage]:
+    """Yield the images that have masks.
+
+    The PNG or the folder of an image has the image's path without suffix. In the first folder below
+    `source`, both may be in a folder per class, whose name is the class.
+
+    Args:
+        name: class of all objects; None = the folders name the classes.
+    """
+    found: dict[str, SourceImage] = {}
+    for path in sorted(source.rglob('*.png')):
+        with report.collecting():
+            where, relative = str(path), path.relative_to(source)
+            inside(source, relative.as_posix(), where)
+            key = relative.parent if layout == 'objects' else relative.with_suffix('')
+            stem, label = _place(key, folder, where, name)
+            file_name = folder.with_stem(stem, where)
+            image = found.setdefault(file_name, SourceImage(file_name, where))
+            size = folder.size(file_name, where)
+            for mask in _masks(path, layout, size, report):
+                image.objects.append(SourceObject(label, where, rle=rle_of(mask)))
+    yield from found.values()
+
+
+def _place(key: Path, folder: ImageFolder, where: str, name: str | None) -> tuple[str, str]:
+    """Return the path without suffix of the image, and the class, of a mask."""
+    if name is not None:
+        return key.as_posix(), name
+    label, stem = key.parts[0] if key.parts else '', Path(*key.parts[1:]).as_posix()
+    if len(key.parts) < 2:
+        raise SourceError(where, 'is in no folder of a class; --classes NAME names the only class')
+    return stem, label
+
+
+def _masks(
+    path: Path, layout: str, size: tuple[int, int], report: ImportReport
+) -> Iterator[np.ndarray]:
+    """Yield the mask (H, W) of each object in a PNG."""
+    pixels = _pixels(path)
+    if pixels.shape != size[::-1]:
+        what = f'{pixels.shape[1]} x {pixels.shape[0]}, the image has {size[0]} x {size[1]}'
+        raise SourceError(str(path), 'the mask has another size than the image: ', what)
+    if layout == 'objects':
+        if not pixels.any():
+            report.note(str(path), 'the mask is empty, and is left out')
+            return
+        pixels = pixels > 0
+    elif layout == 'regions':
+        import cv2
+
+        _, pixels = cv2.connectedComponents((pixels > 0).astype(np.uint8), connectivity=8)
+    values = np.unique(pixels)
+    if layout == 'ids' and set(values.tolist()) <= {0, 255} and 255 in values:
+        report.note(str(path), ONE_VALUE)
+    for value in values[values > 0]:
+        yield pixels == value
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """Return the values (H, W) of a PNG: grey, or the indices of a palette."""
+    try:
+        with Image.open(path, formats=['PNG']) as png:
+            mode, pixels = png.mode, np.asarray(png)
+    except Exception as error:  # decoders of damaged files raise all sorts
+        raise SourceError(str(path), 'cannot be read as PNG: ', error) from None
+    if pixels.ndim != 2:
+        allowed = '; allowed: grey of 1 to 16 bits, or a palette'
+        raise SourceError(str(path), 'has colors, not one value per pixel: ', f'{mode}{allowed}')
+    return pixels.astype(np.int64)

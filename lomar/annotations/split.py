@@ -1,0 +1,149 @@
+"""Splits of a COCO file by image into parts with similar numbers of objects of every class."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from lomar.annotations.safe_json import read_json
+from lomar.annotations.source import is_known
+from lomar.detection.coco import read_coco
+
+PARTS = ('train', 'val', 'test')
+
+
+def split_coco(
+    path: str | Path, fractions: Sequence[float], seed: int = 0, group: str | None = None
+) -> dict[str, dict]:
+    """Return the content of one COCO file per part: `train`, `val`, and `test` for 3 fractions.
+
+    All else in the file, such as categories and ids, is the same in every part.
+
+    Args:
+        fractions: shares of the parts, with the sum 1.
+        seed: of the order in which groups of the same classes are assigned.
+        group: regular expression that is searched in `file_name`. Images with the same text in its
+            first parentheses (without parentheses: in the whole match) get into one part. Images
+            with one file_name always do.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not in COCO's format, an image does not match `group`, or a part
+            would have no image.
+    """
+    read_coco(path)  # raises the errors of a file that is not in COCO's format
+    coco = read_json(Path(path))
+    groups = _groups(path, coco['images'], group)
+    part_of = _assign(_objects(path, coco, groups), groups, fractions, seed)
+    names = PARTS[: len(fractions)]
+    parts = {}
+    for index, name in enumerate(names):
+        taken = {key for key, part in part_of.items() if part == index}
+        parts[name] = {
+            **coco,
+            'images': [one for one in coco['images'] if one['id'] in taken],
+            'annotations': [one for one in coco['annotations'] if one['image_id'] in taken],
+        }
+        if not taken:
+            raise ValueError(
+                f'{path}: {name} would have no image: {len(set(groups.values()))} groups of images '
+                f'for the fractions {list(fractions)}'
+            )
+    return parts
+
+
+def split_table(parts: dict[str, dict]) -> str:
+    """Return a table of images, and of objects per class (without crowds), in each part."""
+    columns = []
+    for coco in parts.values():
+        used = {one['image_id'] for one in coco['annotations']}
+        found = Counter(one['category_id'] for one in coco['annotations'] if not one.get('iscrowd'))
+        column = dict(images=len(coco['images']), annotations=len(coco['annotations']))
+        column['images without annotations'] = column['images'] - len(used)
+        names = {f'  {one["name"]}': found[one['id']] for one in coco['categories']}
+        columns.append({**column, 'objects': sum(found.values()), **names})
+    width = max(map(len, columns[0]))
+    lines = [' ' * width + ''.join(f'{name:>12}' for name in (*parts, 'share'))]
+    for row in columns[0]:
+        numbers = [column[row] for column in columns]
+        share = f'{numbers[0] / sum(numbers):.1%}' if sum(numbers) else '-'
+        lines.append(f'{row:{width}}' + ''.join(f'{number:>12}' for number in (*numbers, share)))
+    return '\n'.join(lines)
+
+
+def _groups(path: str | Path, images: list, group: str | None) -> dict:
+    """Return the name of the group by image id."""
+    found: dict = {}
+    for index, image in enumerate(images):
+        where = f'{path}: images[{index}]'
+        key = image.get('id') if isinstance(image, dict) else None
+        if type(key) not in (int, str) or not isinstance(image.get('file_name'), str):
+            raise ValueError(f'{where} needs an id and a file_name; see lomar check')
+        if key in found:
+            raise ValueError(f'{where} has the id {key} of another image; see lomar check')
+        name = image['file_name']
+        if group is not None:
+            match = re.search(group, name)
+            if match is None:
+                raise ValueError(f'{where}: --group {group!r} is not found in {name}')
+            name = next((text for text in match.groups() if text is not None), match[0])
+        found[key] = name
+    if not found:
+        raise ValueError(f'{path} has no images')
+    return found
+
+
+def _objects(path: str | Path, coco: dict, groups: dict) -> dict[str, Counter]:
+    """Return the number of objects by category id for every group; the key None counts images."""
+    numbers: dict[str, Counter] = {}
+    for name in groups.values():
+        numbers.setdefault(name, Counter())[None] += 1
+    known = {category['id'] for category in coco['categories']}
+    for index, one in enumerate(coco['annotations']):
+        entry = one if isinstance(one, dict) else {}
+        image, category = entry.get('image_id'), entry.get('category_id')
+        if not is_known(image, groups) or not is_known(category, known):
+            raise ValueError(
+                f'{path}: annotations[{index}] is on no image, or of no category, of the file; see '
+                'lomar check'
+            )
+        if not entry.get('iscrowd'):
+            numbers[groups[image]][category] += 1
+    return numbers
+
+
+def _assign(
+    numbers: dict[str, Counter], groups: dict, fractions: Sequence[float], seed: int
+) -> dict:
+    """Return the part by image id.
+
+    The order is that of iterative stratification (Sechidis et al., 2011): groups with the rarest
+    class among those that are left are next, and of them those with most objects of the class.
+    A group gets into the part where it lowers the sum of (count - wanted)^2 / wanted, over classes
+    and images, most.
+    """
+    left = sorted(numbers)
+    random.Random(seed).shuffle(left)
+    total = sum(numbers.values(), Counter())
+    wanted = [{key: count * share for key, count in total.items()} for share in fractions]
+    lacking = [dict(one) for one in wanted]
+
+    def change(group: Counter, part: int) -> float:
+        lack, want = lacking[part], wanted[part]
+        return sum((n * n - 2 * n * lack[key]) / want[key] for key, n in group.items() if n)
+
+    part_of: dict[str, int] = {}
+    there = Counter(total)  # in the groups that are left
+    while left:
+        classes = sorted((count, key) for key, count in there.items() if count and key is not None)
+        rare = classes[0][1] if classes else None
+        chosen = [name for name in left if numbers[name][rare]]
+        for name in sorted(chosen, key=lambda one: -numbers[one][rare]):
+            part = min(range(len(fractions)), key=lambda part: change(numbers[name], part))
+            part_of[name] = part
+            there.subtract(numbers[name])
+            for key, count in numbers[name].items():
+                lacking[part][key] -= count
+        left = [name for name in left if name not in part_of]
+    return {image: part_of[name] for image, name in groups.items()}

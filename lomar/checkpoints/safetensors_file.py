@@ -1,0 +1,23 @@
+"""Writing of .safetensors files."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lomar.utils import atomic_write
+
+
+def write_safetensors(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights atomically, with the permissions of other new files."""
+    # Copy each tensor: the format allows no tensors that share memory.
+    weights = {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in weights.items()
+    }
+    with atomic_write(path) as part:
+        part.touch()
+        mode = part.stat().st_mode
+        save_file(weights, part, metadata={'format': 'pt'})
+        part.chmod(mode)  # some releases of safetensors leave the file to its owner

@@ -1,0 +1,119 @@
+"""The part of a published config.json from which timm builds a model."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lomar.checkpoints.architecture import LOMAR_RPE, Architecture
+from lomar.checkpoints.convert import Conversion, convert
+from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
+from lomar.checkpoints.verify import TOLERANCE, timm_model
+
+MODEL = 'lomar_vit'  # in lomar.timm
+WINDOWS = 'its models attend to the whole image, and this backbone attends within windows'
+# timm prints this name as that of an unknown model.
+READERS = dict(
+    detector='lomar.Detector', classifier='lomar.Classifier', pretraining='lomar.Encoder'
+)
+
+
+def timm_config(
+    content: Mapping, weights: dict[str, Tensor], model: nn.Module, kind: str
+) -> dict[str, Any]:
+    """Return the keys of config.json with which timm loads an encoder or a classifier.
+
+    The weights are converted, and the outputs of both models are compared.
+
+    Args:
+        content: content of the checkpoint.
+        weights: weights of the model by the names of the training.
+        model: the model of the checkpoint.
+        kind: 'detector', 'classifier' or 'pretraining'.
+
+    Raises:
+        ValueError: timm has no such model; the message is the reason.
+    """
+    if kind == 'detector':
+        raise ValueError(WINDOWS)
+    trained = trained_settings(content)
+    rpe = [trained.get(METHOD), trained.get(RATIO)]
+    if None not in rpe and rpe != [LOMAR_RPE['method'], LOMAR_RPE['ratio']]:
+        raise ValueError(f'the weights have iRPE with method and ratio {rpe}')
+    mmpretrain = any(re.search(r'\blayers\.\d+\.ln1\.', name) for name in weights)
+    source = 'mmpretrain' if mmpretrain else 'lomar'
+    conversion = convert(weights, source, 'timm', trained.get(HEADS))
+    encoder = conversion.encoder
+    if kind == 'classifier':
+        _compare_logits(model, conversion)
+    backbone: Any = model.get_submodule('backbone')
+    size = list(backbone.img_size)
+    arguments = _arguments(encoder, kind, size)
+    return dict(
+        architecture=MODEL,
+        num_classes=encoder.classes,
+        num_features=encoder.backbone['arch']['embed_dim'],
+        global_pool=arguments['global_pool'],
+        model_args=arguments,
+        pretrained_cfg=_preprocessing(content, encoder, size),
+    )
+
+
+def _compare_logits(model: nn.Module, conversion: Conversion) -> None:
+    """Raise a ValueError unless timm's model has the logits of the whole classifier.
+
+    The converter compares encoders with a linear head, and knows no other layers.
+    """
+    settings, generator = conversion.encoder.backbone, torch.Generator().manual_seed(0)
+    size = settings['in_channels'], *settings['img_size']
+    images = torch.randn(1, *size, generator=generator)
+    with torch.inference_mode():
+        expected = model(images)
+        found = timm_model(conversion.weights, conversion.encoder, 'logits')(images)
+    difference = (found - expected).abs().max().item()
+    if not difference <= TOLERANCE * expected.abs().max().item():
+        raise ValueError(f'its model has other logits (largest difference {difference:.1e})')
+
+
+def no_timm_config(kind: str) -> dict[str, Any]:
+    """Return the keys by which timm's error names the class that reads the folder."""
+    return dict(architecture=READERS[kind], pretrained_cfg={})
+
+
+def _arguments(encoder: Architecture, kind: str, size: list[int]) -> dict[str, Any]:
+    settings = encoder.backbone
+    cls_token = settings['with_cls_token']
+    pooled = kind == 'pretraining' or encoder.fc_norm or not cls_token
+    return dict(
+        position='irpe' if settings['rpe'] else 'absolute',
+        **settings['arch'],
+        img_size=size if settings['rpe'] else list(settings['img_size']),
+        patch_size=settings['patch_size'],
+        in_chans=settings['in_channels'],
+        class_token=cls_token,
+        num_classes=encoder.classes,
+        global_pool='avg' if pooled else 'token',
+        fc_norm=encoder.fc_norm,
+    )
+
+
+def _preprocessing(content: Mapping, encoder: Architecture, size: list[int]) -> dict[str, Any]:
+    """Return timm's `pretrained_cfg`, with mean and std of the config for pixels of 0 to 1."""
+    trained, channels = trained_settings(content), encoder.backbone['in_channels']
+    found = {
+        key: [round(number / 255, 6) for number in trained[name]]
+        for key, name in (('mean', MEAN), ('std', STD))
+        if len(trained.get(name) or ()) == channels
+    }
+    return dict(
+        input_size=[channels, *size],
+        fixed_input_size=True,
+        num_classes=encoder.classes,
+        interpolation='bicubic',
+        crop_pct=1.0,
+        first_conv='patch_embed.proj',
+        classifier='head',
+        **found,
+    )
