@@ -11,7 +11,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from lomar.models.flex_attention import flex_attend, supports
-from lomar.models.rpe import DecomposedRelativePosition, RelativePosition, build_rpe
+from lomar.models.rpe import (
+    DecomposedRelativePosition,
+    RelativePosition,
+    build_rpe,
+    is_exporting,
+)
 
 MAX_QUERIES = 1024  # queries per part of a long sequence
 MAX_QUERIES_ON_CPU = 128  # logits of this part over a 64 x 64 grid fit into the CPU cache
@@ -70,7 +75,10 @@ class Attention(nn.Module):
             out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
             # Parts are whole rows of the grid, which decomposed positions require.
-            queries = MAX_QUERIES_ON_CPU if x.device.type == 'cpu' else MAX_QUERIES
+            in_cache = (
+                x.device.type == 'cpu' and not is_exporting()
+            )  # a file has fewer, larger parts
+            queries = MAX_QUERIES_ON_CPU if in_cache else MAX_QUERIES
             step = max(queries // grid[1], 1) * grid[1]
             parts = pairwise([*range(0, length, step), length])
             out = torch.cat(
