@@ -17,21 +17,30 @@ TASKS = dict(
     pretraining='image-feature-extraction',
 )
 READERS = dict(
-    detector="detector = lomar.Detector('{place}')\n[found] = detector(['image.jpg'])",
-    classifier="classifier = lomar.Classifier('{place}')\n[found] = classifier(['image.jpg'])",
-    pretraining="encoder = lomar.Encoder('{place}')\nfeatures = encoder(['image.jpg']).pooled",
+    detector="detector = lomar.Detector({place!r})\n[found] = detector(['image.jpg'])",
+    classifier="classifier = lomar.Classifier({place!r})\n[found] = classifier(['image.jpg'])",
+    pretraining="encoder = lomar.Encoder({place!r})\nfeatures = encoder(['image.jpg']).pooled",
 )
 TIMM = """
-timm needs `import lomar.timm`, which registers the model; without this import, timm stops with
-`Unknown model (lomar_vit)`.
+timm loads {part}. It needs `import lomar.timm`, which registers the model.
+Without this import, timm stops with `Unknown model (lomar_vit)`.
 
 ```python
 import timm
 import lomar.timm
 
-model = timm.create_model('{source}', pretrained=True)
+model = timm.create_model({source!r}, {options})
 ```
 """
+# Arguments in the example, and the part of the model.
+TIMM_PARTS = dict(
+    detector=(
+        'pretrained=True, features_only=True, out_indices=1',
+        'the backbone alone, whose last map is the input of the feature pyramid',
+    ),
+    classifier=('pretrained=True', 'the classifier'),
+    pretraining=('pretrained=True', 'the encoder'),
+)
 MAX_CLASSES = 100  # names that the card lists
 
 
@@ -102,9 +111,9 @@ class Card:
         text = f'```python\nimport lomar\n\n{reader}\n```\n'
         if self.timm:
             return text + f'\ntimm cannot load this folder: {self.timm}'
-        hub = self.place.startswith('hf://')
+        hub, (options, part) = self.place.startswith('hf://'), TIMM_PARTS[self.kind]
         source = self.place.replace('hf://', 'hf-hub:') if hub else f'local-dir:{self.place}'
-        return text + TIMM.format(source=source)
+        return text + TIMM.format(source=source, options=options, part=part)
 
     def _data(self) -> dict[str, object]:
         recorded = _dict(_dict(self.meta.get('run_record')).get('data'))
@@ -155,7 +164,7 @@ class Card:
 
 
 def local_paths(value: object) -> list[str]:
-    """Return the absolute paths in a config, which everybody sees who reads the folder."""
+    """Return the absolute paths in a config or in metrics, which readers of the folder see."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):

@@ -1,5 +1,6 @@
 """Self-attention and the transformer block, with timm's layers and parameter names."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from lomar.models.flex_attention import flex_attend, supports
-from lomar.models.rpe import DecomposedRelativePosition, RelativePosition, build_rpe
+from lomar.models.rpe import (
+    DecomposedRelativePosition,
+    RelativePosition,
+    build_rpe,
+    is_exporting,
+)
 
 MAX_QUERIES = 1024  # queries per part of a long sequence
 MAX_QUERIES_ON_CPU = 128  # logits of this part over a 64 x 64 grid fit into the CPU cache
@@ -69,7 +75,10 @@ class Attention(nn.Module):
             out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
             # Parts are whole rows of the grid, which decomposed positions require.
-            queries = MAX_QUERIES_ON_CPU if x.device.type == 'cpu' else MAX_QUERIES
+            in_cache = (
+                x.device.type == 'cpu' and not is_exporting()
+            )  # a file has fewer, larger parts
+            queries = MAX_QUERIES_ON_CPU if in_cache else MAX_QUERIES
             step = max(queries // grid[1], 1) * grid[1]
             parts = pairwise([*range(0, length, step), length])
             out = torch.cat(
@@ -145,12 +154,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Transform (N, L, D) -> (N, L, D)."""
-        attend = self._attend_in_windows if self.window_size else self.attn
-        x = x + self.drop_path(attend(self.norm1(x), grid))
+        x = x + self.drop_path(attend(self.attn, self.norm1(x), grid, self.window_size))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-    def _attend_in_windows(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        size = self.window_size
-        windows, padded = window_partition(x.unflatten(1, grid), size)
-        windows = self.attn(windows.flatten(1, 2), (size, size)).unflatten(1, (size, size))
-        return window_unpartition(windows, size, grid, padded).flatten(1, 2)
+
+def attend(
+    attention: Callable[[Tensor, tuple[int, int]], Tensor],
+    x: Tensor,
+    grid: tuple[int, int],
+    window_size: int,
+) -> Tensor:
+    """Attend in each window of a grid, or in the whole grid if `window_size` is 0: (N, L, D)."""
+    if not window_size:
+        return attention(x, grid)
+    window = window_size, window_size
+    windows, padded = window_partition(x.unflatten(1, grid), window_size)
+    windows = attention(windows.flatten(1, 2), window).unflatten(1, window)
+    return window_unpartition(windows, window_size, grid, padded).flatten(1, 2)

@@ -89,6 +89,11 @@ def constant_bucket_ids(*settings, device: torch.device) -> Tensor:
     return _kept_bucket_ids(*settings, device=device)
 
 
+def is_exporting() -> bool:
+    """Return whether `torch.export` traces the caller; `torch.compile` does not count."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
 class RelativePosition(nn.Module):
     """Learned table over the buckets of one method.
 
@@ -123,7 +128,7 @@ class RelativePosition(nn.Module):
         Returns:
             (N or 1, heads or 1, L, L) for logits, (N, heads, L, head_dim) for the output.
         """
-        ids = self.ids(grid, cls_token, x.device)[rows]
+        ids = self.ids(grid, cls_token, x.device)[rows].long()  # small integers in exported files
         if self.mode == 'bias':
             return self.lookup_table_bias[:, ids][None]
         if self.transposed:
@@ -156,7 +161,7 @@ class RelativePosition(nn.Module):
     def ids(self, grid: tuple[int, int], cls_token: bool, device: torch.device) -> Tensor:
         """Return the bucket of every pair of tokens, (L, L) int64."""
         settings = (self.method, *grid, self.ratio, cls_token)
-        if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
+        if is_exporting():
             # Tensors of torch.export have no values and must not be cached.
             return bucket_ids(*settings).to(device)
         return constant_bucket_ids(*settings, device=device)

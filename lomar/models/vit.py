@@ -204,7 +204,7 @@ class RPEViT(LearnedPositions, BaseModule):
         grid = self.check_images(images)
         x = self.patch_embed(images)
         if self.with_cls_token:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         if hasattr(self, 'pos_embed'):
             x = x + self.resized_positions(grid)
         return (self._select(self.encode(x, grid), grid),)
@@ -290,7 +290,7 @@ class LoMaRViT(RPEViT):
         x = F.linear(patches, weight, self.patch_embed.proj.bias)
         x = torch.where(masked[..., None], self.mask_token, x).flatten(0, 1)
         if self.with_cls_token:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         side = round(length**0.5)
         x = self.encode(x, (side, side))
         return x[:, int(self.with_cls_token) :].unflatten(0, (batch, number))

@@ -67,6 +67,7 @@ COMMANDS = dict(
     convert=lambda file, images, out: (
         ['convert', file, f'{out}/a.pth', '--from', 'lomar', '--to', 'backbone']
     ),
+    export=lambda file, images, out: ['export', file, f'{out}/a.pt2', '--size', '32'],
     reconstruct=lambda file, images, out: [
         *('reconstruct', str(SHAPES / f'{PRETRAIN}.py'), file, images, '--out', out)
     ],

@@ -23,6 +23,7 @@ COMMANDS = dict(
         f'convert {CHECKPOINT} OUT.safetensors --from lomar --to backbone',
         ['OUT.safetensors'],
     ),
+    export=(f'export {CHECKPOINT} OUT.pt2 --size 32', ['OUT.pt2']),
     encode=(f'encode {CHECKPOINT} IMAGES --size 32 --out OUT.npz', ['OUT.npz']),
     encode_folder=(
         f'encode {CHECKPOINT} IMAGES --size 32 --out OUT --patches',

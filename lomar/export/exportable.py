@@ -1,0 +1,147 @@
+"""The part of a checkpoint that is exported, from the checkpoint alone."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lomar import __version__
+from lomar.checkpoints import load_file, stored_config, trained_model
+from lomar.checkpoints.files import naming
+from lomar.checkpoints.trained_model import TrainedModel
+from lomar.checkpoints.trained_settings import MEAN, STD, trained_settings
+from lomar.datasets.load_image import LOADERS
+from lomar.datasets.renamed_loaders import RENAMED
+from lomar.encoder import Encoder
+from lomar.export.graphs import ClassifierGraph, EncoderGraph, FeaturesGraph, RawPixels
+from lomar.utils import check_choice, dicts_in
+
+PARTS = dict(pretraining='encoder', classifier='classifier', detector='features')
+CONVERSIONS = ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')
+
+
+@dataclass
+class Exportable:
+    """Module from raw pixels to named tensors, and a description for the file.
+
+    Attributes:
+        graph: the module, on the CPU in evaluation mode.
+        facts: names and values for the metadata of the file: `part`, `mean`, `std`, `channels`,
+            `pixels`, `patch_size`, `classes`, `version`.
+        pad_divisor: the detector pads images to multiples of this number of pixels; 1 = no padding.
+    """
+
+    graph: RawPixels
+    facts: dict[str, Any]
+    pad_divisor: int = 1
+
+    def metadata(self, size: tuple[int, int], outputs: Sequence[str]) -> dict[str, str]:
+        """Return the facts with the size in pixels and the names of the outputs, as JSON texts."""
+        facts = dict(size=list(size), outputs=list(outputs), **self.facts)
+        return {f'lomar.{name}': json.dumps(value) for name, value in facts.items()}
+
+
+def exportable(
+    path: str | Path,
+    part: str | None = None,
+    weights: str = 'plain',
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    num_heads: int | None = None,
+) -> Exportable:
+    """Return a part of the model of a checkpoint.
+
+    Args:
+        path: for 'encoder', a checkpoint that `lomar.Encoder` reads; else that of a training run.
+        part: 'encoder', 'classifier' or 'features' (of a detector); None = by the stored config,
+            'encoder' without a config.
+        weights: 'plain', or 'ema' for the moving average in the file.
+        mean, std: for 'encoder', one number per channel; None = as in the stored config, else
+            ImageNet's.
+        num_heads: for 'encoder', as for `lomar.Encoder`.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the checkpoint has no such part; see `trained_model` and `lomar.Encoder`.
+    """
+    found: TrainedModel | None = None
+    if part is None:
+        content = load_file(path)
+        found = trained_model(path, weights, 'cpu') if stored_config(content) else None
+        part = PARTS[found.kind] if found else 'encoder'
+    check_choice('--what', part, PARTS.values())
+    if part == 'encoder':
+        return _encoder(path, weights, mean, std, num_heads)
+    if given := [name for name, value in (('mean', mean), ('std', std)) if value]:
+        raise ValueError(f'--{given[0]} is for --what encoder; --what {part} has its own')
+    found = found or trained_model(path, weights, 'cpu')
+    if PARTS[found.kind] != part:
+        allowed = {PARTS[found.kind], *(['encoder'] if found.kind == 'classifier' else [])}
+        raise ValueError(
+            f'{path}: --what is {part}, and the checkpoint is of a {found.kind}; allowed: '
+            + ', '.join(sorted(allowed))
+        )
+    with naming(path):
+        return _of_training(found, part)
+
+
+def _encoder(path, weights, mean, std, num_heads) -> Exportable:
+    trained = trained_settings(load_file(path))
+    mean, std = mean or trained.get(MEAN), std or trained.get(STD)
+    encoder = Encoder(path, 'cpu', num_heads, mean=mean, std=std, weights=weights)
+    numbers = encoder.mean.tolist(), encoder.std.tolist()
+    facts = _facts('encoder', *numbers, patch_size=encoder.backbone.patch_size)
+    return Exportable(RawPixels(EncoderGraph(encoder), *numbers).eval(), facts)
+
+
+def _of_training(found: TrainedModel, part: str) -> Exportable:
+    """Return the classifier, or the backbone and the neck of the detector, of a training run."""
+    model, preprocessor = found.model, found.model.data_preprocessor
+    channels = getattr(model.backbone, 'in_channels', 3)
+    if channels == 3:
+        _check_order(found)
+    numbers = [  # one number may be for all channels, and a preprocessor may have none
+        torch.as_tensor(getattr(preprocessor, name, default)).flatten().expand(channels).tolist()
+        for name, default in (('mean', 0.0), ('std', 1.0))
+    ]
+    graph: nn.Module = ClassifierGraph(model) if part == 'classifier' else FeaturesGraph(model)
+    patch = getattr(model.backbone, 'patch_size', None)
+    facts = _facts(part, *numbers, patch_size=patch, classes=list(found.classes))
+    divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+    return Exportable(RawPixels(graph, *numbers).eval(), facts, divisor)
+
+
+def _facts(part: str, mean: Sequence[float], std: Sequence[float], **more) -> dict[str, Any]:
+    rgb = len(mean) == 3
+    mean, std = ([float(f'{x:.7g}') for x in each] for each in (mean, std))  # of float32
+    return dict(
+        part=part,
+        mean=mean,
+        std=std,
+        channels='RGB' if rgb else 'in the order of the training',
+        pixels='float32, in the unit of the training images: 0 to 255 for 8 bits',
+        **more,
+        version=__version__,
+    )
+
+
+def _check_order(found: TrainedModel) -> None:
+    """Raise a ValueError if the model takes B, G, R: the file says that its input is R, G, B."""
+    preprocessor = found.config.model.get('data_preprocessor')
+    preprocessor = preprocessor or found.config.get('data_preprocessor') or {}
+    converts = any(preprocessor.get(key) for key in CONVERSIONS)
+    known = (*LOADERS, *RENAMED, 'LoadImageFromFile')
+    for step in dicts_in(found.config.get('test_dataloader')):
+        if step.get('type') not in known:
+            continue
+        default = 'color' if step['type'] == 'LoadImageFromFile' else 'rgb'  # as of the classes
+        if (step.get('color_type', default) == 'color') != converts:
+            raise ValueError(
+                f'the model takes B, G, R: {step["type"]} loads color_type='
+                f'{step.get("color_type", default)!r}, and data_preprocessor '
+                f'{"converts" if converts else "does not convert"}; allowed: models of R, G, B'
+            )
