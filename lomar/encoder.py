@@ -46,7 +46,7 @@ class Encoder:
     The architecture is read from the weights.
 
     Args:
-        path: checkpoint or .safetensors file.
+        path: checkpoint, .safetensors file, folder of `lomar publish`, or hf://ORG/NAME.
         device: PyTorch device; None = a GPU if there is one.
         num_heads: number of heads; required if neither the config in the checkpoint nor the weights
             nor a standard width and depth determine the number.

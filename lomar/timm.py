@@ -11,7 +11,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models import vision_transformer as vit
 from torch import Tensor, nn
 
-from lomar.checkpoints.names import target_names
+from lomar.checkpoints.names import rename, target_names
 from lomar.models.architectures import ARCHS
 from lomar.models.timm_vit import VisionTransformer
 from lomar.utils import check_choice
@@ -23,11 +23,12 @@ def timm_weights(weights: dict[str, Tensor], model: nn.Module | None = None) -> 
     """Return the weights of an encoder or classifier by timm's names, without other weights.
 
     Args:
-        weights: a state dict of `LoMaR`, of mmpretrain's `MAE`, or of an `ImageClassifier`.
+        weights: a state dict of `LoMaR`, of mmpretrain's `MAE`, of an `ImageClassifier`, or of a
+            detector, of which the backbone is returned.
         model: the model that loads them, which timm passes.
     """
-    becomes = target_names(weights, 'timm').items()
-    return {new: weights[own] for own, new in becomes if not new.startswith('(')}
+    becomes, backbone = target_names(weights, 'timm').items(), rename(weights)
+    return {k: weights[own] for own, k in becomes if k in backbone or k.startswith('head.')}
 
 
 def _build(kind: type[nn.Module], name: str, pretrained: bool, options: dict) -> Any:
@@ -44,7 +45,7 @@ def _build(kind: type[nn.Module], name: str, pretrained: bool, options: dict) ->
 
 @register_model
 def lomar_vit(pretrained: bool = False, position: str = 'irpe', **options) -> vit.VisionTransformer:
-    """Encoder or classifier of a folder that `lomar publish` wrote: config.json has the arguments.
+    """Model of a folder of `lomar publish`, whose config.json has the arguments.
 
     Args:
         position: 'irpe' (LoMaR), or 'absolute' (MAE).

@@ -19,8 +19,9 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, decode_jpeg, read_file
 from torchvision.transforms import v2
 
-from lomar.datasets import random_resized_crop
+from lomar.datasets import list_images, random_resized_crop
 from lomar.datasets.resize_folder import resize_images
+from lomar.datasets.write_shards import write_shards
 
 SIZE = 224
 RANGE = (0.2, 1.0)  # fraction of the image's area in a crop
@@ -166,7 +167,7 @@ def benchmark_loading(
     quality: int = 90,
     short_sides: tuple[int, ...] = (320, 256),
 ) -> dict:
-    """Time all loading methods in one thread, and ours on downscaled copies of the files, too.
+    """Time all loading methods in one thread, and ours on smaller copies and a shard of the files.
 
     Returns:
         {'files', 'ways'}. Each method has the median and quartiles of its images per second, and
@@ -185,6 +186,8 @@ def benchmark_loading(
             smaller = Path(scratch, str(side))
             resize_images(source, smaller, side, workers=1)
             ways[f'{ours}, short side {side}'] = (ways[ours][0], file_list(smaller))
+        write_shards(source, Path(scratch, 'shards'))
+        ways[f'{ours}, tar shard'] = (ways[ours][0], list_images(Path(scratch, 'shards')))
         reasons = {name: reason for name, reason in NOT_RUN.items() if name not in ways}
         if GPU in ways and (failure := _failure(*ways[GPU])):
             reasons[GPU] = failure

@@ -66,14 +66,18 @@ def open_labelme(path: Path, images: str | None) -> Source:
 
 
 def open_masks(
-    path: Path, images: str | None, layout: str = 'ids', classes: Sequence[str] = ()
+    path: Path,
+    images: str | None,
+    layout: str = 'ids',
+    void: int = 0,
+    classes: Sequence[str] = (),
 ) -> Source:
     """Return a source of masks as PNG files; the only one of `classes` needs no folders."""
     folder = ImageFolder(_needed(images))
     if _folder(path).resolve().is_relative_to(folder.root.resolve()):
         raise ValueError(f'the masks in {path} are in the folder of images, {folder.root}')
     name = classes[0] if len(classes) == 1 else None
-    return Source(folder, lambda report: read_masks(path, folder, report, layout, name))
+    return Source(folder, lambda report: read_masks(path, folder, report, name, layout, void))
 
 
 def open_labelbox(path: Path, images: str | None, **options: Any) -> Source:

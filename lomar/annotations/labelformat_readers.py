@@ -1,6 +1,7 @@
 """Readers of Labelbox and Lightly through the library labelformat."""
 
 import io
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ from lomar.annotations.source import (
 KEYS = ('global_key', 'external_id', 'id')
 NO_BOX = 'is no box, and is left out: '
 INSTALL = "this format needs labelformat: pip install 'lomar-openmmlab[annotations]'"
+
+# Objects that it skips are notes of ours; without a handler, Python prints its warnings.
+logging.getLogger('labelformat').addHandler(logging.NullHandler())
 
 
 class Row:
@@ -127,7 +131,7 @@ def _located(where: str) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except (AttributeError, KeyError, ParseError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, ParseError, TypeError, ValueError) as error:
         what = f'{type(error).__name__}: {error.__cause__ or error}'
         raise SourceError(where, 'cannot be read by labelformat: ', what) from error
 

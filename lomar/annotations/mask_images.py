@@ -19,7 +19,12 @@ ONE_VALUE = 'has one value besides 0, 255, as masks without ids have (--layout r
 
 
 def read_masks(
-    source: Path, folder: ImageFolder, report: ImportReport, layout: str, name: str | None
+    source: Path,
+    folder: ImageFolder,
+    report: ImportReport,
+    name: str | None,
+    layout: str = 'ids',
+    void: int = 0,
 ) -> Iterator[SourceImage]:
     """Yield the images that have masks.
 
@@ -28,6 +33,8 @@ def read_masks(
 
     Args:
         name: class of all objects; None = the folders name the classes.
+        layout: one of `LAYOUTS`.
+        void: value that is background, too.
     """
     found: dict[str, SourceImage] = {}
     for path in sorted(source.rglob('*.png')):
@@ -39,7 +46,7 @@ def read_masks(
             file_name = folder.with_stem(stem, where)
             image = found.setdefault(file_name, SourceImage(file_name, where))
             size = folder.size(file_name, where)
-            for mask in _masks(path, layout, size, report):
+            for mask in _masks(path, layout, void, size, report):
                 image.objects.append(SourceObject(label, where, rle=rle_of(mask)))
     yield from found.values()
 
@@ -55,13 +62,14 @@ def _place(key: Path, folder: ImageFolder, where: str, name: str | None) -> tupl
 
 
 def _masks(
-    path: Path, layout: str, size: tuple[int, int], report: ImportReport
+    path: Path, layout: str, void: int, size: tuple[int, int], report: ImportReport
 ) -> Iterator[np.ndarray]:
     """Yield the mask (H, W) of each object in a PNG."""
     pixels = _pixels(path)
     if pixels.shape != size[::-1]:
         what = f'{pixels.shape[1]} x {pixels.shape[0]}, the image has {size[0]} x {size[1]}'
         raise SourceError(str(path), 'the mask has another size than the image: ', what)
+    pixels[pixels == void] = 0
     if layout == 'objects':
         if not pixels.any():
             report.note(str(path), 'the mask is empty, and is left out')
@@ -79,12 +87,15 @@ def _masks(
 
 
 def _pixels(path: Path) -> np.ndarray:
-    """Return the values (H, W) of a PNG: grey, or the indices of a palette."""
+    """Return the values (H, W) of a PNG: grey, also in equal channels, or palette indices."""
     try:
         with Image.open(path, formats=['PNG']) as png:
             mode, pixels = png.mode, np.asarray(png)
     except Exception as error:  # decoders of damaged files raise all sorts
         raise SourceError(str(path), 'cannot be read as PNG: ', error) from None
+    if pixels.ndim == 3:
+        colors = pixels[..., : 3 if mode.startswith('RGB') else 1]  # without alpha
+        pixels = colors[..., 0] if (colors == colors[..., :1]).all() else pixels
     if pixels.ndim != 2:
         allowed = '; allowed: grey of 1 to 16 bits, or a palette'
         raise SourceError(str(path), 'has colors, not one value per pixel: ', f'{mode}{allowed}')

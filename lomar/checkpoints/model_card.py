@@ -22,16 +22,25 @@ READERS = dict(
     pretraining="encoder = lomar.Encoder('{place}')\nfeatures = encoder(['image.jpg']).pooled",
 )
 TIMM = """
-timm needs `import lomar.timm`, which registers the model; without this import, timm stops with
-`Unknown model (lomar_vit)`.
+timm loads {part}. It needs `import lomar.timm`, which registers the model.
+Without this import, timm stops with `Unknown model (lomar_vit)`.
 
 ```python
 import timm
 import lomar.timm
 
-model = timm.create_model('{source}', pretrained=True)
+model = timm.create_model('{source}', {options})
 ```
 """
+# Arguments in the example, and the part of the model.
+TIMM_PARTS = dict(
+    detector=(
+        'pretrained=True, features_only=True, out_indices=1',
+        'the backbone alone, whose last map is the input of the feature pyramid',
+    ),
+    classifier=('pretrained=True', 'the classifier'),
+    pretraining=('pretrained=True', 'the encoder'),
+)
 MAX_CLASSES = 100  # names that the card lists
 
 
@@ -102,9 +111,9 @@ class Card:
         text = f'```python\nimport lomar\n\n{reader}\n```\n'
         if self.timm:
             return text + f'\ntimm cannot load this folder: {self.timm}'
-        hub = self.place.startswith('hf://')
+        hub, (options, part) = self.place.startswith('hf://'), TIMM_PARTS[self.kind]
         source = self.place.replace('hf://', 'hf-hub:') if hub else f'local-dir:{self.place}'
-        return text + TIMM.format(source=source)
+        return text + TIMM.format(source=source, options=options, part=part)
 
     def _data(self) -> dict[str, object]:
         recorded = _dict(_dict(self.meta.get('run_record')).get('data'))

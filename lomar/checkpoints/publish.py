@@ -89,7 +89,7 @@ def publish(
             settings, no_timm = timm_config(content, named, trained.model, trained.kind), ''
         except ValueError as error:
             settings, no_timm = no_timm_config(trained.kind), str(error).split('\n')[0]
-        if trained.classes:
+        if trained.kind == 'classifier' and trained.classes:
             settings['label_names'] = list(trained.classes)
     card = Card(
         *(trained.kind, place or folder.resolve().name, config, meta, trained.classes),

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from lomar.checkpoints.architecture import LOMAR_RPE, Architecture
 from lomar.checkpoints.convert import Conversion, convert
+from lomar.checkpoints.timm_backbone import backbone_arguments
 from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
 from lomar.checkpoints.verify import TOLERANCE, timm_model
 
 MODEL = 'lomar_vit'  # in lomar.timm
-WINDOWS = 'its models attend to the whole image, and this backbone attends within windows'
 # timm prints this name as that of an unknown model.
 READERS = dict(
     detector='lomar.Detector', classifier='lomar.Classifier', pretraining='lomar.Encoder'
@@ -23,9 +23,9 @@ READERS = dict(
 def timm_config(
     content: Mapping, weights: dict[str, Tensor], model: nn.Module, kind: str
 ) -> dict[str, Any]:
-    """Return the keys of config.json with which timm loads an encoder or a classifier.
+    """Return the keys of config.json with which timm loads the encoder, classifier or backbone.
 
-    The weights are converted, and the outputs of both models are compared.
+    The outputs of both models are compared.
 
     Args:
         content: content of the checkpoint.
@@ -36,28 +36,30 @@ def timm_config(
     Raises:
         ValueError: timm has no such model; the message is the reason.
     """
-    if kind == 'detector':
-        raise ValueError(WINDOWS)
     trained = trained_settings(content)
     rpe = [trained.get(METHOD), trained.get(RATIO)]
     if None not in rpe and rpe != [LOMAR_RPE['method'], LOMAR_RPE['ratio']]:
         raise ValueError(f'the weights have iRPE with method and ratio {rpe}')
+    backbone: Any = model.get_submodule('backbone')
+    if kind == 'detector':
+        return _config(content, backbone_arguments(backbone))
     mmpretrain = any(re.search(r'\blayers\.\d+\.ln1\.', name) for name in weights)
     source = 'mmpretrain' if mmpretrain else 'lomar'
     conversion = convert(weights, source, 'timm', trained.get(HEADS))
-    encoder = conversion.encoder
     if kind == 'classifier':
         _compare_logits(model, conversion)
-    backbone: Any = model.get_submodule('backbone')
-    size = list(backbone.img_size)
-    arguments = _arguments(encoder, kind, size)
+    return _config(content, _arguments(conversion.encoder, kind, list(backbone.img_size)))
+
+
+def _config(content: Mapping, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys for a model with these arguments."""
     return dict(
         architecture=MODEL,
-        num_classes=encoder.classes,
-        num_features=encoder.backbone['arch']['embed_dim'],
+        num_classes=arguments['num_classes'],
+        num_features=arguments['embed_dim'],
         global_pool=arguments['global_pool'],
         model_args=arguments,
-        pretrained_cfg=_preprocessing(content, encoder, size),
+        pretrained_cfg=_preprocessing(content, arguments),
     )
 
 
@@ -99,18 +101,18 @@ def _arguments(encoder: Architecture, kind: str, size: list[int]) -> dict[str, A
     )
 
 
-def _preprocessing(content: Mapping, encoder: Architecture, size: list[int]) -> dict[str, Any]:
+def _preprocessing(content: Mapping, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return timm's `pretrained_cfg`, with mean and std of the config for pixels of 0 to 1."""
-    trained, channels = trained_settings(content), encoder.backbone['in_channels']
+    trained, channels = trained_settings(content), arguments['in_chans']
     found = {
         key: [round(number / 255, 6) for number in trained[name]]
         for key, name in (('mean', MEAN), ('std', STD))
         if len(trained.get(name) or ()) == channels
     }
     return dict(
-        input_size=[channels, *size],
+        input_size=[channels, *arguments['img_size']],
         fixed_input_size=True,
-        num_classes=encoder.classes,
+        num_classes=arguments['num_classes'],
         interpolation='bicubic',
         crop_pct=1.0,
         first_conv='patch_embed.proj',

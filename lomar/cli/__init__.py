@@ -20,9 +20,9 @@ from lomar import compat
 from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
 
 COMMANDS = (
-    *('train', 'test', 'predict', 'convert', 'publish', 'export', 'encode', 'reconstruct'),
+    *('train', 'test', 'predict', 'publish', 'export', 'convert', 'encode', 'reconstruct'),
     *('browse', 'check', 'cost', 'import', 'split', 'shapes', 'tokenizer', 'statistics'),
-    *('resize', 'results', 'demo'),
+    *('resize', 'shard', 'results', 'demo'),
 )
 EXIT_CODES = (
     'Exit codes: 0, 1 = the command failed, 2 = wrong usage, 128 + n = ended by signal n. '

@@ -17,7 +17,7 @@ MAX_CELL = 480  # pixels of a picture's side
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_config(parser)
-    add('--train-images', metavar='PATH', help='folder or text list to draw from')
+    add('--train-images', metavar='PATH', help='folder, text list or tar shards to draw from')
     add('--num-images', type=count, default=8, help='number of images to draw')
     add('--seed', type=int, default=0, help='seed of augmentation, windows and masks')
     add('--detections', metavar='JSON', help='segm.json or bbox.json of `lomar test --out`')

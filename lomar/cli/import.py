@@ -11,6 +11,7 @@ OPTIONS = dict(  # flags of one format only
     first_pixel=('voc',),
     pair_by_stem=('voc',),
     layout=('masks',),
+    void=('masks',),
     key=('labelbox',),
 )
 COCO = 'is COCO already: lomar train --train-ann; lomar check checks such a file'
@@ -58,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'per object, or one PNG per image whose connected regions are objects (default: ids)',
     )
     add(
+        '--void',
+        type=int,
+        metavar='N',
+        help='masks: value that is background, too, such as 255 in SegmentationObject of VOC',
+    )
+    add(
         '--key',
         choices=('global_key', 'external_id', 'id'),
         help='labelbox: key of a row with the name of the image file (default: global_key)',
@@ -70,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def format_name(text: str) -> str:
     """Return the format that a name means; labelformat's names are allowed, too."""
     name = 'yolo' if re.fullmatch(r'yolov\d+', text) else text
-    name = {'pascalvoc': 'voc', 'maskpair': 'masks'}.get(name, name)
+    name = 'voc' if name == 'pascalvoc' else name
     if name in ('coco', 'rtdetr', 'rtdetrv2'):
         raise argparse.ArgumentTypeError(f'{text} {COCO}')
     if name not in FORMATS:

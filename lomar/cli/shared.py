@@ -183,7 +183,7 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
 
 
 def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
-    """Return the images that paths of files, folders and text lists name.
+    """Return the images that paths of files, folders, text lists and tar shards name.
 
     Args:
         arrays: whether `.npy` files in folders count.
@@ -192,10 +192,11 @@ def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
         FileNotFoundError: files do not exist, or a folder or list has no images.
     """
     from lomar.datasets import list_images
+    from lomar.datasets.shards import is_shards
     from lomar.datasets.unlabelled import holds_images
 
     paths: list[str] = []
-    if missing := [name for name in names if not os.path.exists(name)]:
+    if missing := [name for name in names if not (is_shards(name) or os.path.exists(name))]:
         raise FileNotFoundError(f'{len(missing)} IMAGES do not exist, such as {missing[:3]}')
     for name in names:
         paths += list_images(name, arrays) if holds_images(name) else [name]

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--train-images',
         metavar='PATH',
-        help='folder of the training images (pretraining: or a text list of them)',
+        help='folder of the training images (pretraining: or a text list of them, or tar shards, '
+        "such as 'shards/{000..127}.tar' in quotes)",
     )
     add('--tensorboard', action='store_true', help='also log for TensorBoard')
     add(

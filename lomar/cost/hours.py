@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from lomar.cost.flops import count, image_size
+from lomar.datasets.shards import is_shards
 
 # Data paths of the configs: name and number of training images.
 DATA = {
@@ -163,7 +164,7 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
         return given, '--num-images'
     dataset = cfg.train_dataloader.dataset
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    if path.exists():
+    if path.exists() or is_shards(dataset.get('data_root') or ''):
         init_default_scope(cfg.default_scope)
         return len(DATASETS.build(dataset)), f'counted in {path}'
     if path.as_posix() in DATA:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from math import isfinite
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
+
+from lomar.datasets.shard_images import ImageFile, content, opened
 
 BITS, SAMPLE_FORMAT, UNSIGNED, SIGNED = 258, 339, 1, 2  # tags of TIFF, and two sample formats
 DECLARE = (
@@ -81,7 +82,7 @@ def array_to_rgb(pixels: np.ndarray, value_range: Sequence[float] | None = None)
     return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2) if grey else pixels
 
 
-def deep_png(path: str | Path, image: Image.Image) -> np.ndarray | None:
+def deep_png(path: ImageFile, image: Image.Image) -> np.ndarray | None:
     """Return an opened PNG file of 3 x 16 bits as uint16 (H, W, 3), or None for another image.
 
     Pillow drops the lower 8 bits.
@@ -97,8 +98,8 @@ def deep_png(path: str | Path, image: Image.Image) -> np.ndarray | None:
         )
     if mode != 'RGB;16B':
         return None
-    content = np.fromfile(path, np.uint8)  # OpenCV opens no names in other encodings
-    pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    numbers = np.frombuffer(content(path), np.uint8)  # OpenCV opens no names in other encodings
+    pixels = cv2.imdecode(numbers, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ValueError('OpenCV cannot decode the file')
     return pixels[..., ::-1]
@@ -122,8 +123,9 @@ def check_value_range(owner: str, value_range: Sequence[float] | None, convert: 
         raise ValueError(f'{owner}.value_range is {value_range}; allowed: LOW less than HIGH')
 
 
-def largest_of_16_bits(path: str | Path) -> int | None:
+def largest_of_16_bits(path: ImageFile) -> int | None:
     """Return the largest value of a file of 16 unsigned bits; None for other and damaged files."""
+    path = opened(path)
     with suppress(Exception), Image.open(path) as image:
         pixels = deep_png(path, image)
         if _known_range(image) == (0, 65535):

@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from lomar.datasets.shard_images import ShardImage
+
 MAX_SAMPLES = 5_000  # of which names and labels are read, which takes a second or two
 MAX_FILES = 256  # of which the size is read: a file server may need milliseconds for each
 
@@ -12,7 +14,8 @@ MAX_FILES = 256  # of which the size is read: a file server may need millisecond
 def dataset_fingerprint(dataset: Any) -> str | None:
     """Return a hash of names, labels and file sizes, independent of the images' folder.
 
-    Large datasets are sampled evenly. Returns None for a dataset without `get_data_info`, which
+    Images in tar shards have the hash of the same files in a folder, in the same order. Large
+    datasets are sampled evenly. Returns None for a dataset without `get_data_info`, which
     mmengine's datasets have.
     """
     if not hasattr(dataset, 'get_data_info'):
@@ -24,8 +27,8 @@ def dataset_fingerprint(dataset: Any) -> str | None:
     for info in infos:
         digest.update(repr(_placeless(info, folder)).encode(errors='surrogateescape'))
     for index in _spread(len(paths), MAX_FILES):
-        if os.path.isfile(paths[index]):
-            digest.update(b'%d,' % os.path.getsize(paths[index]))
+        if (size := _size(paths[index])) is not None:
+            digest.update(b'%d,' % size)
     return digest.hexdigest()[:12]
 
 
@@ -47,8 +50,20 @@ def _spread(number: int, most: int) -> list[int]:
 
 
 def _common_folder(paths: Sequence[str]) -> str:
-    folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
+    folders = {os.path.dirname(_place(path)) for path in paths}
     return os.path.commonpath(folders) if folders else ''
+
+
+def _place(path: str) -> str:
+    """Return an absolute path; for an image in a shard, as if the shard were the root."""
+    return os.path.abspath(f'/{path.member}' if isinstance(path, ShardImage) else path)
+
+
+def _size(path: str) -> int | None:
+    """Return the bytes of an image file, or of an image in a shard; None if there is none."""
+    if isinstance(path, ShardImage):
+        return path.size
+    return os.path.getsize(path) if os.path.isfile(path) else None
 
 
 def _placeless(node: object, folder: str) -> object:
@@ -58,6 +73,6 @@ def _placeless(node: object, folder: str) -> object:
     if isinstance(node, list | tuple):
         return [_placeless(value, folder) for value in node]
     if isinstance(node, str) and folder and os.sep in node:
-        path = os.path.abspath(node)
+        path = _place(node)
         return os.path.relpath(path, folder) if path.startswith(folder) else node
     return node

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, array_to_rgb, deep_png, to_grey, to_rgb
+from lomar.datasets.shard_images import ImageBytes, ImageFile, first_bytes, opened
 
 NOT_RGB = (
     ' (arrays, and TIFF files that Pillow cannot read, need `channels` or convert=False, or '
@@ -29,7 +30,7 @@ INSTALL = 'pip install lomar-openmmlab[rasters]'
 class UnreadableImage(OSError):
     """Error for a file that is missing, damaged or not an image."""
 
-    def __init__(self, path: str | Path, reason: object):
+    def __init__(self, path: ImageFile, reason: object):
         super().__init__(f'{path}: {reason}')
         self.path, self.reason = str(path), str(reason)
 
@@ -38,17 +39,20 @@ class UnreadableImage(OSError):
         return type(self), (self.path, self.reason)
 
 
-def read_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> Image.Image:
+def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Image.Image:
     """Return an image file as 8-bit RGB, converted by `to_rgb`.
 
     Args:
+        path: path of a file, or a `ShardImage`.
         value_range: values of black and white in files of other than 8 bits. With them, arrays and
             all TIFF files of 1 or 3 channels can be read.
 
     Raises:
         ImportError: the file is a TIFF that Pillow cannot read, and rasterio is not installed.
+        OSError: the shard of a `ShardImage` cannot be read, see `read_range`.
         UnreadableImage: the file cannot be decoded; the error has the decoder's reason.
     """
+    path = opened(path)
     with reasons(path):
         try:
             with Image.open(path) as image:
@@ -57,28 +61,28 @@ def read_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> Im
                 image.load()
                 return to_rgb(image, value_range)
         except UnidentifiedImageError as error:
-            if Path(path).suffix.lower() not in ('.npy', '.tif', '.tiff'):
+            if Path(str(path)).suffix.lower() not in ('.npy', '.tif', '.tiff'):
                 raise
             if value_range is None:
                 raise UnidentifiedImageError(f'{error}{NOT_RGB}') from None
             return Image.fromarray(array_to_rgb(_one_or_three(path), value_range))
 
 
-def _deep(path: str | Path, image: Image.Image) -> np.ndarray | None:
+def _deep(path: ImageFile, image: Image.Image) -> np.ndarray | None:
     """Return the numbers of an image of 3 x 16 bits, or None."""
     if image.mode == 'RGB' and getattr(image, 'tag_v2', {}).get(BITS) == (16, 16, 16):
         return _one_or_three(path)
     return deep_png(path, image)
 
 
-def _one_or_three(path: str | Path) -> np.ndarray:
+def _one_or_three(path: ImageFile) -> np.ndarray:
     pixels = read_pixels(path)
     if pixels.shape[2] not in (1, 3):
         raise ValueError(f'there are {pixels.shape[2]} channels; allowed for 8-bit RGB: 1 or 3')
     return pixels
 
 
-def is_readable(path: str | Path) -> bool:
+def is_readable(path: ImageFile) -> bool:
     """Return whether `read_rgb` can read a file."""
     try:
         read_rgb(path)
@@ -90,7 +94,7 @@ def is_readable(path: str | Path) -> bool:
 class PixelFile(ABC):
     """Open image file with its size in pixels and its `dtype`: uint8, uint16 or float32."""
 
-    path: str | Path
+    path: ImageFile
     height: int
     width: int
     channels: int
@@ -127,7 +131,7 @@ class PixelFile(ABC):
 
 
 @contextmanager
-def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[PixelFile]:
+def open_pixels(path: ImageFile, channels: int | None = None) -> Iterator[PixelFile]:
     """Open an image file: `.npy` (H, W) or (H, W, C), TIFF, or any file that `read_rgb` decodes.
 
     Files that are neither arrays nor TIFF have 3 channels, 8-bit RGB; grey ones have one channel of
@@ -136,30 +140,31 @@ def open_pixels(path: str | Path, channels: int | None = None) -> Iterator[Pixel
     decodes only the requested part of arrays and of TIFF files in tiles or strips.
 
     Args:
+        path: path of a file, or a `ShardImage`, whose bytes are read at once.
         channels: number of channels that the file must have; None = any.
 
     Raises:
         ImportError: the file is a TIFF that is not 8-bit RGB, and rasterio is not installed.
+        OSError: the shard of a `ShardImage` cannot be read, see `read_range`.
         UnreadableImage: the file is missing, damaged, or holds no pixel values.
         ValueError: the file has another number of channels.
     """
+    path = opened(path)
     with ExitStack() as stack:
         with reasons(path):
-            with open(path, 'rb') as file:
-                start = file.read(len(NPY))
+            start = first_bytes(path, len(NPY))
             if start == NPY:
-                array = np.load(path, mmap_mode='r', allow_pickle=False)
-                opened: PixelFile = _ArrayFile(path, array)
+                file: PixelFile = _ArrayFile(path, _load_array(path))
             elif start.startswith(TIFF):
-                opened = _open_tiff(path, stack, channels)
+                file = _open_tiff(path, stack, channels)
             else:
-                opened = _ArrayFile(path, _decoded(path, channels))
+                file = _ArrayFile(path, _decoded(path, channels))
         if channels is not None:
-            check_channels(path, (opened.height, opened.width, opened.channels), channels)
-        yield opened
+            check_channels(path, (file.height, file.width, file.channels), channels)
+        yield file
 
 
-def read_pixels(path: str | Path, channels: int | None = None) -> np.ndarray:
+def read_pixels(path: ImageFile, channels: int | None = None) -> np.ndarray:
     """Return a whole image (H, W, C); errors are those of `open_pixels` and `PixelFile.read`."""
     with open_pixels(path, channels) as file:
         return file.read(0, 0, file.height, file.width)
@@ -171,7 +176,7 @@ def array_pixels(array: np.ndarray) -> np.ndarray:
     return file.read(0, 0, file.height, file.width)
 
 
-def check_channels(name: str | Path, shape: tuple[int, ...], channels: int) -> None:
+def check_channels(name: ImageFile, shape: tuple[int, ...], channels: int) -> None:
     """Raise a ValueError, which stops a run, if an image (H, W, C) has not `channels` channels."""
     if shape[2] != channels:
         raise ValueError(
@@ -181,7 +186,15 @@ def check_channels(name: str | Path, shape: tuple[int, ...], channels: int) -> N
         )
 
 
-def _decoded(path: str | Path, channels: int | None) -> np.ndarray:
+def _load_array(path: ImageFile) -> np.ndarray:
+    """Return a `.npy` file, of which only the parts that are used are read from a disk."""
+    if isinstance(path, ImageBytes):
+        path.seek(0)
+        return np.load(path, allow_pickle=False)
+    return np.load(path, mmap_mode='r', allow_pickle=False)
+
+
+def _decoded(path: ImageFile, channels: int | None) -> np.ndarray:
     """Return a file that Pillow decodes: grey for one channel, otherwise 8-bit RGB."""
     if channels != 1:
         return np.asarray(read_rgb(path))
@@ -191,7 +204,7 @@ def _decoded(path: str | Path, channels: int | None) -> np.ndarray:
 
 
 @contextmanager
-def reasons(path: str | Path) -> Iterator[None]:
+def reasons(path: ImageFile) -> Iterator[None]:
     """Turn errors of decoders into `UnreadableImage`."""
     try:
         yield
@@ -205,7 +218,7 @@ def reasons(path: str | Path) -> Iterator[None]:
 class _ArrayFile(PixelFile):
     """Array in memory or mapped into memory."""
 
-    def __init__(self, path: str | Path, array: np.ndarray):
+    def __init__(self, path: ImageFile, array: np.ndarray):
         self.path = path
         if array.ndim not in (2, 3) or not array.size:
             raise ValueError(f'an array of {array.shape}; allowed: (H, W) or (H, W, C)')
@@ -220,7 +233,7 @@ class _ArrayFile(PixelFile):
 class _RasterFile(PixelFile):
     """TIFF file with one page of several bands, or with pages of one band each."""
 
-    def __init__(self, path: str | Path, pages: Sequence[Any]):
+    def __init__(self, path: ImageFile, pages: Sequence[Any]):
         self.path, self.pages = path, pages
         kinds = {(page.height, page.width, *page.dtypes) for page in pages}
         if len(pages) > 1 and (len(kinds) > 1 or pages[0].count > 1):
@@ -244,7 +257,7 @@ class _RasterFile(PixelFile):
         return bands.transpose(1, 2, 0)
 
 
-def _open_tiff(path: str | Path, stack: ExitStack, channels: int | None) -> PixelFile:
+def _open_tiff(path: ImageFile, stack: ExitStack, channels: int | None) -> PixelFile:
     """Return a TIFF file, open until `stack` is closed."""
     try:
         import rasterio  # imported late: 8-bit RGB does not need GDAL
@@ -255,8 +268,12 @@ def _open_tiff(path: str | Path, stack: ExitStack, channels: int | None) -> Pixe
                 return _ArrayFile(path, _decoded(path, channels))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
-    # As a path, an address such as https://... is only the name of a file.
-    first = stack.enter_context(_dataset(rasterio, Path(os.path.abspath(path))))
+    if isinstance(path, ImageBytes):
+        memory = rasterio.MemoryFile(path.getvalue(), filename='image.tif')
+        place: Any = stack.enter_context(memory).name
+    else:  # as a path, an address such as https://... is only the name of a file
+        place = Path(os.path.abspath(path))
+    first = stack.enter_context(_dataset(rasterio, place))
     # Names are GTIFF_DIR:n:path in alphabetical order, so that the tenth precedes the second.
     names = sorted(first.subdatasets, key=lambda name: int(name.split(':')[1]))
     pages = [stack.enter_context(_dataset(rasterio, name)) for name in names]

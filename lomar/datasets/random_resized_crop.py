@@ -17,6 +17,7 @@ from lomar.datasets.image_io import open_pixels, read_rgb
 from lomar.datasets.load_image import converts
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.resize import resize_pixels
+from lomar.datasets.shard_images import ImageFile, content, opened
 
 try:
     import simplejpeg
@@ -108,7 +109,7 @@ def add_image(
 
 
 def read_resized(
-    path: str | Path,
+    path: ImageFile,
     choose: Callable[[int, int], tuple[Crop, tuple[int, int]]],
     places: Sequence[Crop] | None = None,
     channels: int | None = None,
@@ -124,9 +125,10 @@ def read_resized(
         value_range: see `read_rgb`.
 
     Raises:
-        UnreadableImage: see `read_rgb` and `open_pixels`.
+        OSError, UnreadableImage: see `read_rgb` and `open_pixels`.
         ValueError: the file has another number of channels.
     """
+    path = opened(path)
     if channels is not None:
         with open_pixels(path, channels) as file:
             crop, size = choose(file.width, file.height)
@@ -151,10 +153,10 @@ class _Jpeg:
         self.size = stored[::-1] if 5 <= orientation <= 8 else stored  # these lie on a side
 
     @classmethod
-    def open(cls, path: str | Path) -> '_Jpeg | None':
+    def open(cls, path: ImageFile) -> '_Jpeg | None':
         """Return the JPEG file; None for other files and for files that cannot be opened."""
         try:
-            data = Path(path).read_bytes()
+            data = content(path)
             header = Image.open(io.BytesIO(data))
             known = header.format in ('JPEG', 'MPO') and header.mode in ('L', 'RGB')
             orientation = header.getexif().get(ExifTags.Base.Orientation, 1)

@@ -48,7 +48,7 @@ def resize_images(
     settings = {'source': str(source), 'short_side': short_side, 'quality': quality}
     settings['value_range'] = None if value_range is None else list(value_range)
     _check(source, out, settings)
-    paths = list_images(source, arrays=value_range is not None)
+    paths = list_images(source, arrays=value_range is not None, shards=False)
     _check_names(paths)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / SUMMARY, settings)

@@ -14,9 +14,9 @@ def classes_to_test(checkpoint: str, optional: bool = False) -> tuple[str, ...] 
     """Return the classes of a checkpoint to test; () if it has no names.
 
     Args:
-        optional: whether None is returned for a file that does not exist.
+        optional: whether None is returned for a file or folder that does not exist.
     """
-    if optional and not Path(checkpoint).expanduser().is_file():
+    if optional and not Path(checkpoint).expanduser().exists():
         return None
     return main_process.share(lambda: trained_classes(checkpoint), 'reading of the checkpoint')
 

@@ -1,5 +1,6 @@
 """Self-attention and the transformer block, with timm's layers and parameter names."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -153,12 +154,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Transform (N, L, D) -> (N, L, D)."""
-        attend = self._attend_in_windows if self.window_size else self.attn
-        x = x + self.drop_path(attend(self.norm1(x), grid))
+        x = x + self.drop_path(attend(self.attn, self.norm1(x), grid, self.window_size))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-    def _attend_in_windows(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        size = self.window_size
-        windows, padded = window_partition(x.unflatten(1, grid), size)
-        windows = self.attn(windows.flatten(1, 2), (size, size)).unflatten(1, (size, size))
-        return window_unpartition(windows, size, grid, padded).flatten(1, 2)
+
+def attend(
+    attention: Callable[[Tensor, tuple[int, int]], Tensor],
+    x: Tensor,
+    grid: tuple[int, int],
+    window_size: int,
+) -> Tensor:
+    """Attend in each window of a grid, or in the whole grid if `window_size` is 0: (N, L, D)."""
+    if not window_size:
+        return attention(x, grid)
+    window = window_size, window_size
+    windows, padded = window_partition(x.unflatten(1, grid), window_size)
+    windows = attention(windows.flatten(1, 2), window).unflatten(1, window)
+    return window_unpartition(windows, window_size, grid, padded).flatten(1, 2)

@@ -1,6 +1,6 @@
 """timm's vision transformer with iRPE, the class of the models that `lomar.timm` registers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from timm.models import register_notrace_module
 from timm.models import vision_transformer as vit
 from torch import Tensor, nn
 
-from lomar.models.attention import Attention
+from lomar.models.attention import Attention, attend
 from lomar.models.weight_values import check_values
 
 # Options that would change tokens or attention, which LoMaR's positions do not support.
@@ -27,9 +27,10 @@ FIXED = dict(
 
 @register_notrace_module
 class GridAttention(Attention):
-    """`Attention` that stores the grid, because timm's blocks pass tokens only."""
+    """`Attention` that stores grid and window size, because timm's blocks pass tokens only."""
 
     grid: tuple[int, int]
+    window_size = 0
 
     def __init__(self, dim: int, num_heads: int, proj_drop: float):
         super().__init__(dim, num_heads, rpe={})
@@ -41,7 +42,7 @@ class GridAttention(Attention):
         """Attend within each sequence: (N, L, D) -> (N, L, D); masks raise a ValueError."""
         if attn_mask is not None or is_causal:
             raise ValueError('attn_mask or is_causal is set; lomar_vit_* models attend to all')
-        return self.proj_drop(super().forward(x, self.grid))
+        return self.proj_drop(attend(super().forward, x, self.grid, self.window_size))
 
     def reset_parameters(self) -> None:
         """Set the tables to zero; timm initializes linear layers only."""
@@ -66,14 +67,23 @@ class VisionTransformer(vit.VisionTransformer):
 
     Parameters have the names of `RPEViT`, and `head`. The arguments are those of timm's class;
     those in `FIXED` allow one value.
+
+    Args:
+        window_size: window side in patches for attention within windows; 0 = global attention.
+        global_blocks: indices of blocks with global attention.
     """
 
-    def __init__(self, *args, **options):
+    def __init__(self, *args, window_size: int = 0, global_blocks: Sequence[int] = (), **options):
         for name, value in FIXED.items():
             if options.get(name, value) != value:
                 raise ValueError(f'{name} is {options[name]!r}; lomar_vit_* allow: {value!r}')
         options = dict(**{**options, 'pos_embed': 'none'}, block_fn=Block)
         super().__init__(*args, **options)
+        if window_size and self.cls_token is not None:
+            raise ValueError(f'window_size is {window_size}; allowed with class_token=False')
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            block.attn.window_size = 0 if index in global_blocks else window_size
         self._set_grid(self.patch_embed.grid_size)
 
     def _set_grid(self, grid: tuple[int, int]) -> None:

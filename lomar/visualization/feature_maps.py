@@ -85,7 +85,8 @@ class RunningPCA:
         axes = vectors.flip(1)[:, :3].T
         largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
         found = Components(self.shift + mean, axes * largest.sign(), *torch.zeros(2, 3).double())
-        values = found.project(torch.cat(self.sample).T[..., None]).flatten(1)
+        projected = [found.project(rows.T[..., None]).flatten(1) for rows in self.sample]
+        values = torch.cat(projected, dim=1)
         quantiles = torch.tensor(LIMITS, dtype=torch.float64)
         found.low, found.high = torch.stack([_quantile(each, quantiles) for each in values]).T
         flat = variances.flip(0)[:3] <= FLAT * variances.sum()

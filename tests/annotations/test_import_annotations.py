@@ -161,6 +161,26 @@ def test_masks_are_kept_to_the_pixel(tmp_path):
     assert [one['area'] for one in coco['annotations']] == [100, 20, 12]
 
 
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'RGBA', 'LA', '1', 'P', 'I;16'])
+def test_kinds_of_masks(mode, tmp_path):
+    """Channels may be equal; --void names a value that is no object."""
+    write_image(tmp_path / 'images/a.jpg')
+    ids = Image.fromarray(BLOCK)
+    if mode == '1':
+        ids = Image.fromarray(BLOCK > 0)
+    elif mode == 'P':
+        ids.putpalette([0, 0, 0, 90, 80, 70])
+    elif mode != 'L':
+        ids = ids.convert(mode)
+    (tmp_path / 'masks').mkdir()
+    ids.save(tmp_path / 'masks/a.png')
+    arguments = ('masks', tmp_path / 'masks', str(tmp_path / 'images'), ['cell'])
+    coco, report, _ = import_annotations(*arguments)
+    assert not report.errors.kinds
+    np.testing.assert_array_equal(rle.decode(coco['annotations'][0]['segmentation']), BLOCK)
+    assert not import_annotations(*arguments, void=1)[0]['annotations']
+
+
 def test_groups_of_labelme_are_one_object(tmp_path):
     other = [(20, 3), (25, 3), (25, 9)]
     shapes = [shape(group_id=1), shape(points=other, group_id=1), shape(points=other, group_id=2)]

@@ -275,7 +275,12 @@ def test_files_of_lightly(content, expected, tmp_path):
 ROWS = np.zeros((sources.HEIGHT, sources.WIDTH), np.uint8)
 MASKS = {
     'size': ('a.png', ROWS[1:] + 1, {}, 'the mask has another size than the image: 40 x 29'),
-    'colors': ('a.png', np.stack([ROWS] * 3, -1), {}, 'has colors, not one value per pixel: RGB'),
+    'colors': (
+        'a.png',
+        np.stack([ROWS, ROWS + 1, ROWS], -1),
+        {},
+        'has colors, not one value per pixel: RGB',
+    ),
     'no image': ('b.png', ROWS, {}, 'there is no image b.*'),
     'no class': ('a.png', ROWS, dict(classes=[]), 'is in no folder of a class; --classes NAME'),
 }

@@ -88,14 +88,20 @@ def repositories(tmp_path_factory):
     server.shutdown()
 
 
+def use(monkeypatch, address):
+    """Set the address of the hub, which huggingface_hub reads when it is imported."""
+    name, template = 'HUGGINGFACE_CO_URL_TEMPLATE', '/{repo_id}/resolve/{revision}/{filename}'
+    monkeypatch.setattr(constants, 'ENDPOINT', address)
+    for module in (constants, huggingface_hub.file_download):  # the latter in older releases
+        monkeypatch.setattr(module, name, address + template, raising=False)
+
+
 @pytest.fixture
 def online(repositories, tmp_path, monkeypatch):
     """huggingface_hub with the stand-in's address and an empty cache; the files requested."""
     _, requested, address = repositories
     requested.clear()
-    monkeypatch.setattr(constants, 'ENDPOINT', address)
-    template = address + '/{repo_id}/resolve/{revision}/{filename}'
-    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+    use(monkeypatch, address)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
     return requested
 
@@ -218,10 +224,8 @@ def test_the_cache_serves_offline(offline, repositories):
 
 
 def test_a_hub_that_is_down(online, monkeypatch):
-    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
+    use(monkeypatch, 'http://127.0.0.1:9')
     monkeypatch.setattr('time.sleep', lambda _: None)  # between the attempts
-    template = 'http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}'
-    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
     with pytest.raises(ValueError, match=r'^hf://org/encoder: the hub cannot be reached'):
         load_file('hf://org/encoder')
 

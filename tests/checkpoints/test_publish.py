@@ -28,6 +28,7 @@ from lomar.checkpoints.publish import publish as write
 from lomar.checkpoints.safetensors_file import write_safetensors
 from lomar.checkpoints.trained_model import trained_model
 from lomar.cli import main
+from lomar.engine.class_order import classes_to_test
 from lomar.engine.resume import read_resumed
 
 KINDS = [f'{kind}_{method}' for kind in ('pretrain', 'classifier', 'detector') for method in
@@ -204,11 +205,27 @@ def test_timm_refuses_missing_weights(folders, tmp_path):
         timm.create_model(f'local-dir:{folder}', pretrained=True)
 
 
-def test_timm_names_what_reads_a_detector(folders):
-    for kind in KINDS[4:]:
-        with pytest.raises(RuntimeError, match=r'Unknown model \(lomar\.Detector\)'):
-            timm.create_model(f'local-dir:{folders / kind}')
-        assert 'timm cannot load this folder: ' in front(folders / kind)[1]
+def test_timm_loads_the_backbone_of_a_detector(folders):
+    folder = folders / 'detector_lomar'
+    images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    options = dict(pretrained=True, features_only=True, out_indices=[1])
+    backbone = trained_model(source('detector_lomar'), device='cpu').model.backbone
+    assert {block.window_size for block in backbone.blocks} == {0, 8}
+    with torch.no_grad():
+        (expected,) = backbone(images)
+        (found,) = timm.create_model(f'local-dir:{folder}', **options).eval()(images)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        plain = timm.create_model(f'local-dir:{folder}', **options, window_size=0).eval()
+        assert (plain(images)[0] - expected).abs().max() > 1e-4
+    with pytest.raises(ValueError, match='window_size is 4; allowed with class_token=False'):
+        timm.create_model(f'local-dir:{folder}', window_size=4, class_token=True)
+
+
+def test_timm_names_what_reads_another_detector(folders):
+    with pytest.raises(RuntimeError, match=r'Unknown model \(lomar\.Detector\)'):
+        timm.create_model(f'local-dir:{folders / "detector_mae"}')
+    reason = 'timm cannot load this folder: the backbone has absolute positions'
+    assert reason in front(folders / 'detector_mae')[1]
 
 
 @MODELS.register_module()
@@ -272,7 +289,7 @@ def test_model_card(folders):
         task, _ = kind.split('_')
         assert matter['pipeline_tag'] == tasks.get(task, 'object-detection')
         assert matter['license'] == 'unknown' and matter['library_name'] == 'lomar'
-        assert 'lomar' in matter['tags'] and ('timm' in matter['tags']) == (task != 'detector')
+        assert 'lomar' in matter['tags'] and ('timm' in matter['tags']) == (kind != 'detector_mae')
         for head in ('Use', 'Training data', 'Schedule', 'Metrics', 'Licence'):
             assert f'\n## {head}\n' in text
         assert 'AdamW' in text and '1 epochs, 4 steps' in text
@@ -539,6 +556,12 @@ def test_folders_of_other_programs(folders, tmp_path):
     )
     assert encoder(folder).shape == (1, 16)
     assert published.folder_of(tmp_path) is None
+
+
+def test_classes_of_a_folder_are_in_the_printed_config(folders):
+    found = classes_to_test(str(folders / 'classifier_mae'), optional=True)
+    assert found == ('checked', 'dotted', 'striped')
+    assert classes_to_test(str(folders / 'nothing'), optional=True) is None
 
 
 def test_a_folder_has_nothing_to_resume(folders):
