@@ -11,5 +11,7 @@ from .classifier import Classifier as Classifier
 from .detections import Detections as Detections
 from .detector import Detector as Detector
 from .encoder import Encoder as Encoder
+from .large_images import LargeDetections as LargeDetections
+from .large_images import detect_tiles as detect_tiles
 
 __version__: str

@@ -1,6 +1,7 @@
 """Base of `Detector` and `Classifier`: a trained model that takes images of any type."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -17,9 +18,10 @@ from lomar.checkpoints.inferencers import registered_types_only
 from lomar.checkpoints.trained_model import TrainedModel, trained_model
 from lomar.datasets.any_image import AnyImage, check_listed, given_pixels
 from lomar.datasets.color import array_to_rgb
-from lomar.datasets.image_io import check_channels, reasons
+from lomar.datasets.image_io import ArrayFile, PixelFile, check_channels, reasons
 from lomar.datasets.load_image import LoadImage
 from lomar.datasets.renamed_loaders import loads_whole_images
+from lomar.datasets.rgb_parts import open_rgb
 from lomar.utils import check_least
 
 ANY_IDS = dict(img_id=0, sample_idx=0)  # which some pipelines expect
@@ -121,6 +123,22 @@ class ImageModel:
         channels = self._loader.channels
         pixels = given_pixels(image, channels, self._loader.value_range)
         return pixels[..., ::-1] if channels == 3 and pixels.shape[2:] == (3,) else pixels
+
+    @contextmanager
+    def open(self, image: AnyImage) -> Iterator[PixelFile]:
+        """Open an image to read parts of it, as arrays that the model takes as images.
+
+        Only the requested parts are decoded of arrays and of most TIFF files, see `open_pixels` and
+        `open_rgb`; other files are decoded once, whole.
+        """
+        ours = isinstance(self._loader, LoadImage)
+        if isinstance(image, (str, Path)):
+            with self._loader.open(image) if ours else open_rgb(image) as file:
+                yield file
+        else:
+            channels = self._loader.channels if ours else 3
+            values = self._loader.value_range if ours else None
+            yield ArrayFile('an array', given_pixels(image, channels, values))
 
     @torch.no_grad()
     def predict(self, images: Sequence[Loaded]) -> list[Any]:

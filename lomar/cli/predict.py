@@ -9,12 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lomar.cli.shared import add_overwrite, add_value_range, count, report_unreadable
+from lomar.cli.shared import add_overwrite, add_value_range, count, count_or_zero, report_unreadable
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
     from lomar.image_model import Loaded
+    from lomar.large_images import LargeDetections
+
+    Ready = Loaded | LargeDetections
 
 THRESHOLD, TOP_K = 0.3, 5
+LONGEST = 4000  # pixels of the picture of an image that is predicted in tiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='K',
         help=f'number of classes per image; for classifiers (default: {TOP_K})',
     )
-    add('--batch', type=count, default=1, metavar='N', help='images per forward pass')
+    add('--batch', type=count, default=1, metavar='N', help='images, or tiles, per forward pass')
+    add(
+        '--tile',
+        type=count,
+        metavar='PIXELS',
+        help='detect objects in tiles of this side, for large images (default: in whole images)',
+    )
+    add(
+        '--overlap',
+        type=count_or_zero,
+        metavar='PIXELS',
+        help='least overlap of neighbouring tiles (default: an eighth of --tile)',
+    )
     add('--weights', choices=('plain', 'ema'), default='plain', help='weights of the checkpoint')
     add('--no-pictures', action='store_true', help='write no pictures')
     add_value_range(parser)
@@ -48,16 +66,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Steps(NamedTuple):
-    """The two steps of a prediction.
+    """The steps of a prediction.
 
     Attributes:
         load: returns an image, a path or pixels, ready for the model, and its size; an image that
-            the model does not support raises a ValueError, a damaged one an `UnreadableImage`.
-        predict: returns the `Detections` or `Classes` of a batch of loaded images.
+            the model does not support raises a ValueError, a damaged one an `UnreadableImage`. A
+            large image is read and predicted in one step, tile by tile.
+        predict: returns the predictions of a batch of loaded images.
+        draw: returns the picture of a prediction and its image.
+        batch: number of images that are loaded at a time.
     """
 
-    load: Callable[[Any], 'Loaded']
-    predict: Callable[[Sequence['Loaded']], list]
+    load: Callable[[Any], 'Ready']
+    predict: Callable[[Sequence[Any]], list]
+    draw: Callable[[Any, Any], 'Picture']
+    batch: int
 
 
 def run(args: argparse.Namespace) -> None:
@@ -72,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
 
     _check(args)
     out, model = Path(args.out), _model(args)
-    steps = _steps(args, model)
+    steps = _tile_steps(args, model) if args.tile else _steps(args, model)
     sources, common = find_sources(args.images, model.reads_arrays)
     unreadable: dict[str, str] = {}
     with ExitStack() as stack:
@@ -84,11 +107,11 @@ def run(args: argparse.Namespace) -> None:
         found = items(sources, folder, unreadable)
         total = None if any(source.is_video for source in sources) else len(sources)
         bar = stack.enter_context(tqdm(total=total, desc='predicting', unit='img'))
-        for batch in _batches(found, steps, args.batch, unreadable):
+        for batch in _batches(found, steps, unreadable):
             for item, loaded, prediction in _predicted(batch, steps, unreadable):
                 files.add(item, loaded.height, loaded.width, prediction)
                 if pictures is not None:
-                    pictures.add(item, prediction.draw(item.image))
+                    pictures.add(item, steps.draw(prediction, item.image))
             for item, _ in batch:
                 forget(item)
             bar.update(len(batch))
@@ -109,6 +132,7 @@ def _check(args: argparse.Namespace) -> None:
     check_names(args.images)
     if args.device:
         check_device(args.device)
+    _overlap(args)
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -120,6 +144,8 @@ def _model(args: argparse.Namespace) -> Any:
     detects = trained.kind != 'classifier'  # a pretraining is refused by the `Detector`
     if args.threshold is not None and not detects:
         raise ValueError('--threshold belongs to detectors; allowed for a classifier: --top-k')
+    if args.tile is not None and not detects:
+        raise ValueError('--tile belongs to detectors; allowed for a classifier: whole images')
     if args.top_k is not None and detects:
         raise ValueError('--top-k belongs to classifiers; allowed for a detector: --threshold')
     return (Detector if detects else Classifier)(trained, value_range=args.value_range)
@@ -129,34 +155,78 @@ def _steps(args: argparse.Namespace, model: Any) -> Steps:
     """Return the steps of a prediction: with a detector, or with a classifier."""
     from lomar.detector import check_threshold
 
+    def draw(found: Any, image: Any) -> 'Picture':
+        return found.draw(image)
+
     if model.trained.kind == 'classifier':
         top_k = args.top_k or TOP_K
         return Steps(
-            model.load, lambda samples: [model.best(one, top_k) for one in model.predict(samples)]
+            model.load,
+            lambda images: [model.best(one, top_k) for one in model.predict(images)],
+            draw,
+            args.batch,
         )
     threshold = THRESHOLD if args.threshold is None else args.threshold
     check_threshold(threshold)
     return Steps(
         model.load,
-        lambda samples: [model.detections(one, threshold) for one in model.predict(samples)],
+        lambda images: [model.detections(one, threshold) for one in model.predict(images)],
+        draw,
+        args.batch,
     )
 
 
+def _tile_steps(args: argparse.Namespace, model: Any) -> Steps:
+    """Return the steps of a prediction with a detector, tile by tile."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from lomar.detector import check_threshold
+    from lomar.large_images import detect_tiles
+
+    threshold = THRESHOLD if args.threshold is None else args.threshold
+    check_threshold(threshold)
+    load = partial(
+        detect_tiles,
+        model,
+        tile=args.tile,
+        overlap=_overlap(args),
+        threshold=threshold,
+        batch_size=args.batch,
+        longest=None if args.no_pictures else LONGEST,
+        progress=partial(tqdm, desc='tiles', unit='tile', leave=False),
+    )
+    return Steps(load, list, lambda found, image: found.draw(), 1)
+
+
+def _overlap(args: argparse.Namespace) -> int:
+    """Return the overlap of tiles; raise a ValueError unless the flags go together."""
+    from lomar.detection.tiles import check_tiles
+
+    if args.overlap is None:
+        return (args.tile or 0) // 8
+    if args.tile is None:
+        raise ValueError('--overlap belongs to tiles; allowed: with --tile')
+    check_tiles(args.tile, args.overlap)
+    return args.overlap
+
+
 def _batches(
-    found: Iterable[Any], steps: Steps, size: int, unreadable: dict[str, str]
-) -> Iterator[list[tuple[Any, 'Loaded']]]:
+    found: Iterable[Any], steps: Steps, unreadable: dict[str, str]
+) -> Iterator[list[tuple[Any, 'Ready']]]:
     """Yield lists of images with what is loaded; leave out and record what cannot be loaded."""
     from lomar.datasets import UnreadableImage
     from lomar.prediction.items import forget
 
-    batch: list[tuple[Any, Loaded]] = []
+    batch: list[tuple[Any, Ready]] = []
     for item in found:
         try:
             batch.append((item, steps.load(item.image)))
         except (UnreadableImage, ValueError) as error:
             unreadable[item.source.name] = getattr(error, 'reason', str(error))
             forget(item)
-        if len(batch) == size:
+        if len(batch) == steps.batch:
             yield batch
             batch = []
     if batch:
@@ -164,8 +234,8 @@ def _batches(
 
 
 def _predicted(
-    batch: Sequence[tuple[Any, 'Loaded']], steps: Steps, unreadable: dict[str, str]
-) -> Iterator[tuple[Any, 'Loaded', Any]]:
+    batch: Sequence[tuple[Any, 'Ready']], steps: Steps, unreadable: dict[str, str]
+) -> Iterator[tuple[Any, 'Ready', Any]]:
     """Yield each image of a batch with its prediction; leave out what the model does not take."""
     try:
         predictions = steps.predict([loaded for _, loaded in batch])

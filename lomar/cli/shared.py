@@ -162,6 +162,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def count_or_zero(text: str) -> int:
+    """Return a number of things, which may be 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text} found; allowed: 0 or more, a whole number')
+    return int(text)
+
+
 def positive(text: str) -> float:
     """Return a number above 0."""
     number = float(text)

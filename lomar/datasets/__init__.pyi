@@ -9,6 +9,7 @@ from .load_image import use_value_range as use_value_range
 from .random_resized_crop import LoadRandomResizedCrop as LoadRandomResizedCrop
 from .replay import InfiniteReplaySampler as InfiniteReplaySampler
 from .replay import ReplaySampler as ReplaySampler
+from .rgb_parts import open_rgb as open_rgb
 from .unlabelled import UnlabelledImages as UnlabelledImages
 from .unlabelled import check_images as check_images
 from .unlabelled import list_images as list_images

@@ -154,11 +154,11 @@ def open_pixels(path: ImageFile, channels: int | None = None) -> Iterator[PixelF
         with reasons(path):
             start = first_bytes(path, len(NPY))
             if start == NPY:
-                file: PixelFile = _ArrayFile(path, _load_array(path))
+                file: PixelFile = ArrayFile(path, _load_array(path))
             elif start.startswith(TIFF):
                 file = _open_tiff(path, stack, channels)
             else:
-                file = _ArrayFile(path, _decoded(path, channels))
+                file = ArrayFile(path, _decoded(path, channels))
         if channels is not None:
             check_channels(path, (file.height, file.width, file.channels), channels)
         yield file
@@ -172,7 +172,7 @@ def read_pixels(path: ImageFile, channels: int | None = None) -> np.ndarray:
 
 def array_pixels(array: np.ndarray) -> np.ndarray:
     """Return an array (H, W) or (H, W, C) as pixels (H, W, C), as if they were read from a file."""
-    file = _ArrayFile('an array', array)
+    file = ArrayFile('an array', array)
     return file.read(0, 0, file.height, file.width)
 
 
@@ -215,7 +215,7 @@ def reasons(path: ImageFile) -> Iterator[None]:
         raise UnreadableImage(path, f'{type(reason).__name__}: {reason}') from error
 
 
-class _ArrayFile(PixelFile):
+class ArrayFile(PixelFile):
     """Array in memory or mapped into memory."""
 
     def __init__(self, path: ImageFile, array: np.ndarray):
@@ -265,7 +265,7 @@ def _open_tiff(path: ImageFile, stack: ExitStack, channels: int | None) -> Pixel
         with suppress(UnidentifiedImageError), Image.open(path) as image:
             known = image.mode == 'RGB' or (channels == 1 and image.mode in ('L', 'I;16'))
             if known and getattr(image, 'n_frames', 1) == 1:
-                return _ArrayFile(path, _decoded(path, channels))
+                return ArrayFile(path, _decoded(path, channels))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
     stack.enter_context(rasterio.Env(**GDAL))
     if isinstance(path, ImageBytes):

@@ -1,6 +1,7 @@
 """Load whole images, and the channel count of a config."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,18 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.color import array_to_rgb, check_value_range
-from lomar.datasets.image_io import array_pixels, check_channels, read_pixels, read_rgb
+from lomar.datasets.image_io import (
+    PixelFile,
+    array_pixels,
+    check_channels,
+    open_pixels,
+    read_pixels,
+    read_rgb,
+)
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
+from lomar.datasets.rgb_parts import open_rgb
 from lomar.utils import check_choice, dicts_in
 
 LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')  # with the key `channels`
@@ -83,6 +92,17 @@ class LoadImage(BaseTransform):
         pixels = read_pixels(path, self.channels)
         self.pixel_type.check(path, pixels.dtype)
         return pixels
+
+    @contextmanager
+    def open(self, path: str | Path) -> Iterator[PixelFile]:
+        """Open a file whose parts are those of what `read` returns, and are decoded alone."""
+        if self.convert:
+            with open_rgb(path, self.value_range) as file:
+                yield file
+        else:
+            with open_pixels(path, self.channels) as file:
+                self.pixel_type.check(path, file.dtype)
+                yield file
 
 
 def converts(channels: int, convert: bool | None) -> bool:

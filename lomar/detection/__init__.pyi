@@ -20,7 +20,12 @@ from .load_instances import LoadInstances as LoadInstances
 from .load_instances import MixedMasks as MixedMasks
 from .polygon_masks import Polygons as Polygons
 from .predicted_masks import lacks_masks as lacks_masks
+from .run_lengths import placed_rle as placed_rle
 from .scale_jitter import AntialiasedResize as AntialiasedResize
 from .scale_jitter import LargeScaleJitter as LargeScaleJitter
+from .tile_merging import TileObjects as TileObjects
+from .tile_merging import merge_tiles as merge_tiles
+from .tile_merging import shift_objects as shift_objects
+from .tiles import tile_places as tile_places
 from .tta import BoxTTAModel as BoxTTAModel
 from .tta import augment_tests as augment_tests

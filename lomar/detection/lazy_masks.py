@@ -6,8 +6,9 @@ from mmcv.image import imresize, rescale_size
 from mmcv.ops import roi_align
 from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
-from pycocotools import mask as rle
 from torch import Tensor
+
+from lomar.detection.run_lengths import placed_rle
 
 REACH = 2  # pixels around a box that RoIAlign may read: 1 for interpolation, 1 for rounding
 
@@ -140,22 +141,7 @@ def encode(masks: np.ndarray) -> list[dict]:
 
     The result equals pycocotools' `encode`. Only columns that are not empty are processed.
     """
-    return [_encode(np.asarray(mask, dtype=bool)) for mask in masks]
-
-
-def _encode(mask: np.ndarray) -> dict:
-    height, width = mask.shape
-    columns = np.flatnonzero(mask.any(axis=0))
-    first, stop = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
-    pixels = np.zeros(height * (stop - first) + 2, bool)  # one that is off before and after
-    pixels[1:-1] = mask[:, first:stop].T.ravel()
-    # Runs go down the columns, and end where a pixel differs from the one before.
-    ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + first * height
-    counts = np.diff(ends, prepend=0).tolist()
-    rest = height * width - (ends[-1] if len(ends) else 0)
-    size = [height, width]
-    encoded = rle.frPyObjects(dict(size=size, counts=counts + [int(rest)] * bool(rest)), *size)
-    return {**encoded, 'counts': encoded['counts'].decode()}
+    return [placed_rle(np.asarray(mask, dtype=bool), 0, 0, *mask.shape) for mask in masks]
 
 
 def _nearest(source: int, target: int) -> np.ndarray:

@@ -11,10 +11,12 @@ from lomar.checkpoints.trained_model import TrainedModel
 from lomar.classifier import Classes
 from lomar.detection import encode
 from lomar.detections import Detections
+from lomar.large_images import LargeDetections
 from lomar.prediction.items import Item
 from lomar.utils import atomic_write
 
 NAMES = ('predictions.json', 'images.json', 'predictions.csv')
+Found = Detections | LargeDetections | Classes
 BOX_COLUMNS = ('image_id', 'file_name', 'category_id', 'name', 'score', 'x1', 'y1', 'x2', 'y2')
 CLASS_COLUMNS = ('image_id', 'file_name', 'rank', 'category_id', 'name', 'score')
 
@@ -51,16 +53,16 @@ class ResultFiles:
             self._listed.end(f'],\n"annotations":[],\n"categories":{categories}}}\n')
         self._stack.close()  # which replaces earlier files
 
-    def add(self, item: Item, height: int, width: int, found: Detections | Classes) -> None:
+    def add(self, item: Item, height: int, width: int, found: Found) -> None:
         """Write an image and its predictions."""
         if not self.images:
-            self._open(isinstance(found, Detections))
+            self._open(not isinstance(found, Classes))
         self.images += 1
         entry = dict(id=self.images, file_name=item.title, width=width, height=height)
         self._listed.add(entry)
         labels = found.labels.tolist()
         self._labels = max(self._labels, *(label + 1 for label in labels), 0)
-        rows = _boxes(found) if isinstance(found, Detections) else _ranks(found)
+        rows = _ranks(found) if isinstance(found, Classes) else _boxes(found)
         for label, name, (cells, values) in zip(labels, found.names, rows, strict=True):
             self._predicted.add(dict(image_id=self.images, category_id=label + 1, **values))
             own = dict(image_id=self.images, file_name=item.title, category_id=label + 1, name=name)
@@ -99,9 +101,13 @@ class _JsonList:
         self.file.write('\n' + tail)
 
 
-def _boxes(found: Detections) -> list[tuple[dict, dict]]:
+def _boxes(found: Detections | LargeDetections) -> list[tuple[dict, dict]]:
     """Return the cells of the table, and the values in COCO's result format, of each object."""
-    masks: Sequence[Any] = [None] * len(found) if found.masks is None else encode(found.masks)
+    if isinstance(found, LargeDetections):
+        encoded = found.rles
+    else:
+        encoded = None if found.masks is None else encode(found.masks)
+    masks: Sequence[Any] = [None] * len(found) if encoded is None else encoded
     rows = []
     for (x1, y1, x2, y2), score, mask in zip(
         found.boxes.astype(float).tolist(), found.scores.tolist(), masks, strict=True

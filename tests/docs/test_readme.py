@@ -44,7 +44,10 @@ def test_the_examples_of_predictions_run(tmp_path, monkeypatch, capsys):
     assert names['found'].boxes.shape[1:] == (4,) and names['found'].masks.shape[1:] == (120, 96)
     assert Image.open('drawn.jpg').size == (96, 120)
     exec(example('README.md', 'lomar.Classifier'), {})
-    exec(example('docs/predict.md', 'lomar.Detector'), {})
+    exec(example('docs/predict.md', 'for found in detector('), {})
+    Image.fromarray(noise(1100, 90)).save('scene.tif')
+    exec(example('docs/predict.md', 'lomar.detect_tiles'), names)
+    assert names['found'].height == 1100 and Image.open('scene.jpg').size == (90, 1100)
     assert len(capsys.readouterr().out.splitlines()) >= 4
 
 

@@ -1,0 +1,1 @@
+"""Benchmark of detection in tiles against detection in whole images."""

@@ -1,0 +1,139 @@
+"""Read parts of image files as 8-bit RGB, without decoding the rest of large TIFF files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from lomar.datasets.color import BITS, SAMPLE_FORMAT, UNSIGNED, array_to_rgb, to_rgb
+from lomar.datasets.image_io import (
+    NPY,
+    TIFF,
+    ArrayFile,
+    PixelFile,
+    open_pixels,
+    read_rgb,
+    reasons,
+)
+
+SUBFILE, PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES, NODATA = 254, 262, 274, 338, 42113  # tags
+SMALLER_OR_MASK = (
+    0b101  # a page of a TIFF file that repeats another at a lower resolution, or masks
+)
+GREY, RGB = 1, 2  # values of PHOTOMETRIC
+UNSPECIFIED, STRAIGHT_ALPHA = 0, 2  # values of EXTRA_SAMPLES
+Converter = Callable[[np.ndarray], np.ndarray]
+
+
+@contextmanager
+def open_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> Iterator[PixelFile]:
+    """Open an image file for `read`, which returns parts of what `read_rgb` returns, to the bit.
+
+    Of arrays, and of TIFF files whose pixels are grey, RGB or RGBA, of 8 bits or of 16 with a known
+    range, only the requested parts are decoded. Other files are
+    decoded once, whole. There is no limit on the number of pixels.
+
+    Args:
+        value_range: values of black and white in files of other than 8 bits.
+
+    Raises:
+        ImportError: the file is a TIFF that Pillow cannot read, and rasterio is not installed.
+        UnreadableImage: the file is missing or cannot be decoded.
+    """
+    with reasons(path), _any_size():
+        convert = _converter(path, value_range)
+    if convert is None:
+        with _any_size():
+            pixels = np.asarray(read_rgb(path, value_range))
+        yield ArrayFile(path, pixels)
+        return
+    with open_pixels(path) as file:
+        yield _ConvertedFile(file, convert)
+
+
+class _ConvertedFile(PixelFile):
+    """Open file whose parts are converted to 8-bit RGB."""
+
+    def __init__(self, file: PixelFile, convert: Converter):
+        self.path, self.height, self.width = file.path, file.height, file.width
+        self.channels, self.dtype = 3, np.dtype(np.uint8)
+        self.file, self.convert = file, convert
+
+    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        return self.convert(self.file.read(top, left, height, width))
+
+
+def _converter(path: str | Path, value_range: Sequence[float] | None) -> Converter | None:
+    """Return the conversion of a part to 8-bit RGB; None if only whole files can be converted."""
+    with open(path, 'rb') as file:
+        start = file.read(len(NPY))
+    scale = None if value_range is None else partial(array_to_rgb, value_range=value_range)
+    if start == NPY:
+        return scale
+    if not start.startswith(TIFF) or find_spec('rasterio') is None:
+        return None
+    try:
+        with Image.open(path) as image:
+            return _tiff_converter(image, value_range, scale)
+    except UnidentifiedImageError:
+        return scale
+
+
+def _tiff_converter(
+    image: Image.Image, value_range: Sequence[float] | None, scale: Converter | None
+) -> Converter | None:
+    tags = getattr(image, 'tag_v2', {})
+    bits, kind = tags.get(BITS), tags.get(PHOTOMETRIC)
+    unusual = (
+        tags.get(ORIENTATION, 1) != 1
+        or set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}
+        # `open_pixels` sets such pixels to 0.
+        or str(tags.get(NODATA, '0')).strip('\0 ') != '0'
+        or _pages(image) > 1
+    )
+    if unusual:
+        return None
+    if bits == (16, 16, 16) and kind == RGB and image.mode == 'RGB':
+        return scale
+    extra = tags.get(EXTRA_SAMPLES, ())
+    if (bits, kind, extra) == ((8,) * 4, RGB, (UNSPECIFIED,)):
+        return _first_three
+    known = (bits, kind, extra) in (
+        *(((8,), GREY, ()), ((16,), GREY, ())),
+        *(((8, 8, 8), RGB, ()), ((8,) * 4, RGB, (STRAIGHT_ALPHA,))),
+    )
+    return partial(_as_image, value_range=value_range) if known else None
+
+
+def _first_three(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., :3]
+
+
+def _as_image(pixels: np.ndarray, value_range: Sequence[float] | None) -> np.ndarray:
+    """Return a part (H, W, C) as `read_rgb` converts images of 1, 3 or 4 channels."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return np.asarray(to_rgb(image, value_range))
+
+
+def _pages(image: Image.Image) -> int:
+    """Return the number of pages of a TIFF file, without masks and copies at lower resolution."""
+    number = 0
+    for page in range(getattr(image, 'n_frames', 1)):
+        image.seek(page)
+        number += page == 0 or not getattr(image, 'tag_v2', {}).get(SUBFILE, 0) & SMALLER_OR_MASK
+    image.seek(0)
+    return number
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's limit on the number of pixels, which is for images from strangers."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
