@@ -113,7 +113,8 @@ def _message_of_worker(text: str) -> str:
 
     PyTorch raises such an error again, often of another type, with the traceback as its text.
     """
-    if not re.match(r'Caught (UnreadableImage|OSError|ValueError) in DataLoader worker', text):
+    kinds = 'UnreadableImage|FileNotFoundError|PermissionError|OSError|ValueError'
+    if not re.match(f'Caught ({kinds}) in DataLoader worker', text):
         return ''
     path, *lines = text.rpartition('  File "')[2].splitlines()
     if f'{os.sep}lomar{os.sep}' not in path:

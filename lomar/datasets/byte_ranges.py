@@ -15,7 +15,7 @@ HANDLES = 64  # files that a process keeps open
 TIMEOUT = 60  # seconds until a server that sends nothing has failed
 WAITS = (0.5, 2, 8)  # seconds before further attempts
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which another attempt helps
-GONE = (404, 410)
+LASTING = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError}
 
 
 def is_url(path: str) -> bool:
@@ -32,6 +32,7 @@ def read_range(path: str, start: int, size: int) -> bytes:
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: the package for this kind of address is not installed.
+        PermissionError: access is denied. Object stores may say so of files that do not exist.
         OSError: the file cannot be read, or is shorter.
     """
     if not size:
@@ -110,8 +111,7 @@ def _attempt(path: str, read: Callable[[], T]) -> T:
         except HTTPError as error:
             wait = next(waits, None) if error.code in TEMPORARY else None
             if wait is None:
-                kind = FileNotFoundError if error.code in GONE else OSError
-                raise kind(f'{path}: {error}') from error
+                raise LASTING.get(error.code, OSError)(f'{path}: {error}') from error
         except (HTTPException, OSError) as error:  # of sockets and of object stores
             if (wait := next(waits, None)) is None:
                 raise OSError(f'{path}: {str(error) or type(error).__name__}') from error

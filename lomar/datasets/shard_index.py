@@ -126,7 +126,7 @@ def _stored(shard: str) -> ShardIndex | None:
     path = index_path(shard)
     try:
         text = read_range(path, 0, file_size(path))
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return None
     try:
         return msgspec.json.decode(text, type=ShardIndex)

@@ -122,7 +122,8 @@ def _choices(pattern: str, text: str) -> Sequence[str]:
 def _matches(names: Sequence[str]) -> Iterator[str]:
     """Yield names, and for patterns with *, ? or [ the sorted files that exist."""
     for name in names:
-        path = name.partition('?')[0] if name.startswith('http') else name  # ? begins a query
+        is_web = is_url(name) and name.lower().startswith('http')
+        path = name.partition('?')[0] if is_web else name  # ? begins a query
         if not glob.has_magic(path) or (not is_url(name) and Path(name).exists()):
             yield name
         elif is_url(name):

@@ -141,6 +141,23 @@ def test_failures_are_tried_again_a_few_times(case, server):
     assert len(server.requests) == len(FAULTS[case][0]) + (message is None)
 
 
+@pytest.mark.parametrize('status, message', ((403, None), (500, 'HTTP Error 500')))
+def test_only_an_index_that_is_missing_is_made(status, message, server, monkeypatch):
+    """A store may forbid what does not exist. A server that is busy gets no further requests."""
+    answer = Handler.do_GET
+
+    def refuse(self):
+        is_index = self.path.endswith('.index')
+        return self.answer(status, b'') if is_index else answer(self)
+
+    monkeypatch.setattr(Handler, 'do_GET', refuse)
+    if message:
+        with pytest.raises(OSError, match=message):
+            list_images(f'{server.address}/0.tar')
+    else:
+        assert len(list_images(f'{server.address}/0.tar')) == 4
+
+
 def test_a_failure_in_training_stops_the_run(server):
     crop = dict(type='LoadRandomResizedCrop', scale=24)
     steps = [crop, dict(type='mmpretrain.PackInputs')]

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import re
 import tarfile
 from copy import deepcopy
 from multiprocessing import get_context
@@ -13,6 +14,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from lomar.cli import _message_of_worker
 from lomar.datasets import UnlabelledImages, byte_ranges, list_images, read_pixels, read_rgb
 from lomar.datasets.color import largest_of_16_bits
 from lomar.datasets.fingerprint import dataset_fingerprint
@@ -513,6 +515,24 @@ def test_a_missing_shard_stops_the_run(shards):
     byte_ranges.forget_handles()
     with pytest.raises(FileNotFoundError, match=r'1\.tar'):
         data[4]
+
+
+REMOVED = {
+    'removed': (lambda path: path.unlink(), r'^\[Errno 2\] No such file or directory: .*1\.tar'),
+    'cut': (lambda path: cut_off(path, 700), r'^/.*1\.tar ends at byte \d+'),
+}
+
+
+@pytest.mark.parametrize('case', REMOVED)
+def test_an_error_of_a_worker_is_one_line(case, shards):
+    data = dataset(shards)
+    byte_ranges.forget_handles()
+    spoil, message = REMOVED[case]
+    spoil(shards / '1.tar')
+    loader = DataLoader(data, sampler=[4], num_workers=1, collate_fn=list)
+    with pytest.raises(OSError) as error:
+        list(loader)
+    assert re.search(message, _message_of_worker(str(error.value)))
 
 
 def test_commands_that_need_files_refuse_shards(shards, tmp_path):
