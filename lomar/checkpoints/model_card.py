@@ -17,9 +17,9 @@ TASKS = dict(
     pretraining='image-feature-extraction',
 )
 READERS = dict(
-    detector="detector = lomar.Detector('{place}')\n[found] = detector(['image.jpg'])",
-    classifier="classifier = lomar.Classifier('{place}')\n[found] = classifier(['image.jpg'])",
-    pretraining="encoder = lomar.Encoder('{place}')\nfeatures = encoder(['image.jpg']).pooled",
+    detector="detector = lomar.Detector({place!r})\n[found] = detector(['image.jpg'])",
+    classifier="classifier = lomar.Classifier({place!r})\n[found] = classifier(['image.jpg'])",
+    pretraining="encoder = lomar.Encoder({place!r})\nfeatures = encoder(['image.jpg']).pooled",
 )
 TIMM = """
 timm loads {part}. It needs `import lomar.timm`, which registers the model.
@@ -29,7 +29,7 @@ Without this import, timm stops with `Unknown model (lomar_vit)`.
 import timm
 import lomar.timm
 
-model = timm.create_model('{source}', {options})
+model = timm.create_model({source!r}, {options})
 ```
 """
 # Arguments in the example, and the part of the model.
@@ -164,7 +164,7 @@ class Card:
 
 
 def local_paths(value: object) -> list[str]:
-    """Return the absolute paths in a config, which everybody sees who reads the folder."""
+    """Return the absolute paths in a config or in metrics, which readers of the folder see."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):

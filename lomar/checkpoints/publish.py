@@ -97,7 +97,7 @@ def publish(
     )
     files = _write(folder, named, {**settings, **written}, card, measured)
     _compare(folder, named, config, meta)
-    notes += _notes(license, licence, config)
+    notes += _notes(license, licence, [config, measured])
     return Publication(folder, files, len(named), chosen, notes)
 
 
@@ -183,13 +183,13 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return torch.equal(*(each.flatten().view(torch.uint8) for each in (one, other)))
 
 
-def _notes(license: str | None, found: origin.Licence, config: dict) -> list[str]:
+def _notes(license: str | None, found: origin.Licence, published: list) -> list[str]:
     notes = []
     if license is None and found.license is None:
         notes.append(f'the licence is unknown: {found.reason}; --license ID states it')
     elif license and found.license and license != found.license:
         notes.append(f'--license is {license}, but {found.reason}')
-    if paths := local_paths(config):
+    if paths := local_paths(published):
         listed = ', '.join(paths[:3]) + (', ...' if len(paths) > 3 else '')
-        notes.append(f'config.json names {len(paths)} paths of this machine: {listed}')
+        notes.append(f'the files name {len(paths)} paths of this machine: {listed}')
     return notes

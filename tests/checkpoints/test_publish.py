@@ -302,7 +302,9 @@ def test_the_example_in_the_card_runs(folders, tmp_path, monkeypatch):
 
     monkeypatch.chdir(folders)
     Image.fromarray(IMAGE).save(tmp_path / 'image.jpg')
-    for kind in KINDS:
+    quoted = folders / "it's"
+    write(source('classifier_lomar'), quoted)
+    for kind in (*KINDS, quoted.name):
         for code in front(folders / kind)[1].split('```python\n')[1:]:
             names = {}
             exec(code.partition('```')[0].replace('image.jpg', f'{tmp_path}/image.jpg'), names)
@@ -574,7 +576,7 @@ def test_the_command(tmp_path, capsys):
     assert main(['publish', str(source('detector_lomar')), str(out), '--license', 'MIT']) == 0
     printed = capsys.readouterr().out
     assert '65 tensors, 0.2 MB (CHECKPOINT: 0.5 MB), written and compared; licence: mit' in printed
-    assert 'Note: config.json names 6 paths of this machine: /tmp/' in printed
+    assert 'Note: the files name 6 paths of this machine: /tmp/' in printed
     assert main(['publish', str(source('detector_lomar')), str(out)]) == 1
     assert capsys.readouterr().err.count('\n') == 1
     with pytest.raises(SystemExit):

@@ -168,6 +168,18 @@ def test_attention(name, suffix, tmp_path, monkeypatch):
     backbone(photographs(1, (24, 24)).float())  # of any size again
 
 
+def test_a_file_has_few_parts(monkeypatch):
+    """On a CPU a long sequence is cut into many parts; an exported graph repeats their code."""
+    monkeypatch.setattr(attention, 'MAX_QUERIES', 14)  # two rows of seven patches
+    monkeypatch.setattr(attention, 'MAX_QUERIES_ON_CPU', 7)
+    settings = dict(with_cls_token=False, out_type='featmap', img_size=40)
+    images = photographs(2, (40, 56)).float()
+    with torch.no_grad():
+        program = torch.export.export(Maps(randomised_backbone(settings)), (images,))
+    parts = [node for node in program.graph.nodes if 'softmax' in str(node.target)]
+    assert len(parts) == 2 * 3
+
+
 def randomised_backbone(settings):
     torch.manual_seed(0)
     backbone = RPEViT(dict(embed_dim=32, depth=2, num_heads=2), patch_size=8, **settings)
@@ -222,6 +234,17 @@ def changed(tmp_path, change, name='classifier_lomar'):
     change(content)
     torch.save(content, tmp_path / 'changed.pth')
     return tmp_path / 'changed.pth'
+
+
+def test_a_published_folder(tmp_path):
+    path, out = V01 / 'classifier_lomar.pth', tmp_path / 'a.pt2'
+    assert main(['publish', str(path), str(tmp_path / 'shared')]) == 0
+    export_file(exportable(tmp_path / 'shared'), out, SIZE)
+    with torch.no_grad():
+        expected = classified(path, photographs(4))
+    found = run(out, photographs(4).float())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert metadata(out)['classes'] == list(load_file(path)['meta']['dataset_meta']['classes'])
 
 
 def test_the_normalisation_of_the_training_is_used(tmp_path):
