@@ -38,9 +38,7 @@ def read_range(path: str, start: int, size: int) -> bytes:
     if not size:
         return b''
     if not is_url(path):
-        data = os.pread(_handle(path).descriptor, size, start)
-        while len(data) < size and (more := _read_on(path, start, size, len(data))):
-            data += more
+        data = _local(path, start, size)
     elif path.lower().startswith(('http://', 'https://')):
         data = _attempt(path, lambda: _http(path, start, size)[0])
     else:
@@ -95,9 +93,13 @@ class _Handle:
 _handle = lru_cache(maxsize=HANDLES)(_Handle)
 
 
-def _read_on(path: str, start: int, size: int, done: int) -> bytes:
-    """Return further bytes of a file of which one call gave `done`, at most 2 GiB."""
-    return os.pread(_handle(path).descriptor, size - done, start + done)
+def _local(path: str, start: int, size: int) -> bytes:
+    """Return bytes of a file on a disk; one call of `pread` returns at most 2 GiB."""
+    handle, parts, done = _handle(path), [b''], 0
+    while done < size and (part := os.pread(handle.descriptor, size - done, start + done)):
+        parts.append(part)
+        done += len(part)
+    return b''.join(parts)
 
 
 def _attempt(path: str, read: Callable[[], T]) -> T:
