@@ -75,9 +75,8 @@ class Attention(nn.Module):
             out = flex_attend(q, k, v, self.rpe_k, grid, self.scale)
         else:
             # Parts are whole rows of the grid, which decomposed positions require.
-            in_cache = (
-                x.device.type == 'cpu' and not is_exporting()
-            )  # a file has fewer, larger parts
+            # An exported file has fewer, larger parts.
+            in_cache = x.device.type == 'cpu' and not is_exporting()
             queries = MAX_QUERIES_ON_CPU if in_cache else MAX_QUERIES
             step = max(queries // grid[1], 1) * grid[1]
             parts = pairwise([*range(0, length, step), length])
