@@ -1,13 +1,10 @@
 """Classes of images in Python, from the checkpoint of a training run."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from lomar.checkpoints.trained_model import TrainedModel
 from lomar.datasets.any_image import AnyImage
 from lomar.image_model import ImageModel
 from lomar.utils import check_least
@@ -30,30 +27,10 @@ class Classes(NamedTuple):
 class Classifier(ImageModel):
     """Classifier of a training run: images to classes and scores.
 
-    Args:
-        checkpoint: checkpoint of a training run, which stores its config; or a result of
-            `lomar.checkpoints.trained_model`, which has its own device and weights.
-        device: PyTorch device; None = a GPU if there is one.
-        weights: 'plain', or 'ema' for the moving average in the file.
-        value_range: values of black and white in images of other than 8 bits; None = those of the
-            training.
-
-    Attributes:
-        classes: class names in the order of the labels.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is no checkpoint of a training run, or its model is no classifier.
+    Arguments, attributes and errors are those of `lomar.image_model.ImageModel`.
     """
 
-    def __init__(
-        self,
-        checkpoint: str | Path | TrainedModel,
-        device: str | torch.device | None = None,
-        weights: str = 'plain',
-        value_range: Sequence[float] | None = None,
-    ):
-        super().__init__(checkpoint, 'classifier', device, weights, value_range)
+    kind = 'classifier'
 
     def __call__(
         self, images: Iterable[AnyImage], top_k: int = 5, batch_size: int = 1

@@ -1,13 +1,10 @@
 """Detected objects of images in Python, from the checkpoint of a training run."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 
-from lomar.checkpoints.trained_model import TrainedModel
 from lomar.datasets.any_image import AnyImage
 from lomar.detections import Detections
 from lomar.image_model import ImageModel
@@ -16,30 +13,10 @@ from lomar.image_model import ImageModel
 class Detector(ImageModel):
     """Detector of a training run: images to boxes, classes, scores and masks.
 
-    Args:
-        checkpoint: checkpoint of a training run, which stores its config; or a result of
-            `lomar.checkpoints.trained_model`, which has its own device and weights.
-        device: PyTorch device; None = a GPU if there is one.
-        weights: 'plain', or 'ema' for the moving average in the file.
-        value_range: values of black and white in images of other than 8 bits; None = those of the
-            training.
-
-    Attributes:
-        classes: class names in the order of the labels.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is no checkpoint of a training run, or its model is no detector.
+    Arguments, attributes and errors are those of `lomar.image_model.ImageModel`.
     """
 
-    def __init__(
-        self,
-        checkpoint: str | Path | TrainedModel,
-        device: str | torch.device | None = None,
-        weights: str = 'plain',
-        value_range: Sequence[float] | None = None,
-    ):
-        super().__init__(checkpoint, 'detector', device, weights, value_range)
+    kind = 'detector'
 
     def __call__(
         self, images: Iterable[AnyImage], threshold: float = 0.3, batch_size: int = 1

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -53,15 +53,15 @@ class ImageModel:
     """Model of a training run with the pipeline of its test: the pixels of `lomar test`.
 
     Args:
-        checkpoint: checkpoint of a training run, or a result of `trained_model`; `device` and
-            `weights` belong to the former.
-        kind: 'detector' or 'classifier'.
+        checkpoint: checkpoint of a training run, which stores its config; or a result of
+            `lomar.checkpoints.trained_model`, which has its own device and weights.
         device: PyTorch device; None = a GPU if there is one.
         weights: 'plain', or 'ema' for the moving average in the file.
         value_range: values of black and white in images of other than 8 bits; None = those of the
             training.
 
     Attributes:
+        kind: kind of the model, 'detector' or 'classifier'.
         classes: class names in the order of the labels.
         reads_arrays: whether `.npy` files are images for the model.
 
@@ -70,10 +70,11 @@ class ImageModel:
         ValueError: the file is no checkpoint of a training run or its model is of another kind.
     """
 
+    kind: ClassVar[str]
+
     def __init__(
         self,
         checkpoint: str | Path | TrainedModel,
-        kind: str,
         device: str | torch.device | None = None,
         weights: str = 'plain',
         value_range: Sequence[float] | None = None,
@@ -83,9 +84,9 @@ class ImageModel:
         self.trained, self.classes = checkpoint, checkpoint.classes
         with naming(checkpoint.path):
             found = self.trained.kind
-            if found != kind:
+            if found != self.kind:
                 article = 'a model of a pretraining' if found == 'pretraining' else f'a {found}'
-                raise ValueError(f'the model is {article}; {WANTED[kind]}: {INSTEAD[found]}')
+                raise ValueError(f'the model is {article}; {WANTED[self.kind]}: {INSTEAD[found]}')
             steps = _test_steps(self.trained.config)
             if value_range is not None:
                 _set_range(steps[0], value_range)
