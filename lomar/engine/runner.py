@@ -39,7 +39,7 @@ from lomar.utils import undisturbed_rng, unwrapped
 class Runner(ResumingRunner):
     """Runner that `lomar train` and `lomar test` use for every task."""
 
-    _before_model: ExitStack
+    _before_model = ExitStack()  # what ends before the model is built
     loaded_record: dict | None = None  # of the training of the loaded checkpoint
 
     def build_logger(self, *args, **kwargs) -> MMLogger:

@@ -210,7 +210,7 @@ def rows_of(table):
 def test_the_gpu_tests_are_collected_without_the_extras():
     # The machine may lack them, and a file that cannot be imported makes the slice fail.
     extras = 'faster_coco_eval|labelformat|mlflow|pyarrow|rasterio|shtab|simplejpeg|tensorboard'
-    extras += '|onnx|onnxruntime|onnxscript|wandb'
+    extras += '|onnx|onnxruntime|onnxscript|supervision|wandb'
     for path in (ROOT / 'tests').rglob('*.py'):
         found = re.findall(rf'^(?:import|from) ({extras})\b', path.read_text(), re.MULTILINE)
         assert not found, f'{path}: {found[0]} is imported before a test needs it'

@@ -4,12 +4,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import rasterio
 from PIL import Image
 
 from lomar.datasets import UnreadableImage, read_rgb, rgb_parts
 from lomar.datasets.image_io import ArrayFile
 from lomar.datasets.rgb_parts import open_rgb
+
+rasterio = pytest.importorskip('rasterio')
 
 HEIGHT, WIDTH = 70, 90
 PARTS = [(0, 0, HEIGHT, WIDTH), (0, 0, 1, 1), (13, 21, 40, 50), (HEIGHT - 16, WIDTH - 16, 16, 16)]
