@@ -1,6 +1,7 @@
 """Detected objects of images in Python, from the checkpoint of a training run."""
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -54,5 +55,5 @@ class Detector(ImageModel):
 
 def check_threshold(threshold: float) -> None:
     """Raise a ValueError unless a threshold of scores is in [0, 1]."""
-    if not 0 <= threshold <= 1:
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
         raise ValueError(f'threshold is {threshold}; allowed: a score from 0 to 1')

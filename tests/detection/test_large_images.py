@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import rasterio
 import torch
 from PIL import Image
 from pycocotools import mask as coco
@@ -24,6 +23,8 @@ from lomar.detection.tiles import tile_places
 from lomar.detections import Detections
 from lomar.large_images import LargeDetections, detect_tiles, downscaled
 from lomar.prediction.pictures import QUALITY
+
+rasterio = pytest.importorskip('rasterio')
 
 BANDS = 5
 HEIGHT, WIDTH, TILE = 100, 150, 64
