@@ -81,14 +81,19 @@ def starts_of_config(config: Mapping) -> list[Start]:
 
 def record(file: str, content: Mapping) -> list[dict[str, Any]]:
     """Return the record for `meta` of a training that starts from the content of a checkpoint."""
-    meta = content.get('meta')
-    given = meta.get(LICENSE) if isinstance(meta, Mapping) else None
     weights = content.get('model')
     names = weights if isinstance(weights, Mapping) else content
     official = any(str(name).startswith('encoder_pred.') for name in names)
     layout = 'the original LoMaR code' if official else ''
-    first = Start(str(file), given if isinstance(given, str) else None, layout)
+    first = Start(str(file), stated(content), layout)
     return [each._asdict() for each in (first, *starts(content))]
+
+
+def stated(content: Mapping) -> str | None:
+    """Return the identifier of the licence that the content of a published folder states."""
+    meta = content.get('meta')
+    given = meta.get(LICENSE) if isinstance(meta, Mapping) else None
+    return given if isinstance(given, str) and given else None
 
 
 def licence(found: list[Start]) -> Licence:

@@ -65,7 +65,8 @@ def publish(
         weights: 'plain', or 'ema' for the moving average in the checkpoint.
         metrics: file of `lomar test`; None = metrics.json beside the checkpoint, if it is of this
             checkpoint.
-        license: identifier of the licence; None = that of the weights at the start, if known.
+        license: identifier of the licence; None = that of a published folder, or else of the
+            weights at the start, if known.
         place: hf://ORG/NAME for the examples in the model card; None = the name of the folder.
         overwrite: whether files in the folder are replaced.
 
@@ -81,6 +82,8 @@ def publish(
         named = unwrap(content, weights)
         starts = origin.starts(content)
         licence = origin.licence(starts)
+        if given := origin.stated(content):
+            licence = origin.Licence(given, f'{path} was published under {given}')
         chosen = license or licence.license
         config = next(iter(read_configs(content).values())).to_dict()
         meta = _meta(content.get('meta') or {}, starts, chosen)

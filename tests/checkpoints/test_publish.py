@@ -343,6 +343,9 @@ def test_licence_follows_load_from(tmp_path, load_from):
         assert matter['base_model'] == load_from.removeprefix('hf://')
     write(tmp_path / 'a.pth', tmp_path / 'out', license='mit', overwrite=True)
     assert front(tmp_path / 'out')[0]['license'] == 'mit'
+    again = write(tmp_path / 'out', tmp_path / 'again')
+    assert again.license == front(tmp_path / 'again')[0]['license'] == 'mit'
+    assert not any('licence' in note for note in again.notes)
 
 
 def test_licence_of_an_earlier_training():
