@@ -1,8 +1,8 @@
-# make install | demo | test | test-quick | test-all | lint | compare | gpu | release. See README.md
-# and CONTRIBUTING.md.
+# make install | demo | test | test-quick | test-all | lint | docs | compare | gpu | release. See
+# README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
-EXTRAS ?= demo,test
+EXTRAS ?= demo,docs,test
 # Pins for pip; with nothing, `make CONSTRAINTS= ...`, pip takes the newest versions.
 CONSTRAINTS ?= constraints.txt
 # Tests that run side by side, each with one thread of PyTorch.
@@ -15,7 +15,7 @@ OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
 
-.PHONY: install demo test test-quick test-all lint compare gpu release clean
+.PHONY: install demo test test-quick test-all lint docs compare gpu release clean
 
 install: $(STAMP)
 
@@ -75,10 +75,14 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/hadolint docker/Dockerfile
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
 release: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt \
 		build check-wheel-contents pip-licenses twine
 	$(BIN)/python .ci/release.py
 
 clean:
-	rm -rf .venv .venv-onedl build *.egg-info
+	rm -rf .venv .venv-onedl build dist site *.egg-info
