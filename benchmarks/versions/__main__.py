@@ -48,13 +48,13 @@ def tried(row: dict, folder: Path) -> dict:
         row,
         outcome=summary[-1] if summary else 'the installation failed',
         exit_code=done.returncode,
-        failed=re.findall(r'^(?:FAILED|ERROR) (\S+)', done.stdout, re.MULTILINE),
+        failed=re.findall(r'^(?:FAILED|ERROR) (.+)', done.stdout, re.MULTILINE),
         versions={name: versions(found, name) for name in PACKAGES},
         seconds=round(time.monotonic() - start),
         environment=provenance(),
     )
-    if done.returncode:
-        record['output'] = (done.stdout + done.stderr)[-3000:]
+    if not summary:
+        record['output'] = done.stderr[-2000:]
     print(record['outcome'], *record['failed'], sep='\n', flush=True)
     return record
 
