@@ -2,7 +2,7 @@
 # README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
-EXTRAS ?= demo,docs,test
+EXTRAS ?= demo,test
 # Pins for pip; with nothing, `make CONSTRAINTS= ...`, pip takes the newest versions.
 CONSTRAINTS ?= constraints.txt
 # Tests that run side by side, each with one thread of PyTorch.
@@ -10,6 +10,7 @@ JOBS ?= 2
 VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
 WORK_DIR ?= work_dirs/demo
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt
 STAMP := $(VENV)/.installed-$(STACK)
 OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
@@ -32,8 +33,7 @@ $(STAMP): pyproject.toml setup.py $(CONSTRAINTS)
 	@# A torch that is already in the environment is kept, for example one for CPU or ROCm.
 	@$(BIN)/python -c 'import torch' 2>/dev/null && drop='/^torch/d'; \
 		cat /dev/null $(CONSTRAINTS) | sed "$$drop" > $(VENV)/constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt \
-		-e '.[$(STACK),$(EXTRAS)]'
+	$(INSTALL) -e '.[$(STACK),$(EXTRAS)]'
 	@# opencv-python needs libGL, which servers lack; the headless build of the same version fills
 	@# the same package.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/python -m pip install --quiet \
@@ -77,11 +77,11 @@ lint: $(STAMP)
 
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(STAMP)
+	$(INSTALL) mkdocs-material 'mkdocstrings[python]'
 	$(BIN)/mkdocs build --strict
 
 release: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt \
-		build check-wheel-contents pip-licenses twine
+	$(INSTALL) build check-wheel-contents pip-licenses twine
 	$(BIN)/python .ci/release.py
 
 clean:
