@@ -137,6 +137,15 @@ def check_number(key: str, value: object, least: float = 0, below: float = math.
         raise ValueError(f'{key} is {value!r}; allowed: a number{limits}')
 
 
+def check_range(key: str, value: object, most: float = math.inf) -> None:
+    """Raise a ValueError unless the value of a config key is two numbers, 0 < low <= high."""
+    pair = [*value] if isinstance(value, list | tuple) else []
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in pair)
+    if len(pair) != 2 or not numbers or not 0 < pair[0] <= pair[1] <= most or pair[1] == math.inf:
+        limit = f' <= {most:g}' if most < math.inf else ''
+        raise ValueError(f'{key} is {value!r}; allowed: two numbers, 0 < low <= high{limit}')
+
+
 def check_flags(owner: str, **settings: object) -> None:
     """Raise a ValueError unless all settings of `owner`, a config node or class, are booleans."""
     for key, value in settings.items():
