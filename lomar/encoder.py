@@ -1,10 +1,11 @@
 """Features of images in Python, from a checkpoint without a config."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,15 @@ from torchvision.transforms.v2.functional import center_crop
 from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
-from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
+from lomar.checkpoints.trained_settings import (
+    HEADS,
+    MEAN,
+    METHOD,
+    RATIO,
+    STD,
+    trained_settings,
+    trained_size,
+)
 from lomar.datasets.any_image import AnyImage, check_listed, pil_pixels
 from lomar.datasets.color import array_to_rgb, check_value_range
 from lomar.datasets.image_io import read_pixels, read_rgb
@@ -23,6 +32,7 @@ from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
+MAX_PATCHES = 64 * 14**2  # per forward pass: those of 64 images of 224 pixels, patches of 16
 
 
 @dataclass
@@ -31,8 +41,8 @@ class Features:
 
     Attributes:
         pooled: (N, D), mean of the patch features, after `fc_norm` if the weights contain it.
-        patches: (N, D, H/P, W/P), or a list of N tensors (D, H/P, W/P) if sizes differ; None
-            with `patches=False`.
+        patches: (N, D, H/P, W/P), or a list of N tensors (D, H/P, W/P) if sizes differ or N is 0;
+            None with `patches=False`.
     """
 
     pooled: Tensor
@@ -62,6 +72,8 @@ class Encoder:
         backbone: the `RPEViT`.
         rgb: whether images are 8-bit RGB, with ImageNet's mean and standard deviation.
         report: report of every weight, see `lomar.checkpoints.Report`.
+        trained_size: (height, width) in pixels of the images in training; None if neither a stored
+            config nor absolute positions tell it.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -90,6 +102,9 @@ class Encoder:
             settings = read_architecture(named, heads, stored | (rpe or {})).backbone
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
+            self.trained_size = trained_size(content)
+            if self.trained_size is None and settings['position'] == 'absolute':
+                self.trained_size = backbone.img_size
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.backbone = backbone.to(self.device).eval()
         self.fc_norm: nn.Module = nn.Identity()
@@ -132,7 +147,8 @@ class Encoder:
                 `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given. With
                 them, `open_pixels` reads the paths. Grey images have one channel for a model of
                 one channel, and three equal channels for a model of RGB.
-            batch_size: number of images that are read at a time, and largest batch.
+            batch_size: number of images in a batch at most. Of large images, a batch has fewer: up
+                to `MAX_PATCHES` patches, or one image.
             size: (height, width) or side in pixels to which images are resized and cropped;
                 None = native size, cropped to whole patches.
             patches: False omits the patch features, which take most of the memory.
@@ -145,16 +161,16 @@ class Encoder:
         if batch_size < 1:
             raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
         self._check_size(size)
-        pooled, maps, rest = [], [], iter(images)
-        while chunk := [self.read(image, size) for image in islice(rest, batch_size)]:
-            for vector, grid in self._embed(chunk):
+        pooled, maps = [], []
+        read = ((None, self.read(image, size)) for image in images)
+        for batch in self.batches(read, batch_size):
+            for vector, grid in self._embed([image for _, image in batch]):
                 pooled.append(vector)
                 if patches:
                     maps.append(grid)
-        if not pooled:
-            raise ValueError('images is empty')
+        vectors = torch.stack(pooled) if pooled else torch.zeros(0, self.backbone.embed_dim)
         stacked = torch.stack(maps) if len({each.shape for each in maps}) == 1 else maps
-        return Features(torch.stack(pooled), stacked if patches else None)
+        return Features(vectors, stacked if patches else None)
 
     def read(self, image: AnyImage, size: int | tuple[int, int] | None = None) -> Tensor:
         """Return an image as the model gets it before normalization, (C, H, W) uint8 or float32.
@@ -164,6 +180,26 @@ class Encoder:
         """
         self._check_size(size)
         return self._fit(self._pixels(image), (size, size) if isinstance(size, int) else size)
+
+    def batches(
+        self, images: Iterable[tuple[Any, Tensor]], batch_size: int
+    ) -> Iterator[list[tuple[Any, Tensor]]]:
+        """Yield lists of results of `read`, each with its name or None, that fit in one batch."""
+        batch: list[tuple[Any, Tensor]] = []
+        patches = 0
+        for name, image in images:
+            number = self.num_patches(image)
+            if batch and (len(batch) == batch_size or patches + number > MAX_PATCHES):
+                yield batch
+                batch, patches = [], 0
+            batch.append((name, image))
+            patches += number
+        if batch:
+            yield batch
+
+    def num_patches(self, image: Tensor) -> int:
+        """Return the number of patches of an image (C, H, W) that `read` returned."""
+        return prod(self.backbone.grid(tuple(image.shape[1:]), 'size'))
 
     def _check_size(self, size: int | tuple[int, int] | None) -> None:
         if size is not None:

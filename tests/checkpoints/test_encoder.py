@@ -196,7 +196,6 @@ def test_sizes_mix_and_keep_their_order(encoder):
     [
         ('a.png', None, TypeError, 'images is a single str; allowed: a list'),
         (pixels()[0], None, TypeError, 'images is a single Tensor'),
-        ([], None, ValueError, 'images is empty'),
         (['absent.png'], None, UnreadableImage, 'absent.png'),
         ([pixels()[0] / 255], None, TypeError, r'an image is torch\.float32; allowed: uint8'),
         ([None], None, TypeError, 'an image is NoneType'),
