@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +198,9 @@ class Encoder:
 
     def num_patches(self, image: Tensor) -> int:
         """Return the number of patches of an image (C, H, W) that `read` returned."""
-        return prod(self.backbone.grid(tuple(image.shape[1:]), 'size'))
+        height, width = image.shape[1:]
+        rows, columns = self.backbone.grid((height, width), 'size')
+        return rows * columns
 
     def _check_size(self, size: int | tuple[int, int] | None) -> None:
         if size is not None:

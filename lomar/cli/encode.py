@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
     """Embed the images batch by batch, write the features, and draw them."""
     import numpy as np
 
+    from lomar.datasets.folder_walk import mark_pictures
     from lomar.visualization import RunningPCA, pca_picture, similarity_picture
     from lomar.visualization.encoded_images import check_images, patch_of
 
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
         if args.map == 'pca':
             pca.add(patches)
         elif at:
+            mark_pictures(_picture_folder(out, args.map))
             place = patch_of(encoder, pixels, at)
             _save(pictures[name], similarity_picture(pixels, patches, *place).save, format='PNG')
         pooled.append(vector.numpy())
@@ -118,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
     _write(out, features, paths)
     print(f'{len(features)} x {features.shape[1]} features in {out.resolve()}')
     if args.map == 'pca':
+        mark_pictures(_picture_folder(out, args.map))
         components, names = pca.components(), list(dict.fromkeys(paths))
         for name, pixels, _, patches in _encoded(encoder, names, args, unreadable, 'drawing'):
             _save(pictures[name], pca_picture(pixels, patches, components).save, format='PNG')
@@ -156,8 +159,7 @@ def _encoded(
     The patch features are empty if nothing uses them.
 
     Args:
-        unreadable: receives name and reason of each image that cannot be read, or that the model does
-            not support.
+        unreadable: receives name and reason of each image that cannot be read, or is not supported.
     """
     import torch
     from tqdm import tqdm
@@ -170,7 +172,7 @@ def _encoded(
         for name in images:
             try:
                 yield name, encoder.read(name, args.size)
-            except (UnreadableImage, ValueError) as error:  # such as one smaller than a patch
+            except (UnreadableImage, ValueError) as error:
                 unreadable[name] = getattr(error, 'reason', str(error))
                 bar.update()
 

@@ -1,7 +1,6 @@
 """Checks of images before they are encoded: their numbers of patches, and positions in them."""
 
 from collections.abc import Sequence
-from math import prod
 
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from lomar.encoder import Encoder
 from lomar.visualization.feature_maps import patch_at
 
 NAMED = 5  # images that an error names
-COMMON = 14**2  # patches per image in the training of most checkpoints
+COMMON = 14  # rows and columns of patches in the training of most checkpoints
 
 
 def check_images(
@@ -62,7 +61,8 @@ def many_patches(encoder: Encoder, name: str, pixels: Tensor) -> str:
     """Return a note if an image (C, H, W) has more patches than those of the training, or ''."""
     (height, width), patch = pixels.shape[1:], encoder.backbone.patch_size
     trained, number = encoder.trained_size, encoder.num_patches(pixels)
-    usual = prod(encoder.backbone.grid(trained)) if trained else COMMON
+    rows, columns = encoder.backbone.grid(trained) if trained else (COMMON, COMMON)
+    usual = rows * columns
     if number <= usual:
         return ''
     advice = '--size N, with the side in pixels of the training images, is faster'
