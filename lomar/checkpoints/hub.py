@@ -64,6 +64,22 @@ def download(path: str | Path) -> Path:
     return Path(config).parent
 
 
+def optional_file(path: str | Path, name: str) -> Path | None:
+    """Return the local copy of another file of a repository, or None if it has no such file.
+
+    Errors are those of `download`.
+    """
+    source = repository(str(path))
+    hub = _library(str(source))
+    with _one_line(hub, str(source)):
+        try:
+            return Path(hub.hf_hub_download(source.name, name, revision=source.revision))
+        except hub.errors.LocalEntryNotFoundError:
+            raise
+        except hub.errors.EntryNotFoundError:
+            return None
+
+
 def push(folder: Path, name: str, files: Sequence[str]) -> str:
     """Upload files of a folder to a repository, which is created if it is missing; return its URL.
 

@@ -48,7 +48,7 @@ def check_images_kept(what: str, folder: str | Path, pictures: Mapping[str, Path
         what: the flag that names the folder.
         pictures: `output_paths` of the images.
     """
-    images = {os.path.realpath(os.path.dirname(image)): image for image in pictures}
+    images = {os.path.realpath(os.path.dirname(image)): image for image in reversed([*pictures])}
     for parent in dict.fromkeys(Path(folder, picture).parent for picture in pictures.values()):
         if image := images.get(os.path.realpath(parent)):
             raise ValueError(

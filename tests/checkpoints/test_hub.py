@@ -137,6 +137,17 @@ def test_readers(online, tmp_path, photographs):
     assert lomar.Encoder(tmp_path / 'again')([IMAGE]).pooled.equal(expected)
 
 
+def test_metrics_of_a_repository_are_published_again(online, repositories, tmp_path):
+    folder = shutil.copytree(repositories[0] / 'org/encoder', repositories[0] / 'org/measured')
+    digest = sha256((folder / 'model.safetensors').read_bytes()).hexdigest()
+    measured = dict(checkpoint_sha256=digest, metrics=dict(knn=91.5), images=8, dataset='a')
+    (folder / 'metrics.json').write_text(json.dumps(measured))
+    assert 'metrics.json' in publish('hf://org/measured', tmp_path / 'again').files
+    assert json.loads((tmp_path / 'again/metrics.json').read_text()) == measured
+    assert '| knn | 91.50 |' in (tmp_path / 'again/README.md').read_text()
+    assert 'metrics.json' not in publish('hf://org/encoder', tmp_path / 'more').files
+
+
 def test_trainings(online, tmp_path, photographs, capsys):
     """load_from and the weights of a teacher."""
     line = ['train', '', '--train-images', str(photographs), '--work-dir', str(tmp_path / 'work')]
