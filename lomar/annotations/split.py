@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lomar.annotations.safe_json import read_json
 from lomar.annotations.source import is_known
-from lomar.detection.coco import read_coco
+from lomar.detection.coco import COCO_FILE, read_coco
 
 PARTS = ('train', 'val', 'test')
 
@@ -32,7 +32,7 @@ def split_coco(
         ValueError: the file is not in COCO's format, an image does not match `group`, or a part
             would have no image.
     """
-    read_coco(path)  # raises the errors of a file that is not in COCO's format
+    read_coco(path, advice=COCO_FILE)  # raises the errors of a file that is not in COCO's format
     coco = read_json(Path(path))
     groups = _groups(path, coco['images'], group)
     part_of = _assign(_objects(path, coco, groups), groups, fractions, seed)

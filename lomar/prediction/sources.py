@@ -19,11 +19,12 @@ from lomar.datasets.folder_walk import (
     summary,
 )
 from lomar.datasets.text_lists import existing, read_lines
-from lomar.datasets.unlabelled import holds_images, list_images
+from lomar.datasets.unlabelled import FILES, holds_images, list_images
 
 VIDEOS = frozenset(('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv'))
 WEB = ('http://', 'https://')
 FORM = 'Allowed in a list: one path of an image or a video, or one http(s) address, per line.'
+ADVICE = f'{FILES} A quoted glob names videos.'
 KINDS = 'files, folders, text lists, quoted globs, http(s) addresses'
 
 
@@ -139,7 +140,7 @@ def _in_path(path: str, arrays: bool) -> Iterator[str]:
     if (suffix_of(path) in VIDEOS and os.path.isfile(path)) or not holds_images(path):
         yield path
     elif os.path.isdir(path):
-        yield from list_images(path, arrays)
+        yield from list_images(path, arrays, advice=ADVICE)
     else:
         lines = read_lines(Path(path), FORM)
         files = iter(existing(Path(path), [line for line in lines if not is_web(line.text)], FORM))

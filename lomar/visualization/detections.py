@@ -15,6 +15,7 @@ from torchvision.utils import make_grid
 
 from lomar.datasets.image_io import read_rgb
 from lomar.detection import read_coco
+from lomar.detection.coco import COCO_FILE
 from lomar.detections import COLOURS, draw_objects
 
 NEAREST = Image.Resampling.NEAREST
@@ -45,7 +46,7 @@ def detection_sheet(
     masks = any('segmentation' in one for one in detections)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints progress
         truth, found = COCO(), COCO()
-        lists = read_coco(annotations, annotated=False)
+        lists = read_coco(annotations, annotated=False, advice=COCO_FILE)
         truth.dataset = {name: list(entries) for name, entries in lists.items()}
         found.dataset = {**truth.dataset, 'annotations': []}
         truth.createIndex()
