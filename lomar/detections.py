@@ -29,6 +29,7 @@ class Detections:
         labels: (N,) int64, indices of the model's classes.
         names: the N class names.
         masks: (N, H, W) bool in the size of the image; None if the model predicts no masks.
+        size: (height, width) of the upright image in pixels; None = that of the masks.
     """
 
     boxes: np.ndarray
@@ -36,6 +37,7 @@ class Detections:
     labels: np.ndarray
     names: list[str]
     masks: np.ndarray | None = None
+    size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -49,13 +51,14 @@ class Detections:
                 stretched to the visible range.
 
         Raises:
-            ValueError: the masks have another size than the image.
+            ValueError: the detections are of an image of another size.
         """
         pixels = visible_pixels(image)
-        if self.masks is not None and len(self) and self.masks.shape[1:] != pixels.shape[:2]:
+        size = self.masks.shape[1:] if self.size is None and self.masks is not None else self.size
+        if size not in (None, pixels.shape[:2]):
             raise ValueError(
-                f'the image has (height, width) {pixels.shape[:2]}, and the masks have '
-                f'{self.masks.shape[1:]}; allowed: the image of these detections'
+                f'the image has (height, width) {pixels.shape[:2]}, and the detections are of an '
+                f'image of {size}; allowed: the image of these detections'
             )
         texts = [f'{name} {score:.2f}' for name, score in zip(self.names, self.scores, strict=True)]
         colours = [COLOURS[label % len(COLOURS)] for label in self.labels]

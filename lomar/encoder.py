@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop
 
@@ -24,9 +23,9 @@ from lomar.checkpoints.trained_settings import (
     trained_settings,
     trained_size,
 )
-from lomar.datasets.any_image import AnyImage, check_listed, pil_pixels
+from lomar.datasets.any_image import AnyImage, check_listed, model_pixels
 from lomar.datasets.color import array_to_rgb, check_value_range
-from lomar.datasets.image_io import read_pixels, read_rgb
+from lomar.datasets.image_io import array_pixels, read_pixels, read_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
@@ -143,9 +142,10 @@ class Encoder:
 
         Args:
             images: paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W). Without
-                `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given. With
-                them, `open_pixels` reads the paths. Grey images have one channel for a model of
-                one channel, and three equal channels for a model of RGB.
+                `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given, and
+                four channels are R, G, B and alpha. With them, `open_pixels` reads the paths. Grey
+                images have one channel for a model of one channel, and three equal channels for a
+                model of RGB.
             batch_size: number of images in a batch at most. Of large images, a batch has fewer: up
                 to `MAX_PATCHES` patches, or one image.
             size: (height, width) or side in pixels to which images are resized and cropped;
@@ -226,34 +226,18 @@ class Encoder:
     def _pixels(self, image: AnyImage) -> Tensor:
         """Return an image of any supported type as (C, H, W) uint8 or float32."""
         channels = self.backbone.in_channels
-        if isinstance(image, (str, Path)):
-            rgb = self.rgb
-            image = read_rgb(image, self.value_range) if rgb else read_pixels(image, channels)
-        elif isinstance(image, Image.Image):
-            image = pil_pixels(image, channels, self.value_range)
-        if isinstance(image, Image.Image):
-            image = np.array(image)
-        if isinstance(image, np.ndarray) and image.ndim in (2, 3):
-            if self.rgb and (image.dtype == np.uint8 or self.value_range is not None):
-                image = array_to_rgb(image, self.value_range)
-            image = np.ascontiguousarray(image if image.ndim == 3 else image[..., None])
-            image = torch.from_numpy(image).permute(2, 0, 1)
-        if not isinstance(image, Tensor) or not self._takes(image.dtype):
-            kind = getattr(image, 'dtype', type(image).__name__)
-            raise TypeError(
-                f'an image is {kind}; allowed: uint8 pixels, PIL images and paths, and real '
-                'numbers of any type if mean and std are given'
-            )
-        if image.ndim != 3 or len(image) != channels:
-            raise ValueError(
-                f'an image has the shape {tuple(image.shape)}; allowed: ({channels}, H, W) as a '
-                f'tensor, (H, W, {channels}) as an array'
-            )
-        return image if image.dtype == torch.uint8 else image.float()
-
-    def _takes(self, dtype: torch.dtype) -> bool:
-        real = not dtype.is_complex and dtype != torch.bool
-        return dtype == torch.uint8 or (real and not self.rgb)
+        is_bytes = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
+        if is_bytes and len(image) == channels and image.numel():
+            return image  # on its own device
+        if not isinstance(image, (str, Path)):
+            pixels = model_pixels(image, channels, self.rgb, self.value_range)
+            pixels = array_to_rgb(pixels, self.value_range) if self.rgb else array_pixels(pixels)
+        elif self.rgb:
+            pixels = np.array(read_rgb(image, self.value_range))
+        else:
+            pixels = read_pixels(image, channels)
+        found = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        return found if found.dtype == torch.uint8 else found.float()
 
     def _fit(self, image: Tensor, size: tuple[int, int] | None) -> Tensor:
         """Resize and crop to `size`, or crop to whole patches."""

@@ -81,10 +81,6 @@ def test_images_of_one_size_in_a_batch(detector):
         assert one.names == other.names
 
 
-def test_no_images(detector):
-    assert detector([]) == []
-
-
 def test_grey_images(detector, tmp_path):
     grey = noise(channels=1)[..., 0]
     Image.fromarray(grey).save(tmp_path / 'grey.png')
@@ -102,7 +98,7 @@ REFUSED = [
     (lambda: [None], TypeError, 'an image is NoneType; allowed: paths, PIL'),
     (lambda: [np.zeros(4)], TypeError, r'an image is ndarray of shape \(4,\)'),
     (lambda: [noise(dtype=np.float32)], ValueError, 'an array is float32; allowed: uint8'),
-    (lambda: [noise(channels=4)], ValueError, 'an array has 4 channels'),
+    (lambda: [noise(channels=5)], ValueError, r'an array has the shape \(50, 80, 5\)'),
     (lambda: ['gone.png'], UnreadableImage, 'gone.png: FileNotFoundError'),
 ]
 
@@ -160,8 +156,8 @@ def test_a_pipeline_of_mmdet(checkpoint, detector, tmp_path):
     for name in ('broken.jpg', 'gone.jpg'):
         with pytest.raises(UnreadableImage, match=name):
             theirs([tmp_path / name])
-    with pytest.raises(ValueError, match='an array has 4 channels'):
-        theirs([noise(channels=4)])
+    with pytest.raises(ValueError, match=r'an array has the shape \(50, 80, 5\)'):
+        theirs([noise(channels=5)])
     with pytest.raises(ValueError, match='value_range has no effect on LoadImageFromFile'):
         lomar.Detector(tmp_path / 'b.pth', value_range=(0, 4095))
 
@@ -243,9 +239,37 @@ def test_a_degenerate_box():
     assert found.draw(np.zeros((40, 60, 3), np.uint8)).size == (60, 40)
 
 
-def test_a_picture_of_another_image():
-    with pytest.raises(ValueError, match=re.escape('(height, width) (50, 80), and the masks')):
-        planted().draw(noise())
+@pytest.mark.parametrize(
+    ('masks', 'size', 'refused'),
+    [
+        (True, None, True),
+        (True, (40, 60), True),
+        (False, (40, 60), True),
+        (False, (50, 80), False),
+        (False, None, False),  # made by hand
+    ],
+)
+def test_a_picture_of_another_image(masks, size, refused):
+    found = planted(masks)
+    found.size = size
+    if not refused:
+        assert found.draw(noise()).size == (80, 50)
+        return
+    message = '(height, width) (50, 80), and the detections are of an image of (40, 60)'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        found.draw(noise())
+
+
+@pytest.mark.parametrize('threshold', [0, 1])
+def test_detections_have_the_size_of_the_image(detector, tmp_path, threshold):
+    """That of the upright image, with and without objects."""
+    turned = Image.fromarray(noise()).transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6
+    turned.save(tmp_path / 'a.jpg', exif=turned.getexif())
+    for found in detector([noise(), tmp_path / 'a.jpg'], threshold, batch_size=2):
+        assert found.size == (50, 80)
+        with pytest.raises(ValueError, match='the detections are of an image of'):
+            found.draw(noise(80, 50))
 
 
 @pytest.mark.parametrize('masks', [True, False])
