@@ -41,7 +41,10 @@ def metrics_of(
         FileNotFoundError: the given file does not exist.
         ValueError: the file has no metrics, or the given file those of another checkpoint.
     """
-    file = Path(given).expanduser() if given else _beside(path)
+    try:
+        file = Path(given).expanduser() if given else _beside(path)
+    except ValueError as error:  # of the hub
+        return None, [f'the metrics are left out: {error}']
     if file is None or (given is None and (weights == 'ema' or not file.is_file())):
         return None, []
     found = _read(file)
