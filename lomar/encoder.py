@@ -226,8 +226,7 @@ class Encoder:
     def _pixels(self, image: AnyImage) -> Tensor:
         """Return an image of any supported type as (C, H, W) uint8 or float32."""
         channels = self.backbone.in_channels
-        is_bytes = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
-        if is_bytes and len(image) == channels and image.numel():
+        if isinstance(image, Tensor) and _is_ready(image, channels):
             return image  # on its own device
         if not isinstance(image, (str, Path)):
             pixels = model_pixels(image, channels, self.rgb, self.value_range)
@@ -255,6 +254,13 @@ class Encoder:
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))
+
+
+def _is_ready(image: Tensor, channels: int) -> bool:
+    shape = tuple(image.shape)
+    return (
+        image.dtype == torch.uint8 and len(shape) == 3 and shape[0] == channels and 0 not in shape
+    )
 
 
 def _check_normalisation(path: str | Path, trained: dict) -> None:

@@ -14,7 +14,7 @@ from lomar.datasets.image_io import PixelFile
 from lomar.detection.run_lengths import sampled
 from lomar.detection.tile_merging import merge_tiles, shift_objects
 from lomar.detection.tiles import Place, tile_places
-from lomar.detections import COLOURS, SHADE, draw_objects
+from lomar.detections import COLOURS, SHADE, draw_objects, object_texts
 from lomar.detector import Detector
 from lomar.utils import check_least
 
@@ -61,7 +61,7 @@ class LargeDetections:
             _paint(layer, covered, rle, self.factor, ImageColor.getrgb(colour))
         pixels = self.preview.copy()
         pixels[covered] = (1 - SHADE) * pixels[covered] + SHADE * layer[covered]
-        texts = [f'{name} {score:.2f}' for name, score in zip(self.names, self.scores, strict=True)]
+        texts = object_texts(self.names, self.scores)
         return Image.fromarray(draw_objects(pixels, self.boxes / self.factor, texts, colours))
 
 

@@ -95,7 +95,11 @@ def _draw(
         np.array([one['bbox'] for one in objects], float).reshape(-1, 4) * scale
     )  # pycocotools: arrays
     boxes = box_convert(torch.from_numpy(sides), 'xywh', 'xyxy').numpy()
-    scores = (f' {one["score"]:.2f}' if 'score' in one else '' for one in objects)
-    labels = [names[one['category_id']] + score for one, score in zip(objects, scores, strict=True)]
+    labels = [
+        (f'{names[one["category_id"]]} {one["score"]:.2f}', f'{one["score"]:.2f}')
+        if 'score' in one
+        else (names[one['category_id']],)
+        for one in objects
+    ]
     large = draw_objects(np.array(image.resize(size, NEAREST)), boxes, labels, colours, shown)
     return torch.from_numpy(large.copy()).permute(2, 0, 1)

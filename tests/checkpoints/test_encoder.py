@@ -224,7 +224,7 @@ def test_refuses_weights(save):
     refused(source, TransferError, r'lookup_table_weight \(1, 16, 50\)', num_heads=6)
     refused(source, ValueError, 'with 50 buckets are not those of', rpe=dict(ratio=2.0))
     detector = {name: v for name, v in source.items() if not name.startswith('norm.')}
-    refused(detector, ValueError, 'the weights of a detector')
+    refused(detector, ValueError, 'weights of a detector, .*one that the detector was trained from')
     four = RPEViT(lomar_arch(), 64, 8, in_channels=4).state_dict()
     refused(four, ValueError, 'take 4 channels, and mean and std have 0 and 0 numbers')
     refused(four, ValueError, r'std is \[1.0, 1.0, 0.0, 1.0\];', mean=[1] * 4, std=[1, 1, 0, 1])

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import tiny_lomar
 from mmengine.config import ConfigDict
-from PIL import Image
+from PIL import Image, ImageDraw
 from trained import V01, detector_file, noise
 
 import lomar
 from lomar.datasets import UnreadableImage
+from lomar.detections import draw_objects, object_texts
 
 
 @pytest.fixture(scope='module')
@@ -223,6 +224,57 @@ def test_pictures(kind, tmp_path):
     assert (pixels[38, 5] == 0).all()  # elsewhere
     without = np.array(planted(masks=False).draw(given))
     assert (without[34, 48] == 0).all() and (without[20, 40] > 0).any()
+
+
+LABELS = {
+    # Boxes, the first of the highest score; and the index of the label that each one has.
+    'one object': ([[20, 60, 60, 100]], [0]),
+    'far from each other': ([[20, 60, 60, 100], [20, 140, 60, 180]], [0, 0]),
+    'at the upper edge': ([[20, 0, 190, 100]], [0]),
+    'small at the upper edge': ([[20, 0, 30, 10]], [None]),
+    'a neighbour above': ([[20, 60, 40, 80], [20, 40, 40, 58]], [None, 0]),
+    'a neighbour at the right': ([[20, 60, 50, 90], [46, 40, 76, 58]], [1, 0]),
+    'at one place': ([[20, 60, 60, 100], [20, 60, 60, 100]], [0, None]),
+    'in a large one': ([[20, 100, 60, 140], [0, 20, 200, 200]], [0, 0]),
+    'degenerate': ([[20, 60, 20, 60]], [0]),
+    'none': ([], []),
+}
+
+
+@pytest.mark.parametrize('name', LABELS)
+def test_labels_do_not_hide_objects(name, monkeypatch):
+    boxes, expected = LABELS[name]
+    drawn = {}
+    text = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        'text',
+        lambda self, place, label, *rest: (
+            drawn.update({label: place}),
+            text(self, place, label, *rest),
+        ),
+    )
+    scores = [0.9 - number / 10 for number in range(len(boxes))]
+    texts = object_texts(['cell'] * len(boxes), scores)
+    array = np.array(boxes, np.float32).reshape(-1, 4)
+    draw_objects(np.zeros((200, 200, 3), np.uint8), array, texts, ['#ff3b30'] * len(boxes))
+    assert len(drawn) == sum(index is not None for index in expected)
+    for labels, index in zip(texts, expected, strict=True):
+        found = [number for number, label in enumerate(labels) if label in drawn]
+        assert found == ([] if index is None else [index])
+
+
+def test_many_small_objects_stay_visible():
+    """Few pixels within the boxes of a grid of 15 x 15 objects have the colour of a label."""
+    grid = np.stack(np.meshgrid(range(20, 320, 20), range(20, 320, 20)), -1).reshape(-1, 2)
+    boxes = np.concatenate([grid, grid + 14], axis=1).astype(np.float32)
+    found = lomar.Detections(
+        boxes, np.linspace(1, 0.3, len(boxes)), np.zeros(len(boxes), int), ['nucleus'] * len(boxes)
+    )
+    pixels = np.array(found.draw(np.zeros((340, 340, 3), np.uint8)))
+    inside = [pixels[y + 3 : y + 11, x + 3 : x + 11] for x, y in grid]
+    assert np.mean([part.any(axis=2).mean() for part in inside]) < 0.02
+    assert pixels.any(axis=2)[:18].any()  # labels above the first row
 
 
 def test_masks_that_overlap():
