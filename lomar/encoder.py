@@ -30,6 +30,7 @@ from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
+MOST_PATCHES = 2**16  # of an image: more have attention matrices above 16 GB per head
 MAX_PATCHES = 64 * 14**2  # per forward pass: those of 64 images of 224 pixels, patches of 16
 
 
@@ -159,7 +160,7 @@ class Encoder:
         check_listed(images)
         if batch_size < 1:
             raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
-        self._check_size(size)
+        self.check_size(size)
         pooled, maps = [], []
         read = ((None, self.read(image, size)) for image in images)
         for batch in self.batches(read, batch_size):
@@ -177,7 +178,7 @@ class Encoder:
         It is resized and cropped as `__call__` does, which accepts the result and raises the same
         errors.
         """
-        self._check_size(size)
+        self.check_size(size)
         return self._fit(self._pixels(image), (size, size) if isinstance(size, int) else size)
 
     def batches(
@@ -202,9 +203,25 @@ class Encoder:
         rows, columns = self.backbone.grid((height, width), 'size')
         return rows * columns
 
-    def _check_size(self, size: int | tuple[int, int] | None) -> None:
-        if size is not None:
-            self.backbone.grid((size, size) if isinstance(size, int) else size, 'size')
+    def check_size(self, size: int | tuple[int, int] | None) -> None:
+        """Raise a ValueError unless images can be resized to a size for the model."""
+        if size is None:
+            return
+        height, width = (size, size) if isinstance(size, int) else size
+        patch = self.backbone.patch_size
+        if min(height, width) < 1 or height % patch or width % patch:
+            raise ValueError(
+                f'size is {height} x {width}; allowed: multiples of the patch size, {patch} pixels'
+            )
+        self._check_number(height, width)
+
+    def _check_number(self, height: int, width: int) -> None:
+        patch = self.backbone.patch_size
+        if (number := (height // patch) * (width // patch)) > MOST_PATCHES:
+            raise ValueError(
+                f'an image of {height} x {width} pixels has {number:,} patches of {patch} pixels; '
+                f'allowed: {MOST_PATCHES:,}, with a smaller size= (lomar encode --size)'
+            )
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return pooled and patch features of each image; images of one size form a batch."""
@@ -248,6 +265,7 @@ class Encoder:
                 raise ValueError(
                     f'an image of {height} x {width} pixels is smaller than a patch of {patch}'
                 )
+            self._check_number(*size)
         elif size != (height, width):
             scale = max(size[0] / height, size[1] / width)
             covering = max(size[0], round(height * scale)), max(size[1], round(width * scale))

@@ -143,6 +143,10 @@ def import_annotations(
     coco = to_coco(source.read(report), source.images, report, *choices)
     _check_images(source.images, report)
     _check_found(coco, report, path, classes)
+    found = {one['category_id'] for one in coco['annotations']}
+    lost = [one['name'] for one in coco['categories'] if one['id'] not in found]
+    if classes and lost:
+        report.note(str(path), 'a class of --classes has no annotations: ', ', '.join(lost))
     masks = sum('segmentation' in one for one in coco['annotations'])
     if 0 < masks < len(coco['annotations']):
         detail = f'{len(coco["annotations"]) - masks} of {len(coco["annotations"])}'

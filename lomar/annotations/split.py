@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lomar.annotations.safe_json import read_json
-from lomar.annotations.source import is_known
+from lomar.annotations.source import is_known, one_line
 from lomar.detection.coco import COCO_FILE, read_coco
 
 PARTS = ('train', 'val', 'test')
@@ -65,7 +65,7 @@ def split_table(parts: dict[str, dict]) -> str:
         column = dict(images=len(coco['images']), annotations=len(coco['annotations']))
         column['images without annotations'] = column['images'] - len(used)
         found = _objects_of(coco)
-        names = {f'  {one["name"]}': found[one['id']] for one in coco['categories']}
+        names = {f'  {one_line(one["name"])}': found[one['id']] for one in coco['categories']}
         columns.append({**column, 'objects': sum(found.values()), **names})
     width = max(map(len, columns[0]))
     lines = [' ' * width + ''.join(f'{name:>10}{"share":>9}' for name in parts)]
@@ -84,7 +84,7 @@ def split_notes(parts: dict[str, dict]) -> list[str]:
     used = [one for one in categories if any(each[one['id']] for each in found.values())]
     notes = []
     for name, objects in found.items():
-        lost = [one['name'] for one in used if not objects[one['id']]]
+        lost = [one_line(one['name']) for one in used if not objects[one['id']]]
         if lost:
             listed = ', '.join(lost[:NAMED])
             listed += f' and {len(lost) - NAMED} more' if len(lost) > NAMED else ''

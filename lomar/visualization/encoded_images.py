@@ -30,8 +30,7 @@ def check_images(
     Raises:
         ValueError: the size does not fit the model, or an image does not have the position.
     """
-    if size is not None:
-        encoder.backbone.grid((size, size), '--size')
+    encoder.check_size(size)
     all_sizes = size is None and any(isinstance(each, int) for each in at or ())
     note: str | None = None
     outside = []

@@ -118,6 +118,13 @@ def test_notes_on_classes(name, tmp_path, capsys):
         assert all(one in note for one, note in zip(expected, notes, strict=True))
 
 
+def test_names_of_classes_stay_in_their_line(tmp_path, capsys):
+    coco = coco_of([[3]] * 9 + [[7]])
+    coco['categories'][0]['name'] = 'a\nb'
+    assert main(['split', str(write(tmp_path, coco)), '--out', str(tmp_path / 'out')]) == 0
+    assert '\n  a\\nb ' in (said := capsys.readouterr().out) and ': a\\nb\n' in said
+
+
 def test_a_note_names_the_classes():
     def part(*keys):
         categories = [dict(id=key, name=f'c{key}') for key in range(20)]

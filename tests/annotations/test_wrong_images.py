@@ -94,3 +94,10 @@ def test_yolo_without_data_yaml(name, tmp_path, capsys):
     assert main(['import', 'yolo', str(tmp_path / path), str(tmp_path / 'a.json')]) == 1
     said = capsys.readouterr().err
     assert message.format(folder=tmp_path) in said and said.count('\n') == 1
+
+
+def test_a_class_that_no_object_has_is_noted(tmp_path, capsys):
+    sources.voc(tmp_path, sources.voc_object('cell'))
+    line = ['import', 'voc', str(tmp_path), str(tmp_path / 'a.json'), '--classes', 'cell', 'Cell']
+    assert main(line) == 0
+    assert 'a class of --classes has no annotations: Cell' in capsys.readouterr().out

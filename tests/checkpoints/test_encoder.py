@@ -201,7 +201,9 @@ def test_sizes_mix_and_keep_their_order(encoder):
         ([None], None, TypeError, 'an image is NoneType'),
         ([pixels()[0, :2]], None, ValueError, r'the shape \(2, 64, 64\); allowed: \(1, H'),
         ([pixels(7, 64)[0]], None, ValueError, '7 x 64 pixels is smaller than a patch of 8'),
-        (pixels(), 60, ValueError, 'size is 60 x 60; allowed: multiples of'),
+        (pixels(), 60, ValueError, 'size is 60 x 60; allowed: multiples of the patch size, 8 p'),
+        (pixels(), 8192, ValueError, 'has 1,048,576 patches of 8 pixels; allowed: 65,536, with'),
+        ([np.zeros((8192, 8192, 3), np.uint8)], None, ValueError, 'allowed: 65,536, with a smal'),
     ],
 )
 def test_refuses_images(encoder, images, size, error, message):

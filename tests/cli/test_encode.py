@@ -116,7 +116,7 @@ def test_a_parquet_file_by_the_command(photographs, tmp_path):
     assert table['paths'].to_pylist() == paths(photographs)
     expected = Encoder(CHECKPOINT)(paths(photographs), size=32).pooled
     np.testing.assert_allclose(table['features'].to_pylist(), expected, rtol=1e-5, atol=1e-6)
-    names = sorted(path.name for path in (tmp_path / 'a_pca').iterdir())
+    names = sorted(path.name for path in (tmp_path / 'a_pca').glob('*.png'))
     assert names == [f'{number}.png' for number in range(8)]
     again = run_lomar(*line, 'a.parquet', cwd=tmp_path)
     assert again.returncode == 1 and 'a.parquet is there already; --overwrite' in again.stderr
@@ -164,7 +164,7 @@ def test_maps_of_other_models(kind, photographs, tmp_path, mae):
         out = tmp_path / f'{name}.npz'
         line = [*foreign(kind, tmp_path, mae), str(photographs), '--size', '64', '--map', name]
         assert main(['encode', *line, '--out', str(out)]) == 0
-        assert len([*(tmp_path / f'{name}_{name}').iterdir()]) == 8
+        assert len([*(tmp_path / f'{name}_{name}').glob('*.png')]) == 8
 
 
 def test_a_map_of_an_image_without_an_rgb_view(tmp_path):
@@ -179,7 +179,7 @@ def test_a_map_of_an_image_without_an_rgb_view(tmp_path):
     line = ['encode', str(tmp_path / 'x.pth'), str(tmp_path / 'images'), '--num-heads', '3']
     line += ['--size', '32', '--mean', *['1000'] * 5, '--std', *['50'] * 5, '--map', 'pca']
     assert main([*line, '--out', str(tmp_path / 'a.npz')]) == 0
-    sizes = {Image.open(path).size for path in (tmp_path / 'a_pca').iterdir()}
+    sizes = {Image.open(path).size for path in (tmp_path / 'a_pca').glob('*.png')}
     assert sizes == {(160 + 12, 160 + 28)}, 'the map alone'
 
 
@@ -205,7 +205,8 @@ BEFORE = {
     'not all of them': ([*AT, '60', '0.5'], '\n  and 3 more\n'),
     'in all images': ([*AT, '0.5', '900'], '--at is outside of 9 of 9 images'),
     'after --size': ([*AT, '32', '0', '--size', '32'], '32, 0 is outside of 32 x 32 pixels'),
-    'size': (['--size', '30'], '--size is 30 x 30; allowed: multiples of'),
+    'size': (['--size', '30'], 'size is 30 x 30; allowed: multiples of the patch size, 4 pixels\n'),
+    'huge': (['--size', '100000'], 'has 625,000,000 patches of 4 pixels; allowed: 65,536, with a'),
 }
 
 

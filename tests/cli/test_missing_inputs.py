@@ -52,3 +52,24 @@ def test_a_training_has_its_own_advice(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     assert main(['train', CONFIG, '--train-images', str(tmp_path / 'empty'), '--dry-run']) == 1
     assert 'Give your own images with --train-images DIR' in capsys.readouterr().err
+
+
+EMPTY = {
+    'predict': ['predict', DETECTOR, '.', '--out', ''],
+    'encode': ['encode', PRETRAIN, '.', '--out', ''],
+    'publish': ['publish', PRETRAIN, ''],
+    'export': ['export', PRETRAIN, '', '--size', '64'],
+    'import': ['import', 'voc', '.', ''],
+    'split': ['split', 'a.json', '--out', ''],
+    'shard': ['shard', '.', ''],
+    'train': ['train', CONFIG, '--work-dir', ''],
+}
+
+
+@pytest.mark.parametrize('name', EMPTY)
+def test_an_empty_output_is_refused(name, tmp_path, monkeypatch, capsys):
+    """It would be the folder of the command; a variable of the shell is not set."""
+    monkeypatch.chdir(tmp_path)
+    assert main(EMPTY[name]) == 1
+    assert capsys.readouterr().err.startswith(f'lomar {name}: the path of ')
+    assert not any(tmp_path.iterdir())
