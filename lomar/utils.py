@@ -1,5 +1,6 @@
-"""Shared helpers: atomic writes, JSON, unwrapped models, unchanged random state."""
+"""Shared helpers: atomic writes, JSON, hashes, unwrapped models, unchanged random state."""
 
+import hashlib
 import json
 import math
 import os
@@ -65,6 +66,15 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
     with atomic_write(path) as part:
         text = json.dumps(content, indent=indent, separators=separators)
         part.write_text(text + '\n', encoding='utf-8')
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def unwrapped(model: Any) -> Any:
