@@ -1,8 +1,7 @@
 """Train each kind of detector at toy size on the embedded dataset, and measure its AP.
 
-The table of detectors in docs/detection.md shows the result file. Settings are those of
-mmconfigs/shapes, which are not tuned per detector: the AP shows that a detector learns, and does not
-rank detectors.
+The table of detectors in docs/detection.md shows the result file. The settings in mmconfigs/shapes
+are not tuned per detector: AP shows that a detector learns, and does not rank detectors.
 """
 
 import argparse

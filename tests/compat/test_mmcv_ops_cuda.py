@@ -3,12 +3,12 @@
 import contextlib
 import inspect
 import sys
-from unittest import mock
 
 import pytest
 import torch
 from conftest import ROOT
 from fake_cuda import CUDA, NEEDS_NUMBERS, Watch, fake_cuda
+from gpu_branch import OnGPU, gpu_branch
 from mmcv import ops
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
 from mmdet.models.losses import FocalLoss
@@ -21,33 +21,6 @@ from lomar.compat import mmcv_ops
 pytestmark = pytest.mark.skipif(
     not isinstance(sys.modules['mmcv._ext'], mmcv_ops.Operators), reason='mmcv is compiled here'
 )
-
-
-class OnGPU(torch.Tensor):
-    """A CPU tensor that says it is on a GPU, and whose results say so."""
-
-    is_cuda = True
-
-
-@contextlib.contextmanager
-def gpu_branch():
-    """Make mmcv and mmdet take the branch for a GPU, and count what they call."""
-    module, calls = sys.modules['mmcv._ext'], []
-
-    def spied(operator):
-        def call(*args, **kwargs):
-            calls.append(operator.__name__)
-            return operator(*args, **kwargs)
-
-        return call
-
-    with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        enter(mock.patch('torch.cuda.is_available', return_value=True))
-        enter(mock.patch('mmcv.ops.multi_scale_deform_attn.IS_CUDA_AVAILABLE', True))
-        for operator in mmcv_ops.SUPPLIED:
-            enter(mock.patch.object(module, operator.__name__, spied(operator)))
-        yield calls
 
 
 @pytest.mark.parametrize('gamma', [0.0, 1.0, 2.0])
