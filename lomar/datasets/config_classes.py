@@ -81,10 +81,10 @@ def set_head_classes(cfg: Config, classes: Sequence[str]) -> None:
         head.num_classes = number
     for head in _class_parts(cfg.model):
         if 'num_things_classes' in head:
-            loss = head.get('loss_cls') or {}
+            loss: dict = head.get('loss_cls') or {}
             *weights, background = loss.get('class_weight') or [None]
             if len(weights) == head.num_things_classes and len(set(weights)) == 1:
-                loss.class_weight = [*weights[:1] * number, background]
+                loss['class_weight'] = [*weights[:1] * number, background]
             head.num_things_classes = number
 
 

@@ -150,7 +150,7 @@ def _one_stage(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatc
 
 def _queries(model: Any, neck: SimpleFeaturePyramid, backbone: RPEViT) -> Iterator[Mismatch]:
     """Compare Deformable DETR, DINO and Mask2Former with the pyramid."""
-    decoder = getattr(getattr(model, 'panoptic_head', None), 'pixel_decoder', None)
+    decoder: Any = getattr(getattr(model, 'panoptic_head', None), 'pixel_decoder', None)
     if hasattr(decoder, 'num_input_levels'):
         yield 'panoptic_head.strides (number)', decoder.num_input_levels, neck.num_levels
         channels = [layer.conv.in_channels for layer in decoder.input_convs]

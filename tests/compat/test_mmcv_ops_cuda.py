@@ -15,6 +15,7 @@ from mmdet.models.losses import FocalLoss
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
 from mmengine.registry import WEIGHT_INITIALIZERS, init_default_scope
+from torch import nn
 
 from lomar.compat import mmcv_ops
 
@@ -119,20 +120,21 @@ def types(node):
             yield from types(each)
 
 
-def test_no_part_of_a_supported_detector_has_a_branch_for_gpus():
+def test_parts_of_detectors_with_a_branch_for_gpus():
+    """What `tests/detection/test_head_configs.py` compares in whole detectors."""
     names = set()
     for folder in ('detect', 'shapes'):
-        for path in (ROOT / 'mmconfigs' / folder).glob('*-rcnn_*.py'):
+        for path in (ROOT / 'mmconfigs' / folder).glob('*_vitdet-*.py'):
             names |= set(types(Config.fromfile(path).model.to_dict())) - {'nms'}
     names -= set(WEIGHT_INITIALIZERS.module_dict)  # run on the CPU, before the model is moved
     init_default_scope('mmdet')
-    assert {'MaskRCNN', 'RoIAlign', 'MaxIoUAssigner', 'DeltaXYWHBBoxCoder'} <= names
+    assert {'MaskRCNN', 'RoIAlign', 'MaxIoUAssigner', 'DINO', 'HungarianAssigner'} <= names
 
     def branches(name):
-        kind = getattr(ops, name, None) or MODELS.get(name) or TASK_UTILS.get(name)
+        kind = getattr(ops, name, None) or getattr(nn, name, None)
+        kind = kind or MODELS.get(name) or TASK_UTILS.get(name)
         source = inspect.getsource(sys.modules[kind.__module__])
         return 'is_cuda' in source or 'cuda.is_available' in source
 
-    # Its branch puts an index on the GPU, for candidates that are a list.
-    assert {name for name in names if branches(name)} == {'RandomSampler'}
-    assert branches('FocalLoss')
+    # The branch of the sampler puts an index on the GPU, for candidates that are a list.
+    assert {name for name in names if branches(name)} == {'RandomSampler', 'FocalLoss'}

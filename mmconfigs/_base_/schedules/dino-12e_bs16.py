@@ -9,7 +9,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay=0.7, vectors_decay=True),
     clip_grad=dict(max_norm=0.1),
 )
-# 12 epochs = 90000 iterations x 16 images / 118000 images; the rate drops after 11 of 12.
-train_cfg = dict(type='ReplayIterLoop', max_iters=90000, val_interval=5000)
+# 12 epochs = 88500 iterations x 16 images / 118000 images (detrex: 90000); the rate drops after 11.
+train_cfg = dict(type='ReplayIterLoop', max_iters=88500, val_interval=5000)
 param_scheduler = [dict(type='MultiStepLR', by_epoch=False, milestones=['11/12'], gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=16)
