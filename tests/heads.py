@@ -97,7 +97,7 @@ def load(name):
     return cfg
 
 
-def small(kind, init='lomar', amp=False):
+def small(kind, init='lomar'):
     """Return the config of a detector for COCO, narrow and shallow, for images of 64 pixels."""
     cfg = load(HEADS[kind].coco(init, kind))
     model = cfg.model

@@ -30,13 +30,16 @@ def configs(init: str) -> dict[str, str]:
 def measure(config: str, folder: Path, epochs: int, options: list[str]) -> dict:
     """Train and test a config in a folder with `data/shapes`; return AP in percent and seconds."""
     work_dir = folder / 'work_dirs' / Path(config).name
+    tested = ['--val-ann', 'data/shapes/annotations/val.json', '--val-images', 'data/shapes/val']
+    data = ['--train-ann', 'data/shapes/annotations/train.json', '--train-images']
+    data += ['data/shapes/train', *tested]  # which set the classes
     start = time.monotonic()
     changes = ['--cfg-options', *options] if options else []
-    _lomar('train', config, '--epochs', epochs, '--work-dir', work_dir, *changes, cwd=folder)
+    _lomar('train', config, '--epochs', epochs, '--work-dir', work_dir, *data, *changes, cwd=folder)
     seconds = time.monotonic() - start
     # `lomar train` has evaluated this checkpoint; the test writes the figures.
     checkpoint = work_dir / (work_dir / 'last_checkpoint').read_text().strip()
-    _lomar('test', config, checkpoint, '--work-dir', work_dir / 'test', cwd=folder)
+    _lomar('test', config, checkpoint, '--work-dir', work_dir / 'test', *tested, cwd=folder)
     (metrics,) = (work_dir / 'test').rglob('metrics.json')
     found = json.loads(metrics.read_text())['metrics']
     ap = {
@@ -48,6 +51,21 @@ def measure(config: str, folder: Path, epochs: int, options: list[str]) -> dict:
     return dict(config=config, **ap, seconds=round(seconds))
 
 
+def kept_records(path: Path, settings: dict) -> dict[str, dict]:
+    """Return the records of an earlier run by detector; {} without a file.
+
+    Raises:
+        ValueError: the earlier run had other settings.
+    """
+    if not path.exists():
+        return {}
+    earlier = json.loads(path.read_text())
+    for key, value in settings.items():
+        if earlier[key] != value:
+            raise ValueError(f'{path} has {key}={earlier[key]}, found {value}; name a new file')
+    return earlier['records']
+
+
 def _lomar(*words, cwd: Path) -> None:
     command = [sys.executable, '-m', 'lomar', *map(str, words)]
     print(f'$ {shlex.join(command[2:])}', flush=True)
@@ -55,27 +73,26 @@ def _lomar(*words, cwd: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure the detectors, and write the result file after each of them."""
+    """Measure detectors, and add each of them to the result file."""
     parser = argparse.ArgumentParser(
         prog=PROG, description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add('folder', type=Path, help='folder with data/shapes, which `lomar shapes` makes')
+    add('folder', type=Path, help='folder with data/shapes, made by `lomar shapes`')
     add('--init', choices=INITIALISATIONS, default='scratch', help='initialisation of the backbone')
     add('--detectors', nargs='+', help='names, such as fcos (default: all)')
     add('--epochs', type=int, default=3, help='length of each training')
     add('--cfg-options', nargs='+', default=[], metavar='K=V', help='settings of each training')
-    add('--json', type=Path, required=True, metavar='FILE', help='file to write results to')
+    add('--json', type=Path, required=True, metavar='FILE', help='file to add results to')
     args = parser.parse_args(argv)
     names, folder = configs(args.init), args.folder.resolve()
+    settings = dict(init=args.init, epochs=args.epochs)
     command = f'{PROG} {shlex.join(sys.argv[1:] if argv is None else argv)}'
-    records: dict[str, dict] = {}
+    records = kept_records(args.json, settings)
     for name in args.detectors or names:
-        records[name] = measure(names[name], folder, args.epochs, args.cfg_options)
-        write_json(
-            args.json,
-            dict(cli=command, init=args.init, epochs=args.epochs, **provenance(), records=records),
-        )
+        measured = measure(names[name], folder, args.epochs, args.cfg_options)
+        records[name] = dict(measured, cli=command, **provenance())
+        write_json(args.json, dict(settings, records=records))
 
 
 if __name__ == '__main__':
