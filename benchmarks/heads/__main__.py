@@ -1,7 +1,9 @@
 """Train each kind of detector at toy size on the embedded dataset, and measure its AP.
 
 The table of detectors in docs/detection.md shows the result file. The settings in mmconfigs/shapes
-are not tuned per detector: AP shows that a detector learns, and does not rank detectors.
+are not tuned per detector: AP shows that a detector learns, and does not rank detectors. A backbone
+that starts from LoMaR or MAE needs the checkpoint that the configs name, below the folder; that of
+LoMaR is written by `lomar demo --work-dir FOLDER/work_dirs/demo`.
 """
 
 import argparse

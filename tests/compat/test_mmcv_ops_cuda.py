@@ -86,6 +86,18 @@ def test_deformable_attention():
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_deformable_attention_is_float32_under_mixed_precision(dtype):
+    torch.manual_seed(0)
+    layer = MultiScaleDeformableAttention(embed_dims=16, num_heads=2, num_levels=1).eval()
+    shapes, points = torch.tensor([[40, 50]]), torch.rand(2, 7, 1, 2)
+    query, value = torch.randn(7, 2, 16).to(dtype), torch.randn(2000, 2, 16).to(dtype)
+    places = dict(reference_points=points, spatial_shapes=shapes)
+    expected = layer(query.float(), value=value.float(), **places)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert layer(query, value=value, **places).equal(expected)
+
+
 def test_soft_nms_gets_its_tensors_on_the_cpu():
     with fake_cuda(), gpu_branch() as calls, contextlib.suppress(*NEEDS_NUMBERS):
         ops.soft_nms(torch.zeros(3, 4, device=CUDA), torch.zeros(3, device=CUDA))
