@@ -48,7 +48,7 @@ class Head:
         epochs, batch: length of the training on COCO, and images per step.
         masks: whether it predicts masks.
         toy: beginning of the names of its configs in mmconfigs/shapes; '' = that of COCO.
-        source: where its recipe comes from, with box AP (or box AP / mask AP) on COCO.
+        source: origin of its recipe, with box AP on COCO if it is published.
     """
 
     name: str
@@ -69,22 +69,27 @@ class Head:
 
 HEADS = {
     'cascade-mask-rcnn': Head(
-        'Cascade Mask R-CNN', 100, 64, True, 'detectron2, ViTDet: 54.0 / 46.7 from MAE'
+        'Cascade Mask R-CNN', 100, 64, True, 'detectron2, ViTDet: from MAE 54.0 (mask AP 46.7)'
     ),
     'fcos': Head(
-        'FCOS', 100, 64, False, 'levels of EasyCV, head of mmdet, schedule of ViTDet: not published'
+        'FCOS',
+        100,
+        64,
+        False,
+        'levels of EasyCV, head of mmdet, schedule of ViTDet: no AP published',
     ),
-    'rtmdet': Head('RTMDet', 100, 64, False, 'head of mmdet, schedule of ViTDet: not published'),
+    'rtmdet': Head('RTMDet', 100, 64, False, 'head of mmdet, schedule of ViTDet: no AP published'),
     'dino-5scale': Head(
         'DINO, 5 levels',
         12,
         16,
         False,
-        'model of mmdet, schedule of detrex: 50.2 from MAE with 4 levels and other data',
+        'model of mmdet, schedule of detrex: from MAE 50.2 with 4 levels, another augmentation and '
+        'other rates in the backbone',
         'dino-3scale',
     ),
     'mask2former': Head(
-        'Mask2Former', 50, 16, True, 'mmdet, with layer decay: not published for this backbone'
+        'Mask2Former', 50, 16, True, 'mmdet, with layer decay: no AP published for this backbone'
     ),
 }
 CASES = [(kind, init) for kind in HEADS for init in INITIALISATIONS]
@@ -176,7 +181,7 @@ def table():
     result = json.loads(RESULT.read_text())
     lines = [
         '| Detector | Config | Strides | mmcv operators | mmcv operators, on a GPU only '
-        '| Recipe and published AP on COCO | Box AP (mask AP) at toy size |',
+        '| Recipe, and published box AP on COCO | Box AP (mask AP) at toy size |',
         '|---|---|---|---|---|---|---:|',
     ]
     for kind, head in HEADS.items():

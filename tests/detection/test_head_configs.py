@@ -188,6 +188,7 @@ def test_flops_are_those_of_a_step(kind):
 
 
 @SUPPLIED
+@pytest.mark.slow
 def test_the_table_is_up_to_date():
     text = PAGE.read_text()
     found = text.partition(BEGIN)[2].partition(END)[0].strip('\n')
