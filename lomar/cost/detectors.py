@@ -1,13 +1,14 @@
 """Outputs of mmdet's detectors on the `meta` device, for counting FLOPs.
 
 The functions call the layers of a detector with inputs of the shapes that they have in training.
-Deformable attention and some positions of mmdet need values, which tensors on this device lack;
-these parts contain no matrix products beside the ones called here.
+They may change the detector, which is built for the count alone. Deformable attention and some
+positions of mmdet need values, which tensors on this device lack; these parts contain no matrix
+products beside the ones called here.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
-from unittest import mock
 
 import torch
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
@@ -48,31 +49,29 @@ def dino(model: Any, images: Tensor) -> Tensor:
     """Return the sum of all outputs of DINO, without its denoising queries."""
     levels = model.extract_feat(images)
     memory = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
-    with _projections_only():
-        for layer in model.encoder.layers:
-            memory = layer(memory, query_pos=torch.empty_like(memory), key_padding_mask=None)
-        proposals = model.memory_trans_norm(model.memory_trans_fc(memory))
-        heads = model.bbox_head
-        outputs = [heads.cls_branches[-1](proposals), heads.reg_branches[-1](proposals)]
-        query = model.query_embedding.weight.expand(len(images), -1, -1)
-        for i, layer in enumerate(model.decoder.layers):
-            places = model.decoder.ref_point_head(
-                query.new_empty(*query.shape[:2], 2 * query.shape[2])
-            )
-            query = layer(query, query_pos=places, value=memory)
-            state = model.decoder.norm(query)
-            # The decoder refines boxes by the same branch that predicts them.
-            outputs += [heads.reg_branches[i](one) for one in (query, state)]
-            outputs.append(heads.cls_branches[i](state))
+    _leave_out_sampling(model)
+    for layer in model.encoder.layers:
+        memory = layer(memory, query_pos=torch.empty_like(memory), key_padding_mask=None)
+    proposals = model.memory_trans_norm(model.memory_trans_fc(memory))
+    heads = model.bbox_head
+    outputs = [heads.cls_branches[-1](proposals), heads.reg_branches[-1](proposals)]
+    query = model.query_embedding.weight.expand(len(images), -1, -1)
+    for i, layer in enumerate(model.decoder.layers):
+        boxes = query.new_empty(*query.shape[:2], 2 * query.shape[2])  # encoded
+        query = layer(query, query_pos=model.decoder.ref_point_head(boxes), value=memory)
+        state = model.decoder.norm(query)
+        # The decoder refines boxes by the same branch that predicts them.
+        outputs += [heads.reg_branches[i](one) for one in (query, state)]
+        outputs.append(heads.cls_branches[i](state))
     return _sum(outputs)
 
 
 def mask2former(model: Any, images: Tensor) -> Tensor:
     """Return the sum of all outputs of Mask2Former."""
     levels, head = model.extract_feat(images), model.panoptic_head
-    decoded = _decoded(head.pixel_decoder, levels)
-    with mock.patch.object(head.pixel_decoder, 'forward', lambda levels: decoded):
-        return _sum(tree_leaves(head(levels, None)))
+    _leave_out_sampling(model)
+    head.pixel_decoder.forward = partial(_decoded, head.pixel_decoder)
+    return _sum(tree_leaves(head(levels, None)))
 
 
 def _decoded(decoder: Any, levels: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
@@ -80,9 +79,8 @@ def _decoded(decoder: Any, levels: tuple[Tensor, ...]) -> tuple[Tensor, list[Ten
     count = decoder.num_encoder_levels
     coarse = [convolve(x) for convolve, x in zip(decoder.input_convs, levels[::-1], strict=False)]
     memory = torch.cat([level.flatten(2).transpose(1, 2) for level in coarse], dim=1)
-    with _projections_only():
-        for layer in decoder.encoder.layers:
-            memory = layer(memory, query_pos=torch.empty_like(memory), key_padding_mask=None)
+    for layer in decoder.encoder.layers:
+        memory = layer(memory, query_pos=torch.empty_like(memory), key_padding_mask=None)
     parts = memory.transpose(1, 2).split([level.shape[2:].numel() for level in coarse], dim=2)
     outputs = [part.reshape(level.shape) for part, level in zip(parts, coarse, strict=True)]
     for i in reversed(range(len(levels) - count)):
@@ -92,18 +90,22 @@ def _decoded(decoder: Any, levels: tuple[Tensor, ...]) -> tuple[Tensor, list[Ten
     return decoder.mask_feature(outputs[-1]), outputs[: decoder.num_outs]
 
 
-def _projections_only() -> Any:
-    """Return a context in which deformable attention has its linear layers, and samples nothing."""
+def _leave_out_sampling(model: Any) -> None:
+    """Leave only the linear layers in the deformable attention of a model."""
+    for part in model.modules():
+        if isinstance(part, MultiScaleDeformableAttention):
+            part.forward = partial(_projections, part)
 
-    def forward(self, query, value=None, query_pos=None, **_):
-        identity, value = query, query if value is None else value
-        query = query if query_pos is None else query + query_pos
-        chosen = [layer(query) for layer in (self.sampling_offsets, self.attention_weights)]
-        sampled = self.value_proj(value).mean(1, keepdim=True)
-        sampled = sampled + sum(one.mean(-1, keepdim=True) for one in chosen)
-        return self.output_proj(sampled) + identity
 
-    return mock.patch.object(MultiScaleDeformableAttention, 'forward', forward)
+def _projections(
+    layer: Any, query: Tensor, value: Tensor | None = None, query_pos: Any = None, **_: Any
+) -> Tensor:
+    """Return a tensor like the output of deformable attention for queries (B, Q, C)."""
+    placed = query if query_pos is None else query + query_pos
+    sampled = layer.value_proj(query if value is None else value).mean(1, keepdim=True)
+    for chosen in (layer.sampling_offsets(placed), layer.attention_weights(placed)):
+        sampled = sampled + chosen.mean(-1, keepdim=True)
+    return layer.output_proj(sampled) + query
 
 
 def _of_stage(parts: Any, stage: int) -> Any:

@@ -48,7 +48,7 @@ class Float32MaskHead(FCNMaskHead):
         nn.init.normal_(self.conv_logits.weight, std=0.001)
 
 
-def predict_in_float32(*parts: nn.Module) -> None:
+def _predict_in_float32(*parts: nn.Module) -> None:
     """Make the linear layers and convolutions in some parts of a head compute in float32."""
     for layer in (layer for part in parts for layer in part.modules()):
         for kind, float32 in ((nn.Linear, Float32Linear), (nn.Conv2d, Float32Conv2d)):
@@ -62,7 +62,7 @@ class Float32FCOSHead(FCOSHead):
 
     def _init_layers(self) -> None:
         super()._init_layers()
-        predict_in_float32(self.conv_cls, self.conv_reg, self.conv_centerness)
+        _predict_in_float32(self.conv_cls, self.conv_reg, self.conv_centerness)
 
 
 @MODELS.register_module()
@@ -71,7 +71,7 @@ class Float32RTMDetHead(RTMDetSepBNHead):
 
     def _init_layers(self) -> None:
         super()._init_layers()
-        predict_in_float32(self.rtm_cls, self.rtm_reg)
+        _predict_in_float32(self.rtm_cls, self.rtm_reg)
 
 
 @MODELS.register_module()
@@ -80,7 +80,7 @@ class Float32DINOHead(DINOHead):
 
     def _init_layers(self) -> None:
         super()._init_layers()
-        predict_in_float32(self.cls_branches, self.reg_branches)
+        _predict_in_float32(self.cls_branches, self.reg_branches)
 
 
 @MODELS.register_module()
