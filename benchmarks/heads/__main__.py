@@ -89,11 +89,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     names, folder = configs(args.init), args.folder.resolve()
     settings = dict(init=args.init, epochs=args.epochs)
-    command = f'{PROG} {shlex.join(sys.argv[1:] if argv is None else argv)}'
     records = kept_records(args.json, settings)
     for name in args.detectors or names:
         measured = measure(names[name], folder, args.epochs, args.cfg_options)
-        records[name] = dict(measured, cli=command, **provenance())
+        command = f'{PROG} FOLDER --init {args.init} --epochs {args.epochs} --detectors {name}'
+        if args.cfg_options:
+            command += f' --cfg-options {shlex.join(args.cfg_options)}'
+        records[name] = dict(measured, cli=f'{command} --json FILE', **provenance())
         write_json(args.json, dict(settings, records=records))
 
 

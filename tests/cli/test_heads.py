@@ -86,12 +86,14 @@ def test_every_command(kind, data, trained, tmp_path):
     assert 'matched' in log and 'nan' not in log.lower()
     meta = load_file(checkpoint)['meta']
     assert len(meta['dataset_meta']['classes']) == 3
-    # Test: AP of boxes, and of masks if there are any, and detections as COCO results.
-    line = ['test', config, checkpoint, *evaluated(data), '--out', tmp_path / 'out']
-    result = run_lomar(*line, '--work-dir', tmp_path / 'test', cwd=data)
+    # Test: AP of boxes, and of masks if there are any; with flipped images, too.
+    line = ['test', config, checkpoint, *evaluated(data)]
+    result = run_lomar(*line, '--out', tmp_path / 'out', '--work-dir', tmp_path / 'test', cwd=data)
     assert not result.returncode, result.stderr[-2000:]
     (metrics,) = (tmp_path / 'test').rglob('metrics.json')
     assert set(json.loads(metrics.read_text())['metrics']) >= {'bbox', *(['segm'] if masks else [])}
+    result = run_lomar(*line, '--tta', '--work-dir', tmp_path / 'tta', cwd=data)
+    assert not result.returncode, result.stderr[-2000:]
     # Prediction and Python.
     images = data / 'data/shapes/val'
     predict = ['predict', checkpoint, images, '--out', tmp_path / 'found', '--threshold', '0']
