@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseModel, BaseModule
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -56,17 +56,14 @@ def count(cfg: Config) -> ImageFlops:
     For pretraining, this is the loss, over all regions that the pipeline cuts from an image. For a
     classifier, it is everything up to the logits. For a two-stage detector, it is backbone, neck,
     RPN head, box head for `model.train_cfg.rcnn.sampler.num` regions, and mask head for the maximum
-    number of positive regions (`pos_fraction`). Target assignment, NMS, RoIAlign and losses contain
-    no matrix products.
+    number of positive regions (`pos_fraction`), in every stage of a cascade. For other detectors it
+    is everything up to the losses; DINO's denoising queries are left out. Target assignment, NMS,
+    RoIAlign, the sampling of deformable attention, and losses contain no matrix products.
 
     Raises:
         ValueError: a detector of another kind, or a model without an image size.
     """
-    if cfg.default_scope == 'mmdet' and cfg.model.type not in OUTPUTS:
-        raise ValueError(
-            f'model.type is {cfg.model.type}; FLOPs of detectors are counted for FasterRCNN and '
-            'MaskRCNN'
-        )
+    outputs = _outputs(cfg)
     init_default_scope(cfg.default_scope)
     size, settings = image_size(cfg), deepcopy(cfg.model)
     if settings.type == 'ImageClassifier':
@@ -74,7 +71,7 @@ def count(cfg: Config) -> ImageFlops:
     with torch.device('meta'):
         model = MODELS.build(settings).train()
         images = torch.empty(IMAGES, cfg.model.backbone.get('in_channels', 3), *size)
-        forward, result = flops_of(lambda: OUTPUTS.get(cfg.model.type, _loss)(model, images))
+        forward, result = flops_of(lambda: outputs(model, images))
         backward, _ = flops_of(result.backward)
     files = IMAGES / regions_of_file(cfg)
     return ImageFlops(forward / files, (forward + backward) / files)
@@ -97,6 +94,20 @@ def image_size(cfg: Config) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
+def _outputs(cfg: Config) -> Callable[[Any, Tensor], Tensor]:
+    """Return the function of a model and images whose FLOPs are counted."""
+    if cfg.default_scope != 'mmdet':
+        return _logits if cfg.model.type == 'ImageClassifier' else _loss
+    if cfg.model.type not in DETECTORS:
+        raise ValueError(
+            f'model.type is {cfg.model.type}; FLOPs of detectors are counted for '
+            f'{", ".join(DETECTORS)}'
+        )
+    from lomar.cost import detectors
+
+    return getattr(detectors, DETECTORS[cfg.model.type])
+
+
 def _loss(model: BaseModel, images: Tensor) -> Tensor:
     return model.parse_losses(model(images, None, mode='loss'))[0]
 
@@ -106,24 +117,16 @@ def _logits(model: BaseModel, images: Tensor) -> Tensor:
     return model(images, mode='tensor').sum()
 
 
-def _detector(model: BaseModel, images: Tensor) -> Tensor:
-    """Return the sum of all outputs that the losses of a two-stage detector use."""
-    features = model.extract_feat(images)
-    scores, boxes = model.rpn_head(features)
-    head, sampler = model.roi_head, model.roi_head.train_cfg.sampler
-    regions = len(images) * sampler.num
-    outputs = [*scores, *boxes, *head.bbox_head(_regions(head.bbox_roi_extractor, regions))]
-    if head.with_mask:
-        regions = len(images) * int(sampler.num * sampler.pos_fraction)
-        outputs.append(head.mask_head(_regions(head.mask_roi_extractor, regions)))
-    return sum(output.sum() for output in outputs)
-
-
-def _regions(extractor: BaseModule, number: int) -> Tensor:
-    """Return a tensor like the output of RoIAlign, which requires gradients."""
-    size = extractor.roi_layers[0].output_size
-    return torch.empty(number, extractor.out_channels, *size, requires_grad=True)
-
-
 REGIONS = ('LoadWindows', 'LoadRegions', 'LoadCropRegions')
-OUTPUTS = dict(ImageClassifier=_logits, FasterRCNN=_detector, MaskRCNN=_detector)
+# Detectors by the function of lomar.cost.detectors, which imports mmdet.
+DETECTORS = dict(
+    FasterRCNN='two_stages',
+    MaskRCNN='two_stages',
+    CascadeRCNN='two_stages',
+    RetinaNet='dense',
+    FCOS='dense',
+    ATSS='dense',
+    RTMDet='dense',
+    DINO='dino',
+    Mask2Former='mask2former',
+)

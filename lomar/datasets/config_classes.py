@@ -71,9 +71,21 @@ def set_model_classes(cfg: Config, kind: type, classes: Sequence[str]) -> None:
 
 
 def set_head_classes(cfg: Config, classes: Sequence[str]) -> None:
-    """Set the number of classes of all heads."""
+    """Set the number of classes of all heads.
+
+    A head with `num_things_classes` may weigh classes in its loss. Weights that are equal for all
+    classes but the background are set for the new number, too.
+    """
+    number = len(classes)
     for head in class_heads(cfg):
-        head.num_classes = len(classes)
+        head.num_classes = number
+    for head in _class_parts(cfg.model):
+        if 'num_things_classes' in head:
+            loss: dict = head.get('loss_cls') or {}
+            *weights, background = loss.get('class_weight') or [None]
+            if len(weights) == head.num_things_classes and len(set(weights)) == 1:
+                loss['class_weight'] = [*weights[:1] * number, background]
+            head.num_things_classes = number
 
 
 def clear_model_classes(cfg: Config, kind: type) -> None:

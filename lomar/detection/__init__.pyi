@@ -11,8 +11,12 @@ from .dataset import CocoFiles as CocoFiles
 from .detection_limit import detector_limit as detector_limit
 from .detection_limit import use_max_dets as use_max_dets
 from .evaluation_config import check_output as check_output
+from .heads import Float32DINOHead as Float32DINOHead
+from .heads import Float32FCOSHead as Float32FCOSHead
+from .heads import Float32Mask2FormerHead as Float32Mask2FormerHead
 from .heads import Float32MaskHead as Float32MaskHead
 from .heads import Float32RPNHead as Float32RPNHead
+from .heads import Float32RTMDetHead as Float32RTMDetHead
 from .inputs import ChannelsDetDataPreprocessor as ChannelsDetDataPreprocessor
 from .lazy_masks import LazyMasks as LazyMasks
 from .lazy_masks import encode as encode

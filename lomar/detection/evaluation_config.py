@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from lomar.datasets.config_classes import datasets_of
 from lomar.detection.annotation_report import AnnotationReport
 from lomar.detection.dataset import CocoFiles
+from lomar.detection.predicted_masks import has_mask_head
 from lomar.utils import dicts_in
 
 
@@ -36,14 +37,9 @@ def check_output(cfg: Config, reports: Iterable[AnnotationReport]) -> None:
             )
 
 
-def has_mask_head(cfg: Config) -> bool:
-    """Return whether the detector has two stages and predicts masks."""
-    return bool((cfg.model.get('roi_head') or {}).get('mask_head'))
-
-
 def trains_masks(cfg: Config, dataset: ConfigDict) -> bool:
     """Return whether a training on a dataset needs masks in its file."""
-    return has_mask_head(cfg) or any(
+    return has_mask_head(cfg.model) or any(
         step.get('with_mask') for step in dicts_in(dataset.get('pipeline'))
     )
 
@@ -51,7 +47,7 @@ def trains_masks(cfg: Config, dataset: ConfigDict) -> bool:
 def evaluates_masks(cfg: Config, split: str) -> bool:
     """Return whether the evaluation of a split needs masks in the file."""
     metrics = [one.get('metric', 'segm') for one in evaluators_of(cfg, split)]
-    return has_mask_head(cfg) and any('segm' in metric for metric in metrics)
+    return has_mask_head(cfg.model) and any('segm' in metric for metric in metrics)
 
 
 def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:

@@ -5,11 +5,18 @@ Under mixed precision mmdet's predictors run in bf16 or fp16. Their predictions 
 coordinates.
 """
 
-from mmdet.models import FCNMaskHead, RPNHead
+from mmdet.models import (
+    DINOHead,
+    FCNMaskHead,
+    FCOSHead,
+    Mask2FormerHead,
+    RPNHead,
+    RTMDetSepBNHead,
+)
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
-from lomar.models.float32_layers import Float32Conv2d
+from lomar.models.float32_layers import Float32Conv2d, Float32Linear, full_precision
 
 
 @MODELS.register_module()
@@ -39,3 +46,51 @@ class Float32MaskHead(FCNMaskHead):
         """Initialize the logit layer as detectron2 does, and all other layers as mmdet does."""
         super().init_weights()
         nn.init.normal_(self.conv_logits.weight, std=0.001)
+
+
+def _predict_in_float32(*parts: nn.Module) -> None:
+    """Make the linear layers and convolutions in some parts of a head compute in float32."""
+    for layer in (layer for part in parts for layer in part.modules()):
+        for kind, float32 in ((nn.Linear, Float32Linear), (nn.Conv2d, Float32Conv2d)):
+            if isinstance(layer, kind):
+                layer.__class__ = float32
+
+
+@MODELS.register_module()
+class Float32FCOSHead(FCOSHead):
+    """mmdet's `FCOSHead` whose scores, distances and centerness are float32."""
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        _predict_in_float32(self.conv_cls, self.conv_reg, self.conv_centerness)
+
+
+@MODELS.register_module()
+class Float32RTMDetHead(RTMDetSepBNHead):
+    """mmdet's `RTMDetSepBNHead` whose scores and distances are float32."""
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        _predict_in_float32(self.rtm_cls, self.rtm_reg)
+
+
+@MODELS.register_module()
+class Float32DINOHead(DINOHead):
+    """mmdet's `DINOHead` whose scores and boxes are float32."""
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        _predict_in_float32(self.cls_branches, self.reg_branches)
+
+
+@MODELS.register_module()
+class Float32Mask2FormerHead(Mask2FormerHead):
+    """mmdet's `Mask2FormerHead` whose scores and mask logits are float32."""
+
+    def _forward_head(
+        self, decoder_out: Tensor, mask_feature: Tensor, attn_mask_target_size: tuple[int, int]
+    ) -> tuple[Tensor, ...]:
+        with full_precision(decoder_out):
+            return super()._forward_head(
+                decoder_out.float(), mask_feature.float(), attn_mask_target_size
+            )

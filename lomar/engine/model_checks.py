@@ -14,7 +14,7 @@ Mismatch = tuple[str, Any, Any]  # config key, value found, value needed
 def check_model(model: nn.Module) -> None:
     """Raise a ValueError that names the key if parts of a model do not fit.
 
-    Checked are the preprocessor, an `RPEViT`, the feature pyramid, and mmdet's two-stage heads.
+    Checked are the preprocessor, an `RPEViT`, the feature pyramid, and mmdet's heads on it.
     """
     check_channels(model)
     for module in model.modules():
@@ -83,6 +83,8 @@ def _outputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
         yield 'neck.in_channels', neck.in_channels, backbone.embed_dim
         yield from _rpn(model, neck)
         yield from _rois(model, neck)
+        yield from _one_stage(model, neck)
+        yield from _queries(model, neck, backbone)
     elif hasattr(head, 'fc') and hasattr(head, 'in_channels'):
         yield from _classifier(neck, head, backbone)
     elif hasattr(model, 'samplers') and out_type == 'avg_featmap':
@@ -135,3 +137,28 @@ def _rois(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
         if size := (heads.train_cfg or {}).get('mask_size'):
             factor = head.scale_factor if head.upsample_method else 1
             yield 'train_cfg.rcnn.mask_size', size, side * factor
+
+
+def _one_stage(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
+    """Compare the levels, of which mmdet's heads would drop the last ones."""
+    head: Any = getattr(model, 'bbox_head', None)
+    if hasattr(head, 'prior_generator') and hasattr(head, 'in_channels'):
+        yield 'bbox_head.in_channels', head.in_channels, neck.out_channels
+        strides = len(head.prior_generator.strides)
+        yield 'bbox_head strides (number)', strides, neck.num_levels
+
+
+def _queries(model: Any, neck: SimpleFeaturePyramid, backbone: RPEViT) -> Iterator[Mismatch]:
+    """Compare Deformable DETR, DINO and Mask2Former with the pyramid."""
+    decoder: Any = getattr(getattr(model, 'panoptic_head', None), 'pixel_decoder', None)
+    if hasattr(decoder, 'num_input_levels'):
+        yield 'panoptic_head.strides (number)', decoder.num_input_levels, neck.num_levels
+        channels = [layer.conv.in_channels for layer in decoder.input_convs]
+        yield 'panoptic_head.in_channels', set(channels), {neck.out_channels}
+    if hasattr(model, 'num_feature_levels'):
+        yield 'num_feature_levels', model.num_feature_levels, neck.num_levels
+        yield 'neck.out_channels', neck.out_channels, model.embed_dims
+        sizes = neck.level_sizes(*backbone.grid(backbone.img_size))
+        positions = sum(height * width for height, width in sizes)
+        if getattr(model, 'as_two_stage', False) and model.num_queries > positions:
+            yield 'num_queries', model.num_queries, f'{positions} or less, the positions of images'

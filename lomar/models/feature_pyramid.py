@@ -53,7 +53,14 @@ class SimpleFeaturePyramid(BaseModule):
             for scale in scales
         )
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.extra_pool, self.num_levels = extra_pool, len(scales) + extra_pool
+        self.scales, self.extra_pool = tuple(scales), extra_pool
+        self.num_levels = len(scales) + extra_pool
+
+    def level_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return height and width of each level for a map of a height and a width."""
+        sizes = [(int(height * scale), int(width * scale)) for scale in self.scales]
+        last = [((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)] if self.extra_pool else []
+        return sizes + last
 
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
         """Return the levels of the backbone's last map (B, C, H, W), finest level first.

@@ -34,7 +34,15 @@ COLOURS = {'measured': 'tab:orange', 'published, same recipe': 'tab:blue', 'publ
 
 # Words in the names of configs.
 METHODS = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}
-DETECTORS = {'mask-rcnn': 'Mask R-CNN', 'faster-rcnn': 'Faster R-CNN'}
+DETECTORS = {
+    'mask-rcnn': 'Mask R-CNN',
+    'faster-rcnn': 'Faster R-CNN',
+    'cascade-mask-rcnn': 'Cascade Mask R-CNN',
+    'fcos': 'FCOS',
+    'rtmdet': 'RTMDet',
+    'dino-5scale': 'DINO',
+    'mask2former': 'Mask2Former',
+}
 SIZES = {'base': 'b', 'large': 'l', 'huge': 'h', 'small': 's', 'tiny': 't'}
 
 

@@ -3,51 +3,25 @@
 import contextlib
 import inspect
 import sys
-from unittest import mock
 
 import pytest
 import torch
 from conftest import ROOT
 from fake_cuda import CUDA, NEEDS_NUMBERS, Watch, fake_cuda
+from gpu_branch import OnGPU, gpu_branch
 from mmcv import ops
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
 from mmdet.models.losses import FocalLoss
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
 from mmengine.registry import WEIGHT_INITIALIZERS, init_default_scope
+from torch import nn
 
 from lomar.compat import mmcv_ops
 
 pytestmark = pytest.mark.skipif(
     not isinstance(sys.modules['mmcv._ext'], mmcv_ops.Operators), reason='mmcv is compiled here'
 )
-
-
-class OnGPU(torch.Tensor):
-    """A CPU tensor that says it is on a GPU, and whose results say so."""
-
-    is_cuda = True
-
-
-@contextlib.contextmanager
-def gpu_branch():
-    """Make mmcv and mmdet take the branch for a GPU, and count what they call."""
-    module, calls = sys.modules['mmcv._ext'], []
-
-    def spied(operator):
-        def call(*args, **kwargs):
-            calls.append(operator.__name__)
-            return operator(*args, **kwargs)
-
-        return call
-
-    with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        enter(mock.patch('torch.cuda.is_available', return_value=True))
-        enter(mock.patch('mmcv.ops.multi_scale_deform_attn.IS_CUDA_AVAILABLE', True))
-        for operator in mmcv_ops.SUPPLIED:
-            enter(mock.patch.object(module, operator.__name__, spied(operator)))
-        yield calls
 
 
 @pytest.mark.parametrize('gamma', [0.0, 1.0, 2.0])
@@ -112,6 +86,18 @@ def test_deformable_attention():
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_deformable_attention_is_float32_under_mixed_precision(dtype):
+    torch.manual_seed(0)
+    layer = MultiScaleDeformableAttention(embed_dims=16, num_heads=2, num_levels=1).eval()
+    shapes, points = torch.tensor([[40, 50]]), torch.rand(2, 7, 1, 2)
+    query, value = torch.randn(7, 2, 16).to(dtype), torch.randn(2000, 2, 16).to(dtype)
+    places = dict(reference_points=points, spatial_shapes=shapes)
+    expected = layer(query.float(), value=value.float(), **places)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert layer(query, value=value, **places).equal(expected)
+
+
 def test_soft_nms_gets_its_tensors_on_the_cpu():
     with fake_cuda(), gpu_branch() as calls, contextlib.suppress(*NEEDS_NUMBERS):
         ops.soft_nms(torch.zeros(3, 4, device=CUDA), torch.zeros(3, device=CUDA))
@@ -146,20 +132,21 @@ def types(node):
             yield from types(each)
 
 
-def test_no_part_of_a_supported_detector_has_a_branch_for_gpus():
+def test_parts_of_detectors_with_a_branch_for_gpus():
+    """What `tests/detection/test_head_configs.py` compares in whole detectors."""
     names = set()
     for folder in ('detect', 'shapes'):
-        for path in (ROOT / 'mmconfigs' / folder).glob('*-rcnn_*.py'):
+        for path in (ROOT / 'mmconfigs' / folder).glob('*_vitdet-*.py'):
             names |= set(types(Config.fromfile(path).model.to_dict())) - {'nms'}
     names -= set(WEIGHT_INITIALIZERS.module_dict)  # run on the CPU, before the model is moved
     init_default_scope('mmdet')
-    assert {'MaskRCNN', 'RoIAlign', 'MaxIoUAssigner', 'DeltaXYWHBBoxCoder'} <= names
+    assert {'MaskRCNN', 'RoIAlign', 'MaxIoUAssigner', 'DINO', 'HungarianAssigner'} <= names
 
     def branches(name):
-        kind = getattr(ops, name, None) or MODELS.get(name) or TASK_UTILS.get(name)
+        kind = getattr(ops, name, None) or getattr(nn, name, None)
+        kind = kind or MODELS.get(name) or TASK_UTILS.get(name)
         source = inspect.getsource(sys.modules[kind.__module__])
         return 'is_cuda' in source or 'cuda.is_available' in source
 
-    # Its branch puts an index on the GPU, for candidates that are a list.
-    assert {name for name in names if branches(name)} == {'RandomSampler'}
-    assert branches('FocalLoss')
+    # The branch of the sampler puts an index on the GPU, for candidates that are a list.
+    assert {name for name in names if branches(name)} == {'RandomSampler', 'FocalLoss'}

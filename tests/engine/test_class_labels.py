@@ -367,6 +367,25 @@ def test_all_heads_follow(name):
 
 
 @pytest.mark.parametrize(
+    ('weights', 'expected', 'wrong'),
+    [
+        ([1.0] * 80 + [0.1], [1.0, 1.0, 1.0, 0.1], 0),
+        ([2.0] * 80 + [2.0], [2.0] * 4, 0),
+        ([*range(1, 81), 0.1], [*range(1, 81), 0.1], 1),  # of classes that are not known
+        (None, None, 0),
+    ],
+)
+def test_heads_with_weights_per_class_follow(weights, expected, wrong):
+    cfg = Config.fromfile(MODELS / 'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py')
+    cfg.model.panoptic_head.loss_cls.class_weight = weights
+    set_head_classes(cfg, ['a', 'b', 'c'])
+    assert cfg.model.panoptic_head.num_things_classes == 3
+    assert cfg.model.panoptic_fusion_head.num_things_classes == 3
+    assert cfg.model.panoptic_head.loss_cls.class_weight == expected
+    assert len(wrong_counts(cfg, 3)) == wrong
+
+
+@pytest.mark.parametrize(
     ('part', 'wrong'),
     [
         (dict(loss_cls=dict(type='L', class_weight=[1.0] * 81)), '81 numbers in class_weight of L'),

@@ -17,7 +17,11 @@ CONFIGS = dict(
     mae='mae_vit-tiny-p4_1xb32-coslr-8e_shapes',
     classify='vit-tiny_scratch_1xb32-coslr-16e_shapes',
     detect='mask-rcnn_vitdet-tiny-scratch_shapes',
+    fcos='fcos_vitdet-tiny-scratch_shapes',
+    dino='dino-3scale_vitdet-tiny-scratch_shapes',
+    mask2former='mask2former_vitdet-tiny-scratch_shapes',
 )
+DETECTORS = 'detect', 'fcos', 'dino', 'mask2former'
 ARCH = dict(embed_dim=24, depth=2, num_heads=2)
 BN, POOL = dict(type='ClsBatchNormNeck'), dict(type='GlobalAveragePooling')
 B, H = 'model.backbone.', 'model.roi_head.'
@@ -91,6 +95,13 @@ WRONG = [
     ('detect', {H + 'mask_head.num_classes': 3}, 'mask_head.num_classes is 3, .*allowed: 12'),
     ('detect', {H + 'bbox_roi_extractor.featmap_strides': [4, 8, 16, 32]}, 'is 4, .*allowed: 3'),
     ('detect', {'model.train_cfg.rcnn.mask_size': 28}, 'train_cfg.rcnn.mask_size is 28, .*14'),
+    ('fcos', {'model.neck.extra_pool': False}, r'bbox_head strides \(number\) is 3, .*allowed: 2'),
+    ('fcos', {'model.bbox_head.in_channels': 32}, 'bbox_head.in_channels is 32, .*allowed: 64'),
+    ('dino', {'model.num_feature_levels': 4}, 'num_feature_levels is 4, .*allowed: 3'),
+    ('dino', {'model.neck.out_channels': 64}, 'neck.out_channels is 64, .*allowed: 256'),
+    ('dino', {'model.num_queries': 337}, 'model.num_queries is 337, .*allowed: 336 or less'),
+    ('mask2former', {'model.neck.extra_pool': False}, r'strides \(number\) is 4, .*allowed: 3'),
+    ('mask2former', {'model.neck.out_channels': 32}, r'in_channels is \{64\}, .*allowed: \{32\}'),
 ]  # fmt: skip
 RIGHT = [
     ('lomar', {'model.windows.size': [3, 5], 'model.windows.number': [2, 1]}),
@@ -102,6 +113,9 @@ RIGHT = [
     ('detect', {B + 'window_size': 40}),  # one padded window
     ('detect', {B + 'position': 'absolute+decomposed'}),
     ('detect', {'model.data_preprocessor.pad_size_divisor': 4}),
+    ('fcos', {}),
+    ('dino', {'model.num_queries': 336}),
+    ('mask2former', {}),
 ]
 
 
@@ -113,7 +127,7 @@ def build(kind, options):
         cfg.model.backbone.arch = dict(ARCH)
     if kind == 'classify':
         cfg.model.head.in_channels = 24
-    if kind == 'detect':
+    if kind in DETECTORS:
         cfg.model.neck.in_channels, cfg.model.backbone.global_blocks = 24, [1]
     merge_options(cfg, {key: value for key, value in options.items() if key != B + 'arch'})
     cfg.model.backbone.arch = options.get(B + 'arch', cfg.model.backbone.arch)

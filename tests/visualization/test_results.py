@@ -136,6 +136,8 @@ def test_a_coco_run_stands_beside_its_size_and_has_gaps_within_its_recipe(compar
         ('mask-rcnn_vitdet-b_mae_lsj-25e_coco.py', 0),  # another schedule
         ('mask-rcnn_vitdet-b_lomar_lsj-100e_coco-512px.py', 0),  # another input size
         ('faster-rcnn_vitdet-b_lomar_lsj-100e_coco.py', 0),  # another detector
+        ('cascade-mask-rcnn_vitdet-b_mae_lsj-100e_coco.py', 1),
+        ('dino-5scale_vitdet-b_mae_lsj-12e_coco.py', 0),  # of which nothing is published
         ('mask-rcnn_vitdet-tiny-lomar_shapes.py', 0),  # a size of which nothing is published
         ('mine.py', 0),  # of which nothing is known
     ],

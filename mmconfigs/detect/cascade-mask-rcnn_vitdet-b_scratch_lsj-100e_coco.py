@@ -1,0 +1,3 @@
+_base_ = 'cascade-mask-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
+
+load_from = None

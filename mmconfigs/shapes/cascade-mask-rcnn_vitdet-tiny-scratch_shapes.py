@@ -1,0 +1,3 @@
+_base_ = 'cascade-mask-rcnn_vitdet-tiny-lomar_shapes.py'
+
+load_from = None

@@ -1,0 +1,3 @@
+_base_ = 'dino-3scale_vitdet-tiny-lomar_shapes.py'
+
+load_from = None

@@ -1,0 +1,3 @@
+_base_ = 'mask2former_vitdet-tiny-lomar_shapes.py'
+
+load_from = None

@@ -1,0 +1,3 @@
+_base_ = 'rtmdet_vitdet-tiny-lomar_shapes.py'
+
+load_from = None
