@@ -11,7 +11,7 @@ import lazy_loader
 
 from lomar import compat
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # `lomar.Encoder` needs MMEngine only, and so must work where the rest of OpenMMLab is missing.

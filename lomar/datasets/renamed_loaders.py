@@ -32,7 +32,7 @@ def _build(name: str, /, **settings) -> BaseTransform:
 @cache  # once per process
 def _log(name: str) -> None:
     keys = ', '.join(f'{key}={value!r}' for key, value in RENAMED[name].items())
-    line = f'{name} is deprecated and will be removed in version 0.2: use dict({keys}, ...)'
+    line = f'{name} is deprecated and will be removed in version 0.3: use dict({keys}, ...)'
     print_log(line, logger='current', level=logging.WARNING)
 
 

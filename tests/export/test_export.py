@@ -112,7 +112,7 @@ def test_checkpoint(name, suffix, tmp_path):
         run(out, images[:, :1].float())
     stored = load_file(path)['meta'].get('dataset_meta') or {}
     about = metadata(out)
-    facts = dict(facts, size=list(size), outputs=[*expected], channels='RGB', version='0.1.0')
+    facts = dict(facts, size=list(size), outputs=[*expected], channels='RGB', version=lomar.__version__)
     if facts['part'] != 'encoder':
         facts['classes'] = list(stored['classes'])
     assert {key: about[key] for key in facts} == facts
