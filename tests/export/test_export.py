@@ -11,6 +11,7 @@ from conftest import FIXTURES, ROOT
 from processes import run_lomar
 from torch import nn
 
+import lomar
 from lomar import Encoder
 from lomar.checkpoints import load_file, trained_model
 from lomar.cli import main
@@ -112,7 +113,8 @@ def test_checkpoint(name, suffix, tmp_path):
         run(out, images[:, :1].float())
     stored = load_file(path)['meta'].get('dataset_meta') or {}
     about = metadata(out)
-    facts = dict(facts, size=list(size), outputs=[*expected], channels='RGB', version=lomar.__version__)
+    facts |= dict(size=list(size), outputs=[*expected], channels='RGB')
+    facts |= dict(version=lomar.__version__)
     if facts['part'] != 'encoder':
         facts['classes'] = list(stored['classes'])
     assert {key: about[key] for key in facts} == facts
