@@ -113,8 +113,8 @@ def test_checkpoint(name, suffix, tmp_path):
         run(out, images[:, :1].float())
     stored = load_file(path)['meta'].get('dataset_meta') or {}
     about = metadata(out)
-    facts |= dict(size=list(size), outputs=[*expected], channels='RGB')
-    facts |= dict(version=lomar.__version__)
+    known = dict(size=list(size), outputs=[*expected], version=lomar.__version__)
+    facts = dict(facts, channels='RGB', **known)
     if facts['part'] != 'encoder':
         facts['classes'] = list(stored['classes'])
     assert {key: about[key] for key in facts} == facts
