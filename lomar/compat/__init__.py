@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 NEEDED = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet')
+SEGMENTATION = ('mmseg', 'ftfy', 'regex', 'prettytable')  # mmseg declares only a part of them
 # The last one imports mmpretrain, which must find the others applied.
 ADAPTATIONS = ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages', 'schedulers', 'multimodal')
 
@@ -24,6 +25,15 @@ def advice() -> str:
         f"lomar needs {', '.join(missing())}: pip install 'lomar-openmmlab[openmmlab]' for the "
         'last upstream releases, or lomar-openmmlab[onedl] for the maintained forks'
     )
+
+
+def check_segmentation() -> None:
+    """Raise an ImportError that names the command to install, if mmseg cannot be imported."""
+    if lacking := [name for name in SEGMENTATION if find_spec(name) is None]:
+        raise ImportError(
+            f"segmentation needs {', '.join(lacking)}: pip install 'lomar-openmmlab[segment]', or "
+            'lomar-openmmlab[segment-onedl] for the maintained forks'
+        )
 
 
 def apply() -> None:
