@@ -14,6 +14,7 @@ from benchmarks.comparison.variants import VARIANTS, Variant
 from lomar.utils import write_json
 
 NONE = Variant('')
+RUNS, TASKS = 'nuclei', ('pretrain', 'detect')  # folder of the runs, tasks of the results
 HELD_OUT = 1 / 4  # of the training images, on which the search tests
 
 
@@ -46,19 +47,12 @@ def stages(
     Args:
         seconds: seconds per pretraining step of each method by side of the image in pixels.
     """
-    make = _Runs(scale, data, work, seconds)
+    make = Runs(scale, data, work, seconds)
     few, _ = scale.searched
-    pretrained = {
-        (m, r): make.pretraining(m, SEARCH_SEED, r, 'time') for m in METHODS for r in scale.rates
-    }
-    tried = {
-        (m, r): make.detector(m, SEARCH_SEED, few, scale.rates[0], start)
-        for (m, r), start in pretrained.items()
-    }
-    scores = yield list(tried.values())
-    rate = {m: best({r: tried[m, r] for r in scale.rates}, scores, 'mask_ap') for m in METHODS}
+    rate = yield from search_pretraining(make)
+    pretrained = {m: make.pretraining(m, SEARCH_SEED, rate[m], 'time') for m in METHODS}
     fine = {
-        (c, r): make.detector(c, SEARCH_SEED, few, r, pretrained.get((c, rate.get(c))))
+        (c, r): make.detector(c, SEARCH_SEED, few, r, pretrained.get(c))
         for c in CONTENDERS
         for r in scale.rates
     }
@@ -78,7 +72,24 @@ def stages(
     yield make.variants(rate, fine_rate)
 
 
-class _Runs:
+def search_pretraining(make: 'Runs') -> Generator[list[Run], Scores, dict[str, float]]:
+    """Yield the runs of the search of the pretraining's rates; return the best by method."""
+    few, _ = make.scale.searched
+    rates = make.scale.rates
+    tried = {
+        (m, r): make.detector(
+            m, SEARCH_SEED, few, rates[0], make.pretraining(m, SEARCH_SEED, r, 'time')
+        )
+        for m in METHODS
+        for r in rates
+    }
+    scores = yield list(tried.values())
+    return {m: best({r: tried[m, r] for r in rates}, scores, 'mask_ap') for m in METHODS}
+
+
+class Runs:
+    """The trainings of the study."""
+
     def __init__(self, scale: Scale, data: Path, work: Path, seconds: dict):
         self.scale, self.data, self.work = scale, data, work
         self.side = scale.nuclei_grid * scale.patch

@@ -48,5 +48,8 @@ def apply() -> None:
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention')
     # PyTorch 2.14 deprecates an argument that mmengine passes; its replacement is too new.
     warnings.filterwarnings('ignore', message='`broadcast_buffers` is deprecated')
+    # Of mmseg, about its own code, and about a default that its published models were trained with.
+    warnings.filterwarnings('ignore', message='``build_loss`` would be deprecated')
+    warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
     for name in ADAPTATIONS:
         import_module(f'lomar.compat.{name}').apply()

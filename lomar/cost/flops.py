@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS, init_default_scope
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -56,7 +56,8 @@ def count(cfg: Config) -> ImageFlops:
     For pretraining, this is the loss, over all regions that the pipeline cuts from an image. For a
     classifier, it is everything up to the logits. For a two-stage detector, it is backbone, neck,
     RPN head, box head for `model.train_cfg.rcnn.sampler.num` regions, and mask head for the maximum
-    number of positive regions (`pos_fraction`). Target assignment, NMS, RoIAlign and losses contain
+    number of positive regions (`pos_fraction`). For a segmentor, it is everything up to the logits
+    of all heads. Target assignment, NMS, RoIAlign and losses contain
     no matrix products.
 
     Raises:
@@ -119,6 +120,14 @@ def _detector(model: BaseModel, images: Tensor) -> Tensor:
     return sum(output.sum() for output in outputs)
 
 
+def _segmentor(model: BaseModel, images: Tensor) -> Tensor:
+    """Return the sum of the logits of all heads of mmseg's model."""
+    features = model.extract_feat(images)
+    found = getattr(model, 'auxiliary_head', None)
+    others = found if isinstance(found, nn.ModuleList) else [found] if found else []
+    return sum(head(features).sum() for head in (model.decode_head, *others))
+
+
 def _regions(extractor: BaseModule, number: int) -> Tensor:
     """Return a tensor like the output of RoIAlign, which requires gradients."""
     size = extractor.roi_layers[0].output_size
@@ -126,4 +135,9 @@ def _regions(extractor: BaseModule, number: int) -> Tensor:
 
 
 REGIONS = ('LoadWindows', 'LoadRegions', 'LoadCropRegions')
-OUTPUTS = dict(ImageClassifier=_logits, FasterRCNN=_detector, MaskRCNN=_detector)
+OUTPUTS = dict(
+    ImageClassifier=_logits,
+    FasterRCNN=_detector,
+    MaskRCNN=_detector,
+    EncoderDecoder=_segmentor,
+)

@@ -41,7 +41,7 @@ def set_data(cfg: Config, args: argparse.Namespace) -> None:
     supervised = detects(cfg) or segments(cfg) or classifies(cfg)
     if (name := getattr(args, 'checkpoint', None)) and supervised:
         trained = classes_to_test(name, optional=args.print_config)
-    _refuse_foreign_flags(cfg, args)
+    refuse_foreign_flags(cfg, args)
     if detects(cfg):
         from lomar.detection import use_files  # imports mmdet
 
@@ -64,7 +64,7 @@ def set_data(cfg: Config, args: argparse.Namespace) -> None:
                 hook.images = args.val_images  # None: the training images
 
 
-def _refuse_foreign_flags(cfg: Config, args: argparse.Namespace) -> None:
+def refuse_foreign_flags(cfg: Config, args: argparse.Namespace) -> None:
     """Raise a ValueError for flags of data that belong to configs of another task."""
     if (getattr(args, 'train_ann', None) or args.val_ann or args.strict) and not detects(cfg):
         raise ValueError('--train-ann, --val-ann and --strict belong to detection configs')
