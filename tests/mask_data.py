@@ -17,7 +17,7 @@ TOY = [
     'test_dataloader.dataset.pipeline.1.scale=(256,64)',
     *('train_dataloader.num_workers=0', 'val_dataloader.num_workers=0'),
     *('test_dataloader.num_workers=0', 'train_dataloader.batch_size=2'),
-    *('load_from=None', 'default_hooks.logger.interval=5', 'optim_wrapper.optimizer.lr=0.003'),
+    *('load_from=None', 'default_hooks.logger.interval=5', 'optim_wrapper.optimizer.lr=0.01'),
 ]
 
 

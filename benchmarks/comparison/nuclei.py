@@ -11,7 +11,7 @@ from benchmarks.comparison.protocol import SEARCH_SEED, Scale, arch, encoder
 from benchmarks.comparison.runs import CONFIGS, CONTENDERS, METHODS, Run, positions
 from benchmarks.comparison.search import Scores, best
 from benchmarks.comparison.variants import VARIANTS, Variant
-from lomar.utils import write_json
+from lomar.utils import atomic_write, write_json
 
 NONE = Variant('')
 RUNS, TASKS = 'nuclei', ('pretrain', 'detect')  # folder of the runs, tasks of the results
@@ -213,7 +213,8 @@ def _labels(work: Path, labels: int, seed: int) -> Path:
 
 def _write_list(path: Path, data: Path, coco: dict, chosen) -> None:
     names = sorted(coco['images'][index]['file_name'] for index in chosen)
-    path.write_text(''.join(f'{data / "images" / name}\n' for name in names))
+    with atomic_write(path) as part:  # another study may read the list
+        part.write_text(''.join(f'{data / "images" / name}\n' for name in names))
 
 
 def _write_part(path: Path, coco: dict, chosen) -> None:

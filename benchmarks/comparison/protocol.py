@@ -55,12 +55,12 @@ class Scale:
     classifier_batch: int = 50
     segmenter_side: int = 256
     segmenter_crop: int = 192
-    segmenter_steps: int = 200
+    segmenter_steps: int = 300
     segmenter_labels: tuple[int, ...] = (8, 32)
     searched: tuple[int, int] = (32, 1000)
     detector_hours: float = 0.1
     classifier_hours: float = 0.03
-    segmenter_hours: float = 0.04
+    segmenter_hours: float = 0.042
 
 
 SCALES = dict(

@@ -24,7 +24,7 @@ class MaskIds:
         reduce_zero_label: whether 0 is ignored, too, and ids begin at 1, as in ADE20K.
 
     Raises:
-        ValueError: there are no names, equal names or more than 255, or an ignored id is a class.
+        ValueError: there are not 2 to 255 different names, or an ignored id is a class.
     """
 
     classes: tuple[str, ...]
@@ -37,10 +37,10 @@ class MaskIds:
                 'the ids in masks have no names; name the classes in the order of their ids, such '
                 'as --classes background road car, or a file with a name per line'
             )
-        if len(self.classes) > MOST or len(set(self.classes)) < len(self.classes):
+        if not 2 <= len(self.classes) <= MOST or len(set(self.classes)) < len(self.classes):
             raise ValueError(
                 f'there are {len(self.classes)} classes, {len(set(self.classes))} of them '
-                f'different; allowed: 1 to {MOST} different names'
+                f'different; allowed: 2 to {MOST} different names, that of the background, too'
             )
         index = self.ignore_index
         if type(index) is not int or not 0 <= index <= LARGEST:

@@ -152,15 +152,19 @@ def test_labels_of_ids():
     table = MaskIds(('square', 'ground')).labels(CLASSES)
     assert table[[0, 1, 2]].tolist() == [1, 0, -1]
     with pytest.raises(ValueError, match="not trained for, such as \\['sky'\\]"):
-        MaskIds(('sky',)).labels(CLASSES)
+        MaskIds(('sky', 'square')).labels(CLASSES)
 
 
 WRONG_IDS = {
     'no names': (dict(classes=()), r'have no names; .*--classes background'),
     'twice': (dict(classes=('a', 'a')), '2 classes, 1 of them different'),
-    'many': (dict(classes=tuple(map(str, range(256)))), '1 to 255'),
+    'many': (dict(classes=tuple(map(str, range(256)))), '2 to 255'),
+    'one': (dict(classes=('a',)), 'that of the background, too'),
     'ignored class': (dict(classes=('a', 'b'), ignore_index=1), "id of the class 'b'"),
-    'negative': (dict(classes=('a',), ignore_index=-1), r'ignore_index is -1; allowed: 0 to 65535'),
+    'negative': (
+        dict(classes=('a', 'b'), ignore_index=-1),
+        r'ignore_index is -1; allowed: 0 to 65535',
+    ),
 }
 
 

@@ -24,5 +24,5 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(metainfo=dict(classes=['background', 'nucleus', 'boundary'])))
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=200, val_interval=200)
-default_hooks = dict(checkpoint=dict(interval=200, save_best=None))
+train_cfg = dict(max_iters=300, val_interval=300)
+default_hooks = dict(checkpoint=dict(interval=300, save_best=None))
