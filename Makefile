@@ -10,6 +10,7 @@ VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
 WORK_DIR ?= work_dirs/demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(STACK)
+SEGMENT := segment$(if $(filter onedl,$(STACK)),-onedl)
 OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
@@ -32,7 +33,7 @@ $(STAMP): pyproject.toml setup.py $(CONSTRAINTS)
 	@$(BIN)/python -c 'import torch' 2>/dev/null && drop='/^torch/d'; \
 		cat /dev/null $(CONSTRAINTS) | sed "$$drop" > $(VENV)/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt \
-		-e '.[$(STACK),demo,test]'
+		-e '.[$(STACK),$(SEGMENT),demo,test]'
 	@# opencv-python needs libGL, which servers lack; the headless build of the same version fills
 	@# the same package.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/python -m pip install --quiet \

@@ -79,6 +79,8 @@ def check_masks(cfg: Config, splits: Sequence[str], named: bool = False) -> None
         FileNotFoundError: a folder is missing or empty.
         ValueError: images lack masks, masks do not fit, or classes have no pixels to learn from.
     """
+    if 'train' in splits:
+        _check_batch(cfg)
     seen: dict[tuple, MaskReport] = {}
     for split in splits:
         for dataset in datasets_of(cfg, split, MaskedImages):
@@ -92,6 +94,19 @@ def check_masks(cfg: Config, splits: Sequence[str], named: bool = False) -> None
             report.stop_on_errors()
             if split == 'train':
                 _check_learnt(report, classes, named)
+
+
+def _check_batch(cfg: Config) -> None:
+    """Raise a ValueError if a batch norm would get one number per channel."""
+    head, loader = cfg.model.get('decode_head'), cfg.get('train_dataloader') or {}
+    pools = isinstance(head, dict) and 1 in (head.get('pool_scales') or ())
+    norm = pools and (head.get('norm_cfg') or {}).get('type')
+    shared = cfg.get('sync_bn') and cfg.get('launcher', 'none') != 'none'
+    if norm in ('BN', 'SyncBN') and loader.get('batch_size') == 1 and not shared:
+        raise ValueError(
+            'train_dataloader.batch_size is 1, and the batch norm of a pooled map of one pixel '
+            'needs two images; allowed: 2 or more'
+        )
 
 
 def _read(dataset: ConfigDict, seen: dict[tuple, MaskReport]) -> MaskReport:

@@ -245,6 +245,7 @@ REFUSED = {
     'too few names': (('ground', 'square'), (), r'has ids that no class has: \[2\]'),
     'a class without pixels, named by the user': ((*CLASSES, 'sky'), (), None),
     'strict of detectors': (CLASSES, ('--strict',), '--strict belong to detection configs'),
+    'one image': (CLASSES, ('--no-validate',), 'batch_size is 1, .*allowed: 2 or more'),
     'boxes': (CLASSES, ('--train-ann', 'a.json'), '--train-ann, .* belong to detection configs'),
 }
 
@@ -253,7 +254,8 @@ REFUSED = {
 def test_data_are_checked_before_anything_is_built(case, data, tmp_path, capsys):
     names, more, message = REFUSED[case]
     words = ['train', CONFIG, *flags(data, names), *more, '--work-dir', str(tmp_path), '--dry-run']
-    code = main([*words, '--cfg-options', *TOY])
+    one = ['train_dataloader.batch_size=1'] if case == 'one image' else []
+    code = main([*words, '--cfg-options', *TOY, *one])
     error = capsys.readouterr().err
     if message is None:  # a class without pixels that the user named is a warning
         assert code == 0
