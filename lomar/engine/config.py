@@ -202,6 +202,8 @@ def _read(args: argparse.Namespace) -> Config:
         cfg.quiet = args.quiet  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.launcher = args.launcher
+    if cfg.get('sync_bn') and not torch.cuda.is_available():
+        cfg.sync_bn = None  # PyTorch's needs GPUs
     variable = RANKS.get(args.launcher)
     if variable and variable not in os.environ and not args.print_config:
         raise ValueError(

@@ -199,6 +199,20 @@ def test_new_classes_start_from_a_trained_segmentor(data, checkpoint, tmp_path, 
     assert 'decode_head.conv_seg.weight' in text
 
 
+def test_a_resumed_training_has_the_same_weights(data, tmp_path):
+    words = ['train', CONFIG, *flags(data), '--no-validate', '--cfg-options', *TOY]
+    steps = ['train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=2']
+    for work in ('whole', 'parts'):
+        assert main([*words, *steps, f'work_dir={tmp_path / work}']) == 0
+    (tmp_path / 'parts/iter_4.pth').unlink()
+    (tmp_path / 'parts/last_checkpoint').write_text(str(tmp_path / 'parts/iter_2.pth'))
+    assert main([*words, *steps, f'work_dir={tmp_path / "parts"}', '--resume']) == 0
+    whole, parts = (
+        load_file(tmp_path / w / 'iter_4.pth')['state_dict'] for w in ('whole', 'parts')
+    )
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
 def test_groups_epochs_and_cost(data, tmp_path, capsys):
     cfg = config_of(['train', CONFIG, *flags(data), '--work-dir', str(tmp_path), '--epochs', '4'])
     assert cfg.train_cfg.max_iters == 12  # 6 images in batches of 2
