@@ -86,7 +86,7 @@ def train_config(args: argparse.Namespace) -> Config:
     if args.epochs:
         if not args.print_config:
             start_processes(cfg.launcher, cfg.get('env_cfg') or {})
-        set_epochs(cfg, args.epochs)
+        set_epochs(cfg, args.epochs, args.cfg_options or {})
     return cfg
 
 
