@@ -2,7 +2,8 @@
 # README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
-EXTRAS ?= demo,test
+SEGMENT := segment$(if $(filter onedl,$(STACK)),-onedl)
+EXTRAS ?= $(SEGMENT),demo,test
 # Pins for pip; with nothing, `make CONSTRAINTS= ...`, pip takes the newest versions.
 CONSTRAINTS ?= constraints.txt
 # Tests that run side by side, each with one thread of PyTorch.
@@ -12,7 +13,6 @@ WORK_DIR ?= work_dirs/demo
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt
 STAMP := $(VENV)/.installed-$(STACK)
-SEGMENT := segment$(if $(filter onedl,$(STACK)),-onedl)
 OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml setup.py $(CONSTRAINTS)
 	@# A torch that is already in the environment is kept, for example one for CPU or ROCm.
 	@$(BIN)/python -c 'import torch' 2>/dev/null && drop='/^torch/d'; \
 		cat /dev/null $(CONSTRAINTS) | sed "$$drop" > $(VENV)/constraints.txt
-	$(INSTALL) -e '.[$(STACK),$(SEGMENT),$(EXTRAS)]'
+	$(INSTALL) -e '.[$(STACK),$(EXTRAS)]'
 	@# opencv-python needs libGL, which servers lack; the headless build of the same version fills
 	@# the same package.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/python -m pip install --quiet \
