@@ -7,6 +7,7 @@ from functools import partial
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmengine.registry import TRANSFORMS
 
 from lomar.compat.dist import main_process
 from lomar.datasets.config_classes import (
@@ -120,7 +121,9 @@ def _read(dataset: ConfigDict, seen: dict[tuple, MaskReport]) -> MaskReport:
     folders = [os.path.abspath(dataset[key]) for key in ('data_root', 'mask_root')]
     key = (*folders, *suffixes, ids, classes)
     if key not in seen:
-        pairs = find_pairs(dataset.data_root, dataset.mask_root, *suffixes, arrays=True)
+        load = TRANSFORMS.build(dict(dataset.pipeline[0]))
+        arrays = getattr(load, 'reads_arrays', False)
+        pairs = find_pairs(dataset.data_root, dataset.mask_root, *suffixes, arrays)
         seen[key] = check_pairs(pairs, ids, classes)
         if not seen[key].errors:
             _log(dataset, len(pairs), seen[key], classes)

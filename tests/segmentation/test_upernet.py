@@ -277,6 +277,16 @@ def test_data_are_checked_before_anything_is_built(case, data, tmp_path, capsys)
         assert code == 1 and re.search(message, error)
 
 
+@pytest.mark.parametrize(('channels', 'message'), [(3, ''), (4, '1 of 4 images in')])
+def test_arrays_are_images_for_loaders_that_read_them(channels, message, tmp_path, capsys):
+    write_scenes(tmp_path / 'train', 3)
+    np.save(tmp_path / 'train/images/x.npy', np.zeros((40, 40, channels), np.uint8))
+    words = ['train', CONFIG, *flags(tmp_path)[:4], '--classes', *CLASSES, '--no-validate']
+    more = [f'model.backbone.in_channels={channels}', f'work_dir={tmp_path / "work"}']
+    code = main([*words, '--dry-run', '--cfg-options', *TOY, *more])
+    assert code == bool(message) and message in capsys.readouterr().err
+
+
 MISFITS = {
     'model.neck.embed_dim=16': 'model.neck.embed_dim is 16, .*allowed: 32',
     'model.backbone.out_indices=[1,3]': r'model.backbone.out_indices \(number\) is 2.* allowed: 4',
