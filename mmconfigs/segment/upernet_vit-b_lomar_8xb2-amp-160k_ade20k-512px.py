@@ -1,4 +1,4 @@
-# Published: 0.2 mIoU above MAE (arXiv 2206.00790v3), whose ViT-B has 48.1 (arXiv 2111.06377).
+# Published: 0.2 points above MAE (arXiv 2206.00790v3, dataset and metric not named in the abstract).
 _base_ = [
     '../_base_/models/upernet_vit-b.py',
     '../_base_/datasets/ade20k_512px.py',
