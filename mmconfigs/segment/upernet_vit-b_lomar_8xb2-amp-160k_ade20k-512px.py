@@ -1,4 +1,4 @@
-# Published: 0.2 points above MAE (arXiv 2206.00790v3, dataset and metric not named in the abstract).
+# Published: 0.2 points above MAE (arXiv 2206.00790v3; the abstract names neither data nor metric).
 _base_ = [
     '../_base_/models/upernet_vit-b.py',
     '../_base_/datasets/ade20k_512px.py',
