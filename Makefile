@@ -2,7 +2,8 @@
 # README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
-EXTRAS ?= demo,test
+SEGMENT := segment$(if $(filter onedl,$(STACK)),-onedl)
+EXTRAS ?= $(SEGMENT),demo,test
 # Pins for pip; with nothing, `make CONSTRAINTS= ...`, pip takes the newest versions.
 CONSTRAINTS ?= constraints.txt
 # Tests that run side by side, each with one thread of PyTorch.

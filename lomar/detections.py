@@ -117,7 +117,7 @@ def draw_objects(
         pixels = pixels.copy()
         pixels[covered] = (1 - SHADE) * pixels[covered] + SHADE * layer[covered]
     picture = Image.fromarray(pixels)
-    draw, font = ImageDraw.Draw(picture), _font(max(SMALLEST_LETTER, side // LETTER))
+    draw, font = ImageDraw.Draw(picture), font_of(max(SMALLEST_LETTER, side // LETTER))
     for i in last_first:
         (x1, y1), (x2, y2) = boxes[i].reshape(2, 2).tolist()
         draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), None, colours[i], max(2, side // LINE))
@@ -162,7 +162,7 @@ def _shares(place: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont:
     """Return a font with Latin, Greek and Cyrillic letters."""
     path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
     return ImageFont.truetype(str(path), size)

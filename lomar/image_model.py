@@ -1,4 +1,4 @@
-"""Base of `Detector` and `Classifier`: a trained model that takes images of any type."""
+"""Base of `Detector`, `Classifier` and `Segmentor`: a trained model for images of any type."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,10 +28,12 @@ ANY_IDS = dict(img_id=0, sample_idx=0)  # which some pipelines expect
 WANTED = dict(
     detector='lomar.Detector takes detectors',
     classifier='lomar.Classifier takes classifiers',
+    segmentor='lomar.Segmentor takes segmentors',
 )
 INSTEAD = dict(
     detector='use lomar.Detector',
     classifier='use lomar.Classifier',
+    segmentor='use lomar.Segmentor',
     pretraining='train a detector or a classifier from it, or use lomar.Encoder for features',
 )
 
@@ -61,7 +63,7 @@ class ImageModel:
             training.
 
     Attributes:
-        kind: kind of the model, 'detector' or 'classifier'.
+        kind: kind of the model, 'detector', 'classifier' or 'segmentor'.
         classes: class names in the order of the labels.
         reads_arrays: whether `.npy` files are images for the model.
 
@@ -151,9 +153,9 @@ class ImageModel:
     def predict(self, images: Sequence[Loaded]) -> list[Any]:
         """Return the predictions of the model for a batch of loaded images."""
         sizes = {image.sample['inputs'].shape for image in images}
-        if self.trained.kind == 'classifier' and len(sizes) > 1:  # which would be padded
+        if self.trained.kind != 'detector' and len(sizes) > 1:  # which would be padded
             return [self.predict([image])[0] for image in images]
-        model: Any = self.trained.model  # of mmdet or mmpretrain
+        model: Any = self.trained.model  # of mmdet, mmpretrain or mmseg
         return model.test_step(pseudo_collate([image.sample for image in images]))
 
     def predict_all(self, images: Iterable[AnyImage], batch_size: int) -> Iterator[Any]:
@@ -176,6 +178,8 @@ def _test_steps(config: ConfigDict) -> list[ConfigDict]:
             'test_dataloader.dataset of the stored config has no pipeline that begins with a '
             'loader; allowed: the checkpoint of a run whose config has one'
         )
+    if config.get('default_scope') == 'mmseg':  # its steps fail without a mask
+        steps = [step for step in steps if step.get('type') != 'LoadAnnotations']
     return list(steps)
 
 

@@ -10,6 +10,7 @@ PACKAGES = (
     *('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmpretrain'),
     *('numpy', 'pillow', 'opencv-python', 'simplejpeg'),
     *('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain'),
+    *('mmsegmentation', 'onedl-mmsegmentation'),
 )
 
 

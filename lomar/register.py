@@ -18,6 +18,7 @@ ROOMS = (
     'visualization',
     'classification',
     'detection',
+    'segmentation',
 )
 
 compat.apply()  # before mmcv, mmdet and mmpretrain are imported

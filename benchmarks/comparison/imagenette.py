@@ -10,6 +10,7 @@ from benchmarks.comparison.runs import CONFIGS, CONTENDERS, METHODS, Run, positi
 from benchmarks.comparison.search import Scores, best
 from lomar.datasets import list_images
 
+RUNS, TASKS = 'imagenette', ('pretrain', 'classify')  # folder of the runs, tasks of the results
 HELD_OUT = 1 / 10  # of the training images, on which the search of the classifier tests
 
 

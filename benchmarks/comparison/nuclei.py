@@ -11,9 +11,10 @@ from benchmarks.comparison.protocol import SEARCH_SEED, Scale, arch, encoder
 from benchmarks.comparison.runs import CONFIGS, CONTENDERS, METHODS, Run, positions
 from benchmarks.comparison.search import Scores, best
 from benchmarks.comparison.variants import VARIANTS, Variant
-from lomar.utils import write_json
+from lomar.utils import atomic_write, write_json
 
 NONE = Variant('')
+RUNS, TASKS = 'nuclei', ('pretrain', 'detect')  # folder of the runs, tasks of the results
 HELD_OUT = 1 / 4  # of the training images, on which the search tests
 
 
@@ -46,19 +47,12 @@ def stages(
     Args:
         seconds: seconds per pretraining step of each method by side of the image in pixels.
     """
-    make = _Runs(scale, data, work, seconds)
+    make = Runs(scale, data, work, seconds)
     few, _ = scale.searched
-    pretrained = {
-        (m, r): make.pretraining(m, SEARCH_SEED, r, 'time') for m in METHODS for r in scale.rates
-    }
-    tried = {
-        (m, r): make.detector(m, SEARCH_SEED, few, scale.rates[0], start)
-        for (m, r), start in pretrained.items()
-    }
-    scores = yield list(tried.values())
-    rate = {m: best({r: tried[m, r] for r in scale.rates}, scores, 'mask_ap') for m in METHODS}
+    rate = yield from search_pretraining(make)
+    pretrained = {m: make.pretraining(m, SEARCH_SEED, rate[m], 'time') for m in METHODS}
     fine = {
-        (c, r): make.detector(c, SEARCH_SEED, few, r, pretrained.get((c, rate.get(c))))
+        (c, r): make.detector(c, SEARCH_SEED, few, r, pretrained.get(c))
         for c in CONTENDERS
         for r in scale.rates
     }
@@ -78,7 +72,24 @@ def stages(
     yield make.variants(rate, fine_rate)
 
 
-class _Runs:
+def search_pretraining(make: 'Runs') -> Generator[list[Run], Scores, dict[str, float]]:
+    """Yield the runs of the search of the pretraining's rates; return the best by method."""
+    few, _ = make.scale.searched
+    rates = make.scale.rates
+    tried = {
+        (m, r): make.detector(
+            m, SEARCH_SEED, few, rates[0], make.pretraining(m, SEARCH_SEED, r, 'time')
+        )
+        for m in METHODS
+        for r in rates
+    }
+    scores = yield list(tried.values())
+    return {m: best({r: tried[m, r] for r in rates}, scores, 'mask_ap') for m in METHODS}
+
+
+class Runs:
+    """The trainings of the study."""
+
     def __init__(self, scale: Scale, data: Path, work: Path, seconds: dict):
         self.scale, self.data, self.work = scale, data, work
         self.side = scale.nuclei_grid * scale.patch
@@ -202,7 +213,8 @@ def _labels(work: Path, labels: int, seed: int) -> Path:
 
 def _write_list(path: Path, data: Path, coco: dict, chosen) -> None:
     names = sorted(coco['images'][index]['file_name'] for index in chosen)
-    path.write_text(''.join(f'{data / "images" / name}\n' for name in names))
+    with atomic_write(path) as part:  # another study may read the list
+        part.write_text(''.join(f'{data / "images" / name}\n' for name in names))
 
 
 def _write_part(path: Path, coco: dict, chosen) -> None:

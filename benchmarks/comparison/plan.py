@@ -54,6 +54,8 @@ def _cell(run: Run) -> tuple[str, str, str]:
 def _hours(run: Run, scale: Scale, seconds: Mapping, slots: int) -> float:
     if run.keys['task'] == 'detect':
         return scale.detector_hours / slots
+    if run.keys['task'] == 'segment':
+        return scale.segmenter_hours / slots
     if run.keys['task'] == 'classify':
         return scale.classifier_hours / slots
     contender = run.keys['contender']

@@ -17,6 +17,24 @@ STYLES: dict[Key, dict] = {
 }
 
 
+def plot_segmenter(record: dict, seconds: Seconds, out: Path) -> None:
+    """Draw mIoU over labelled images."""
+    figure = Figure(figsize=(4.5, 3.8), layout='constrained')
+    axes, labels = figure.subplots(), sorted({run['labels'] for run in final(record, 'segment')})
+    for key in NAMES:
+        points = {}
+        for count in labels:
+            runs = by_contender(final(record, 'segment', labels=count)).get(key, {})
+            if runs:
+                points[count] = [run['figures']['miou'] for run in runs.values()]
+        _line(axes, key, points)
+    axes.set(xscale='log', xlabel='labelled images', title='mIoU')
+    axes.set_xticks(labels, map(str, labels), minor=False)
+    axes.minorticks_off()
+    axes.legend(fontsize=8)
+    figure.savefig(out, dpi=120)
+
+
 def plot_detector(record: dict, seconds: Seconds, out: Path) -> None:
     """Draw box and mask AP over labelled images, and box AP over the steps of fine-tuning."""
     figure = Figure(figsize=(11, 3.8), layout='constrained')

@@ -26,6 +26,10 @@ class Scale:
             order of their runs.
         detector_hours, classifier_hours: of a fine-tuning with its evaluation, on one slot; for
             the plan.
+        segmenter_side, segmenter_crop: pixels of the shorter side of an image to segment, and of
+            the sides of a crop, which has the grid of the pretraining.
+        segmenter_labels: numbers of labelled images for the segmentation.
+        segmenter_hours: as `detector_hours`.
         searched: numbers of labelled images in the search, of detector and classifier.
     """
 
@@ -49,9 +53,14 @@ class Scale:
     detector_batch: int = 4
     classifier_steps: int = 400
     classifier_batch: int = 50
+    segmenter_side: int = 256
+    segmenter_crop: int = 192
+    segmenter_steps: int = 300
+    segmenter_labels: tuple[int, ...] = (8, 32)
     searched: tuple[int, int] = (32, 1000)
     detector_hours: float = 0.1
     classifier_hours: float = 0.03
+    segmenter_hours: float = 0.042
 
 
 SCALES = dict(
@@ -78,6 +87,8 @@ SCALES = dict(
         nuclei_grid=28,
         nuclei_steps=2000,
         detector_side=512,
+        segmenter_side=512,
+        segmenter_crop=448,
         imagenette_epochs=100,
         detector=(
             ('model.backbone.window_size', 16),  # 512 / 16 = 32 = 2 x 16
@@ -109,7 +120,11 @@ SCALES['smoke'] = replace(
     labels=(2,),
     classes=(4,),
     detector_steps=4,
-    detector_batch=1,
+    detector_batch=2,  # batch norm of a map of one pixel needs two images
+    segmenter_side=64,
+    segmenter_crop=64,
+    segmenter_steps=4,
+    segmenter_labels=(2,),
     classifier_steps=4,
     classifier_batch=2,
     searched=(2, 4),

@@ -3,16 +3,21 @@
 import json
 from pathlib import Path
 
-from benchmarks.comparison.plots import plot_detector, plot_probes
+from benchmarks.comparison.plots import plot_detector, plot_probes, plot_segmenter
 from benchmarks.comparison.protocol import SCALES
-from benchmarks.comparison.tables import Seconds, classifier_tables, detector_tables
+from benchmarks.comparison.tables import (
+    Seconds,
+    classifier_tables,
+    detector_tables,
+    segmenter_tables,
+)
 from benchmarks.comparison.timing import step_seconds
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / 'docs'
 PAGE = DOCS / 'comparison.md'
-TABLES = dict(nuclei=detector_tables, imagenette=classifier_tables)
-PLOTS = dict(nuclei=plot_detector, imagenette=plot_probes)
+TABLES = dict(nuclei=detector_tables, segment=segmenter_tables, imagenette=classifier_tables)
+PLOTS = dict(nuclei=plot_detector, segment=plot_segmenter, imagenette=plot_probes)
 
 
 def records() -> dict[str, dict]:

@@ -14,6 +14,7 @@ AP = {
 # Names in the logs of the figures of a task, and of their position in the training.
 CURVES = dict(
     detect=(AP, 'step'),
+    segment=(dict(miou='iou/mIoU', pixel_acc='iou/aAcc', class_acc='iou/mAcc'), 'step'),
     classify=(dict(top1='accuracy/top1'), 'step'),
     pretrain=(dict(knn='probe/knn', linear='probe/linear'), 'epoch'),
 )

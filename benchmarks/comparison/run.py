@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))  # also as a script
 
 import torch  # noqa: E402
 
-from benchmarks.comparison import imagenette, nuclei, timing  # noqa: E402
+from benchmarks.comparison import imagenette, nuclei, segment, timing  # noqa: E402
 from benchmarks.comparison.jobs import Jobs, OutOfTime, RunFailed  # noqa: E402
 from benchmarks.comparison.pack import pack, unpack  # noqa: E402
 from benchmarks.comparison.plan import plan  # noqa: E402
@@ -26,7 +26,7 @@ from lomar.utils import write_json  # noqa: E402
 
 PROG = 'python benchmarks/comparison/run.py'
 PACKED_MB = 40
-STUDIES = dict(nuclei=nuclei, imagenette=imagenette)
+STUDIES = dict(nuclei=nuclei, segment=segment, imagenette=imagenette)
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,9 +37,18 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add('study', choices=STUDIES, help='data set')
     add('--scale', choices=SCALES, default='cpu', help='sizes of models and trainings')
-    add('--data', type=Path, help='folder or tar file of the data (default: data/STUDY)')
+    add(
+        '--data',
+        type=Path,
+        help='folder or tar file of the data (default: data/nuclei, data/imagenette)',
+    )
     add('--pack', type=Path, metavar='FILE', help='only pack data of at most 40 MB into a tar file')
-    add('--work-dir', type=Path, help='folder of runs (default: work_dirs/comparison/STUDY_SCALE)')
+    add(
+        '--work-dir',
+        type=Path,
+        help='folder of runs (default: work_dirs/comparison/DATA_SCALE, with the same pretrained '
+        'weights for nuclei and segment)',
+    )
     add('--out', type=Path, help='results (default: benchmarks/comparison/STUDY_SCALE.json)')
     add('--minutes', type=float, default=float('inf'), help='time limit of this call')
     add('--slots', type=int, default=4 if gpu else cores, help='runs at a time')
@@ -48,8 +57,10 @@ def parse_args() -> argparse.Namespace:
     add('--commit', help='commit of the code, if the checkout has no .git folder')
     args = parser.parse_args()
     name = f'{args.study}_{args.scale}'
-    args.data = (args.data or ROOT / 'data' / args.study).resolve()
-    args.work_dir = (args.work_dir or ROOT / 'work_dirs/comparison' / name).resolve()
+    runs = STUDIES[args.study].RUNS
+    args.data = (args.data or ROOT / 'data' / runs).resolve()
+    folder = ROOT / f'work_dirs/comparison/{runs}_{args.scale}'
+    args.work_dir = (args.work_dir or folder).resolve()
     args.out = args.out or ROOT / f'benchmarks/comparison/{name}.json'
     return args
 
@@ -96,7 +107,7 @@ def run(args: argparse.Namespace, start: float) -> None:
         print(f'{PROG}: {error}; run the same command again')
     finally:
         command = f'{PROG} {args.study} --scale {args.scale}'
-        runs = list(jobs.results().values())
+        runs = [one for one in jobs.results().values() if one['task'] in study.TASKS]
         write_json(args.out, dict(command=command, study=args.study, scale=args.scale, runs=runs))
         print(f'{len(runs)} results in {args.out}', flush=True)
 

@@ -17,7 +17,7 @@ NAMES: dict[Key, str] = {
     ('random-mae', None): "random, MAE's positions",
 }
 DETECTOR = dict(box_ap='box AP', box_ap50='AP50', mask_ap='mask AP', mask_ap50='mask AP50')
-WORDS = dict(mask_ap='mask AP', knn='kNN', top1='top-1')
+WORDS = dict(mask_ap='mask AP', knn='kNN', top1='top-1', miou='mIoU')
 PROBES = dict(knn='kNN', linear='linear probe')
 
 
@@ -143,6 +143,19 @@ def variant_table(record: dict) -> str:
             cells.append(' / '.join(figures) if figures else '')
         rows.append((name or 'the protocol', *cells))
     return table(rows)
+
+
+def segmenter_tables(record: dict, seconds: Seconds) -> str:
+    """Return tables of mIoU over labels, and of the search."""
+    rows = [('labelled images', 'weights', 'mIoU', 'pixel accuracy', 'LoMaR ahead, mIoU', 'seeds')]
+    for labels in sorted({run['labels'] for run in final(record, 'segment')}):
+        found = by_contender(final(record, 'segment', labels=labels))
+        ours = found.get(('lomar', 'time'), {})
+        for key, runs in found.items():
+            figures = [figure(runs, name) for name in ('miou', 'pixel_acc')]
+            ahead = difference(ours, runs, 'miou')
+            rows.append((str(labels), NAMES[key], *figures, ahead, str(len(runs))))
+    return '\n\n'.join([table(rows), search_table(record, 'miou'), origin(record)])
 
 
 def classifier_tables(record: dict, seconds: Seconds) -> str:

@@ -15,11 +15,13 @@ from lomar.utils import dicts_in
 TASKS = dict(
     detector='object-detection',
     classifier='image-classification',
+    segmentor='image-segmentation',
     pretraining='image-feature-extraction',
 )
 READERS = dict(
     detector="detector = lomar.Detector({place!r})\n[found] = detector(['image.jpg'])",
     classifier="classifier = lomar.Classifier({place!r})\n[found] = classifier(['image.jpg'])",
+    segmentor="segmentor = lomar.Segmentor({place!r})\n[found] = segmentor(['image.jpg'])",
     pretraining="encoder = lomar.Encoder({place!r})\nfeatures = encoder(['image.jpg']).pooled",
 )
 TIMM = """
@@ -40,6 +42,10 @@ TIMM_PARTS = dict(
         'the backbone alone, whose last map is the input of the feature pyramid',
     ),
     classifier=('pretrained=True', 'the classifier'),
+    segmentor=(
+        'pretrained=True, features_only=True, out_indices=1',
+        'the backbone alone, with its last map',
+    ),
     pretraining=('pretrained=True', 'the encoder'),
 )
 MAX_CLASSES = 100  # names that the card lists
@@ -50,7 +56,7 @@ class Card:
     """Contents of a model card.
 
     Attributes:
-        kind: 'detector', 'classifier' or 'pretraining'.
+        kind: 'detector', 'classifier', 'segmentor' or 'pretraining'.
         place: name of the folder, or hf://ORG/NAME.
         license: identifier for the front matter, other:NAME, or None if it is not known.
         origin: licence of the weights that the training started from.

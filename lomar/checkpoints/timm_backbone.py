@@ -1,4 +1,4 @@
-"""The backbone of a detector as a model of timm."""
+"""The backbone of a detector or a segmentor as a model of timm."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def _compare_features(backbone: RPEViT, arguments: dict[str, Any]) -> None:
     model = VisionTransformer(**{**arguments, 'img_size': (side, 2 * side)}).eval()
     with misfit_as_value_error(), torch.inference_mode():
         model.load_state_dict(backbone.state_dict())
-        (expected,) = backbone(images)
+        *_, expected = backbone(images)
         tokens = model.forward_features(images)[:, int(backbone.with_cls_token) :]
     difference = (tokens.mT.unflatten(2, expected.shape[2:]) - expected).abs().max().item()
     if not difference <= TOLERANCE * expected.abs().max().item():

@@ -31,7 +31,7 @@ def timm_config(
         content: content of the checkpoint.
         weights: weights of the model by the names of the training.
         model: the model of the checkpoint.
-        kind: 'detector', 'classifier' or 'pretraining'.
+        kind: 'detector', 'classifier', 'segmentor' or 'pretraining'.
 
     Raises:
         ValueError: timm has no such model; the message is the reason.
@@ -41,7 +41,7 @@ def timm_config(
     if None not in rpe and rpe != [LOMAR_RPE['method'], LOMAR_RPE['ratio']]:
         raise ValueError(f'the weights have iRPE with method and ratio {rpe}')
     backbone: Any = model.get_submodule('backbone')
-    if kind == 'detector':
+    if kind in ('detector', 'segmentor'):
         return _config(content, backbone_arguments(backbone))
     mmpretrain = any(re.search(r'\blayers\.\d+\.ln1\.', name) for name in weights)
     source = 'mmpretrain' if mmpretrain else 'lomar'

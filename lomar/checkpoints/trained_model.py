@@ -1,5 +1,6 @@
 """The model of a training run, from its checkpoint alone."""
 
+import sys
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +17,7 @@ from lomar.checkpoints.config_reader import imported_modules
 from lomar.checkpoints.files import load_file, misfit_as_value_error, naming
 from lomar.checkpoints.inferencers import buildable_config, registered_types_only
 from lomar.checkpoints.unwrap import unwrap
+from lomar.compat import check_segmentation
 from lomar.utils import dicts_in
 
 BARE = (
@@ -32,7 +34,7 @@ class TrainedModel:
         config: the config that the checkpoint stores.
         classes: class names in the order of the labels; () for a pretraining, and for a checkpoint
             without names.
-        kind: 'detector', 'classifier' or 'pretraining'.
+        kind: 'detector', 'classifier', 'segmentor' or 'pretraining'.
         path: the checkpoint.
     """
 
@@ -82,7 +84,10 @@ def _build(config: ConfigDict) -> nn.Module:
     Raises:
         ValueError: the config describes no model; constructors of OpenMMLab raise all sorts.
     """
-    scope = DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine'))
+    name = config.get('default_scope', 'mmengine')
+    if name == 'mmseg':
+        check_segmentation()
+    scope = DefaultScope.overwrite_default_scope(name)
     try:
         with scope, registered_types_only():
             return MODELS.build(_bare(config))
@@ -113,10 +118,12 @@ def _kind(model: nn.Module) -> str:
     kinds = dict(
         detector=BaseDetector, classifier=ImageClassifier, pretraining=(LoMaR, BaseSelfSupervisor)
     )
+    if 'mmseg.models' in sys.modules:  # of an optional package, which a segmentor has imported
+        kinds['segmentor'] = sys.modules['mmseg.models'].BaseSegmentor
     for kind, base in kinds.items():
         if isinstance(model, base):
             return kind
     raise ValueError(
         f'the model is a {type(model).__name__}; allowed: detectors of mmdet, classifiers of '
-        'mmpretrain, and pretraining models'
+        'mmpretrain, segmentors of mmseg, and pretraining models'
     )

@@ -1,9 +1,9 @@
-"""Check the COCO datasets of a detection config, as training does before its first step."""
+"""Check the data of a detection or segmentation config, as training does before its first step."""
 
 import argparse
 import os
 
-from lomar.cli.shared import add_config, add_max_dets, add_strict
+from lomar.cli.shared import add_config, add_mask_flags, add_max_dets, add_strict
 
 MAX_CLASSES = 100
 
@@ -15,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f'--{split}-ann', metavar='JSON', help=f'COCO annotations of the {what} images'
         )
         parser.add_argument(f'--{split}-images', metavar='DIR', help=f'folder of the {what} images')
+        parser.add_argument(f'--{split}-masks', metavar='DIR', help=f'folder of the {what} masks')
+    add_mask_flags(parser)
     add_max_dets(parser)
     add_strict(parser)
 
@@ -23,9 +25,18 @@ def run(args: argparse.Namespace) -> None:
     """Print counts, notes and errors; a ValueError if there are errors, or notes and --strict."""
     from lomar.detection import check_config, use_files
     from lomar.engine import read_config
+    from lomar.engine.task_data import refuse_foreign_flags, segments
+    from lomar.segmentation import check_masks, use_masks
 
     limit = {'max_dets': args.max_dets} if args.max_dets else {}
     cfg = read_config(args.config, {**(args.cfg_options or {}), **limit})
+    refuse_foreign_flags(cfg, args)
+    if segments(cfg):
+        train, val = (args.train_images, args.train_masks), (args.val_images, args.val_masks)
+        use_masks(cfg, train, val, args.classes, args.ignore_index, args.reduce_zero_label)
+        check_masks(cfg, ('train', 'val'), bool(args.classes))
+        print('These masks can be trained on.')
+        return
     use_files(cfg, args.train_ann, args.train_images, args.val_ann, args.val_images)
     reports = check_config(cfg)
     note_dark_images(cfg, reports)

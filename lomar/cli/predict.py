@@ -1,7 +1,8 @@
-"""Predict objects or classes of images and videos, from a checkpoint alone.
+"""Predict objects, classes or segmentations of images and videos, from a checkpoint alone.
 
 DIR gets predictions.json (a list in COCO's results format), images.json (ids, paths, sizes and
-categories), predictions.csv and, for detectors, a picture per image in DIR/pictures.
+categories), predictions.csv and, for detectors and segmentors, a picture per image in DIR/pictures.
+For segmentors, DIR/masks gets a PNG file of class ids per image.
 """
 
 import argparse
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     Ready = Loaded | LargeDetections
 
 THRESHOLD, TOP_K = 0.3, 5
+WHAT = dict(detector='objects', classifier='classes', segmentor='masks')
+# What a model of another kind takes in place of a flag.
+INSTEAD_OF_THRESHOLD = dict(classifier='--top-k', segmentor='no flag')
+INSTEAD_OF_TILE = dict(
+    classifier='whole images',
+    segmentor="model.test_cfg of the training with mode='slide', which predicts in windows",
+)
+INSTEAD_OF_TOP_K = dict(detector='--threshold', segmentor='no flag')
 LONGEST = 4000  # pixels of the picture of an image that is predicted in tiles
 
 
@@ -90,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
-    from lomar.prediction import Pictures, ResultFiles, find_sources, items
+    from lomar.prediction import Masks, Pictures, ResultFiles, find_sources, items
     from lomar.prediction.items import forget
 
     _check(args)
@@ -99,9 +108,11 @@ def run(args: argparse.Namespace) -> None:
     sources, common = find_sources(args.images, model.reads_arrays)
     unreadable: dict[str, str] = {}
     with ExitStack() as stack:
-        pictures = None
-        if model.trained.kind == 'detector' and not args.no_pictures:
+        pictures = masks = None
+        if model.kind != 'classifier' and not args.no_pictures:
             pictures = stack.enter_context(closing(Pictures(out / 'pictures', sources, common)))
+        if model.kind == 'segmentor':
+            masks = Masks(out / 'masks', sources, common)
         files = stack.enter_context(ResultFiles(out, model.trained, common))
         folder = stack.enter_context(TemporaryDirectory())
         found = items(sources, folder, unreadable)
@@ -109,15 +120,16 @@ def run(args: argparse.Namespace) -> None:
         bar = stack.enter_context(tqdm(total=total, desc='predicting', unit='img'))
         for batch in _batches(found, steps, unreadable):
             for item, loaded, prediction in _predicted(batch, steps, unreadable):
-                files.add(item, loaded.height, loaded.width, prediction)
+                mask = masks.add(item, prediction.ids) if masks else None
+                files.add(item, loaded.height, loaded.width, prediction, mask)
                 if pictures is not None:
                     pictures.add(item, steps.draw(prediction, item.image))
             for item, _ in batch:
                 forget(item)
             bar.update(len(batch))
     if files.images:
-        what = 'objects' if model.trained.kind == 'detector' else 'classes'
-        print(f'{files.predictions} {what} of {files.images} images in {out.resolve()}')
+        number = '' if masks else f'{files.predictions} '
+        print(f'{number}{WHAT[model.kind]} of {files.images} images in {out.resolve()}')
     report_unreadable(unreadable, files.images + len(unreadable))
 
 
@@ -140,29 +152,41 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _model(args: argparse.Namespace) -> Any:
-    """Return the `Detector` or `Classifier` of the checkpoint."""
-    from lomar import Classifier, Detector
+    """Return the `Detector`, `Classifier` or `Segmentor` of the checkpoint."""
+    from lomar import Classifier, Detector, Segmentor
     from lomar.checkpoints import trained_model
 
     trained = trained_model(args.checkpoint, args.weights, args.device)
-    detects = trained.kind != 'classifier'  # a pretraining is refused by the `Detector`
-    if args.threshold is not None and not detects:
-        raise ValueError('--threshold belongs to detectors; allowed for a classifier: --top-k')
-    if args.tile is not None and not detects:
-        raise ValueError('--tile belongs to detectors; allowed for a classifier: whole images')
-    if args.top_k is not None and detects:
-        raise ValueError('--top-k belongs to classifiers; allowed for a detector: --threshold')
-    return (Detector if detects else Classifier)(trained, value_range=args.value_range)
+    for flag, owner, instead in (
+        ('threshold', 'detector', INSTEAD_OF_THRESHOLD),
+        ('tile', 'detector', INSTEAD_OF_TILE),
+        ('top_k', 'classifier', INSTEAD_OF_TOP_K),
+    ):
+        if getattr(args, flag) is not None and (advice := instead.get(trained.kind)):
+            name = flag.replace('_', '-')
+            raise ValueError(
+                f'--{name} belongs to {owner}s; allowed for a {trained.kind}: {advice}'
+            )
+    # A pretraining is refused by the `Detector`.
+    types = dict(classifier=Classifier, segmentor=Segmentor)
+    return types.get(trained.kind, Detector)(trained, value_range=args.value_range)
 
 
 def _steps(args: argparse.Namespace, model: Any) -> Steps:
-    """Return the steps of a prediction: with a detector, or with a classifier."""
+    """Return the steps of a prediction of whole images."""
     from lomar.detector import check_threshold
 
     def draw(found: Any, image: Any) -> 'Picture':
         return found.draw(image)
 
-    if model.trained.kind == 'classifier':
+    if model.kind == 'segmentor':
+        return Steps(
+            model.load,
+            lambda images: [model.segmentation(one) for one in model.predict(images)],
+            draw,
+            args.batch,
+        )
+    if model.kind == 'classifier':
         top_k = args.top_k or TOP_K
         return Steps(
             model.load,

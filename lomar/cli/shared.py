@@ -109,6 +109,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         metavar='PATH',
         help='images to evaluate on (pretraining: images to draw reconstructions of)',
     )
+    add('--val-masks', metavar='DIR', help='folder of the masks to evaluate on')
+    add_mask_flags(parser)
     add_max_dets(parser)
     add_strict(parser)
     add(
@@ -129,6 +131,29 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         '--dry-run',
         action='store_true',
         help='check and build everything, load one batch, and write nothing',
+    )
+
+
+def add_mask_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what the values in masks mean."""
+    add = parser.add_argument
+    add(
+        '--classes',
+        nargs='+',
+        metavar='NAME',
+        help='names of the ids in masks in their order, or a file with a name per line (default: '
+        'those of the config; in a test, those of the checkpoint)',
+    )
+    add(
+        '--ignore-index',
+        type=count_or_zero,
+        metavar='ID',
+        help='id in masks of pixels that are ignored (default: 255)',
+    )
+    add(
+        '--reduce-zero-label',
+        action='store_true',
+        help='ignore the id 0 in masks, too: the ids of the classes begin at 1, as in ADE20K',
     )
 
 

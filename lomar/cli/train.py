@@ -1,4 +1,4 @@
-"""Train a model: pretraining, classification or detection."""
+"""Train a model: pretraining, classification, detection or segmentation."""
 
 import argparse
 
@@ -40,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PATH',
         help='folder of the training images (pretraining: or a text list of them, or tar shards, '
         "such as 'shards/{000..127}.tar' in quotes)",
+    )
+    add(
+        '--train-masks',
+        metavar='DIR',
+        help='folder of the training masks, with a class id per pixel; names are those of the '
+        'images',
     )
     add('--tensorboard', action='store_true', help='also log for TensorBoard')
     add(

@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -57,8 +57,9 @@ def count(cfg: Config) -> ImageFlops:
     classifier, it is everything up to the logits. For a two-stage detector, it is backbone, neck,
     RPN head, box head for `model.train_cfg.rcnn.sampler.num` regions, and mask head for the maximum
     number of positive regions (`pos_fraction`), in every stage of a cascade. For other detectors it
-    is everything up to the losses; DINO's denoising queries are left out. Target assignment, NMS,
-    RoIAlign, the sampling of deformable attention, and losses contain no matrix products.
+    is everything up to the losses; DINO's denoising queries are left out. For a segmentor, it is
+    everything up to the logits of all heads. Target assignment, NMS, RoIAlign, the sampling of
+    deformable attention, and losses contain no matrix products.
 
     Raises:
         ValueError: a detector of another kind, or a model without an image size.
@@ -97,7 +98,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
 def _outputs(cfg: Config) -> Callable[[Any, Tensor], Tensor]:
     """Return the function of a model and images whose FLOPs are counted."""
     if cfg.default_scope != 'mmdet':
-        return _logits if cfg.model.type == 'ImageClassifier' else _loss
+        return OUTPUTS.get(cfg.model.type, _loss)
     if cfg.model.type not in DETECTORS:
         raise ValueError(
             f'model.type is {cfg.model.type}; FLOPs of detectors are counted for '
@@ -117,6 +118,14 @@ def _logits(model: BaseModel, images: Tensor) -> Tensor:
     return model(images, mode='tensor').sum()
 
 
+def _segmentor(model: BaseModel, images: Tensor) -> Tensor:
+    """Return the sum of the logits of all heads of mmseg's model."""
+    features = model.extract_feat(images)
+    found = getattr(model, 'auxiliary_head', None)
+    others = found if isinstance(found, nn.ModuleList) else [found] if found else []
+    return sum(head(features).sum() for head in (model.decode_head, *others))
+
+
 REGIONS = ('LoadWindows', 'LoadRegions', 'LoadCropRegions')
 # Detectors by the function of lomar.cost.detectors, which imports mmdet.
 DETECTORS = dict(
@@ -130,3 +139,4 @@ DETECTORS = dict(
     DINO='dino',
     Mask2Former='mask2former',
 )
+OUTPUTS = dict(ImageClassifier=_logits, EncoderDecoder=_segmentor)

@@ -5,9 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from PIL import ExifTags, Image, UnidentifiedImageError
-
-from lomar.datasets.image_io import open_pixels
+from lomar.datasets.upright_size import upright_size
 from lomar.detection.annotation_doubts import CornerBoxes, add_crowds
 from lomar.detection.annotation_report import AnnotationReport
 from lomar.detection.annotation_rules import (
@@ -160,17 +158,6 @@ def _sides_of_file(path: str) -> tuple[int, int]:
         return upright_size(path)[0]
     except Exception:  # decoders of damaged files raise all sorts; `_check_size` reports them
         return 0, 0
-
-
-def upright_size(path: str) -> tuple[tuple[int, int], bool]:
-    """Return (width, height) of the upright image, and whether EXIF swaps the sides."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-            return (image.size[::-1] if turned else image.size), turned
-    except UnidentifiedImageError:  # an array, or a TIFF of many channels
-        with open_pixels(path) as file:
-            return (file.width, file.height), False
 
 
 def _check_annotations(report: AnnotationReport, coco: dict) -> None:

@@ -1,5 +1,4 @@
 from .checkpoint_hook import SafeCheckpointHook as SafeCheckpointHook
-from .config import check_data as check_data
 from .config import merge_options as merge_options
 from .config import print_config as print_config
 from .config import read_config as read_config
@@ -14,5 +13,6 @@ from .probe_hook import ProbeHook as ProbeHook
 from .runner import Runner as Runner
 from .startup_log_hook import ModelSummaryHook as ModelSummaryHook
 from .step_seed_hook import StepSeedHook as StepSeedHook
+from .task_data import check_data as check_data
 from .throughput_hook import ThroughputHook as ThroughputHook
 from .unreadable_images_hook import UnreadableImagesHook as UnreadableImagesHook

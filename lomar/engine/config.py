@@ -14,9 +14,9 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
+from lomar.compat import check_segmentation
 from lomar.compat.dist import main_process
-from lomar.datasets import check_images, use_channels, use_value_range
-from lomar.engine.class_order import classes_to_test
+from lomar.datasets import use_channels, use_value_range
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
 from lomar.engine.epochs import set_epochs
@@ -24,6 +24,7 @@ from lomar.engine.kind_checks import check_kinds
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.resume import latest_checkpoint
 from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
+from lomar.engine.task_data import check_data, detects, segments, set_data
 from lomar.engine.tracker_config import add_trackers, keep_test_backends
 
 # Variables by which mmengine finds the number of a process.
@@ -40,6 +41,8 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
         raise ValueError(f'{path}: {kind}{" ".join(str(error).split())}') from error
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'{path}: the config has no model')
+    if segments(cfg):
+        check_segmentation()
     merge_options(cfg, options or {})
     use_channels(cfg)
     use_value_range(cfg)
@@ -72,10 +75,10 @@ def train_config(args: argparse.Namespace) -> Config:
     add_trackers(cfg, args)
     if not args.print_config:
         check_settings(cfg)
-    _set_data(cfg, args)
+    set_data(cfg, args)
     if not args.print_config:
         check_metrics(cfg)  # once more, as the data may have another number of classes
-        check_data(cfg, ('train', 'val'), args.strict)
+        check_data(cfg, ('train', 'val'), args.strict, bool(args.classes))
         _check_checkpoint(
             cfg,
             'name the pretrained weights with --cfg-options load_from=FILE, or load_from=None to '
@@ -99,7 +102,7 @@ def test_config(args: argparse.Namespace) -> Config:
     keep_test_backends(cfg)
     if args.out:
         cfg.test_evaluator.out = args.out
-    if not _detects(cfg) and (args.show or args.show_dir or args.tta):
+    if not detects(cfg) and (args.show or args.show_dir or args.tta):
         raise ValueError('--show, --show-dir and --tta belong to detection configs')
     if args.tta:  # which drops masks
         cfg.test_evaluator.metric = 'bbox'
@@ -116,7 +119,7 @@ def test_config(args: argparse.Namespace) -> Config:
     if not args.print_config:
         check_settings(cfg, training=False)
         _check_checkpoint(cfg, 'name the checkpoint to test after the config')
-    _set_data(cfg, args)
+    set_data(cfg, args)
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     if not args.print_config:
         check_data(cfg, ('test',), args.strict)
@@ -132,25 +135,6 @@ def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Na
     with contextlib.redirect_stdout(sys.stderr):
         text = read(args).pretty_text
     print(text)
-
-
-def check_data(
-    cfg: Config, splits: tuple[str, ...] = ('train', 'val'), strict: bool = False
-) -> None:
-    """Check the data of `splits` before anything is built; if `strict`, notes are errors."""
-    if _detects(cfg):
-        from lomar.detection import check_config, check_output, stop_on_errors  # imports mmdet
-
-        reports = check_config(cfg, splits).values()
-        stop_on_errors(reports, strict)
-        if 'test' in splits:
-            check_output(cfg, reports)
-    elif _classifies(cfg):
-        from lomar.classification import check_folders  # imports mmpretrain
-
-        check_folders(cfg, splits)
-    elif cfg.train_dataloader.dataset.type == 'UnlabelledImages':
-        check_images(cfg.train_dataloader.dataset.data_root)
 
 
 def merge_options(cfg: Config, options: dict) -> None:
@@ -220,6 +204,8 @@ def _read(args: argparse.Namespace) -> Config:
         cfg.quiet = args.quiet  # read by the runner
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.launcher = args.launcher
+    if cfg.get('sync_bn') and not torch.cuda.is_available():
+        cfg.sync_bn = None  # PyTorch's needs GPUs
     variable = RANKS.get(args.launcher)
     if variable and variable not in os.environ and not args.print_config:
         raise ValueError(
@@ -256,44 +242,3 @@ def _enable_auto_scale(cfg: Config) -> None:
             'for which its learning rate is meant; add auto_scale_lr=dict(base_batch_size=...)'
         )
     cfg.auto_scale_lr.enable = True
-
-
-def _set_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Set the data of the flags, and the classes of the model, in the config."""
-    if args.skip_unreadable:
-        loaders = [cfg.get(name) for name in LOADERS[1:] if cfg.get(name)]
-        if not loaders:
-            raise ValueError('--skip-unreadable belongs to commands that evaluate')
-        for loader in loaders:
-            loader.dataset.skip_unreadable = True
-    train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
-    if _detects(cfg) and not args.print_config:
-        # The main process alone reads the files.
-        start_processes(cfg.launcher, cfg.get('env_cfg') or {})
-    trained = None  # in a training
-    if (name := getattr(args, 'checkpoint', None)) and (_detects(cfg) or _classifies(cfg)):
-        trained = classes_to_test(name, optional=args.print_config)
-    if _detects(cfg):
-        from lomar.detection import use_files  # imports mmdet
-
-        use_files(cfg, train_ann, train_images, args.val_ann, args.val_images, trained)
-    elif train_ann or args.val_ann or args.strict:
-        raise ValueError('--train-ann, --val-ann and --strict belong to detection configs')
-    elif _classifies(cfg):
-        from lomar.classification import use_folders  # imports mmpretrain
-
-        use_folders(cfg, train_images, args.val_images, trained)
-    else:
-        if train_images:
-            cfg.train_dataloader.dataset.data_root = train_images
-        for hook in cfg.get('custom_hooks') or ():
-            if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
-                hook.images = args.val_images  # None: the training images
-
-
-def _detects(cfg: Config) -> bool:
-    return cfg.default_scope == 'mmdet'
-
-
-def _classifies(cfg: Config) -> bool:
-    return cfg.model.type == 'ImageClassifier'

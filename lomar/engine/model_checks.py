@@ -14,7 +14,8 @@ Mismatch = tuple[str, Any, Any]  # config key, value found, value needed
 def check_model(model: nn.Module) -> None:
     """Raise a ValueError that names the key if parts of a model do not fit.
 
-    Checked are the preprocessor, an `RPEViT`, the feature pyramid, and mmdet's heads on it.
+    Checked are the preprocessor, an `RPEViT`, the feature pyramid, mmdet's heads on it, and mmseg's
+    models with `Feature2Pyramid`.
     """
     check_channels(model)
     for module in model.modules():
@@ -74,9 +75,31 @@ def _inputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
         yield 'data_preprocessor.pad_size_divisor', divisor, allowed
 
 
+def _padded(model: Any, patch: int) -> Iterator[Mismatch]:
+    """Check that a segmentor pads images to whole patches, in training and in tests."""
+    preprocessor, test = model.data_preprocessor, getattr(model, 'test_cfg', None) or {}
+    allowed = f'multiples of backbone.patch_size={patch}'
+    places = {
+        'data_preprocessor.size': preprocessor.size,
+        'data_preprocessor.size_divisor': preprocessor.size_divisor,
+        'test_cfg.crop_size': test.get('crop_size'),
+    }
+    padding = preprocessor.test_cfg or {}
+    for key in ('size', 'size_divisor'):
+        places[f'data_preprocessor.test_cfg.{key}'] = padding.get(key)
+    if not padding:
+        yield 'data_preprocessor.test_cfg', None, f'dict(size_divisor={patch})'
+    for key, found in places.items():
+        sides = found if isinstance(found, list | tuple) else [found]
+        if found is not None and any(side % patch for side in sides):
+            yield key, found, allowed
+
+
 def _outputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
     neck: Any = getattr(model, 'neck', None)
     head: Any = getattr(model, 'head', None)
+    if type(getattr(model, 'data_preprocessor', None)).__name__ == 'SegDataPreProcessor':
+        yield from _padded(model, backbone.patch_size)
     out_type = backbone.out_type
     if isinstance(neck, SimpleFeaturePyramid):
         yield 'backbone.out_type', out_type, 'featmap'
@@ -85,6 +108,8 @@ def _outputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
         yield from _rois(model, neck)
         yield from _one_stage(model, neck)
         yield from _queries(model, neck, backbone)
+    elif hasattr(neck, 'rescales') and hasattr(neck, 'upsample_2x'):
+        yield from _segmentor(model, neck, backbone)
     elif hasattr(head, 'fc') and hasattr(head, 'in_channels'):
         yield from _classifier(neck, head, backbone)
     elif hasattr(model, 'samplers') and out_type == 'avg_featmap':
@@ -105,6 +130,22 @@ def _classifier(neck: Any, head: Any, backbone: RPEViT) -> Iterator[Mismatch]:
     if norm is not None:
         yield 'neck.input_features', norm.num_features, backbone.embed_dim
     yield 'head.in_channels', head.in_channels, backbone.embed_dim
+
+
+def _segmentor(model: Any, neck: Any, backbone: RPEViT) -> Iterator[Mismatch]:
+    """Compare the backbone and the heads of a segmentor with mmseg's feature pyramid."""
+    yield 'backbone.out_type', backbone.out_type, 'featmap'
+    levels = len(neck.rescales)
+    yield 'backbone.out_indices (number)', len(backbone.out_indices), levels
+    width = neck.upsample_2x[0].in_channels
+    yield 'neck.embed_dim', width, backbone.embed_dim
+    for name in ('decode_head', 'auxiliary_head'):
+        head: Any = getattr(model, name, None)
+        found = getattr(head, 'in_channels', None)
+        if isinstance(found, list | tuple):
+            yield f'{name}.in_channels', list(found), [width] * len(found)
+        elif isinstance(found, int):
+            yield f'{name}.in_channels', found, width
 
 
 def _rpn(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:

@@ -34,7 +34,7 @@ TAKEN_OUT = {
 }
 # Top-level keys that mmengine or this package reads.
 LOOKED_UP = {'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval'}
-LOOKED_UP |= {'max_dets', 'model_wrapper_cfg', 'runner_type', 'transfer', 'value_range'}
+LOOKED_UP |= {'max_dets', 'model_wrapper_cfg', 'runner_type', 'sync_bn', 'transfer', 'value_range'}
 
 
 def _unknown(**kwargs) -> None:

@@ -207,6 +207,8 @@ def _own_names(node: dict, cfg: Config) -> tuple[str, list[str]] | None:
         kinds = [metric] if isinstance(metric, str) else metric
         if set(kinds) <= {'bbox', 'segm'} and not node.get('metric_items'):
             return 'coco', [f'{each}_mAP{size}' for each in kinds for size in sizes]
+    if kind == 'ClassIoU':
+        return 'iou', ['mIoU', 'aAcc', 'mAcc']
     if kind == 'ClassAccuracy':
         classes = (cfg.model.get('head') or {}).get('num_classes') or 5
         return 'accuracy', [f'top{k}' for k in (1, 5) if k <= classes]

@@ -72,14 +72,14 @@ def exportable(
     if part is None:
         content = load_file(path)
         found = trained_model(path, weights, 'cpu') if stored_config(content) else None
-        part = PARTS[found.kind] if found else 'encoder'
+        part = _part(path, found) if found else 'encoder'
     check_choice('--what', part, PARTS.values())
     if part == 'encoder':
         return _encoder(path, weights, mean, std, num_heads)
     if given := [name for name, value in (('mean', mean), ('std', std)) if value]:
         raise ValueError(f'--{given[0]} is for --what encoder; --what {part} has its own')
     found = found or trained_model(path, weights, 'cpu')
-    if PARTS[found.kind] != part:
+    if _part(path, found) != part:
         allowed = {PARTS[found.kind], *(['encoder'] if found.kind == 'classifier' else [])}
         raise ValueError(
             f'{path}: --what is {part}, and the checkpoint is of a {found.kind}; allowed: '
@@ -87,6 +87,12 @@ def exportable(
         )
     with naming(path):
         return _of_training(found, part)
+
+
+def _part(path: str | Path, found: TrainedModel) -> str:
+    if found.kind not in PARTS:
+        raise ValueError(f'{path} is of a {found.kind}; allowed: of a {", ".join(PARTS)}')
+    return PARTS[found.kind]
 
 
 def _encoder(path, weights, mean, std, num_heads) -> Exportable:

@@ -75,6 +75,46 @@ def check_position(
         )
 
 
+def window_sizes(
+    depth: int, window_size: int, global_blocks: Sequence[int], with_cls_token: bool
+) -> list[int]:
+    """Return the window size of every block; 0 = global attention."""
+    check_least('backbone', 0, window_size=window_size)
+    if window_size and with_cls_token:
+        raise ValueError(
+            f'backbone.window_size is {window_size}, and a cls token belongs to no window; '
+            'allowed with backbone.with_cls_token=False'
+        )
+    blocks = range(depth)
+    known = isinstance(global_blocks, Sequence) and all(b in blocks for b in global_blocks)
+    if not known or (global_blocks and not window_size):
+        raise ValueError(
+            f'backbone.global_blocks is {global_blocks}; allowed: 0 to {depth - 1}, in a '
+            'list, and only with backbone.window_size'
+        )
+    return [0 if block in global_blocks else window_size for block in blocks]
+
+
+def resolve_out_indices(out_indices: Sequence[int], depth: int, out_type: str) -> tuple[int, ...]:
+    """Return the blocks whose output is returned; by default only the last one."""
+    last = depth - 1
+    found = tuple(out_indices) if isinstance(out_indices, Sequence) else (None,)
+    if not found:
+        return (last,)
+    # Blocks after the last output would have no gradients, which distributed training refuses.
+    if found != tuple(sorted(set(found) & {*range(depth)})) or found[-1] != last:
+        raise ValueError(
+            f'backbone.out_indices is {out_indices}; allowed: a list of blocks from 0 to {last}, '
+            f'rising, the last one {last}'
+        )
+    if out_type not in ('featmap', 'raw'):
+        raise ValueError(
+            f"backbone.out_indices is {out_indices}, and backbone.out_type is '{out_type}'; "
+            'allowed: featmap, raw'
+        )
+    return found
+
+
 def check_compiled(compiled: bool | dict) -> None:
     """Raise a ValueError unless `compiled` is a flag, or options of `torch.compile`."""
     known = signature(torch.compile).parameters.keys() - {'model'}

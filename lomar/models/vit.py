@@ -18,6 +18,8 @@ from lomar.models.architectures import (
     check_compiled,
     check_position,
     resolve_arch,
+    resolve_out_indices,
+    window_sizes,
 )
 from lomar.models.attention import Block
 from lomar.models.rpe import check_rpe
@@ -33,6 +35,8 @@ class RPEViT(LearnedPositions, BaseModule):
         img_size: typical image size in pixels; inputs may have any multiple of `patch_size`.
         out_type: 'avg_featmap' (B, D), LayerNorm `fc_norm` of the mean patch token;
             'cls_token' (B, D); 'featmap' (B, D, H/P, W/P); 'raw' (B, L, D), the cls token first.
+        out_indices: blocks whose output is returned, for 'featmap' and 'raw'; the last one is
+            depth - 1. () = only the last block's output.
         position: 'irpe' (LoMaR); 'absolute', a learned table for one grid, resized to other grids
             (MAE); 'absolute+decomposed', the table and zero-initialized decomposed relative
             positions in every block (MAE in ViTDet).
@@ -60,6 +64,7 @@ class RPEViT(LearnedPositions, BaseModule):
         patch_size: int = 16,
         in_channels: int = 3,
         out_type: str = 'raw',
+        out_indices: Sequence[int] = (),
         position: str = 'irpe',
         pretrain_img_size: int | tuple[int, int] | None = None,
         rpe: dict | None = None,
@@ -94,6 +99,7 @@ class RPEViT(LearnedPositions, BaseModule):
         self.embed_dim, self.depth = settings['embed_dim'], settings['depth']
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_type, self.with_cls_token = out_type, with_cls_token
+        self.out_indices = resolve_out_indices(out_indices, self.depth, out_type)
         self.img_size = as_size('img_size', img_size)
         self.pretrain_img_size = as_size(
             'pretrain_img_size', img_size if pretrain_img_size is None else pretrain_img_size
@@ -107,7 +113,7 @@ class RPEViT(LearnedPositions, BaseModule):
         if position != 'irpe':
             length = math.prod(learned) + with_cls_token
             self.pos_embed = nn.Parameter(torch.zeros(1, length, self.embed_dim))
-        windows = self._window_sizes(window_size, global_blocks)
+        windows = window_sizes(self.depth, window_size, global_blocks, with_cls_token)
         drop_path = torch.linspace(0, drop_path_rate, self.depth, device='cpu').tolist()
         self.blocks = nn.ModuleList(
             Block(
@@ -141,23 +147,6 @@ class RPEViT(LearnedPositions, BaseModule):
         if position == 'irpe':
             return dict(rpe=rpe or {})
         return dict(decomposed=grid if position == 'absolute+decomposed' else None)
-
-    def _window_sizes(self, window_size: int, global_blocks: Sequence[int]) -> list[int]:
-        """Return the window size of every block; 0 = global attention."""
-        check_least('backbone', 0, window_size=window_size)
-        if window_size and self.with_cls_token:
-            raise ValueError(
-                f'backbone.window_size is {window_size}, and a cls token belongs to no window; '
-                'allowed with backbone.with_cls_token=False'
-            )
-        blocks = range(self.depth)
-        known = isinstance(global_blocks, Sequence) and all(b in blocks for b in global_blocks)
-        if not known or (global_blocks and not window_size):
-            raise ValueError(
-                f'backbone.global_blocks is {global_blocks}; allowed: 0 to {self.depth - 1}, in a '
-                'list, and only with backbone.window_size'
-            )
-        return [0 if block in global_blocks else window_size for block in range(self.depth)]
 
     def _freeze(self, stages: int) -> None:
         """Freeze the embedding (1) and the first blocks (2 ...)."""
@@ -199,15 +188,15 @@ class RPEViT(LearnedPositions, BaseModule):
             )
         return self.grid((images.shape[2], images.shape[3]))
 
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        """Encode whole images (B, C, H, W); return a one-tuple with the output of `out_type`."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encode whole images (B, C, H, W); return the output of `out_type` per `out_indices`."""
         grid = self.check_images(images)
         x = self.patch_embed(images)
         if self.with_cls_token:
             x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         if hasattr(self, 'pos_embed'):
             x = x + self.resized_positions(grid)
-        return (self._select(self.encode(x, grid), grid),)
+        return tuple(self._select(level, grid) for level in self._levels(x, grid))
 
     def encode(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Run the blocks and the final norm on token sequences (N, L, D) of a `grid` of patches.
@@ -215,13 +204,19 @@ class RPEViT(LearnedPositions, BaseModule):
         The residual stream has the dtype of the weights, which is float32 under mixed precision.
         bf16 has 8 significant bits, in which most terms of a long sum of small terms would be lost.
         """
-        x = x.to(self.patch_embed.proj.weight.dtype)
-        for block in self.blocks:
+        return self._levels(x, grid)[-1]
+
+    def _levels(self, x: Tensor, grid: tuple[int, int]) -> list[Tensor]:
+        """Return the tokens after each block of `out_indices`; only the last ones have the norm."""
+        x, levels = x.to(self.patch_embed.proj.weight.dtype), []
+        for index, block in enumerate(self.blocks):
             if self.with_cp and self.training:
                 x = checkpoint(block, x, grid, use_reentrant=False)
             else:
                 x = block(x, grid)
-        return self.norm(x)
+            if index in self.out_indices[:-1]:
+                levels.append(x)
+        return [*levels, self.norm(x)]
 
     def _select(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         patches = x[:, int(self.with_cls_token) :]

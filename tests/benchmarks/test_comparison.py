@@ -1,18 +1,21 @@
 """The comparison on real images: its protocol, its processes, and the command."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from itertools import chain
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks.comparison import imagenette, jobs, nuclei, plots, tables, timing
+from benchmarks.comparison import imagenette, jobs, nuclei, plots, segment, tables, timing
 from benchmarks.comparison.jobs import Jobs, OutOfTime, RunFailed
+from benchmarks.comparison.nuclei_masks import three_classes, write_masks
 from benchmarks.comparison.pack import pack, unpack
 from benchmarks.comparison.plan import plan
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
@@ -28,7 +31,8 @@ from lomar.utils import write_json
 SMOKE = SCALES['smoke']
 SECONDS = {str(grid * SMOKE.patch): dict(lomar=0.1, mae=0.2) for grid in SMOKE.grids}
 FINAL = 2  # stage of the results on the nuclei
-STUDIES = dict(nuclei=nuclei, imagenette=imagenette)
+STUDIES = dict(nuclei=nuclei, segment=segment, imagenette=imagenette)
+TASKS = dict(nuclei='detect', segment='segment', imagenette='classify')
 
 
 @pytest.fixture(scope='module')
@@ -52,8 +56,9 @@ def data(tmp_path_factory):
 
 def staged(study, data, work, scores=None):
     """Return the runs of each stage; all stages end with the same scores."""
-    STUDIES[study].write_data(data / study, work, SMOKE)
-    stages = STUDIES[study].stages(SMOKE, data / study, work, SECONDS)
+    source = data / STUDIES[study].RUNS
+    STUDIES[study].write_data(source, work, SMOKE)
+    stages = STUDIES[study].stages(SMOKE, source, work, SECONDS)
     found = []
 
     def act(runs):
@@ -74,7 +79,7 @@ def test_contenders_are_treated_alike(study, data, tmp_path):
     own = ('optim_wrapper.optimizer.lr', 'model.backbone.pretrain_img_size')
     groups = {}
     for run in flat(staged(study, data, tmp_path)):
-        if run.keys['task'] == 'pretrain' or 'variant' in run.keys:
+        if run.keys['task'] != TASKS[study] or 'variant' in run.keys:
             continue
         assert (run.start is None) == run.keys['contender'].startswith('random')
         assert run.config.stem.endswith(positions(run.keys['contender']))
@@ -97,9 +102,9 @@ def test_validation_images_are_left_to_the_results(study, data, tmp_path):
     for run in flat(staged(study, data, tmp_path)):
         words = ' '.join(map(str, [*run.flags, *run.options.values()]))
         if run.keys['seed'] == SEARCH_SEED:
-            assert 'instances_val' not in words and 'labels/val' not in words
+            assert not any(val in words for val in ('instances_val', 'labels/val', 'masks/val'))
             assert str(data / 'imagenette') not in [str(v) for v in run.options.values()]
-        assert '/val' not in words.replace('labels/val.txt', '')
+        assert '/val' not in words.replace('labels/val.txt', '').replace('masks/val/', '')
     lists = [path for path in tmp_path.rglob('*.txt') if path.name != 'val.txt']
     assert lists
     for path in lists:
@@ -211,6 +216,8 @@ def test_a_resumed_run_counts_the_later_record(tmp_path):
 @pytest.mark.parametrize('study', STUDIES)
 def test_the_commands_are_accepted(study, data, tmp_path):
     """Each command of the comparison has flags, options and files that `lomar` takes."""
+    if study == 'segment':
+        pytest.importorskip('mmseg')
     for run in {run.name: run for run in flat(staged(study, data, tmp_path))}.values():
         for one in (run.start, run):
             if one:
@@ -223,15 +230,25 @@ def test_the_commands_are_accepted(study, data, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize('study', STUDIES)
 def test_the_command(study, data, tmp_path):
+    if study == 'segment':
+        pytest.importorskip('mmseg')
     out = tmp_path / 'out.json'
-    words = [study, '--scale', 'smoke', '--data', data / study, '--work-dir', tmp_path / 'work']
+    words = [
+        study,
+        '--scale',
+        'smoke',
+        '--data',
+        data / STUDIES[study].RUNS,
+        '--work-dir',
+        tmp_path / 'work',
+    ]
     script = [sys.executable, str(ROOT / 'benchmarks/comparison/run.py')]
     command = [*script, *map(str, words), '--out', str(out)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(out.read_text())
     tasks = {run['task'] for run in record['runs']}
-    assert tasks == {'pretrain', dict(nuclei='detect', imagenette='classify')[study]}
+    assert tasks == {*STUDIES[study].TASKS}
     assert {run['contender'] for run in record['runs']} == set(CONTENDERS)
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert ' 0 to do' in again.stdout and json.loads(out.read_text()) == record
@@ -263,6 +280,43 @@ def test_tables_of_the_detector(tmp_path):
     assert '| MAE, equal time | 0.001 | 7.0 |' in text and '7.0 | 14.0' not in text
     plots.plot_detector(record, {}, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 10_000
+
+
+def test_tables_of_the_segmentation(tmp_path):
+    def segmented(contender, seed, value, labels=8, budget=None):
+        figures = dict(miou=value, pixel_acc=90.0, class_acc=value + 1)
+        run = dict(task='segment', contender=contender, seed=seed, labels=labels, rate=1e-3)
+        return dict(run, figures=figures, curve=[]) | (dict(budget=budget) if budget else {})
+
+    runs = [segmented('lomar', seed, 50.0 + seed, budget='time') for seed in range(3)]
+    runs += [segmented('mae', seed, 48.0 - seed, budget='images') for seed in range(2)]
+    runs += [segmented('lomar', SEARCH_SEED, 99.0, 32, 'time')]
+    record = dict(runs=[{**run, **ORIGIN} for run in runs], command='run.py segment')
+    text = tables.segmenter_tables(record, {})
+    assert '| 8 | LoMaR | 51.0 ± 1.0 | 90.0 ± 0.0 |  | 3 |' in text
+    # Paired: 50 - 48 and 51 - 47.
+    assert '| 8 | MAE, equal images | 47.5 ± 0.7 | 90.0 ± 0.0 | +3.0 ± 1.4 | 2 |' in text
+    assert '| 32 |' not in text and '| LoMaR | 0.001 | 99.0 |' in text.replace('|  |', '|')
+    plots.plot_segmenter(record, {}, tmp_path / 'plot.png')
+    assert (tmp_path / 'plot.png').stat().st_size > 5_000
+
+
+def test_masks_of_the_nuclei(data, tmp_path):
+    """Boundary: within one pixel of another instance or of the edge to the background."""
+    ids = np.zeros((9, 12), int)
+    ids[2:7, 2:6], ids[2:7, 6:10] = 1, 2  # two that touch
+    expected = np.zeros((9, 12), int)
+    expected[1:8, 1:11] = 2
+    expected[3:6, 3:5], expected[3:6, 7:9] = 1, 1
+    assert (three_classes(ids) == expected).all()
+    assert not three_classes(np.zeros((5, 5), int)).any()
+    write_masks(data / 'nuclei/instances_val.json', data / 'nuclei/images', tmp_path, 48)
+    masks = sorted((tmp_path / 'masks').iterdir())
+    assert [path.name for path in masks] == sorted(os.listdir(tmp_path / 'images'))
+    for path in masks:
+        mask, image = np.asarray(Image.open(path)), Image.open(tmp_path / 'images' / path.name)
+        assert mask.shape == image.size[::-1] and min(mask.shape) == 48
+        assert set(np.unique(mask)) == {0, 1, 2}
 
 
 def test_tables_of_the_classifier(tmp_path):
@@ -304,7 +358,7 @@ def test_a_plan_lists_every_run_once(data, tmp_path):
     for name, study in STUDIES.items():
         runs = flat(staged(name, data, tmp_path))
         known = {one.name for run in runs for one in (run, run.start) if one}
-        stages = study.stages(SMOKE, data / name, tmp_path, SECONDS)
+        stages = study.stages(SMOKE, data / study.RUNS, tmp_path, SECONDS)
         *lines, _, total = plan(stages, SMOKE, SECONDS, 2).splitlines()
         cells = [line.split(' | ') for line in lines[2:]]
         assert sum(int(cell[-2]) for cell in cells) == len(known)

@@ -1,0 +1,41 @@
+"""Predicted masks: one PNG file of class ids per image, or per frame of a video."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lomar.prediction.items import Item
+from lomar.prediction.sources import Source
+from lomar.utils import atomic_write
+from lomar.visualization.output_paths import check_images_kept, output_paths
+
+
+class Masks:
+    """Folder of masks, in which no two images have the same mask.
+
+    Args:
+        folder: made if need be.
+        sources, common: results of `find_sources`, by which masks are named; sub-folders stay.
+
+    Raises:
+        ValueError: a mask would replace one of the images.
+    """
+
+    def __init__(self, folder: str | Path, sources: Sequence[Source], common: str):
+        self.folder = Path(folder)
+        self.names = output_paths([one.place for one in sources], '.png', common)
+        check_images_kept('--out', self.folder, self.names)
+
+    def add(self, item: Item, ids: np.ndarray) -> str:
+        """Write the ids (H, W) uint8 of an image; return the path below the folder.
+
+        Frame 12 of `video.mp4` is `video/000012.png`.
+        """
+        name = self.names[item.source.place]
+        if item.rate is not None:
+            name = name.with_suffix('') / f'{item.title.rpartition("#")[2]}.png'
+        with atomic_write(self.folder / name) as part:
+            Image.fromarray(ids).save(part, 'PNG')
+        return name.as_posix()

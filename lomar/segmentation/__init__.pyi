@@ -1,0 +1,9 @@
+from .class_iou import ClassIoU as ClassIoU
+from .config_masks import check_masks as check_masks
+from .config_masks import use_masks as use_masks
+from .dataset import MaskedImages as MaskedImages
+from .load_mask import LoadMask as LoadMask
+from .mask_files import find_pairs as find_pairs
+from .mask_files import read_ids as read_ids
+from .mask_ids import IGNORED as IGNORED
+from .mask_ids import MaskIds as MaskIds
