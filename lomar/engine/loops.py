@@ -1,9 +1,9 @@
-"""Iteration-based training loop that resumes without loading earlier images."""
+"""Training loops: one that resumes without loading earlier images; the end of a loop."""
 
 from itertools import chain, repeat
 
 from mmengine.registry import LOOPS
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 
 @LOOPS.register_module()
@@ -19,3 +19,10 @@ class ReplayIterLoop(IterBasedTrainLoop):
         self.dataloader.sampler.start = self._iter * self.dataloader.batch_sampler.batch_size
         self.dataloader_iterator = chain(repeat(None, self._iter), self.dataloader)
         return super().run()
+
+
+def has_ended(loop: BaseLoop) -> bool:
+    """Return whether a training loop has no step left."""
+    if isinstance(loop, EpochBasedTrainLoop):
+        return loop.epoch >= loop.max_epochs
+    return loop.iter >= loop.max_iters
