@@ -112,6 +112,12 @@ def _check_encoder(weights: dict[str, Tensor]) -> tuple[int, ...]:
             f'these are no weights of a vision transformer, which has {PATCHES} and blocks.*.attn'
         )
     if not {'norm.weight', 'fc_norm.weight', 'norm.bias', 'fc_norm.bias'} & weights.keys():
+        if any(name.startswith('decode_head.') for name in weights):
+            raise ValueError(
+                'these are the weights of a segmentor, whose backbone has no norm at its end; '
+                'allowed: checkpoints of a pretraining or a classification, such as the one that '
+                'the segmentor was trained from. lomar.Segmentor predicts with it'
+            )
         raise ValueError(
             'these are the weights of a detector, whose backbone attends in windows and has no '
             'norm at its end; allowed: checkpoints of a pretraining or a classification, such as '
