@@ -12,7 +12,7 @@ from lomar.engine.setting_checks import LOADERS
 
 def detects(cfg: Config) -> bool:
     """Return whether a config is one of detection."""
-    return cfg.default_scope == 'mmdet'
+    return cfg.get('default_scope') == 'mmdet'
 
 
 def classifies(cfg: Config) -> bool:
@@ -22,7 +22,7 @@ def classifies(cfg: Config) -> bool:
 
 def segments(cfg: Config) -> bool:
     """Return whether a config is one of semantic segmentation."""
-    return cfg.default_scope == 'mmseg'
+    return cfg.get('default_scope') == 'mmseg'
 
 
 def set_data(cfg: Config, args: argparse.Namespace) -> None:
