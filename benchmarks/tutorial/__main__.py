@@ -65,8 +65,9 @@ def table(result: dict) -> str:
             '| --- | --- |',
             *(f'| `{command} ...` | {seconds} |' for command, seconds in rows),
             '',
-            f'Box AP on the validation photographs is {ap["AP"]:.1f}, AP50 is {ap["AP50"]:.1f}. '
-            f'Measured on {hardware["cpu"]}, {hardware["threads"]} threads, by `{result["cli"]}`.',
+            f'Box AP on the validation photographs is {ap["AP"]:.1f} %, and AP50 is '
+            f'{ap["AP50"]:.1f} %. `{result["cli"]}` measured the times and the AP on '
+            f'{hardware["cpu"]} with {hardware["threads"]} threads.',
             '',
         ]
     )

@@ -13,7 +13,7 @@ from lomar.datasets.shard_images import ImageFile, content, opened
 BITS, SAMPLE_FORMAT, UNSIGNED, SIGNED = 258, 339, 1, 2  # tags of TIFF, and two sample formats
 DECLARE = (
     'declare the values of black and white with value_range=[LOW, HIGH] (in a config, or '
-    '--value-range LOW HIGH), or keep the numbers of the file with convert=False (docs/channels.md)'
+    '--value-range LOW HIGH), or keep the numbers of the file with convert=False (docs/data.md)'
 )
 SAMPLED = 8  # files of which the range is looked at
 DARK = 1 / 8  # of the largest value: a 16-bit image below it may have 12 bits

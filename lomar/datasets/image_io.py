@@ -16,7 +16,7 @@ from lomar.datasets.shard_images import ImageBytes, ImageFile, first_bytes, open
 
 NOT_RGB = (
     ' (arrays, and TIFF files that Pillow cannot read, need `channels` or convert=False, or '
-    'value_range, the values of black and white: docs/channels.md)'
+    'value_range, the values of black and white: docs/data.md)'
 )
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders

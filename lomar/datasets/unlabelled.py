@@ -14,7 +14,7 @@ from lomar.datasets.text_lists import EXAMPLES, existing, is_list, list_error, r
 FORM = 'Allowed in a list of images: one path per line, without labels.'
 LAYOUT = """\
 Allowed: a folder that contains JPEG, PNG, WebP, TIFF or BMP images at any depth (and .npy arrays,
-for loaders that keep the numbers of a file: docs/channels.md):
+for loaders that keep the numbers of a file: docs/data.md):
     data/imagenet/train/n01440764/n01440764_10026.JPEG     (labels are not used)
 or a text file with one image path per line, relative to the text file's folder or absolute;
 or tar shards: 'shards/{000..127}.tar' in quotes, or a folder of tar files.

@@ -28,7 +28,7 @@ from lomar.datasets.resize import resize_pixels
 from lomar.models import RPEViT
 from lomar.visualization import ReconstructionHook, reconstruct
 
-BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/channels.md').read_text(), re.DOTALL)
+BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/data.md').read_text(), re.DOTALL)
 
 
 def crop_of(path, seed, **given):
@@ -122,7 +122,7 @@ def test_statistics(tmp_path):
 
 
 def documented(number, base, channels, tmp_path):
-    """A config of docs/channels.md on a base of toy size."""
+    """A config of docs/data.md on a base of toy size."""
     text = re.sub(
         r"_base_ = '.*?'", f"_base_ = '{ROOT}/mmconfigs/shapes/{base}.py'", BLOCKS[number]
     )
