@@ -91,7 +91,7 @@ def top(claims: list[Claim], published: dict, measured: list[Measurement], folde
     for one in measured:
         values = [one.value(contender) for contender in CONTENDERS]
         versus = one.versus('mae'), one.versus('random-lomar')
-        link = f'[{Path(one.row.page).stem}]({folder}{one.row.page})'
+        link = f'[{Path(one.row.page).stem.replace("_", " ")}]({folder}{one.row.page})'
         ours.append((one.setting, *values, *versus, one.hardware(), link))
     return fill('tables.md', claims=table(own), measured=table(ours), page=page)
 
