@@ -22,7 +22,7 @@ from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
 COMMANDS = (
     *('train', 'test', 'predict', 'publish', 'export', 'convert', 'encode', 'reconstruct'),
     *('browse', 'check', 'cost', 'import', 'split', 'shapes', 'tokenizer', 'statistics'),
-    *('resize', 'shard', 'results', 'demo'),
+    *('resize', 'shard', 'replay', 'results', 'demo'),
 )
 EXIT_CODES = (
     'Exit codes: 0, 1 = the command failed, 2 = wrong usage, 128 + n = ended by signal n. '

@@ -19,6 +19,7 @@ from lomar.engine.run_record import (
 from lomar.utils import dicts_in
 
 PARTS = ('state_dict', 'meta', 'optimizer')
+INTERRUPTED = 'interrupted.pth'  # saved after a signal, until the next regular checkpoint
 FRESH = 'load_from=FILE without --resume starts a new training from the weights'
 
 
@@ -41,13 +42,13 @@ class Resumed(NamedTuple):
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
+    """Return the newest `epoch_N.pth`, `iter_N.pth` or `interrupted.pth` in a folder, or None.
 
     mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
     of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
     """
     files = Path(work_dir).glob('*.pth')
-    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
+    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+|interrupted', file.stem)]
     return str(max(found, key=lambda file: file.stat().st_mtime_ns)) if found else None
 
 

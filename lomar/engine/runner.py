@@ -21,7 +21,9 @@ from torch.utils.data import DataLoader
 from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
+from lomar.engine.data_workers import protect_workers
 from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.finite_loss_hook import FiniteLossHook
 from lomar.engine.host_errors import naming_key
 from lomar.engine.interrupted_evaluation import InterruptedEvaluationHook
 from lomar.engine.load_weights import load_weights, transfer_settings
@@ -30,6 +32,7 @@ from lomar.engine.resuming_runner import ResumingRunner
 from lomar.engine.run_record import KEY
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, target
 from lomar.engine.setting_checks import check_batches, check_sampler
+from lomar.engine.stop_signal_hook import StopSignalHook
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import undisturbed_rng, unwrapped
@@ -114,17 +117,27 @@ class Runner(ResumingRunner):
         """Register mmengine's and the config's hooks, and those of every training."""
         with naming_key('default_hooks and custom_hooks'):
             super().register_hooks(default_hooks, custom_hooks)
-        given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
-        if self._train_dataloader is not None and not given:
-            self.register_hook(UnreadableImagesHook())
         if self._train_dataloader is not None:
+            for kind in (UnreadableImagesHook, FiniteLossHook):
+                if not any(isinstance(hook, kind) for hook in self.hooks):
+                    self.register_hook(kind())
+            self.register_hook(StopSignalHook())
             self.register_hook(InterruptedEvaluationHook())
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Build mmengine's dataloader; an error in its settings is one line."""
         with naming_key('dataloader'):
-            return ResumingRunner.build_dataloader(dataloader, *args, **kwargs)
+            return protect_workers(ResumingRunner.build_dataloader(dataloader, *args, **kwargs))
+
+    def train(self) -> nn.Module:
+        """Train as mmengine does; afterwards, signals have their former effect."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, StopSignalHook):
+                    hook.close()
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""

@@ -9,6 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    finite_loss=dict(type='FiniteLossHook', action='stop'),  # 'skip': leaves out bad steps
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
 )
 custom_hooks = [
