@@ -1,4 +1,4 @@
-# make install | demo | test | test-quick | test-all | lint | compare | gpu. See README.md and
+# make install | demo | test | test-quick | test-all | faults | lint | compare | gpu. See README.md and
 # CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
@@ -14,7 +14,7 @@ OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
 
-.PHONY: install demo test test-quick test-all lint compare gpu clean
+.PHONY: install demo test test-quick test-all faults lint compare gpu clean
 
 install: $(STAMP)
 
@@ -59,6 +59,11 @@ test-quick: $(STAMP)
 
 test-all: $(STAMP)
 	$(PYTEST)
+
+# Real trainings that are killed, stopped, starved and fed with damaged files; docs/faults.md.
+faults: $(STAMP)
+	FAULT_RESULTS=tests/faults/results.json $(PYTEST) tests/faults
+	$(BIN)/python -m tests.faults_page
 
 # `make gpu` installs nothing. It uses the interpreter of PYTHON=..., else the virtual environment,
 # else python3. Packages may also come from PYTHONPATH.

@@ -10,7 +10,10 @@ from importlib.util import find_spec
 
 NEEDED = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet')
 # The last one imports mmpretrain, which must find the others applied.
-ADAPTATIONS = ('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages', 'schedulers', 'multimodal')
+ADAPTATIONS = (
+    *('amp', 'clock', 'dist', 'fileio', 'log', 'mmcv_ops', 'packages', 'schedulers'),
+    'multimodal',
+)
 
 
 def missing() -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, array_to_rgb, deep_png, to_grey, to_rgb
+from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.shard_images import ImageBytes, ImageFile, first_bytes, opened
 
 NOT_RGB = (
@@ -114,6 +115,7 @@ class PixelFile(ABC):
                 f'within the image of {self.height} x {self.width}'
             )
         with reasons(self.path):
+            check_size(height, width)
             part = self._part(top, left, height, width)
             with np.errstate(over='ignore'):  # numbers too large for float32 become infinite
                 pixels = np.array(part, self.dtype, order='C')

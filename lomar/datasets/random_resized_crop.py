@@ -17,7 +17,7 @@ from lomar.datasets.image_io import open_pixels, read_rgb
 from lomar.datasets.load_image import converts
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.resize import resize_pixels
-from lomar.datasets.shard_images import ImageFile, content, opened
+from lomar.datasets.shard_images import ImageFile, content, first_bytes, opened
 
 try:
     import simplejpeg
@@ -28,6 +28,7 @@ GAP = 2  # least ratio of decoded to output pixels per side, as Pillow's thumbna
 REACH = 2  # of the bicubic filter to both sides, in output pixels
 WORTH = 6  # output pixels that torch resizes in the time that Pillow needs for one
 READ = ImageReadMode.RGB
+JPEG = b'\xff\xd8'
 
 Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright image
 
@@ -156,6 +157,8 @@ class _Jpeg:
     def open(cls, path: ImageFile) -> '_Jpeg | None':
         """Return the JPEG file; None for other files and for files that cannot be opened."""
         try:
+            if first_bytes(path, len(JPEG)) != JPEG:  # do not read a large file of another format
+                return None
             data = content(path)
             header = Image.open(io.BytesIO(data))
             known = header.format in ('JPEG', 'MPO') and header.mode in ('L', 'RGB')

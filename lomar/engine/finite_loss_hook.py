@@ -11,14 +11,11 @@ from mmengine.registry import HOOKS
 from lomar.compat.dist import main_process
 from lomar.engine.replay_file import write_replay
 from lomar.engine.step_guard import StepGuard
+from lomar.engine.stopped import TrainingStopped
 from lomar.utils import check_choice, unwrapped
 
 MAX_FILES = 3  # of a run that leaves out steps
 SKIP = 'default_hooks.finite_loss.action=skip'
-
-
-class TrainingStopped(OSError):
-    """A training that cannot go on; its message is for the user."""
 
 
 @HOOKS.register_module()

@@ -1,5 +1,6 @@
 """The checkpoint to resume from, and its settings compared with those of the run."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,9 +48,23 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
     of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
     """
+    found = checkpoints(work_dir)
+    return str(found[0]) if found else None
+
+
+def checkpoints(work_dir: str | Path) -> list[Path]:
+    """Return the checkpoints of a training in a folder, the newest first."""
     files = Path(work_dir).glob('*.pth')
     found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+|interrupted', file.stem)]
-    return str(max(found, key=lambda file: file.stat().st_mtime_ns)) if found else None
+    return sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)
+
+
+def make_newest(file: Path) -> None:
+    """Set the time of a checkpoint after those of the others, if the clock was set back."""
+    others = [each.stat().st_mtime_ns for each in checkpoints(file.parent) if each != file]
+    if others and max(others) >= file.stat().st_mtime_ns:
+        time = max(others) + 10**9  # file systems may store whole seconds
+        os.utime(file, ns=(time, time))
 
 
 def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
@@ -64,7 +79,12 @@ def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
     name = name or latest_checkpoint(work_dir)
     if name is None:
         return None
-    content = CheckpointLoader.load_checkpoint(name, 'cpu', logger='silent')
+    try:
+        content = CheckpointLoader.load_checkpoint(name, 'cpu', logger='silent')
+    except ValueError as error:
+        others = [each for each in checkpoints(work_dir) if each != Path(name)]
+        older = f'--resume {others[0]} continues from an older checkpoint' if others else FRESH
+        raise ValueError(f'--resume: {error}; {older}') from error
     with naming(f'--resume: {name}'):
         _check_resumable(content)
         known = known_record(content)

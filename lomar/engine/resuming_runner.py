@@ -22,6 +22,7 @@ from lomar.engine.resume import (
     Resumed,
     compare,
     latest_checkpoint,
+    make_newest,
     read_resumed,
 )
 from lomar.engine.resume_state import parameter_names, restore
@@ -120,8 +121,11 @@ class ResumingRunner(MMEngineRunner):
         super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
         if kwargs.get('save_optimizer', True):
             self.saved_step, self.saved_file = meta['iter'], Path(out_dir, filename)
-            if is_main_process() and filename != INTERRUPTED:
-                Path(self.work_dir, INTERRUPTED).unlink(missing_ok=True)
+            if is_main_process():
+                if filename != INTERRUPTED:
+                    Path(self.work_dir, INTERRUPTED).unlink(missing_ok=True)
+                if self.saved_file.is_file():  # not in remote storage
+                    make_newest(self.saved_file)
 
     def _starts(self) -> list[dict]:
         """Return the record of the weights that the training started from."""

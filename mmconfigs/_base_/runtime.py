@@ -27,6 +27,7 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
     main_process_minutes=120,  # timeout for annotations, a probe or an evaluation
+    step_minutes=30,  # timeout for a training step; a hung process or GPU ends the training
 )
 # On several GPUs; BFloat16DataParallel sends gradients as bf16.
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

@@ -6,17 +6,18 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from old_checkpoints import arguments, make_shapes
+from old_checkpoints import arguments
 from torch import nn
 
 from lomar.checkpoints import load_file
 from lomar.cli import main, parse_args
 from lomar.compat.amp import BFloat16OptimWrapper
 from lomar.engine import Runner, train_config
-from lomar.engine.finite_loss_hook import FiniteLossHook, TrainingStopped
+from lomar.engine.finite_loss_hook import FiniteLossHook
 from lomar.engine.plain_batch import from_plain, to_plain
 from lomar.engine.replay_file import replay, write_replay
 from lomar.engine.step_guard import StepGuard
+from lomar.engine.stopped import TrainingStopped
 from lomar.models import LoMaR
 
 NUMBERS = itertools.count()
@@ -64,11 +65,6 @@ def test_good_steps_are_the_same_bytes(name):
             wrapper.update_params(model(torch.ones(1, 3) * number).square().sum())
         results.append([model.weight, *state(wrapper.optimizer)])
     assert all(map(torch.equal, *results))
-
-
-@pytest.fixture(scope='module')
-def shapes(tmp_path_factory):
-    return make_shapes(tmp_path_factory.mktemp('shapes') / 'shapes', 32)
 
 
 def build(name, shapes, work, *options, hook=None):
