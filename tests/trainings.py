@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import disturbances  # noqa: F401  (stored configs may name imported modules only)
 import torch
 from old_checkpoints import arguments
 from processes import free_port, run_lomar, start

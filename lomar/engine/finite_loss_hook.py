@@ -37,6 +37,7 @@ class FiniteLossHook(Hook):
     def __init__(self, action: str = 'stop'):
         check_choice('FiniteLossHook.action', action, ('stop', 'skip'))
         self.action, self.files, self.left_out = action, 0, 0
+        self._interval = 50
         self._guard: StepGuard | None = None
         self._first: torch.Tensor | None = None  # step of the first bad loss since the last reading
 
@@ -45,7 +46,7 @@ class FiniteLossHook(Hook):
         if isinstance(runner.optim_wrapper, OptimWrapper):  # one optimizer
             self._guard = StepGuard(runner.optim_wrapper, freezes=self.action == 'stop')
         logs = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self._interval = min(logs, default=50)
+        self._interval = min(logs, default=self._interval)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Tell the guard the number of the step."""
@@ -57,9 +58,9 @@ class FiniteLossHook(Hook):
         loss = (outputs or {}).get('loss')
         if loss is not None:
             bad = ~torch.isfinite(torch.as_tensor(loss).detach())
-            before = torch.full_like(bad, -1, dtype=torch.int64)
-            before = before if self._first is None else self._first
-            self._first = torch.where(bad & (before < 0), runner.iter, before)
+            if self._first is None:
+                self._first = torch.full_like(bad, -1, dtype=torch.int64)
+            self._first = torch.where(bad & (self._first < 0), runner.iter, self._first)
         if self._is_due(runner):
             self.read(runner)
 

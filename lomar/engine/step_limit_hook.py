@@ -40,6 +40,14 @@ class StepLimitHook(Hook):
         """End the thread."""
         self._ended.set()
 
+    def before_train_epoch(self, runner) -> None:
+        """Begin to watch the loading of the first batch."""
+        self._begin()
+
+    def before_val_epoch(self, runner) -> None:
+        """Begin to watch the loading of the first batch."""
+        self._begin()
+
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Begin to watch a step."""
         self._step = runner.iter

@@ -74,12 +74,12 @@ def test_a_full_disk(task, shapes, tmp_path, mounted):
 
     train(line(tmp_path / 'whole'))
     disk = mounted('size=16m')
-    first = shutil.copy2(tmp_path / 'whole/epoch_1.pth', disk)
+    first = shutil.copy2(tmp_path / 'whole/epoch_2.pth', disk)
     filler = disk / 'filler'
     filler.write_bytes(bytes(shutil.disk_usage(disk).free - Path(first).stat().st_size * 4 // 5))
     text = train(line(disk, '--resume'), code=1)
     one_line(text, 'lomar train: ', 'No space left on device', f'last checkpoint is {first};')
-    assert [path.name for path in disk.glob('*.pth*')] == ['epoch_1.pth']
+    assert [path.name for path in disk.glob('*.pth*')] == ['epoch_2.pth']
     filler.unlink()
     train(line(disk, '--resume'))
     same_bytes(tmp_path / 'whole/epoch_3.pth', disk / 'epoch_3.pth')

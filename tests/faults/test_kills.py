@@ -27,7 +27,7 @@ from lomar.engine.resume import checkpoints
     ],
 )
 def test_kills(task, kills, shapes, tmp_path, record_property):
-    epochs, moments = 4 * kills, random.Random(kills)
+    epochs, moments = (2 if task == 'detection' else 4) * kills, random.Random(kills)
 
     def line(work, *flags):
         options = ['default_hooks.checkpoint.interval=2', 'train_dataloader.num_workers=1']
