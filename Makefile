@@ -1,7 +1,8 @@
-# make install | demo | test | test-quick | test-all | faults | lint | compare | gpu. See README.md and
-# CONTRIBUTING.md.
+# make install | demo | test | test-quick | test-all | faults | lint | docs | compare | gpu |
+# release. See README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
+EXTRAS ?= demo,test
 # Pins for pip; with nothing, `make CONSTRAINTS= ...`, pip takes the newest versions.
 CONSTRAINTS ?= constraints.txt
 # Tests that run side by side, each with one thread of PyTorch.
@@ -9,12 +10,13 @@ JOBS ?= 2
 VENV ?= $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
 WORK_DIR ?= work_dirs/demo
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt
 STAMP := $(VENV)/.installed-$(STACK)
 OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
 
-.PHONY: install demo test test-quick test-all faults lint compare gpu clean
+.PHONY: install demo test test-quick test-all faults lint docs compare gpu release clean
 
 install: $(STAMP)
 
@@ -31,8 +33,7 @@ $(STAMP): pyproject.toml setup.py $(CONSTRAINTS)
 	@# A torch that is already in the environment is kept, for example one for CPU or ROCm.
 	@$(BIN)/python -c 'import torch' 2>/dev/null && drop='/^torch/d'; \
 		cat /dev/null $(CONSTRAINTS) | sed "$$drop" > $(VENV)/constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt \
-		-e '.[$(STACK),demo,test]'
+	$(INSTALL) -e '.[$(STACK),$(EXTRAS)]'
 	@# opencv-python needs libGL, which servers lack; the headless build of the same version fills
 	@# the same package.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/python -m pip install --quiet \
@@ -77,6 +78,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(STAMP)
+	$(INSTALL) mkdocs-material 'mkdocstrings[python]'
+	$(BIN)/mkdocs build --strict
+
+release: $(STAMP)
+	$(INSTALL) build check-wheel-contents pip-licenses twine
+	$(BIN)/python .ci/release.py
 
 clean:
-	rm -rf .venv .venv-onedl build *.egg-info
+	rm -rf .venv .venv-onedl build dist site *.egg-info

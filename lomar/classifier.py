@@ -38,8 +38,8 @@ class Classifier(ImageModel):
         """Return the classes of each image; with `batch_size=1`, those of `lomar test`, to the bit.
 
         Args:
-            images: paths, PIL images, arrays (H, W) or (H, W, C) in the order R, G, B, or tensors
-                (C, H, W); files are read as in the training.
+            images: paths, PIL images, arrays (H, W) or (H, W, C) in the order R, G, B or R, G, B,
+                alpha, or tensors (C, H, W); files are read as in the training.
             top_k: K, at most the number of classes.
             batch_size: number of images per forward pass.
 

@@ -25,8 +25,8 @@ class Detector(ImageModel):
         """Return the objects of each image; with `batch_size=1`, those of `lomar test`, to the bit.
 
         Args:
-            images: paths, PIL images, arrays (H, W) or (H, W, C) in the order R, G, B, or tensors
-                (C, H, W); files are read as in the training.
+            images: paths, PIL images, arrays (H, W) or (H, W, C) in the order R, G, B or R, G, B,
+                alpha, or tensors (C, H, W); files are read as in the training.
             threshold: smallest score of an object that is returned, from 0 to 1, inclusive.
             batch_size: number of images per forward pass. Images of a batch are padded to one size,
                 which may change the last digits.
@@ -44,12 +44,14 @@ class Detector(ImageModel):
         instances = instances[instances.scores >= threshold].cpu()
         labels = instances.labels.numpy().astype(np.int64)
         masks = instances.get('masks')
+        height, width = found.ori_shape[:2]
         return Detections(
             boxes=instances.bboxes.float().numpy().reshape(-1, 4),
             scores=instances.scores.float().numpy(),
             labels=labels,
             names=[self.trained.name(label) for label in labels.tolist()],
             masks=None if masks is None else np.asarray(masks).astype(bool),
+            size=(height, width),
         )
 
 

@@ -1,28 +1,37 @@
 """Features of images in Python, from a checkpoint without a config."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop
 
 from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
-from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
-from lomar.datasets.any_image import AnyImage, check_listed, pil_pixels
+from lomar.checkpoints.trained_settings import (
+    HEADS,
+    MEAN,
+    METHOD,
+    RATIO,
+    STD,
+    trained_settings,
+    trained_size,
+)
+from lomar.datasets.any_image import AnyImage, check_listed, model_pixels
 from lomar.datasets.color import array_to_rgb, check_value_range
-from lomar.datasets.image_io import read_pixels, read_rgb
+from lomar.datasets.image_io import array_pixels, read_pixels, read_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
+MOST_PATCHES = 2**16  # of an image: more have attention matrices above 16 GB per head
+MAX_PATCHES = 64 * 14**2  # per forward pass: those of 64 images of 224 pixels, patches of 16
 
 
 @dataclass
@@ -31,8 +40,8 @@ class Features:
 
     Attributes:
         pooled: (N, D), mean of the patch features, after `fc_norm` if the weights contain it.
-        patches: (N, D, H/P, W/P), or a list of N tensors (D, H/P, W/P) if sizes differ; None
-            with `patches=False`.
+        patches: (N, D, H/P, W/P), or a list of N tensors (D, H/P, W/P) if sizes differ or N is 0;
+            None with `patches=False`.
     """
 
     pooled: Tensor
@@ -62,6 +71,8 @@ class Encoder:
         backbone: the `RPEViT`.
         rgb: whether images are 8-bit RGB, with ImageNet's mean and standard deviation.
         report: report of every weight, see `lomar.checkpoints.Report`.
+        trained_size: (height, width) in pixels of the images in training; None if neither a stored
+            config nor absolute positions tell it.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -90,6 +101,9 @@ class Encoder:
             settings = read_architecture(named, heads, stored | (rpe or {})).backbone
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
+            self.trained_size = trained_size(content)
+            if self.trained_size is None and settings['position'] == 'absolute':
+                self.trained_size = backbone.img_size
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.backbone = backbone.to(self.device).eval()
         self.fc_norm: nn.Module = nn.Identity()
@@ -129,10 +143,12 @@ class Encoder:
 
         Args:
             images: paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W). Without
-                `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given. With
-                them, `open_pixels` reads the paths. Grey images have one channel for a model of
-                one channel, and three equal channels for a model of RGB.
-            batch_size: number of images that are read at a time, and largest batch.
+                `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given, and
+                four channels are R, G, B and alpha. With them, `open_pixels` reads the paths. Grey
+                images have one channel for a model of one channel, and three equal channels for a
+                model of RGB.
+            batch_size: number of images in a batch at most. Of large images, a batch has fewer: up
+                to `MAX_PATCHES` patches, or one image.
             size: (height, width) or side in pixels to which images are resized and cropped;
                 None = native size, cropped to whole patches.
             patches: False omits the patch features, which take most of the memory.
@@ -144,17 +160,17 @@ class Encoder:
         check_listed(images)
         if batch_size < 1:
             raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
-        self._check_size(size)
-        pooled, maps, rest = [], [], iter(images)
-        while chunk := [self.read(image, size) for image in islice(rest, batch_size)]:
-            for vector, grid in self._embed(chunk):
+        self.check_size(size)
+        pooled, maps = [], []
+        read = ((None, self.read(image, size)) for image in images)
+        for batch in self.batches(read, batch_size):
+            for vector, grid in self._embed([image for _, image in batch]):
                 pooled.append(vector)
                 if patches:
                     maps.append(grid)
-        if not pooled:
-            raise ValueError('images is empty')
+        vectors = torch.stack(pooled) if pooled else torch.zeros(0, self.backbone.embed_dim)
         stacked = torch.stack(maps) if len({each.shape for each in maps}) == 1 else maps
-        return Features(torch.stack(pooled), stacked if patches else None)
+        return Features(vectors, stacked if patches else None)
 
     def read(self, image: AnyImage, size: int | tuple[int, int] | None = None) -> Tensor:
         """Return an image as the model gets it before normalization, (C, H, W) uint8 or float32.
@@ -162,12 +178,50 @@ class Encoder:
         It is resized and cropped as `__call__` does, which accepts the result and raises the same
         errors.
         """
-        self._check_size(size)
+        self.check_size(size)
         return self._fit(self._pixels(image), (size, size) if isinstance(size, int) else size)
 
-    def _check_size(self, size: int | tuple[int, int] | None) -> None:
-        if size is not None:
-            self.backbone.grid((size, size) if isinstance(size, int) else size, 'size')
+    def batches(
+        self, images: Iterable[tuple[Any, Tensor]], batch_size: int
+    ) -> Iterator[list[tuple[Any, Tensor]]]:
+        """Yield lists of results of `read`, each with its name or None, that fit in one batch."""
+        batch: list[tuple[Any, Tensor]] = []
+        patches = 0
+        for name, image in images:
+            number = self.num_patches(image)
+            if batch and (len(batch) == batch_size or patches + number > MAX_PATCHES):
+                yield batch
+                batch, patches = [], 0
+            batch.append((name, image))
+            patches += number
+        if batch:
+            yield batch
+
+    def num_patches(self, image: Tensor) -> int:
+        """Return the number of patches of an image (C, H, W) that `read` returned."""
+        height, width = image.shape[1:]
+        rows, columns = self.backbone.grid((height, width), 'size')
+        return rows * columns
+
+    def check_size(self, size: int | tuple[int, int] | None) -> None:
+        """Raise a ValueError unless images can be resized to a size for the model."""
+        if size is None:
+            return
+        height, width = (size, size) if isinstance(size, int) else size
+        patch = self.backbone.patch_size
+        if min(height, width) < 1 or height % patch or width % patch:
+            raise ValueError(
+                f'size is {height} x {width}; allowed: multiples of the patch size, {patch} pixels'
+            )
+        self._check_number(height, width)
+
+    def _check_number(self, height: int, width: int) -> None:
+        patch = self.backbone.patch_size
+        if (number := (height // patch) * (width // patch)) > MOST_PATCHES:
+            raise ValueError(
+                f'an image of {height} x {width} pixels has {number:,} patches of {patch} pixels; '
+                f'allowed: {MOST_PATCHES:,}, with a smaller size= (lomar encode --size)'
+            )
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return pooled and patch features of each image; images of one size form a batch."""
@@ -189,34 +243,17 @@ class Encoder:
     def _pixels(self, image: AnyImage) -> Tensor:
         """Return an image of any supported type as (C, H, W) uint8 or float32."""
         channels = self.backbone.in_channels
-        if isinstance(image, (str, Path)):
-            rgb = self.rgb
-            image = read_rgb(image, self.value_range) if rgb else read_pixels(image, channels)
-        elif isinstance(image, Image.Image):
-            image = pil_pixels(image, channels, self.value_range)
-        if isinstance(image, Image.Image):
-            image = np.array(image)
-        if isinstance(image, np.ndarray) and image.ndim in (2, 3):
-            if self.rgb and (image.dtype == np.uint8 or self.value_range is not None):
-                image = array_to_rgb(image, self.value_range)
-            image = np.ascontiguousarray(image if image.ndim == 3 else image[..., None])
-            image = torch.from_numpy(image).permute(2, 0, 1)
-        if not isinstance(image, Tensor) or not self._takes(image.dtype):
-            kind = getattr(image, 'dtype', type(image).__name__)
-            raise TypeError(
-                f'an image is {kind}; allowed: uint8 pixels, PIL images and paths, and real '
-                'numbers of any type if mean and std are given'
-            )
-        if image.ndim != 3 or len(image) != channels:
-            raise ValueError(
-                f'an image has the shape {tuple(image.shape)}; allowed: ({channels}, H, W) as a '
-                f'tensor, (H, W, {channels}) as an array'
-            )
-        return image if image.dtype == torch.uint8 else image.float()
-
-    def _takes(self, dtype: torch.dtype) -> bool:
-        real = not dtype.is_complex and dtype != torch.bool
-        return dtype == torch.uint8 or (real and not self.rgb)
+        if isinstance(image, Tensor) and _is_ready(image, channels):
+            return image  # on its own device
+        if not isinstance(image, (str, Path)):
+            pixels = model_pixels(image, channels, self.rgb, self.value_range)
+            pixels = array_to_rgb(pixels, self.value_range) if self.rgb else array_pixels(pixels)
+        elif self.rgb:
+            pixels = np.array(read_rgb(image, self.value_range))
+        else:
+            pixels = read_pixels(image, channels)
+        found = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        return found if found.dtype == torch.uint8 else found.float()
 
     def _fit(self, image: Tensor, size: tuple[int, int] | None) -> Tensor:
         """Resize and crop to `size`, or crop to whole patches."""
@@ -228,12 +265,20 @@ class Encoder:
                 raise ValueError(
                     f'an image of {height} x {width} pixels is smaller than a patch of {patch}'
                 )
+            self._check_number(*size)
         elif size != (height, width):
             scale = max(size[0] / height, size[1] / width)
             covering = max(size[0], round(height * scale)), max(size[1], round(width * scale))
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))
+
+
+def _is_ready(image: Tensor, channels: int) -> bool:
+    shape = tuple(image.shape)
+    return (
+        image.dtype == torch.uint8 and len(shape) == 3 and shape[0] == channels and 0 not in shape
+    )
 
 
 def _check_normalisation(path: str | Path, trained: dict) -> None:

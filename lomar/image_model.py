@@ -16,9 +16,9 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.inferencers import registered_types_only
 from lomar.checkpoints.trained_model import TrainedModel, trained_model
-from lomar.datasets.any_image import AnyImage, check_listed, given_pixels
+from lomar.datasets.any_image import AnyImage, check_listed, model_pixels
 from lomar.datasets.color import array_to_rgb
-from lomar.datasets.image_io import ArrayFile, PixelFile, check_channels, reasons
+from lomar.datasets.image_io import ArrayFile, PixelFile, reasons
 from lomar.datasets.load_image import LoadImage
 from lomar.datasets.renamed_loaders import loads_whole_images
 from lomar.datasets.rgb_parts import open_rgb
@@ -111,19 +111,27 @@ class ImageModel:
         elif ours:
             sample = self._loader(sample if is_path else dict(sample, img=self._in_bgr(image)))
         else:
-            pixels = np.ascontiguousarray(array_to_rgb(given_pixels(image, 3))[..., ::-1])
-            check_channels('an array', pixels.shape, 3)
+            pixels = self._in_bgr(image)
             if getattr(self._loader, 'to_float32', False):
                 pixels = pixels.astype(np.float32)
             sample |= dict(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
         height, width = sample['ori_shape'][:2]
         return Loaded(self._rest(sample), height, width)
 
+    def _given(self, image: AnyImage) -> np.ndarray:
+        """Return an image in memory as an array that the model takes, with its own numbers."""
+        if not isinstance(self._loader, LoadImage):
+            return model_pixels(image, 3, rgb=True)
+        own = self._loader
+        return model_pixels(image, own.channels, own.convert, own.value_range)
+
     def _in_bgr(self, image: AnyImage) -> np.ndarray:
         """Return an image in memory as OpenMMLab hands over arrays: in the order B, G, R."""
-        channels = self._loader.channels
-        pixels = given_pixels(image, channels, self._loader.value_range)
-        return pixels[..., ::-1] if channels == 3 and pixels.shape[2:] == (3,) else pixels
+        pixels, own = self._given(image), self._loader
+        if getattr(own, 'convert', True):
+            pixels = array_to_rgb(pixels, getattr(own, 'value_range', None))
+        three = pixels.shape[2:] == (3,)
+        return np.ascontiguousarray(pixels[..., ::-1]) if three else pixels
 
     @contextmanager
     def open(self, image: AnyImage) -> Iterator[PixelFile]:
@@ -137,9 +145,7 @@ class ImageModel:
             with self._loader.open(image) if ours else open_rgb(image) as file:
                 yield file
         else:
-            channels = self._loader.channels if ours else 3
-            values = self._loader.value_range if ours else None
-            yield ArrayFile('an array', given_pixels(image, channels, values))
+            yield ArrayFile('an array', self._given(image))
 
     @torch.no_grad()
     def predict(self, images: Sequence[Loaded]) -> list[Any]:

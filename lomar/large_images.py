@@ -14,7 +14,7 @@ from lomar.datasets.image_io import PixelFile
 from lomar.detection.run_lengths import sampled
 from lomar.detection.tile_merging import merge_tiles, shift_objects
 from lomar.detection.tiles import Place, tile_places
-from lomar.detections import COLOURS, SHADE, draw_objects
+from lomar.detections import COLOURS, SHADE, draw_objects, object_texts
 from lomar.detector import Detector
 from lomar.utils import check_least
 
@@ -61,7 +61,7 @@ class LargeDetections:
             _paint(layer, covered, rle, self.factor, ImageColor.getrgb(colour))
         pixels = self.preview.copy()
         pixels[covered] = (1 - SHADE) * pixels[covered] + SHADE * layer[covered]
-        texts = [f'{name} {score:.2f}' for name, score in zip(self.names, self.scores, strict=True)]
+        texts = object_texts(self.names, self.scores)
         return Image.fromarray(draw_objects(pixels, self.boxes / self.factor, texts, colours))
 
 
@@ -69,7 +69,7 @@ def detect_tiles(
     detector: Detector,
     image: AnyImage,
     tile: int,
-    overlap: int,
+    overlap: int | None = None,
     threshold: float = 0.3,
     batch_size: int = 1,
     longest: int | None = None,
@@ -83,7 +83,7 @@ def detect_tiles(
     Args:
         image: as for `Detector`; `Detector.open` tells of which files only parts are decoded.
         tile: side of a tile in pixels.
-        overlap: pixels that neighbouring tiles have in common at least.
+        overlap: pixels that neighbouring tiles have in common at least; None = an eighth of a tile.
         threshold, batch_size: as in `Detector`; a batch holds tiles.
         longest: pixels of the preview's longer side at most; None = no preview.
         progress: wraps the list of tiles, such as `tqdm`.
@@ -93,7 +93,8 @@ def detect_tiles(
         ValueError: the overlap is not smaller than the tile, the image has too many pixels, or the
             model does not support it.
     """
-    check_least('detect_tiles', batch_size=batch_size)
+    check_least('detect_tiles', batch_size=batch_size, tile=tile)
+    overlap = tile // 8 if overlap is None else overlap
     with detector.open(image) as file:
         size = file.height, file.width
         places = tile_places(*size, tile, overlap)

@@ -1,5 +1,6 @@
-"""Shared helpers: atomic writes, JSON, unwrapped models, unchanged random state."""
+"""Shared helpers: atomic writes, JSON, hashes, unwrapped models, unchanged random state."""
 
+import hashlib
 import json
 import math
 import os
@@ -65,6 +66,15 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
     with atomic_write(path) as part:
         text = json.dumps(content, indent=indent, separators=separators)
         part.write_text(text + '\n', encoding='utf-8')
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def unwrapped(model: Any) -> Any:
@@ -135,6 +145,15 @@ def check_number(key: str, value: object, least: float = 0, below: float = math.
         limits = f' of {least:g} or more' if least > -math.inf else ''
         limits += f' and less than {below:g}' if below < math.inf else ''
         raise ValueError(f'{key} is {value!r}; allowed: a number{limits}')
+
+
+def check_range(key: str, value: object, most: float = math.inf) -> None:
+    """Raise a ValueError unless the value of a config key is two numbers, 0 < low <= high."""
+    pair = [*value] if isinstance(value, list | tuple) else []
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in pair)
+    if len(pair) != 2 or not numbers or not 0 < pair[0] <= pair[1] <= most or pair[1] == math.inf:
+        limit = f' <= {most:g}' if most < math.inf else ''
+        raise ValueError(f'{key} is {value!r}; allowed: two numbers, 0 < low <= high{limit}')
 
 
 def check_flags(owner: str, **settings: object) -> None:

@@ -5,4 +5,5 @@ from .object_statistics import object_statistics as object_statistics
 from .source import ImportReport as ImportReport
 from .source import SourceError as SourceError
 from .split import split_coco as split_coco
+from .split import split_notes as split_notes
 from .split import split_table as split_table

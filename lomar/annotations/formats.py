@@ -36,7 +36,7 @@ def open_voc(path: Path, images: str | None, **options: Any) -> Source:
 
 def open_yolo(path: Path, images: str | None, split: str | None = None) -> Source:
     """Return a source of YOLO; `path` is data.yaml, or its folder."""
-    data = yolo.DataYaml(_file(path / 'data.yaml' if path.is_dir() else path))
+    data = yolo.DataYaml(yolo.data_file(path))
     if images and split:
         raise ValueError('--split and --images name two folders of images; allowed: one of them')
     folder = ImageFolder(images or data.image_folder(split))
@@ -141,12 +141,29 @@ def import_annotations(
     only_annotated = only_annotated or (name == 'voc' and bool(options.get('split')))
     choices = (source.classes, classes, difficult, only_annotated)
     coco = to_coco(source.read(report), source.images, report, *choices)
+    _check_images(source.images, report)
     _check_found(coco, report, path, classes)
+    found = {one['category_id'] for one in coco['annotations']}
+    lost = [one['name'] for one in coco['categories'] if one['id'] not in found]
+    if classes and lost:
+        report.note(str(path), 'a class of --classes has no annotations: ', ', '.join(lost))
     masks = sum('segmentation' in one for one in coco['annotations'])
     if 0 < masks < len(coco['annotations']):
         detail = f'{len(coco["annotations"]) - masks} of {len(coco["annotations"])}'
         report.note(str(path), 'annotations without a mask, which Mask R-CNN needs: ', detail)
     return coco, report, source.images.root
+
+
+def _check_images(folder: ImageFolder, report: ImportReport) -> None:
+    """Raise one ValueError if no annotation names an image of the folder, for one reason."""
+    counts = list(report.errors.kinds.items())
+    if folder.used or len(counts) != 1 or counts[0][1][0] == 1:
+        return
+    kind, (number, (first, *_)) = counts[0]
+    raise ValueError(
+        f'{number} x {kind.rstrip(" :,")}: no annotation names an image in {folder.root}, which '
+        f'has {len(folder.names)} images; --images DIR names another folder. The first one: {first}'
+    )
 
 
 def _check_found(

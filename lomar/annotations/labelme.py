@@ -65,6 +65,8 @@ def _add(
     if not isinstance(shape, dict):
         raise SourceError(where, 'is no shape, got ', type(shape).__name__)
     kind = shape.get('shape_type') or 'polygon'
+    if not isinstance(kind, str):
+        raise SourceError(where, 'shape_type is no word, got ', repr(kind))
     if kind != 'polygon' and kind not in POINTS:
         report.note(where, NO_OUTLINE, kind)
         return

@@ -8,7 +8,7 @@ import numpy as np
 
 from lomar.annotations.source import is_known
 from lomar.detection.annotation_rules import WrongEntry, evaluation_object, has_area, is_number
-from lomar.detection.coco import class_names, read_coco
+from lomar.detection.coco import COCO_FILE, class_names, read_coco
 
 SHARES = (0, 5, 25, 50, 75, 95, 100)  # percent of the quantiles
 SIZES = dict(
@@ -85,7 +85,7 @@ def object_statistics(path: str | Path) -> ObjectStatistics:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not in COCO's format, or has no images.
     """
-    coco = read_coco(path)
+    coco = read_coco(path, advice=COCO_FILE)
     names = {one['id']: one['name'] for one in coco['categories']}
     images = {
         one['id']: one

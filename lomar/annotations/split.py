@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lomar.annotations.safe_json import read_json
-from lomar.annotations.source import is_known
-from lomar.detection.coco import read_coco
+from lomar.annotations.source import is_known, one_line
+from lomar.detection.coco import COCO_FILE, read_coco
 
 PARTS = ('train', 'val', 'test')
+NAMED = 10  # classes that a note names
 
 
 def split_coco(
@@ -32,7 +33,7 @@ def split_coco(
         ValueError: the file is not in COCO's format, an image does not match `group`, or a part
             would have no image.
     """
-    read_coco(path)  # raises the errors of a file that is not in COCO's format
+    read_coco(path, advice=COCO_FILE)  # raises the errors of a file that is not in COCO's format
     coco = read_json(Path(path))
     groups = _groups(path, coco['images'], group)
     part_of = _assign(_objects(path, coco, groups), groups, fractions, seed)
@@ -54,22 +55,48 @@ def split_coco(
 
 
 def split_table(parts: dict[str, dict]) -> str:
-    """Return a table of images, and of objects per class (without crowds), in each part."""
+    """Return a table of images, and of objects per class (without crowds), in each part.
+
+    Beside each number is its share of all parts.
+    """
     columns = []
     for coco in parts.values():
         used = {one['image_id'] for one in coco['annotations']}
-        found = Counter(one['category_id'] for one in coco['annotations'] if not one.get('iscrowd'))
         column = dict(images=len(coco['images']), annotations=len(coco['annotations']))
         column['images without annotations'] = column['images'] - len(used)
-        names = {f'  {one["name"]}': found[one['id']] for one in coco['categories']}
+        found = _objects_of(coco)
+        names = {f'  {one_line(one["name"])}': found[one['id']] for one in coco['categories']}
         columns.append({**column, 'objects': sum(found.values()), **names})
     width = max(map(len, columns[0]))
-    lines = [' ' * width + ''.join(f'{name:>12}' for name in (*parts, 'share'))]
+    lines = [' ' * width + ''.join(f'{name:>10}{"share":>9}' for name in parts)]
     for row in columns[0]:
         numbers = [column[row] for column in columns]
-        share = f'{numbers[0] / sum(numbers):.1%}' if sum(numbers) else '-'
-        lines.append(f'{row:{width}}' + ''.join(f'{number:>12}' for number in (*numbers, share)))
+        shares = [f'{number / sum(numbers):.1%}' if sum(numbers) else '-' for number in numbers]
+        cells = zip(numbers, shares, strict=True)
+        lines.append(f'{row:{width}}' + ''.join(f'{one:>10}{share:>9}' for one, share in cells))
     return '\n'.join(lines)
+
+
+def split_notes(parts: dict[str, dict]) -> list[str]:
+    """Return a line for each part that lacks classes of which other parts have objects."""
+    found = {name: _objects_of(coco) for name, coco in parts.items()}
+    categories = next(iter(parts.values()))['categories']
+    used = [one for one in categories if any(each[one['id']] for each in found.values())]
+    notes = []
+    for name, objects in found.items():
+        lost = [one_line(one['name']) for one in used if not objects[one['id']]]
+        if lost:
+            listed = ', '.join(lost[:NAMED])
+            listed += f' and {len(lost) - NAMED} more' if len(lost) > NAMED else ''
+            effect = 'without training' if name == 'train' else 'without AP there'
+            number = f'{len(lost)} of {len(used)} classes'
+            notes.append(f'{name} has no objects of {number}, {effect}: {listed}')
+    return notes
+
+
+def _objects_of(coco: dict) -> Counter:
+    """Return the number of objects by category id, without crowds."""
+    return Counter(one['category_id'] for one in coco['annotations'] if not one.get('iscrowd'))
 
 
 def _groups(path: str | Path, images: list, group: str | None) -> dict:
@@ -113,6 +140,16 @@ def _objects(path: str | Path, coco: dict, groups: dict) -> dict[str, Counter]:
     return numbers
 
 
+def _image_numbers(images: int, fractions: Sequence[float]) -> list[int]:
+    """Return the number of images of each part, with the sum `images`: the largest remainders."""
+    exact = [images * share for share in fractions]
+    whole = [int(number) for number in exact]
+    order = sorted(range(len(exact)), key=lambda part: whole[part] - exact[part])
+    for part in order[: images - sum(whole)]:
+        whole[part] += 1
+    return whole
+
+
 def _assign(
     numbers: dict[str, Counter], groups: dict, fractions: Sequence[float], seed: int
 ) -> dict:
@@ -120,14 +157,15 @@ def _assign(
 
     The order is that of iterative stratification (Sechidis et al., 2011): groups with the rarest
     class among those that are left are next, and of them those with most objects of the class.
-    A group gets into the part where it lowers the sum of (count - wanted)^2 / wanted, over classes
-    and images, most.
+    A group gets into a part that lacks as many images; among such parts, into the one where it
+    lowers the sum of (count - wanted)^2 / wanted, over classes and images, most.
     """
     left = sorted(numbers)
     random.Random(seed).shuffle(left)
     total = sum(numbers.values(), Counter())
     wanted = [{key: count * share for key, count in total.items()} for share in fractions]
     lacking = [dict(one) for one in wanted]
+    free = _image_numbers(total[None], fractions)
 
     def change(group: Counter, part: int) -> float:
         lack, want = lacking[part], wanted[part]
@@ -140,8 +178,12 @@ def _assign(
         rare = classes[0][1] if classes else None
         chosen = [name for name in left if numbers[name][rare]]
         for name in sorted(chosen, key=lambda one: -numbers[one][rare]):
-            part = min(range(len(fractions)), key=lambda part: change(numbers[name], part))
+            size = numbers[name][None]
+            over = [max(0, size - each) for each in free]
+            parts = [part for part, each in enumerate(over) if each == min(over)]
+            part = min(parts, key=lambda part: change(numbers[name], part))
             part_of[name] = part
+            free[part] -= size
             there.subtract(numbers[name])
             for key, count in numbers[name].items():
                 lacking[part][key] -= count

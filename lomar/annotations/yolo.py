@@ -16,8 +16,30 @@ from lomar.annotations.source import (
 )
 
 SPLITS = ('train', 'val', 'test')
+NEEDED = (
+    'allowed as IN: a data.yaml with the lines "names: [CLASS, CLASS, ...]", in the order of the '
+    'class numbers, and "train: images/train", the folder of the images, or the folder of this file'
+)
 BEYOND = 0.01  # fractions that rounding may lie out of the image, as in ultralytics
 FORM = 'a line is a class number and the fractions x, y, width, height, or x, y of 3 or more points'
+
+
+def data_file(path: Path) -> Path:
+    """Return the data.yaml that a path names, itself or by its folder.
+
+    Raises:
+        FileNotFoundError: there is none; the message says what it contains, or names another file.
+    """
+    if path.is_file():
+        return path
+    file = path / 'data.yaml'
+    if file.is_file():
+        return file
+    if not path.exists():
+        raise FileNotFoundError(f'{path} does not exist; {NEEDED}')
+    others = sorted(str(one) for one in path.iterdir() if one.suffix in ('.yaml', '.yml'))
+    there = f'; is it {others[0]}?' if others else f'; {NEEDED}'
+    raise FileNotFoundError(f'{path} has no data.yaml{there}')
 
 
 class DataYaml:

@@ -113,8 +113,10 @@ def _check_encoder(weights: dict[str, Tensor]) -> tuple[int, ...]:
         )
     if not {'norm.weight', 'fc_norm.weight', 'norm.bias', 'fc_norm.bias'} & weights.keys():
         raise ValueError(
-            'there is no norm after the last block: these are the weights of a detector, and do '
-            'not tell in which windows it attends; allowed: pretraining and classification'
+            'these are the weights of a detector, whose backbone attends in windows and has no '
+            'norm at its end; allowed: checkpoints of a pretraining or a classification, such as '
+            'the one that the detector was trained from. lomar.Detector finds objects with it, and '
+            '`lomar export` writes its features'
         )
     patches = tuple(weights[PATCHES].shape)
     if len(patches) != 4 or patches[2] != patches[3]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -90,15 +91,25 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
             check_kind(path)
         if folder or is_safetensors(path):
             read = partial(load_safetensors, device=str(torch.device(map_location or 'cpu')))
-            content = read_folder(folder, read) if folder else read(path)
+            content: Any = read_folder(folder, read) if folder else read(path)
         else:
-            with torch.serialization.safe_globals(ALLOWED):
-                content = torch.load(path, map_location=map_location, weights_only=True)
+            content = _load_torch(path, map_location)
     except PermissionError as error:
         raise ValueError(f'checkpoint {path} cannot be read: {error.strerror}') from error
     except (RuntimeError, EOFError, OSError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(_refusal(path, error)) from error
     return _checked(path, content)
+
+
+def _load_torch(path: Path, map_location) -> Any:
+    """Return the content of a file of `torch.save`."""
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except (OSError, pickle.UnpicklingError):
+        raise
+    except Exception as error:  # on damaged bytes, the unpickler raises all sorts
+        raise RuntimeError(str(error) or type(error).__name__) from error
 
 
 def _refusal(path: Path, error: Exception) -> str:

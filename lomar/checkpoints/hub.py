@@ -1,11 +1,13 @@
 """Checkpoints on the Hugging Face Hub, by names such as hf://ORG/NAME or hf://ORG/NAME@REVISION."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from lomar.checkpoints.json_values import CONFIG
 from lomar.checkpoints.published import WEIGHTS
@@ -13,6 +15,7 @@ from lomar.checkpoints.published import WEIGHTS
 SCHEME = re.compile('^hf:/{1,2}')  # `Path` joins the two slashes
 PART = r'[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?'
 NAME = re.compile(rf'({PART}/{PART})(?:@([\w./-]+))?', re.ASCII)
+SECONDS = 5  # to wait for an answer of the hub before the files in the cache are used
 
 
 class Repository(NamedTuple):
@@ -56,12 +59,77 @@ def download(path: str | Path) -> Path:
     """
     source = repository(str(path))
     hub = _library(str(source))
-    with _one_line(hub, str(source)):
-        config = hub.hf_hub_download(source.name, CONFIG, revision=source.revision)
+    with _one_line(hub, str(source), cause := _unreachable(hub, source)):
+        config = _fetch(hub, source.name, CONFIG, source.revision, cause)
         # Both files are of the commit that the first one has.
-        commit = Path(config).parent.name
-        hub.hf_hub_download(source.name, WEIGHTS, revision=commit)
-    return Path(config).parent
+        _fetch(hub, source.name, WEIGHTS, config.parent.name, cause)
+    return config.parent
+
+
+def optional_file(path: str | Path, name: str) -> Path | None:
+    """Return the local copy of another file of a repository, or None if it has no such file.
+
+    Errors are those of `download`.
+    """
+    source = repository(str(path))
+    hub = _library(str(source))
+    with _one_line(hub, str(source), cause := _unreachable(hub, source)):
+        try:
+            return _fetch(hub, source.name, name, source.revision, cause)
+        except hub.errors.LocalEntryNotFoundError:
+            raise
+        except hub.errors.EntryNotFoundError:
+            return None
+
+
+def _fetch(hub: ModuleType, name: str, file: str, revision: str | None, cause: str) -> Path:
+    """Return the local copy of a file; with a cause not to ask the hub, that in the cache."""
+    cached: dict[str, Any] = dict(local_files_only=True) if cause else {}
+    return Path(hub.hf_hub_download(name, file, revision=revision, **cached))
+
+
+def _unreachable(hub: ModuleType, source: Repository) -> str:
+    """Return why the hub cannot be asked, or ''.
+
+    Without this request, huggingface_hub repeats its own for 23 seconds, and prints each failure.
+    """
+    errors = hub.errors  # those that tell what is missing on the hub
+    known = errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError
+    address = hub.hf_hub_url(source.name, CONFIG, revision=source.revision)
+    try:
+        with _quiet():
+            hub.get_hf_file_metadata(address, timeout=SECONDS)
+    except known:
+        return ''
+    except errors.OfflineModeIsEnabled:
+        return 'HF_HUB_OFFLINE is set'
+    except errors.HfHubHTTPError as error:
+        code = 'an error' if error.response is None else f'HTTP {error.response.status_code}'
+        return f'{_host(address)} answers {code}'
+    except Exception as error:  # of the HTTP client, which is another one in each major release
+        return f'{_host(address)} cannot be reached: {_first_line(error)}'
+    return ''
+
+
+def _host(address: str) -> str:
+    parts = urlsplit(address)
+    return f'{parts.scheme}://{parts.netloc}'
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the warnings of huggingface_hub."""
+    logger = logging.getLogger('huggingface_hub')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def push(folder: Path, name: str, files: Sequence[str]) -> str:
@@ -97,6 +165,7 @@ def check_push(name: str) -> Repository:
 def _library(what: str) -> ModuleType:
     try:
         import huggingface_hub
+        import huggingface_hub.errors
     except ImportError as error:
         advice = "pip install 'lomar-openmmlab[hub]'"
         raise ImportError(f'{what} needs huggingface_hub: {advice}') from error
@@ -104,8 +173,12 @@ def _library(what: str) -> ModuleType:
 
 
 @contextmanager
-def _one_line(hub: ModuleType, what: str) -> Iterator[None]:
-    """Turn the errors of huggingface_hub, whose texts are long, into a ValueError of one line."""
+def _one_line(hub: ModuleType, what: str, cause: str = '') -> Iterator[None]:
+    """Turn the errors of huggingface_hub, whose texts are long, into a ValueError of one line.
+
+    Args:
+        cause: why the hub cannot be asked.
+    """
     errors = hub.errors
     reasons = (
         (errors.GatedRepoError, 'access to the repository is restricted; request it, then log in'),
@@ -116,15 +189,16 @@ def _one_line(hub: ModuleType, what: str) -> Iterator[None]:
         ),
         (
             errors.LocalEntryNotFoundError,
-            'the hub cannot be reached (or HF_HUB_OFFLINE is set), and the files are not in the '
-            'local cache',
+            f'{cause or "the hub does not answer"}, and the files are not in the cache, '
+            f'{hub.constants.HF_HUB_CACHE}; check the network, or set HF_ENDPOINT to a mirror, or '
+            'give a folder that `hf download` wrote elsewhere',
         ),
         (errors.OfflineModeIsEnabled, 'HF_HUB_OFFLINE is set'),
         (errors.EntryNotFoundError, f'the repository has no {CONFIG} or no {WEIGHTS}'),
     )
     try:
-        yield
-    except (OSError, ValueError, errors.EntryNotFoundError) as error:
+        with _quiet():
+            yield
+    except Exception as error:  # of the HTTP client, too
         reason = next((text for kind, text in reasons if isinstance(error, kind)), None)
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f'{what}: {reason or first}') from error
+        raise ValueError(f'{what}: {reason or _first_line(error)}') from error

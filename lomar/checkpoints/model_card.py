@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lomar.checkpoints.licenses import license_entries
 from lomar.checkpoints.origin import Licence, Start
 from lomar.utils import dicts_in
 
@@ -51,7 +52,7 @@ class Card:
     Attributes:
         kind: 'detector', 'classifier' or 'pretraining'.
         place: name of the folder, or hf://ORG/NAME.
-        license: identifier for the front matter, or None if it is not known.
+        license: identifier for the front matter, other:NAME, or None if it is not known.
         origin: licence of the weights that the training started from.
         timm: reason why timm cannot load the folder, or ''.
         metrics: content of a metrics.json, or None.
@@ -85,7 +86,7 @@ class Card:
         base = next((s.file for s in self.starts if s.file.startswith('hf:/')), None)
         tags = ['lomar', 'vision-transformer', 'openmmlab', self.kind]
         return dict(
-            license=self.license or 'unknown',
+            **license_entries(self.license or 'unknown'),
             library_name='lomar',
             pipeline_tag=TASKS[self.kind],
             tags=[*tags, *([] if self.timm else ['timm'])],

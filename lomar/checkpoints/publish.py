@@ -1,6 +1,5 @@
 """Publication of a checkpoint: a folder with weights, config, metrics and a model card."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ from lomar.checkpoints.config_reader import read_configs
 from lomar.checkpoints.files import load_file, naming
 from lomar.checkpoints.hub import is_hub_name
 from lomar.checkpoints.json_values import CONFIG, encode
+from lomar.checkpoints.licenses import checked_license
+from lomar.checkpoints.measured import KEY, METRICS, checkpoint_digest, metrics_of
 from lomar.checkpoints.model_card import Card, local_paths
 from lomar.checkpoints.published import SECTION, WEIGHTS, as_section, weights_file
 from lomar.checkpoints.safetensors_file import write_safetensors
@@ -24,7 +25,7 @@ from lomar.checkpoints.trained_model import trained_model
 from lomar.checkpoints.unwrap import unwrap
 from lomar.utils import atomic_write, check_new, write_json
 
-CARD, METRICS = 'README.md', 'metrics.json'
+CARD = 'README.md'
 # Entries of `meta` that are published. Others belong to a training that is to be resumed.
 META = ('epoch', 'iter', 'seed', 'time', 'experiment_name', 'mmengine_version', 'run_record')
 CLASSES = ('classes', 'CLASSES', 'palette', 'PALETTE')
@@ -64,20 +65,22 @@ def publish(
         folder: folder to write.
         weights: 'plain', or 'ema' for the moving average in the checkpoint.
         metrics: file of `lomar test`; None = metrics.json beside the checkpoint, if it is of this
-            checkpoint.
-        license: identifier of the licence; None = that of a published folder, or else of the
-            weights at the start, if known.
+            checkpoint, or of the one from which a folder was published.
+        license: identifier of the hub, or other:NAME; None = that of a published folder, or else
+            of the weights at the start, if known.
         place: hf://ORG/NAME for the examples in the model card; None = the name of the folder.
         overwrite: whether files in the folder are replaced.
 
     Raises:
         FileNotFoundError: the checkpoint or the file with metrics does not exist.
-        ValueError: the checkpoint is not of a training, or has values that cannot be published.
+        ValueError: the checkpoint is not of a training, or has values that cannot be published;
+            the metrics are of another checkpoint, or the licence is unknown to the hub.
     """
     folder = Path(folder).expanduser()
     _check_folder(path, folder, overwrite)
     content, trained = load_file(path), trained_model(path, weights, 'cpu')
-    measured, notes = _metrics(path, weights, metrics)
+    measured, notes = metrics_of(path, content, weights, metrics)
+    license = checked_license(license) if license else None
     with naming(path):
         named = unwrap(content, weights)
         starts = origin.starts(content)
@@ -87,6 +90,7 @@ def publish(
         chosen = license or licence.license
         config = next(iter(read_configs(content).values())).to_dict()
         meta = _meta(content.get('meta') or {}, starts, chosen)
+        meta[KEY] = checkpoint_digest(path, content)
         written: dict[str, Any] = {SECTION: as_section(config, meta)}
         try:
             settings, no_timm = timm_config(content, named, trained.model, trained.kind), ''
@@ -112,27 +116,6 @@ def _check_folder(path: str | Path, folder: Path, overwrite: bool) -> None:
     if source and source.exists() and any(f.exists() and f.samefile(source) for f in files):
         raise ValueError(f'DIR {folder} has the checkpoint itself; name another folder')
     check_new('DIR', *files, overwrite=overwrite)
-
-
-def _metrics(path: str | Path, weights: str, given: str | Path | None) -> tuple[Any, list[str]]:
-    """Return the metrics of the checkpoint, or None, and notes about others."""
-    source = None if is_hub_name(path) else weights_file(path)
-    file = Path(given).expanduser() if given else source and source.parent / METRICS
-    if file is None or (given is None and (weights == 'ema' or not file.is_file())):
-        return None, []
-    try:
-        found = json.loads(file.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{file} is no JSON file: {error}') from error
-    if not isinstance(found, dict) or not isinstance(found.get('metrics'), dict):
-        raise ValueError(f'{file} has no metrics; allowed: a metrics.json of `lomar test`')
-    digest = hashlib.sha256(source.read_bytes()).hexdigest() if source else ''
-    if not digest or found.get('checkpoint_sha256') in ('', digest):
-        return found, []
-    other = f'{file} has the metrics of another file, {found.get("checkpoint")}'
-    if given:
-        raise ValueError(f'--metrics: {other}; allowed: metrics of {path}')
-    return None, [f'{other}, and is left out; --metrics FILE names the metrics of this one']
 
 
 def _meta(meta: Mapping, starts: list[origin.Start], license: str | None) -> dict[str, Any]:

@@ -77,7 +77,21 @@ def trained_model(
 
 
 def _build(config: ConfigDict) -> nn.Module:
-    """Build the model of a config as the runner does, without weights of other files."""
+    """Build the model of a config as the runner does, without weights of other files.
+
+    Raises:
+        ValueError: the config describes no model; constructors of OpenMMLab raise all sorts.
+    """
+    scope = DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine'))
+    try:
+        with scope, registered_types_only():
+            return MODELS.build(_bare(config))
+    except Exception as error:
+        raise ValueError(f'the model of the stored config cannot be built: {error}') from error
+
+
+def _bare(config: ConfigDict) -> ConfigDict:
+    """Return a copy of the model's config in which nothing names weights of other files."""
     model = deepcopy(config.model)
     if config.get('data_preprocessor'):
         model.setdefault('data_preprocessor', deepcopy(config.data_preprocessor))
@@ -85,16 +99,9 @@ def _build(config: ConfigDict) -> nn.Module:
         if node.get('pretrained'):
             node['pretrained'] = None if isinstance(node['pretrained'], str) else False
     target = (model.get('head') or {}).get('target')
-    if isinstance(target, dict) and target.get(
-        'weights'
-    ):  # of a network that only computes targets
-        target['weights'] = 'random'
-    scope = DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine'))
-    try:
-        with scope, registered_types_only():
-            return MODELS.build(model)
-    except (AssertionError, RuntimeError, TypeError) as error:  # such as an unknown argument
-        raise ValueError(f'the model of the stored config cannot be built: {error}') from error
+    if isinstance(target, dict) and target.get('weights'):
+        target['weights'] = 'random'  # of a network that only computes targets
+    return model
 
 
 def _kind(model: nn.Module) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lomar.checkpoints.config_reader import read_configs
-from lomar.models.architectures import ARCHS
+from lomar.models.architectures import ARCHS, as_size
 
 HEADS, METHOD, RATIO = 'backbone.arch.num_heads', 'backbone.rpe.method', 'backbone.rpe.ratio'
 MEAN, STD = 'data_preprocessor.mean', 'data_preprocessor.std'
@@ -52,6 +52,17 @@ def model_settings(model: object) -> dict[str, Any]:
         numbers = preprocessor.get(key.rpartition('.')[2])
         found[key] = list(numbers) if isinstance(numbers, list | tuple) else None
     return {key: value for key, value in found.items() if value is not None}
+
+
+def trained_size(content: object) -> tuple[int, int] | None:
+    """Return (height, width) of the images in training, in pixels; None without a stored config."""
+    config = next(iter(read_configs(content).values()), None)
+    model = _dict(_dict(config).get('model'))
+    backbone = _dict(_dict(model.get('module', model)).get('backbone'))
+    kind = str(backbone.get('type')).rpartition('.')[2]
+    if kind not in ('RPEViT', 'LoMaRViT', 'MAEViT', 'VisionTransformer'):
+        return None
+    return as_size('img_size', backbone.get('img_size', 224))
 
 
 def changes(content: object, model: object) -> list[Change]:

@@ -24,6 +24,7 @@ COMMANDS = (
     *('browse', 'check', 'cost', 'import', 'split', 'shapes', 'tokenizer', 'statistics'),
     *('resize', 'shard', 'replay', 'results', 'demo'),
 )
+OUTPUTS = ('out', 'folder', 'work_dir')  # arguments; '' is often a variable that is not set
 EXIT_CODES = (
     'Exit codes: 0, 1 = the command failed, 2 = wrong usage, 128 + n = ended by signal n. '
     'lomar COMMAND --help lists the flags of a command.'
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse_args(argv)
         name = f'lomar {args.command}'
+        if empty := [each for each in OUTPUTS if getattr(args, each, None) == '']:
+            raise ValueError(f'the path of {empty[0]} is empty; allowed: a file or folder')
         if args.quiet:
             os.environ['TQDM_DISABLE'] = '1'
         if getattr(args, 'launcher', 'none') == 'none':  # launchers expect workers to die at once

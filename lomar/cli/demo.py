@@ -81,8 +81,9 @@ def call(command: str, *arguments: object) -> None:
 def write_list(images: str, number: int, out: Path) -> None:
     """List `number` of the user's images, evenly spaced, or repeated where there are fewer."""
     from lomar.datasets import list_images, text_lists
+    from lomar.datasets.unlabelled import FILES
 
-    paths = [str(Path(path).resolve()) for path in list_images(images, shards=False)]
+    paths = [str(Path(path).resolve()) for path in list_images(images, shards=False, advice=FILES)]
     out.parent.mkdir(parents=True, exist_ok=True)
     text_lists.write_list(out, (paths[i * len(paths) // number] for i in range(number)))
     print(f'{len(paths)} images in {images}, {number} draws per epoch')

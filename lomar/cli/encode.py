@@ -35,8 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('checkpoint', metavar='CHECKPOINT', help='checkpoint of LoMaR, MAE, mmpretrain or timm')
     add('images', metavar='IMAGES', nargs='+', help='image files, folders or text lists of images')
     add('--out', metavar='FILE.npz|FILE.parquet|DIR', required=True, help='file or folder to write')
-    add('--size', type=count, help='side in pixels to resize and crop to (default: native size)')
-    add('--batch-size', type=count, default=64, help='images per batch')
+    add(
+        '--size',
+        type=count,
+        help='side in pixels to resize and crop to, such as that of the training (default: native '
+        'size, which is slow for large images)',
+    )
+    add(
+        '--batch-size',
+        type=count,
+        default=64,
+        help='images per batch at most; a batch of large images has fewer',
+    )
     add('--patches', action='store_true', help='also write patch features; needs a folder')
     add(
         '--map',
@@ -72,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
     """Embed the images batch by batch, write the features, and draw them."""
     import numpy as np
 
-    from lomar.visualization import RunningPCA, pca_picture
+    from lomar.datasets.folder_walk import mark_pictures
+    from lomar.visualization import RunningPCA, pca_picture, similarity_picture
+    from lomar.visualization.encoded_images import check_images, patch_of
 
     out = Path(args.out)
     if args.at and args.map != 'similarity':
@@ -82,20 +94,24 @@ def run(args: argparse.Namespace) -> None:
     _check_names(out, images)
     pictures = _picture_paths(out, images, args) if args.map else {}
     encoder = _encoder(args)
+    at = (args.at or CENTRE) if args.map == 'similarity' else None
+    if note := check_images(encoder, images, args.size, at):
+        print(f'Note: {note}', flush=True)
     for path in old:
         path.unlink()
     pooled: list[np.ndarray] = []
     paths: list[str] = []
     unreadable: dict[str, str] = {}
-    outside: list[str] = []
     pca = RunningPCA(len(images))
     for name, pixels, vector, patches in _encoded(encoder, images, args, unreadable, 'encoding'):
         if args.patches:
             _save(out / f'patches/{len(paths)}.npy', np.save, patches.numpy())
         if args.map == 'pca':
             pca.add(patches)
-        elif args.map == 'similarity':
-            _draw_similarity(pictures[name], name, pixels, patches, args.at or CENTRE, outside)
+        elif at:
+            mark_pictures(_picture_folder(out, args.map))
+            place = patch_of(encoder, pixels, at)
+            _save(pictures[name], similarity_picture(pixels, patches, *place).save, format='PNG')
         pooled.append(vector.numpy())
         paths.append(name)
     if not paths:
@@ -104,15 +120,12 @@ def run(args: argparse.Namespace) -> None:
     _write(out, features, paths)
     print(f'{len(features)} x {features.shape[1]} features in {out.resolve()}')
     if args.map == 'pca':
+        mark_pictures(_picture_folder(out, args.map))
         components, names = pca.components(), list(dict.fromkeys(paths))
         for name, pixels, _, patches in _encoded(encoder, names, args, unreadable, 'drawing'):
             _save(pictures[name], pca_picture(pixels, patches, components).save, format='PNG')
     if args.map:
         print(f'pictures in {_picture_folder(out, args.map).resolve()}')
-    if outside:
-        what = f'--at is outside of {len(outside)} images, which have no picture:'
-        bad = [f'{name}: {reason}' for name, reason in unreadable.items()]
-        raise ValueError('\n  '.join((what, *outside, *bad)))
     report_unreadable(unreadable, len(images))
 
 
@@ -146,45 +159,30 @@ def _encoded(
     The patch features are empty if nothing uses them.
 
     Args:
-        unreadable: receives name and reason of each image that cannot be read.
+        unreadable: receives name and reason of each image that cannot be read, or is not supported.
     """
     import torch
     from tqdm import tqdm
 
     from lomar.datasets import UnreadableImage
 
-    used = args.patches or args.map
-    for start in tqdm(range(0, len(images), args.batch_size), desc=what, unit='batch'):
-        names, batch = [], []
-        for name in images[start : start + args.batch_size]:
+    used = bool(args.patches or args.map)
+
+    def read() -> 'Iterator[tuple[str, Tensor]]':
+        for name in images:
             try:
-                batch.append(encoder.read(name, args.size))
-                names.append(name)
-            except UnreadableImage as error:
-                unreadable[name] = error.reason
-        if names:
-            found = encoder(batch, args.batch_size, patches=bool(used))
-            grids = torch.empty(len(names), 0) if found.patches is None else found.patches
-            yield from zip(names, batch, found.pooled, grids, strict=True)
+                yield name, encoder.read(name, args.size)
+            except (UnreadableImage, ValueError) as error:
+                unreadable[name] = getattr(error, 'reason', str(error))
+                bar.update()
 
-
-def _draw_similarity(
-    path: Path,
-    name: str,
-    pixels: 'Tensor',
-    patches: 'Tensor',
-    at: Sequence[int | float],
-    outside: list[str],
-) -> None:
-    """Draw the similarity to the patch at a position; note an image that does not have it."""
-    from lomar.visualization import patch_at, similarity_picture
-
-    try:
-        row, column = patch_at(at, patches.shape[1:], pixels.shape[1] // patches.shape[1])
-    except ValueError as error:
-        outside.append(f'{name}: {error}')
-        return
-    _save(path, similarity_picture(pixels, patches, row, column).save, format='PNG')
+    with tqdm(total=len(images), desc=what, unit='img') as bar:
+        for batch in encoder.batches(read(), args.batch_size):
+            found = encoder([pixels for _, pixels in batch], len(batch), patches=used)
+            grids = torch.empty(len(batch), 0) if found.patches is None else found.patches
+            for (name, pixels), vector, grid in zip(batch, found.pooled, grids, strict=True):
+                yield name, pixels, vector, grid
+                bar.update()
 
 
 def _place(text: str) -> int | float:

@@ -123,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise an error for flags that cannot be used, before the checkpoint is read."""
+    from lomar.detection.tiles import check_tiles
     from lomar.prediction.result_files import NAMES
     from lomar.prediction.sources import check_names
     from lomar.utils import check_device, check_new
@@ -132,7 +133,10 @@ def _check(args: argparse.Namespace) -> None:
     check_names(args.images)
     if args.device:
         check_device(args.device)
-    _overlap(args)
+    if args.overlap is not None:
+        if args.tile is None:
+            raise ValueError('--overlap belongs to tiles; allowed: with --tile')
+        check_tiles(args.tile, args.overlap)
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -191,25 +195,13 @@ def _tile_steps(args: argparse.Namespace, model: Any) -> Steps:
         detect_tiles,
         model,
         tile=args.tile,
-        overlap=_overlap(args),
+        overlap=args.overlap,
         threshold=threshold,
         batch_size=args.batch,
         longest=None if args.no_pictures else LONGEST,
         progress=partial(tqdm, desc='tiles', unit='tile', leave=False),
     )
     return Steps(load, list, lambda found, image: found.draw(), 1)
-
-
-def _overlap(args: argparse.Namespace) -> int:
-    """Return the overlap of tiles; raise a ValueError unless the flags go together."""
-    from lomar.detection.tiles import check_tiles
-
-    if args.overlap is None:
-        return (args.tile or 0) // 8
-    if args.tile is None:
-        raise ValueError('--overlap belongs to tiles; allowed: with --tile')
-    check_tiles(args.tile, args.overlap)
-    return args.overlap
 
 
 def _batches(

@@ -5,7 +5,6 @@ names and timm's arguments, as data), README.md (a model card) and metrics.json,
 """
 
 import argparse
-import re
 
 from lomar.cli.shared import add_overwrite
 
@@ -18,25 +17,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--metrics',
         metavar='FILE',
-        help='metrics of `lomar test` (default: metrics.json beside CHECKPOINT, if it is of this '
-        'checkpoint)',
+        help='metrics of `lomar test` (default: metrics.json beside CHECKPOINT, or in the '
+        'published folder, if it is of this checkpoint)',
     )
     add(
         '--license',
         type=license_id,
         metavar='ID',
-        help='licence of the weights, such as apache-2.0 (default: that of the weights that the '
-        'training started from, if the checkpoint tells it)',
+        help='licence of the weights, an identifier of the hub such as apache-2.0, or other:NAME '
+        '(default: that of the weights that the training started from, if the checkpoint tells it)',
     )
     add('--push', metavar='ORG/NAME', help='also upload the folder to this repository of the hub')
     add_overwrite(parser)
 
 
 def license_id(text: str) -> str:
-    """Return an identifier of a licence in lower case, as the hub writes it."""
-    if not re.fullmatch(r'[A-Za-z0-9][\w.+-]*', text):
-        raise argparse.ArgumentTypeError(f'{text!r} found; allowed: an identifier, e.g. apache-2.0')
-    return text.lower()
+    """Return an identifier of a licence in lower case, as the hub writes it, or other:NAME."""
+    from lomar.checkpoints.licenses import checked_license
+
+    try:
+        return checked_license(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(args: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lomar.datasets import UnreadableImage
+    from lomar.datasets.folder_walk import mark_pictures
     from lomar.engine import read_config
     from lomar.visualization import read_image, reconstruct, sheet
     from lomar.visualization.output_paths import check_images_kept, output_paths
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         except UnreadableImage as error:
             unreadable[path] = error.reason
             continue
+        mark_pictures(out)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         sheet(reconstruct(model, batch, args.seed)).save(out / name)
     print(f'{len(pictures) - len(unreadable)} pictures in {out.resolve()}')

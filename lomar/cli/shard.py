@@ -8,6 +8,10 @@ import argparse
 
 from lomar.cli.shared import add_overwrite, count
 
+SHARDS = (
+    "Allowed with --index: tar shards, such as 'shards/{000..127}.tar', or a folder of tar files."
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -73,7 +77,7 @@ def index_shards(args: argparse.Namespace) -> None:
         raise ValueError(f'OUT is {args.out}; allowed with --index: IN only')
     if is_url(args.source):
         raise ValueError(f'--index {args.source}: indices are written on a disk; copy the shards')
-    images = list_images(args.source, arrays=True)
+    images = list_images(args.source, arrays=True, advice=SHARDS)
     shards = {getattr(image, 'shard', None) for image in images}
     if None in shards:
         raise ValueError(f'{args.source} has image files; allowed with --index: tar files')

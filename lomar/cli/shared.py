@@ -200,13 +200,13 @@ def image_paths(names: Sequence[str], arrays: bool = False) -> list[str]:
     """
     from lomar.datasets import list_images
     from lomar.datasets.shards import is_shards
-    from lomar.datasets.unlabelled import holds_images
+    from lomar.datasets.unlabelled import FILES, holds_images
 
     paths: list[str] = []
     if missing := [name for name in names if not (is_shards(name) or os.path.exists(name))]:
         raise FileNotFoundError(f'{len(missing)} IMAGES do not exist, such as {missing[:3]}')
     for name in names:
-        paths += list_images(name, arrays) if holds_images(name) else [name]
+        paths += list_images(name, arrays, advice=FILES) if holds_images(name) else [name]
     return paths
 
 

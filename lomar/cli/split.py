@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """Write one file per part and print a table."""
     import os
 
-    from lomar.annotations import split_coco, split_table
+    from lomar.annotations import split_coco, split_notes, split_table
     from lomar.utils import check_new, write_json
 
     fractions = checked_fractions(args.fractions or [1 - args.val, args.val])
@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> None:
     for name, coco in parts.items():
         write_json(paths[name], coco, indent=None)
     print(split_table(parts))
+    for note in split_notes(parts):
+        print(f'Note: {note}')
 
 
 def checked_fractions(fractions: list[float]) -> list[float]:

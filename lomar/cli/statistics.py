@@ -1,6 +1,7 @@
 """Compute statistics of pixels, as lines for a config, or of the objects in a COCO file."""
 
 import argparse
+import os
 
 from lomar.cli.shared import add_overwrite, count
 
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
         check_new('--out', args.out, overwrite=args.overwrite)
     if args.json:
         check_new('--json', args.json, overwrite=args.overwrite)
+        if args.out and os.path.realpath(args.out) == os.path.realpath(args.json):
+            raise ValueError(f'--out and --json are one file, {args.out}; allowed: two files')
     (run_objects if args.objects else run_pixels)(args)
 
 
@@ -67,6 +70,8 @@ def run_objects(args: argparse.Namespace) -> None:
 
 def object_table(record: dict) -> str:
     """Return numbers, quantiles and classes as text."""
+    from lomar.annotations.source import one_line
+
     rows = {
         'images': record['images'],
         '  without objects': record['images_without_objects'],
@@ -79,11 +84,11 @@ def object_table(record: dict) -> str:
     percent, *quantiles = record['quantiles'].items()
     lines += ['', f'{"quantiles":20}' + ''.join(f'{share:>9} %' for share in percent[1])]
     lines += [f'{name:20}' + ''.join(f'{v:>11.4g}' for v in values) for name, values in quantiles]
-    width = max((len(name) for name in record['classes']), default=0)
+    classes = {one_line(name): each for name, each in record['classes'].items()}
+    width = max(map(len, classes), default=0)
     lines += ['', f'{"":{width}}   objects    images']
     lines += [
-        f'{name:{width}} {each["objects"]:>9} {each["images"]:>9}'
-        for name, each in record['classes'].items()
+        f'{name:{width}} {each["objects"]:>9} {each["images"]:>9}' for name, each in classes.items()
     ]
     return '\n'.join(lines)
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, bfloat16
 
 from lomar.datasets.color import to_grey, to_rgb
 from lomar.datasets.image_io import UnreadableImage, read_pixels, read_rgb
 
 AnyImage = str | Path | Image.Image | np.ndarray | Tensor
+WITH_RANGE = 'for other numbers, give value_range=(LOW, HIGH), the values of black and white'
 LIMITS = (2, 98)  # percentiles that become black and white, of pixels that are not 8-bit RGB
 
 
@@ -24,7 +25,9 @@ def pil_pixels(
     image: Image.Image, channels: int, value_range: Sequence[float] | None = None
 ) -> np.ndarray:
     """Return a PIL image as pixels (H, W, C) for a model of C channels, as its file is read."""
-    return to_grey(image) if channels == 1 else np.array(to_rgb(image, value_range))
+    if not all(image.size):
+        raise ValueError(f'a PIL image of (width, height) = {image.size} has no pixels')
+    return to_grey(image) if channels == 1 else np.array(to_rgb(image, value_range, WITH_RANGE))
 
 
 def given_pixels(
@@ -41,7 +44,8 @@ def given_pixels(
     if isinstance(image, Image.Image):
         return pil_pixels(image, channels, value_range)
     if isinstance(image, Tensor) and image.ndim == 3:
-        return image.detach().cpu().permute(1, 2, 0).numpy()
+        kept = image.detach().cpu().permute(1, 2, 0)
+        return (kept.float() if kept.dtype == bfloat16 else kept).numpy()
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):
         return image
     shape = tuple(getattr(image, 'shape', ()))
@@ -49,6 +53,46 @@ def given_pixels(
         f'an image is {type(image).__name__}{f" of shape {shape}" if shape else ""}; allowed: '
         'paths, PIL images, arrays (H, W) or (H, W, C) and tensors (C, H, W)'
     )
+
+
+def model_pixels(
+    image: AnyImage, channels: int, rgb: bool, value_range: Sequence[float] | None = None
+) -> np.ndarray:
+    """Return an image other than a path as an array (H, W) or (H, W, C) that a model takes.
+
+    The numbers are not converted: `array_to_rgb` or `array_pixels` do this.
+
+    Args:
+        channels: C of the model.
+        rgb: whether the model takes 8-bit RGB, also from grey images, from R, G, B and alpha, and
+            with `value_range` from other numbers.
+
+    Raises:
+        TypeError: the argument is no image.
+        ValueError: the model does not support its shape or its numbers.
+    """
+    pixels = given_pixels(image, channels, value_range)
+    is_tensor, is_pil = isinstance(image, Tensor), isinstance(image, Image.Image)
+    what = 'a tensor' if is_tensor else 'a PIL image' if is_pil else 'an array'
+    shape = tuple(getattr(image, 'shape', pixels.shape))
+    own = pixels.shape[2] if pixels.ndim == 3 else 1
+    if not pixels.size:
+        raise ValueError(f'{what} of shape {shape} has no pixels')
+    counts = {1, 3, 4} if rgb and pixels.dtype == np.uint8 else {1, 3} if rgb else {channels}
+    if own not in counts:
+        layout = '({}, H, W)' if is_tensor else '(H, W, {})'
+        allowed = ', '.join(layout.format(number) for number in sorted(counts))
+        allowed = allowed.replace('(H, W, 1)', '(H, W)')
+        turned = 'permute(2, 0, 1)' if is_tensor else 'transpose(1, 2, 0)'
+        there = shape[2] if is_tensor else shape[0]
+        hint = f'; image.{turned} moves the channels there' if there in counts else ''
+        raise ValueError(f'{what} has the shape {shape}; allowed: {allowed}{hint}')
+    kind = getattr(image, 'dtype', pixels.dtype)
+    if rgb and pixels.dtype != np.uint8 and value_range is None:
+        raise ValueError(f'{what} is {kind}; allowed: uint8, 0 to 255; {WITH_RANGE}')
+    if pixels.dtype.kind not in 'iuf':
+        raise ValueError(f'{what} is {kind}; allowed: integers and floats')
+    return pixels
 
 
 def visible_pixels(image: AnyImage) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lomar.datasets.image_io import PixelFile, UnreadableImage, open_pixels
-from lomar.datasets.unlabelled import list_images
+from lomar.datasets.unlabelled import FILES, list_images
 
 BLOCK = 512  # side in pixels of the blocks that are read; tiles of most files fit into one
 
@@ -89,7 +89,7 @@ def channel_statistics(
         FileNotFoundError: there are no images.
         ValueError: images differ in the number of channels, or none can be read.
     """
-    paths = list_images(root, arrays=True)
+    paths = list_images(root, arrays=True, advice=FILES)
     if samples is not None and samples < len(paths):
         drawn = np.random.default_rng(0).choice(len(paths), samples, replace=False)
         paths = [paths[i] for i in sorted(drawn)]

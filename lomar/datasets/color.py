@@ -19,7 +19,9 @@ SAMPLED = 8  # files of which the range is looked at
 DARK = 1 / 8  # of the largest value: a 16-bit image below it may have 12 bits
 
 
-def to_rgb(image: Image.Image, value_range: Sequence[float] | None = None) -> Image.Image:
+def to_rgb(
+    image: Image.Image, value_range: Sequence[float] | None = None, advice: str = DECLARE
+) -> Image.Image:
     """Return an image as 8-bit RGB, with its EXIF orientation applied.
 
     Grey, palette and CMYK images are converted, and transparent images are composited over white.
@@ -27,6 +29,7 @@ def to_rgb(image: Image.Image, value_range: Sequence[float] | None = None) -> Im
 
     Args:
         value_range: values of black and white in images of other than 8 bits.
+        advice: how to give a range, for the error.
 
     Raises:
         ValueError: the range of the values is unknown, or values are not finite.
@@ -34,16 +37,20 @@ def to_rgb(image: Image.Image, value_range: Sequence[float] | None = None) -> Im
     numbers, known = _numbers(image), value_range or _known_range(image)
     if numbers is not None:
         if known is None:
-            raise ValueError(f'pixels are {numbers.dtype}, whose range is unknown; {DECLARE}')
+            raise ValueError(f'pixels are {numbers.dtype}, whose range is unknown; {advice}')
         return Image.fromarray(scaled(numbers, known)).convert('RGB')
     image = ImageOps.exif_transpose(image)
     if image.mode == 'RGB':
         return image
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        white = Image.new('RGBA', image.size, 'white')
-        return Image.alpha_composite(white, image).convert('RGB')
+        return _over_white(image.convert('RGBA'))
     return image.convert('RGB')
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Return an image of mode RGBA as RGB."""
+    white = Image.new('RGBA', image.size, 'white')
+    return Image.alpha_composite(white, image).convert('RGB')
 
 
 def to_grey(image: Image.Image) -> np.ndarray:
@@ -69,6 +76,8 @@ def scaled(pixels: np.ndarray, value_range: Sequence[float]) -> np.ndarray:
 def array_to_rgb(pixels: np.ndarray, value_range: Sequence[float] | None = None) -> np.ndarray:
     """Return an array (H, W) or (H, W, C) as uint8 (H, W, C), grey as three channels.
 
+    Four channels of uint8 are three colors in any order and alpha, and are composited over white.
+
     Raises:
         ValueError: the array is not uint8, and no range is given.
     """
@@ -78,6 +87,8 @@ def array_to_rgb(pixels: np.ndarray, value_range: Sequence[float] | None = None)
                 f'an array is {pixels.dtype}; allowed: uint8, 0 to 255; for others {DECLARE}'
             )
         pixels = scaled(pixels, value_range)
+    elif pixels.ndim == 3 and pixels.shape[2] == 4:
+        return np.array(_over_white(Image.fromarray(np.ascontiguousarray(pixels))))
     grey = pixels.ndim == 2 or pixels.shape[2] == 1
     return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2) if grey else pixels
 

@@ -17,15 +17,17 @@ SYSTEM = frozenset(
         *('$recycle.bin', 'system volume information', 'lost+found', 'thumbs.db', 'ehthumbs.db'),
     )
 )
+MARK = '.lomar-pictures'  # hidden file in a folder of pictures that a command wrote
+OWN = 'a folder of pictures that lomar wrote'
 
 
 class FolderWalk:
     """Iterator over the paths of the images below a folder.
 
     A file counts if its suffix, in upper or lower case, is in `SUFFIXES`. Hidden files and folders
-    and those named in `SYSTEM` do not count. Links are followed, and every file counts once: in its
-    real place below the folder if it has one, otherwise by the first link. Links to a folder above
-    are not followed.
+    and those named in `SYSTEM` do not count, nor do folders of pictures that this package wrote,
+    except for `root`. Links are followed, and every file counts once: in its real place below the
+    folder if it has one, otherwise by the first link. Links to a folder above are not followed.
 
     Args:
         arrays: whether the suffixes in `ARRAYS` count, too.
@@ -66,6 +68,9 @@ class FolderWalk:
             if real in self._opened:
                 continue
             self._opened.add(real)
+            if path != self.root and holds_pictures(path):
+                self._leave_out(OWN, path)
+                continue
             with os.scandir(path) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
             for entry in found:
@@ -129,6 +134,23 @@ class FolderWalk:
 def is_system(name: str) -> bool:
     """Return whether a file or folder is hidden, or is made by an operating system."""
     return name.startswith('.') or name.lower() in SYSTEM
+
+
+def holds_pictures(folder: str | Path) -> bool:
+    """Return whether this package wrote the pictures in a folder.
+
+    The pictures of a training are in the folder that mmengine's visualizer makes in the work dir.
+    """
+    folder = Path(folder)
+    return (folder / MARK).exists() or folder.parts[-2:] == ('vis_data', 'vis_image')
+
+
+def mark_pictures(folder: str | Path) -> None:
+    """Make a folder for pictures; mark it, so that no walk counts them, unless it has files."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        (folder / MARK).touch()
 
 
 def summary(left_out: dict[str, list[str]]) -> str:

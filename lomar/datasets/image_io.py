@@ -183,8 +183,8 @@ def check_channels(name: ImageFile, shape: tuple[int, ...], channels: int) -> No
     if shape[2] != channels:
         raise ValueError(
             f'{name} has {shape[2]} channels, (H, W, C) = {shape}; allowed: the {channels} of the '
-            'pipeline; set model.backbone.in_channels (and `channels`, if the loader in the '
-            'pipeline has the key), or convert the file'
+            'model; convert the file, or train with model.backbone.in_channels (and `channels`, if '
+            'the loader in the pipeline has the key) of its number'
         )
 
 

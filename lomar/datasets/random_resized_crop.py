@@ -18,6 +18,7 @@ from lomar.datasets.load_image import converts
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.resize import resize_pixels
 from lomar.datasets.shard_images import ImageFile, content, first_bytes, opened
+from lomar.utils import check_least, check_number, check_range
 
 try:
     import simplejpeg
@@ -64,6 +65,11 @@ class LoadRandomResizedCrop(BaseTransform):
     ):
         from mmpretrain.datasets import RandomResizedCrop  # late: compat must be applied before
 
+        for side in scale if isinstance(scale, list | tuple) else [scale]:
+            check_least('LoadRandomResizedCrop', scale=side)
+        check_range('LoadRandomResizedCrop.crop_ratio_range', crop_ratio_range, 1)
+        check_range('LoadRandomResizedCrop.aspect_ratio_range', aspect_ratio_range)
+        check_number('LoadRandomResizedCrop.flip_prob', flip_prob, 0, 1 + 1e-9)
         self.flip_prob = flip_prob
         self.channels = None if converts(channels, convert) else channels
         check_value_range('LoadRandomResizedCrop', value_range, self.channels is None)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lomar.datasets.color import check_value_range
 from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.random_resized_crop import Crop, read_resized
-from lomar.datasets.unlabelled import list_images
+from lomar.datasets.unlabelled import FOLDER, list_images
 from lomar.utils import atomic_write, write_json
 
 SUMMARY = 'resized.json'
@@ -48,7 +48,7 @@ def resize_images(
     settings = {'source': str(source), 'short_side': short_side, 'quality': quality}
     settings['value_range'] = None if value_range is None else list(value_range)
     _check(source, out, settings)
-    paths = list_images(source, arrays=value_range is not None, shards=False)
+    paths = list_images(source, arrays=value_range is not None, shards=False, advice=f'{FOLDER}.')
     _check_names(paths)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / SUMMARY, settings)

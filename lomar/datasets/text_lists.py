@@ -166,7 +166,7 @@ def _hint(folder: Path, name: str) -> str:
         if _is_file(folder, part):
             return f', but {part}; is {name[len(part) :].strip()!r} a label?'
     if name[0] in '{[<':
-        return '; is this JSON or XML? COCO annotations are given with --train-ann, --val-ann'
+        return '; is this JSON or XML? A COCO file is given to --train-ann, or statistics --objects'
     if _is_file(folder, re.split(r'[,;\t]', name)[0].strip('"\'')):
         return '; is this a CSV table, or a quoted name?'
     if '\\' in name or re.match('[A-Za-z]:/', name):

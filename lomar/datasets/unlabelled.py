@@ -22,8 +22,13 @@ Give your own images with --train-images DIR, or make the embedded dataset (take
     lomar shapes --out data/shapes
     lomar train shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes"""
 
+FOLDER = 'Allowed: a folder that contains JPEG, PNG, WebP, TIFF or BMP images at any depth'
+FILES = f'{FOLDER}, or a text list with one image path per line.'
 
-def list_images(root: str | Path, arrays: bool = False, shards: bool = True) -> list[str]:
+
+def list_images(
+    root: str | Path, arrays: bool = False, shards: bool = True, advice: str = LAYOUT
+) -> list[str]:
     """Return the paths of the images in a folder, in a text list, or in tar shards.
 
     Paths in a folder, see `FolderWalk`, and in a list are sorted. Images in shards are in the order
@@ -33,6 +38,8 @@ def list_images(root: str | Path, arrays: bool = False, shards: bool = True) -> 
     Args:
         arrays: whether `.npy` files in a folder or in shards count.
         shards: False = images in shards are refused, because the caller needs files.
+        advice: what the user is to give instead of a path without images; by default the images
+            of a training. `FILES` is for commands that read any images.
 
     Raises:
         FileNotFoundError: the folder, list or shards do not exist, or have no images.
@@ -51,14 +58,18 @@ def list_images(root: str | Path, arrays: bool = False, shards: bool = True) -> 
         if not paths and (tars := sorted(filter(is_shards, chain(*left_out.values())))):
             paths, left_out = shard_images(tars, arrays)
     else:
-        raise FileNotFoundError(f'Images: {root} does not exist.\n{LAYOUT}')
+        raise FileNotFoundError(f'Images: {root} does not exist.{_after(advice)}')
     if tars and not shards:
         raise ValueError(f'{root}: images in tar shards; allowed: image files')
     if not paths:
         found = f' (not counted: {summary(left_out)})' if left_out else ''
-        raise FileNotFoundError(f'Images: there are none in {root}{found}.\n{LAYOUT}')
+        raise FileNotFoundError(f'Images: there are none in {root}{found}.{_after(advice)}')
     log_left_out(root, left_out)
     return [*paths]
+
+
+def _after(advice: str) -> str:
+    return f'\n{advice}' if '\n' in advice else f' {advice}'
 
 
 def _listed(file: Path) -> list[str]:

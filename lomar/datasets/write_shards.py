@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lomar.datasets.byte_ranges import forget_handles
 from lomar.datasets.image_io import UnreadableImage, read_pixels
 from lomar.datasets.shard_index import index_path, load_index, scan, store_index
-from lomar.datasets.unlabelled import list_images
+from lomar.datasets.unlabelled import FILES, list_images
 from lomar.utils import atomic_write, write_json
 
 SUMMARY = 'shards.json'
@@ -63,7 +63,7 @@ def write_shards(
     source, out = Path(source).expanduser(), Path(out).expanduser()
     if (out / SUMMARY).exists() and not overwrite:
         raise ValueError(f'OUT {out} has shards already; --overwrite replaces them')
-    paths = list_images(source, arrays=True, shards=False)
+    paths = list_images(source, arrays=True, shards=False, advice=FILES)
     unreadable = _unreadable(paths, workers) if check else {}
     if len(unreadable) == len(paths):
         raise OSError(f'none of {len(paths)} images in {source} can be read, such as {paths[0]}')

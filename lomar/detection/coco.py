@@ -18,6 +18,7 @@ A dataset is a COCO json file and the folder that its file names are relative to
     data/mine/train/000001.jpg           --train-images
 and the same for validation, --val-ann and --val-images. The embedded dataset has this layout:
     lomar shapes --out data/shapes"""
+COCO_FILE = 'Allowed: a COCO json file; `lomar import` makes one of other formats.'
 decode = msgspec.json.Decoder().decode
 
 
@@ -61,19 +62,23 @@ class LazyEntries:
             return _python_json(self.path, bytes(text))
 
 
-def read_coco(path: str | os.PathLike, annotated: bool = True) -> dict:
+def read_coco(path: str | os.PathLike, annotated: bool = True, advice: str = LAYOUT) -> dict:
     """Read the three lists of an annotation file; entries may be decoded when they are used.
 
     Args:
         annotated: whether the file must have annotations and categories. COCO's test-dev, for
             example, has no annotations.
+        advice: what the user is to give instead of a path without a file; by default the files of a
+            training. `COCO_FILE` is for commands that read one file.
 
     Raises:
         FileNotFoundError: the file does not exist; the message describes the expected layout.
         ValueError: the file is not json, or lacks one of COCO's three lists.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'Annotations: {path} does not exist.\n{LAYOUT}')
+        what = 'is a folder' if os.path.isdir(path) else 'does not exist'
+        end = f'\n{advice}' if '\n' in advice else f' {advice}'
+        raise FileNotFoundError(f'Annotations: {path} {what}.{end}')
     content = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)  # added by editors on Windows
     try:
         lists = msgspec.json.decode(content, type=CocoLists if annotated else UnannotatedLists)

@@ -20,6 +20,7 @@ from lomar.engine.class_order import classes_to_test
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import start_processes
 from lomar.engine.epochs import set_epochs
+from lomar.engine.kind_checks import check_kinds
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.resume import latest_checkpoint
 from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
@@ -83,7 +84,7 @@ def train_config(args: argparse.Namespace) -> Config:
     if args.epochs:
         if not args.print_config:
             start_processes(cfg.launcher, cfg.get('env_cfg') or {})
-        set_epochs(cfg, args.epochs)
+        set_epochs(cfg, args.epochs, args.cfg_options or {})
     return cfg
 
 
@@ -165,6 +166,7 @@ def merge_options(cfg: Config, options: dict) -> None:
                 node[key] = ConfigDict() if node.get(key) is None else node[key]
                 node = node[key]
     cfg.merge_from_dict(options)
+    check_kinds(cfg)
     if any(option.startswith('custom_imports.') for option in options):
         try:
             import_modules_from_strings(**cfg.custom_imports)  # as `Config.fromfile` does

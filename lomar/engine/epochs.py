@@ -1,6 +1,7 @@
 """`--epochs`: the schedule of a config for a number of epochs of the user's images."""
 
 import math
+from collections.abc import Container
 from fractions import Fraction
 
 from mmengine.config import Config
@@ -11,12 +12,15 @@ from lomar.compat.dist import main_process
 from lomar.engine.schedule import DROPS, PERIODS
 
 
-def set_epochs(cfg: Config, epochs: int) -> None:
+def set_epochs(cfg: Config, epochs: int, given: Container[str] = ()) -> None:
     """Set the length of the training, and in proportion to it, everything that is counted with it.
 
     These are numbers of `param_scheduler`, and the intervals of evaluation and of checkpoints. The
     intervals are at least one epoch. In a loop that counts iterations, the number of iterations
     follows from the training images, the batch size and the number of processes.
+
+    Args:
+        given: keys that the command line sets; their intervals are kept.
     """
     loop, by_epoch = cfg.train_cfg, 'max_iters' not in cfg.train_cfg
     key = 'max_epochs' if by_epoch else 'max_iters'
@@ -32,9 +36,11 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         return min(least, after) if interval > 0 else interval
 
     loop[key] = after
-    loop.val_interval = scaled(loop.get('val_interval', 1 if by_epoch else 1000))
+    if 'train_cfg.val_interval' not in given:
+        loop.val_interval = scaled(loop.get('val_interval', 1 if by_epoch else 1000))
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if checkpoint and checkpoint.get('by_epoch', True) == by_epoch:
+    kept = 'default_hooks.checkpoint.interval' in given
+    if checkpoint and not kept and checkpoint.get('by_epoch', True) == by_epoch:
         checkpoint.interval = scaled(checkpoint.get('interval', -1))
 
 

@@ -1,9 +1,9 @@
-"""Training loops that resume at any step without loading earlier images."""
+"""Training loops that resume at any step without loading earlier images; the end of a loop."""
 
 from itertools import chain, repeat
 
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import BatchSampler, DataLoader
 
 from lomar.datasets.replay import ReplaySampler
@@ -49,3 +49,10 @@ def starts_anywhere(loader: DataLoader) -> bool:
     """Return whether the batches of an epoch can be loaded from any step on."""
     plain = type(loader.batch_sampler) is BatchSampler
     return plain and isinstance(loader.sampler, ReplaySampler)
+
+
+def has_ended(loop: BaseLoop) -> bool:
+    """Return whether a training loop has no step left."""
+    if isinstance(loop, EpochBasedTrainLoop):
+        return loop.epoch >= loop.max_epochs
+    return loop.iter >= loop.max_iters

@@ -1,12 +1,11 @@
 """The file metrics.json, which holds the results of a test run."""
 
-import hashlib
 from pathlib import Path
 
-from lomar.checkpoints.published import weights_file
+from lomar.checkpoints.measured import local_file
 from lomar.engine.run_record import schedule_epochs
 from lomar.provenance import installed, now
-from lomar.utils import write_json
+from lomar.utils import sha256, write_json
 
 
 def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
@@ -17,14 +16,14 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
     without a record), the checkpoint and its SHA-256, versions, the dataset, and whether test-time
     augmentation was used.
     """
-    dataset, file = runner.test_dataloader.dataset, weights_file(checkpoint)
+    dataset, file = runner.test_dataloader.dataset, local_file(checkpoint)
     record = dict(
         config=str(config),
         arch=runner.cfg.get('model', {}).get('backbone', {}).get('arch'),
         epochs=schedule_epochs(runner.loaded_record),
         checkpoint=str(checkpoint),
         # empty for a URL
-        checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else '',
+        checkpoint_sha256=sha256(file) if file.is_file() else '',
         date=now(),
         versions=installed(),
         dataset=str(dataset.ann_file or dataset.data_root),

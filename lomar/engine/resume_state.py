@@ -9,7 +9,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from lomar.checkpoints.files import misfit_as_value_error, naming
-from lomar.engine.loops import ReplayEpochLoop, starts_anywhere
+from lomar.engine.loops import ReplayEpochLoop, has_ended, starts_anywhere
 from lomar.engine.resume import FRESH, Resumed
 from lomar.utils import unwrapped
 
@@ -159,8 +159,7 @@ def _log_position(runner: Runner, resumed: Resumed) -> None:
     saved = resumed.meta['iter']
     also = f' (iter {saved} in the checkpoint)' if saved != loop.iter else ''
     runner.logger.info(f'resumed {place}{also}; the training ends at {end}')
-    done = loop.epoch >= loop.max_epochs if by_epoch else loop.iter >= loop.max_iters
-    if done:
+    if has_ended(loop):
         runner.logger.warning(
             f'Nothing to train: {resumed.file} is at the end of the training. To train longer, use '
             '--epochs N and --accept-changes'

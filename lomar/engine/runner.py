@@ -77,7 +77,8 @@ class Runner(ResumingRunner):
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the environment, and the timeout `env_cfg.main_process_minutes`."""
         start_processes(self.launcher, env_cfg)
-        super().setup_env(env_cfg)
+        with naming_key('env_cfg'):
+            super().setup_env(env_cfg)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by GPUs x batch x accumulation / `base_batch_size`.
@@ -117,10 +118,8 @@ class Runner(ResumingRunner):
         resolved = resolve_schedule(scheduler, Length.of(self.train_loop))
         groups = self.optim_wrapper.optimizer.param_groups
         check_lowest_rates(resolved, [group.get('initial_lr', group['lr']) for group in groups])
-        try:
+        with naming_key('param_scheduler'):
             return super().build_param_scheduler(resolved)
-        except (AssertionError, TypeError, ValueError) as error:
-            raise ValueError(f'param_scheduler: {error}') from error
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """Register mmengine's and the config's hooks, and those of every training."""
@@ -177,7 +176,8 @@ class Runner(ResumingRunner):
 
     def build_visualizer(self, visualizer=None) -> Visualizer:
         """Build mmengine's visualizer; trackers, which may seed generators, change no weights."""
-        visualizer = super().build_visualizer(visualizer)
+        with naming_key('visualizer'):
+            visualizer = super().build_visualizer(visualizer)
         self._before_model = ExitStack()
         self._before_model.enter_context(undisturbed_rng(get_device()))
         return visualizer
@@ -197,7 +197,8 @@ class Runner(ResumingRunner):
         if self.distributed:
             self._adopt_positions(model)
         if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
-            return super().wrap_model(model_wrapper_cfg, model)
+            with naming_key('model_wrapper_cfg'):
+                return super().wrap_model(model_wrapper_cfg, model)
         if self._train_loop is not None:
             model.init_weights()  # draws whole tensors, equal in all processes
         return shard(model.to(get_device()))

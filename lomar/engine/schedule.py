@@ -96,6 +96,8 @@ def _resolve(place: str, config: dict, length: Length) -> dict:
         entry['by_epoch'] = False
     for key in ('begin', 'end', *PERIODS, *DROPS):
         if key in entry:
+            if key in ('begin', 'end', 'T_max') and isinstance(entry[key], list | tuple):
+                raise ValueError(f'{place}.{key} is {entry[key]!r}; allowed: a number or a share')
             entry[key] = _number(f'{place}.{key}', entry[key], total, unit)
     if isinstance(entry.get('milestones'), list):  # a share of few steps may be none
         given = zip(entry['milestones'], config['milestones'], strict=True)

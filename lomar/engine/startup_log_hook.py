@@ -9,6 +9,7 @@ from mmengine.optim.scheduler import LinearParamScheduler
 from mmengine.registry import HOOKS
 from torch import nn
 
+from lomar.engine.loops import has_ended
 from lomar.engine.schedule import Length, rates
 from lomar.utils import unwrapped
 
@@ -24,7 +25,9 @@ class ModelSummaryHook(Hook):
 
     @master_only
     def before_train(self, runner) -> None:
-        """Log the summary."""
+        """Log the summary, unless a resumed training has ended."""
+        if has_ended(runner.train_loop):
+            return
         lines = [*summary(runner), f'results    {Path(runner.work_dir).resolve()}']
         runner.logger.info('\n  '.join(['Training:', *lines]))
         for note in notes(runner):

@@ -19,8 +19,8 @@ class UnreadableImagesHook(Hook):
     """
 
     def __init__(self, max_share: float = 0.05):
-        if not 0 <= max_share <= 1:
-            raise ValueError(f'UnreadableImagesHook.max_share is {max_share}; allowed: 0 to 1')
+        if not isinstance(max_share, int | float) or not 0 <= max_share <= 1:
+            raise ValueError(f'UnreadableImagesHook.max_share is {max_share!r}; allowed: 0 to 1')
         self.max_share = max_share
         self.seen: set[str] = set()  # by any process
         self.found: dict[str, str] = {}  # by this process since the last exchange: reason by path

@@ -62,6 +62,11 @@ def export_file(
     check_suffix('OUT', out, FORMATS)
     check_packages(out.suffix.lower())
     file_format = FORMATS[out.suffix.lower()]
+    patch = source.facts.get('patch_size')
+    if isinstance(patch, int) and any(side % patch for side in size):
+        raise ValueError(
+            f'--size is {size[0]} x {size[1]}; allowed: multiples of the patch size, {patch} pixels'
+        )
     images = _noise(source.graph, CHECKED, size)
     with torch.no_grad(), naming(f'--size {size[0]} {size[1]}'):
         expected = source.graph(images)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lomar.datasets.folder_walk import mark_pictures
 from lomar.prediction.items import Item
 from lomar.prediction.sources import Source
 from lomar.prediction.videos import VideoFile
@@ -22,7 +23,7 @@ class Pictures:
         sources, common: results of `find_sources`, by which pictures are named; sub-folders stay.
 
     Raises:
-        ValueError: a picture would replace one of the images or videos.
+        ValueError: a picture would be in a folder of the images or videos.
     """
 
     def __init__(self, folder: str | Path, sources: Sequence[Source], common: str):
@@ -38,6 +39,7 @@ class Pictures:
     def add(self, item: Item, picture: Image.Image) -> None:
         """Write a picture; frames of one video must follow each other."""
         path = self.folder / self.names[item.source.place]
+        mark_pictures(self.folder)
         if item.rate is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, quality=QUALITY)

@@ -4,16 +4,27 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from lomar.datasets.folder_walk import ARRAYS, SUFFIXES, FolderWalk, is_system
+from lomar.datasets.folder_walk import (
+    ARRAYS,
+    OWN,
+    SUFFIXES,
+    FolderWalk,
+    holds_pictures,
+    is_system,
+    log_left_out,
+    summary,
+)
 from lomar.datasets.text_lists import existing, read_lines
-from lomar.datasets.unlabelled import holds_images, list_images
+from lomar.datasets.unlabelled import FILES, holds_images, list_images
 
 VIDEOS = frozenset(('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv'))
 WEB = ('http://', 'https://')
 FORM = 'Allowed in a list: one path of an image or a video, or one http(s) address, per line.'
+ADVICE = f'{FILES} A quoted glob names videos.'
 KINDS = 'files, folders, text lists, quoted globs, http(s) addresses'
 
 
@@ -129,7 +140,7 @@ def _in_path(path: str, arrays: bool) -> Iterator[str]:
     if (suffix_of(path) in VIDEOS and os.path.isfile(path)) or not holds_images(path):
         yield path
     elif os.path.isdir(path):
-        yield from list_images(path, arrays)
+        yield from list_images(path, arrays, advice=ADVICE)
     else:
         lines = read_lines(Path(path), FORM)
         files = iter(existing(Path(path), [line for line in lines if not is_web(line.text)], FORM))
@@ -141,17 +152,32 @@ def _in_path(path: str, arrays: bool) -> Iterator[str]:
 def _matches(pattern: str, arrays: bool) -> Iterator[str]:
     """Yield the images and videos that match a glob, and the images of folders that match."""
     suffixes, any_found = SUFFIXES | VIDEOS | (ARRAYS if arrays else frozenset()), False
-    for path in sorted(glob(os.path.expanduser(pattern), recursive=True)):
-        if os.path.isdir(path):
+    pattern = os.path.expanduser(pattern)
+    base = os.path.join(*takewhile(lambda part: not has_magic(part), Path(pattern).parts), '')
+    left_out: dict[str, list[str]] = {}
+    for path in sorted(glob(pattern, recursive=True)):
+        inside: list[str] = []
+        if own := _own_pictures(path, base):
+            left_out[OWN] = [*dict.fromkeys((*left_out.get(OWN, ()), own))]
+        elif os.path.isdir(path):
             # ** also matches each folder between, whose files match themselves.
             hidden = '**' in pattern or is_system(os.path.basename(os.path.normpath(path)))
             inside = [] if hidden else sorted(FolderWalk(path, arrays))
-        else:
-            inside = [path] if suffix_of(path) in suffixes and os.path.isfile(path) else []
+        elif suffix_of(path) in suffixes and os.path.isfile(path):
+            inside = [path]
         yield from inside
         any_found |= bool(inside)
     if not any_found:
-        raise FileNotFoundError(f'IMAGES {pattern!r} matches no image or video')
+        found = f' (not counted: {summary(left_out)})' if left_out else ''
+        raise FileNotFoundError(f'IMAGES {pattern!r} matches no image or video{found}')
+    log_left_out(pattern, left_out)
+
+
+def _own_pictures(path: str, base: str) -> str:
+    """Return the folder of pictures of an earlier run, below `base`, that a path is in, or ''."""
+    folder = Path(path if os.path.isdir(path) else os.path.dirname(path))
+    below = [folder, *folder.parents][: max(0, len(folder.parts) - len(Path(base).parts))]
+    return next((str(each) for each in below if holds_pictures(each)), '')
 
 
 def _web_path(address: str) -> str:

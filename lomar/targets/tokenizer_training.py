@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lomar.datasets import InfiniteReplaySampler, UnlabelledImages, is_readable, list_images
+from lomar.datasets.unlabelled import FILES
 from lomar.models.patches import patch_view
 from lomar.targets.tokenizer import PatchTokenizer
 from lomar.targets.tokenizer_settings import Settings
@@ -176,7 +177,7 @@ def _check(settings: Settings) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise ValueError(f'--out {out} cannot be written')
-    paths, images = list_images(settings.images), settings.images
+    paths, images = list_images(settings.images, advice=FILES), settings.images
     if not any(map(is_readable, paths)):
         raise OSError(f'--images: none of the {len(paths)} files in {images} can be read')
     return len(paths)

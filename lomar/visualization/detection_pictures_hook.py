@@ -8,6 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS
 
 from lomar.datasets.any_image import visible_pixels
+from lomar.datasets.folder_walk import mark_pictures
 from lomar.visualization.output_paths import check_images_kept, output_paths
 
 
@@ -34,7 +35,8 @@ class DetectionPicturesHook(DetVisualizationHook):
         """Draw the detections of a batch."""
         if not self.draw:
             return
-        folder = self._folder(runner)
+        if folder := self._folder(runner):
+            mark_pictures(folder)
         for sample in outputs:
             self._test_index += 1
             name = self.names[sample.img_path]

@@ -15,6 +15,7 @@ from torchvision.utils import make_grid
 
 from lomar.datasets.image_io import read_rgb
 from lomar.detection import read_coco
+from lomar.detection.coco import COCO_FILE
 from lomar.detections import COLOURS, draw_objects
 
 NEAREST = Image.Resampling.NEAREST
@@ -45,7 +46,7 @@ def detection_sheet(
     masks = any('segmentation' in one for one in detections)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints progress
         truth, found = COCO(), COCO()
-        lists = read_coco(annotations, annotated=False)
+        lists = read_coco(annotations, annotated=False, advice=COCO_FILE)
         truth.dataset = {name: list(entries) for name, entries in lists.items()}
         found.dataset = {**truth.dataset, 'annotations': []}
         truth.createIndex()
@@ -94,7 +95,11 @@ def _draw(
         np.array([one['bbox'] for one in objects], float).reshape(-1, 4) * scale
     )  # pycocotools: arrays
     boxes = box_convert(torch.from_numpy(sides), 'xywh', 'xyxy').numpy()
-    scores = (f' {one["score"]:.2f}' if 'score' in one else '' for one in objects)
-    labels = [names[one['category_id']] + score for one, score in zip(objects, scores, strict=True)]
+    labels = [
+        (f'{names[one["category_id"]]} {one["score"]:.2f}', f'{one["score"]:.2f}')
+        if 'score' in one
+        else (names[one['category_id']],)
+        for one in objects
+    ]
     large = draw_objects(np.array(image.resize(size, NEAREST)), boxes, labels, colours, shown)
     return torch.from_numpy(large.copy()).permute(2, 0, 1)

@@ -42,17 +42,18 @@ def output_paths(
 
 
 def check_images_kept(what: str, folder: str | Path, pictures: Mapping[str, Path]) -> None:
-    """Raise a ValueError if a picture would replace one of the images.
+    """Raise a ValueError if a picture would be in a folder of the images, or replace one.
 
     Args:
         what: the flag that names the folder.
         pictures: `output_paths` of the images.
     """
-    images = set(map(os.path.realpath, pictures))
-    for picture in pictures.values():
-        path = Path(folder, picture)
-        if os.path.realpath(path) in images:
-            raise ValueError(f'{what}: {path} is one of the images; allowed: another folder')
+    images = {os.path.realpath(os.path.dirname(image)): image for image in reversed([*pictures])}
+    for parent in dict.fromkeys(Path(folder, picture).parent for picture in pictures.values()):
+        if image := images.get(os.path.realpath(parent)):
+            raise ValueError(
+                f'{what}: {image} is one of the images; allowed: another folder for the pictures'
+            )
 
 
 def _key(path: Path) -> str:

@@ -105,6 +105,8 @@ def test_files_without_objects(annotations, tmp_path, capsys):
         ('--objects ann.json --out x.gif', "--out x.gif ends in '.gif'; allowed: .pdf, .png, .svg"),
         ('. --out x.png', '--out is for --objects'),
         ('--objects empty.json', 'empty.json has no images'),
+        ('--objects ann.json --out ./a.svg --json a.svg', '--out and --json are one file'),
+        ('ann.json', 'A COCO file is given to --train-ann, or statistics --objects'),
     ],
 )
 def test_errors(flags, message, tmp_path, capsys, monkeypatch):

@@ -1,12 +1,13 @@
 """`lomar split`: every image in one part, similar shares of every class, groups together."""
 
 import json
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomar.annotations import split_coco
+from lomar.annotations import split_coco, split_notes
 from lomar.cli import main
 
 
@@ -59,10 +60,84 @@ def test_shares_of_classes(tmp_path):
     for seed in range(5):
         val = split_coco(path, (0.8, 0.2), seed)['val']
         found = [one['category_id'] for one in val['annotations']]
-        assert len(val['images']) == pytest.approx(24, abs=2)
+        assert len(val['images']) == 24
         assert found.count(3) == pytest.approx(280 * 0.2, abs=3)
         assert found.count(7) == 2 and found.count(5) == pytest.approx(5, abs=1)
         assert 10 - 3 <= sum(not classes for classes in [[]] * 10) <= 10
+
+
+CLASSES = (3, 5, 7)
+SHARES = {
+    # Class ids of each image, fractions, groups by number, and the images of each part.
+    'many classes': ([[number % 3 * 2 + 3] * (number % 7) for number in range(158)],
+                     (0.7, 0.2, 0.1), None, (110, 32, 16)),
+    'one image has all objects': ([CLASSES * 30] + [[]] * 19, (0.8, 0.2), None, (16, 4)),
+    'few images have most objects': ([[3, 5] * 40] * 4 + [[7]] * 16, (0.5, 0.5), None, (10, 10)),
+    'no objects': ([[]] * 21, (0.7, 0.3), None, (15, 6)),
+    'a class per image': ([[key] for key in CLASSES], (0.7, 0.3), None, (2, 1)),
+    'thirds': ([[3]] * 10, (1 / 3, 1 / 3, 1 / 3), None, (4, 3, 3)),
+    'pairs': ([[3]] * 20, (0.7, 0.3), lambda number: number // 2, (14, 6)),
+    'groups of several sizes': ([[3]] * 20, (0.7, 0.3), lambda number: number ** 2 // 40, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('name', SHARES)
+def test_shares_of_images(name, seed, tmp_path):
+    """They are within one image of the fractions, or with groups within the largest group."""
+    classes, fractions, group, expected = SHARES[name]
+    names = [
+        f'g{group(number) if group else number}_{number}.png' for number in range(len(classes))
+    ]
+    path = write(tmp_path, coco_of([list(keys) for keys in classes], names))
+    parts = split_coco(path, fractions, seed, r'^g(\d+)_')
+    found = tuple(len(part['images']) for part in parts.values())
+    assert expected in (None, found)
+    largest = max(Counter(name.partition('_')[0] for name in names).values())
+    for number, share in zip(found, fractions, strict=True):
+        assert abs(number - share * len(classes)) <= largest
+
+
+NOTES = {
+    'all parts have all classes': ([[3, 7]] * 10, []),
+    'a single object': ([[3]] * 8 + [[3, 7]],
+                        ['val has no objects of 1 of 2 classes, without AP']),
+    'a class that no image has': ([[3, 5, 7]] * 3 + [[3]] * 7, None),
+    'crowds': ([[3]] * 10, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', NOTES)
+def test_notes_on_classes(name, tmp_path, capsys):
+    classes, expected = NOTES[name]
+    path = write(tmp_path, coco_of(classes))
+    assert main(['split', str(path), '--out', str(tmp_path / 'out')]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith('Note: ')]
+    if expected is not None:
+        assert len(notes) == len(expected)
+        assert all(one in note for one, note in zip(expected, notes, strict=True))
+
+
+def test_names_of_classes_stay_in_their_line(tmp_path, capsys):
+    coco = coco_of([[3]] * 9 + [[7]])
+    coco['categories'][0]['name'] = 'a\nb'
+    assert main(['split', str(write(tmp_path, coco)), '--out', str(tmp_path / 'out')]) == 0
+    assert '\n  a\\nb ' in (said := capsys.readouterr().out) and ': a\\nb\n' in said
+
+
+def test_a_note_names_the_classes():
+    def part(*keys):
+        categories = [dict(id=key, name=f'c{key}') for key in range(20)]
+        annotations = [dict(image_id=1, category_id=key, iscrowd=0) for key in keys]
+        crowd = [dict(image_id=1, category_id=19, iscrowd=1)]
+        return dict(images=[dict(id=1)], annotations=annotations + crowd, categories=categories)
+
+    notes = split_notes(dict(train=part(*range(1, 18)), val=part(0, 1)))
+    listed = ', '.join(f'c{key}' for key in range(2, 12))
+    assert notes == [
+        'train has no objects of 1 of 18 classes, without training: c0',
+        f'val has no objects of 16 of 18 classes, without AP there: {listed} and 6 more',
+    ]
 
 
 def test_another_seed_is_another_split(tmp_path):
@@ -131,8 +206,13 @@ def test_command(tmp_path, capsys):
     line = ['split', str(path), '--out', str(tmp_path / 'out'), '--fractions', '.6', '.2', '.2']
     assert main(line) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split() == ['train', 'val', 'test', 'share']
-    assert '  nut                                6           2           2       60.0%' in table
+    assert table[0].split() == ['train', 'share', 'val', 'share', 'test', 'share']
+    assert table[1].split() == ['images', '6', '60.0%', '2', '20.0%', '2', '20.0%']
+    assert (
+        '  nut                              6    60.0%         2    20.0%         2    20.0%'
+        in table
+    )
+    assert not any(line.startswith('Note') for line in table)
     numbers = [
         len(json.loads((tmp_path / f'out/{name}.json').read_text())['images'])
         for name in ('train', 'val', 'test')

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
+import lomar.timm  # noqa: F401, registers the models
 from lomar.checkpoints import from_official, load_file, names, verify
 from lomar.checkpoints.convert import convert, convert_file
 from lomar.checkpoints.files import misfit_as_value_error

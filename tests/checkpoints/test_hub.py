@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +21,7 @@ from conftest import FIXTURES, ROOT
 from huggingface_hub import constants
 
 import lomar
-from lomar.checkpoints import load_file
+from lomar.checkpoints import hub, load_file
 from lomar.checkpoints.publish import publish
 from lomar.cli import main
 
@@ -137,6 +139,17 @@ def test_readers(online, tmp_path, photographs):
     assert lomar.Encoder(tmp_path / 'again')([IMAGE]).pooled.equal(expected)
 
 
+def test_metrics_of_a_repository_are_published_again(online, repositories, tmp_path):
+    folder = shutil.copytree(repositories[0] / 'org/encoder', repositories[0] / 'org/measured')
+    digest = sha256((folder / 'model.safetensors').read_bytes()).hexdigest()
+    measured = dict(checkpoint_sha256=digest, metrics=dict(knn=91.5), images=8, dataset='a')
+    (folder / 'metrics.json').write_text(json.dumps(measured))
+    assert 'metrics.json' in publish('hf://org/measured', tmp_path / 'again').files
+    assert json.loads((tmp_path / 'again/metrics.json').read_text()) == measured
+    assert '| knn | 91.50 |' in (tmp_path / 'again/README.md').read_text()
+    assert 'metrics.json' not in publish('hf://org/encoder', tmp_path / 'more').files
+
+
 def test_trainings(online, tmp_path, photographs, capsys):
     """load_from and the weights of a teacher."""
     line = ['train', '', '--train-images', str(photographs), '--work-dir', str(tmp_path / 'work')]
@@ -210,24 +223,94 @@ def test_errors(online, capsys, name):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-def test_the_cache_serves_offline(offline, repositories):
-    with pytest.raises(ValueError, match=r'^hf://org/encoder: the hub cannot be reached'):
-        load_file('hf://org/encoder')
-    model = offline / 'models--org--encoder'
+def in_cache(cache, repositories):
+    """Put the encoder of the stand-in into a cache, as huggingface_hub does."""
+    model = cache / 'models--org--encoder'
     shutil.copytree(repositories[0] / 'org/encoder', model / 'snapshots' / COMMITS['main'])
     (model / 'refs').mkdir()
     (model / 'refs/main').write_text(COMMITS['main'])
+
+
+def test_the_cache_serves_offline(offline, repositories, tmp_path):
+    cause = r'^hf://org/encoder: HF_HUB_OFFLINE is set, and the files are not in the cache, '
+    with pytest.raises(ValueError, match=cause):
+        load_file('hf://org/encoder')
+    in_cache(offline, repositories)
     assert load_file('hf://org/encoder')['state_dict'].keys()
     assert load_file(f'hf://org/encoder@{COMMITS["main"]}')['state_dict'].keys()
-    with pytest.raises(ValueError, match='the hub cannot be reached'):
+    with pytest.raises(ValueError, match='HF_HUB_OFFLINE is set, and the files'):
         load_file('hf://org/encoder@v1')
+    done = publish('hf://org/encoder', tmp_path / 'again')
+    assert any('the metrics are left out: hf://org/encoder: HF_HUB_OFFL' in n for n in done.notes)
 
 
-def test_a_hub_that_is_down(online, monkeypatch):
-    use(monkeypatch, 'http://127.0.0.1:9')
-    monkeypatch.setattr('time.sleep', lambda _: None)  # between the attempts
-    with pytest.raises(ValueError, match=r'^hf://org/encoder: the hub cannot be reached'):
-        load_file('hf://org/encoder')
+class Busy(BaseHTTPRequestHandler):
+    """A hub that answers nothing but errors."""
+
+    def do_HEAD(self):
+        self.send_response(503)
+        self.send_header('Content-Length', '0')
+        self.end_headers()
+
+    do_GET = do_POST = do_HEAD
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def down(request, monkeypatch):
+    """Addresses of hubs that do not work, and the shortest time until one is given up."""
+    monkeypatch.setattr(hub, 'SECONDS', 0.5)
+    silent = socket.create_server(('127.0.0.1', 0))  # accepts, and never answers
+    busy = ThreadingHTTPServer(('127.0.0.1', 0), Busy)
+    threading.Thread(target=busy.serve_forever, daemon=True).start()
+    yield dict(
+        refused='http://127.0.0.1:9',
+        silent=f'http://127.0.0.1:{silent.getsockname()[1]}',
+        busy=f'http://127.0.0.1:{busy.server_port}',
+        unknown='http://hub.invalid',
+    )
+    busy.shutdown()
+    silent.close()
+
+
+@pytest.mark.parametrize('kind', ['refused', 'silent', 'busy', 'unknown'])
+def test_a_hub_that_is_down(kind, down, online, repositories, tmp_path, monkeypatch, capsys):
+    """One line, in seconds; the files in the cache are used."""
+    use(monkeypatch, down[kind])
+    start = time.monotonic()
+    assert main(['encode', 'hf://org/encoder', str(ROOT / 'docs/images'), '--out', 'x.npz']) == 1
+    assert time.monotonic() - start < 8
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and said.startswith('lomar encode: hf://org/encoder: http://')
+    cause = 'answers HTTP 503' if kind == 'busy' else 'cannot be reached: '
+    assert f'{down[kind]} {cause}' in said
+    assert f'and the files are not in the cache, {tmp_path}/cache; check the network, or s' in said
+    assert 'HF_ENDPOINT' in said and '`hf download`' in said
+    in_cache(tmp_path / 'cache', repositories)
+    assert load_file('hf://org/encoder')['state_dict'].keys()
+    assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('kind', ['refused', 'unknown'])
+def test_a_push_to_a_hub_that_is_down(kind, down, online, tmp_path, monkeypatch, capsys):
+    use(monkeypatch, down[kind])
+    monkeypatch.setattr(time, 'sleep', lambda _: None)  # between the attempts
+    line = ['publish', str(PRETRAIN), str(tmp_path / 'out'), '--push', 'org/encoder']
+    assert main(line) == 1
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and said.startswith('lomar publish: --push org/encoder: ')
+    assert load_file(tmp_path / 'out')['state_dict']
+
+
+@pytest.mark.slow
+def test_an_import_of_nothing_else(tmp_path):
+    """Parts of huggingface_hub are imported when they are used."""
+    code = "from lomar.checkpoints import load_file\nload_file('hf://org/encoder')"
+    env = dict(os.environ, HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path))
+    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith('ValueError: hf://org/encoder: HF_HUB_OFFLINE')
 
 
 def test_configs_of_the_hub_execute_nothing(online, repositories, tmp_path):

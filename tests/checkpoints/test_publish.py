@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -23,6 +24,7 @@ import lomar
 import lomar.timm  # registers lomar_vit
 from lomar.checkpoints import load_file, publish, published, stored_config, unwrap
 from lomar.checkpoints.config_reader import read_configs
+from lomar.checkpoints.licenses import checked_license
 from lomar.checkpoints.origin import licence, record, starts
 from lomar.checkpoints.publish import publish as write
 from lomar.checkpoints.safetensors_file import write_safetensors
@@ -415,6 +417,86 @@ def test_metrics_of_another_place(checkpoint, tmp_path):
     with pytest.raises(FileNotFoundError):
         write(path, tmp_path / 'other', metrics=tmp_path / 'c.json')
     assert not (tmp_path / 'other').exists()
+
+
+TESTED = {
+    # Where the metrics are: beside the checkpoint, in the published folder, or in another file;
+    # whose SHA-256 they have; and the result for the folder that is published again.
+    'of the checkpoint': ('checkpoint', 'checkpoint', 'kept'),
+    'of the folder': ('folder', 'folder', 'kept'),
+    'of another file': ('folder', 'other', 'the metrics of another file, b.pth, and is left out'),
+    'of nothing': ('folder', 'none', 'has no SHA-256 of the tested file, b.pth, and is left out'),
+    'given, of the folder': ('given', 'folder', 'kept'),
+    'given, of the checkpoint': ('given', 'checkpoint', 'kept'),
+    'given, of another file': ('given', 'other', 'those that `lomar test CONFIG {out}` writes'),
+    'given, of nothing': ('given', 'none', 'those that `lomar test CONFIG {out}` writes'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', TESTED)
+def test_metrics_of_a_published_folder(name, checkpoint, tmp_path):
+    """They are of its file with weights, or of the checkpoint that was published."""
+    place, whose, expected = TESTED[name]
+    path, digest = checkpoint
+    out = tmp_path / 'out'
+    if place == 'checkpoint':
+        metrics(path.parent / 'metrics.json', digest)
+    write(path, out)
+    weights = hashlib.sha256((out / 'model.safetensors').read_bytes()).hexdigest()
+    digest = dict(checkpoint=digest, folder=weights, other='a' * 64, none='')[whose]
+    given = metrics(tmp_path / 'a.json', digest) if place == 'given' else None
+    if place == 'folder':
+        metrics(out / 'metrics.json', digest)
+    if place == 'given' and expected != 'kept':
+        with pytest.raises(ValueError, match=re.escape(expected.format(out=out))):
+            write(out, tmp_path / 'more', metrics=given)
+        return
+    done = write(out, tmp_path / 'more', metrics=given)
+    third = write(tmp_path / 'more', tmp_path / 'third')  # and stay
+    assert (done.files == third.files == [*FILES, 'metrics.json']) == (expected == 'kept')
+    assert ('| bbox AP | 12.35 |' in front(tmp_path / 'third')[1]) == (expected == 'kept')
+    assert expected == 'kept' or any(expected in note for note in done.notes)
+
+
+IDS = {
+    'MIT': 'mit',
+    ' cc-by-nc-4.0': 'cc-by-nc-4.0',
+    'openrail++': 'openrail++',
+    'other:My-Licence-1.0': 'other:my-licence-1.0',
+    'nonsense': "licence 'nonsense' found; allowed: an identifier of the Hugging Face Hub, such as",
+    'Apache 2.0': 'similar: apache-2.0',
+    'gpl3': 'similar: gpl, lgpl, gpl-3.0',
+    'other': 'or other:NAME',
+    'unknown': 'or other:NAME',
+    'other:': 'or other:NAME',
+    'other:a b': 'or other:NAME',
+    '': 'or other:NAME',
+}
+
+
+@pytest.mark.parametrize('given', IDS)
+def test_identifiers_of_licences(given, capsys):
+    expected = IDS[given]
+    if ' ' not in expected:
+        assert checked_license(given) == expected
+        return
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        checked_license(given)
+    with pytest.raises(SystemExit):
+        main(['publish', 'a.pth', 'out', '--license', given])
+    assert expected in capsys.readouterr().err
+
+
+def test_a_licence_that_the_hub_does_not_list(tmp_path):
+    out = tmp_path / 'out'
+    assert write(source('classifier_mae'), out, license='other:Mine').license == 'other:mine'
+    matter, text = front(out)
+    assert (matter['license'], matter['license_name']) == ('other', 'mine')
+    assert 'published under `other:mine`' in text
+    assert write(out, tmp_path / 'again').license == 'other:mine'
+    with pytest.raises(ValueError, match="licence 'x' found"):
+        write(source('classifier_mae'), tmp_path / 'more', license='x')
+    assert not (tmp_path / 'more').exists()
 
 
 def test_moving_average(tmp_path):

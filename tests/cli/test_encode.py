@@ -10,7 +10,9 @@ from conftest import FIXTURES
 from PIL import Image
 from processes import run_lomar
 
+import lomar.encoder as encoder_module
 from lomar import Encoder
+from lomar.checkpoints import load_file
 from lomar.cli import encode, main
 from lomar.visualization import similarity, similarity_picture
 
@@ -114,7 +116,7 @@ def test_a_parquet_file_by_the_command(photographs, tmp_path):
     assert table['paths'].to_pylist() == paths(photographs)
     expected = Encoder(CHECKPOINT)(paths(photographs), size=32).pooled
     np.testing.assert_allclose(table['features'].to_pylist(), expected, rtol=1e-5, atol=1e-6)
-    names = sorted(path.name for path in (tmp_path / 'a_pca').iterdir())
+    names = sorted(path.name for path in (tmp_path / 'a_pca').glob('*.png'))
     assert names == [f'{number}.png' for number in range(8)]
     again = run_lomar(*line, 'a.parquet', cwd=tmp_path)
     assert again.returncode == 1 and 'a.parquet is there already; --overwrite' in again.stderr
@@ -162,7 +164,7 @@ def test_maps_of_other_models(kind, photographs, tmp_path, mae):
         out = tmp_path / f'{name}.npz'
         line = [*foreign(kind, tmp_path, mae), str(photographs), '--size', '64', '--map', name]
         assert main(['encode', *line, '--out', str(out)]) == 0
-        assert len([*(tmp_path / f'{name}_{name}').iterdir()]) == 8
+        assert len([*(tmp_path / f'{name}_{name}').glob('*.png')]) == 8
 
 
 def test_a_map_of_an_image_without_an_rgb_view(tmp_path):
@@ -177,28 +179,113 @@ def test_a_map_of_an_image_without_an_rgb_view(tmp_path):
     line = ['encode', str(tmp_path / 'x.pth'), str(tmp_path / 'images'), '--num-heads', '3']
     line += ['--size', '32', '--mean', *['1000'] * 5, '--std', *['50'] * 5, '--map', 'pca']
     assert main([*line, '--out', str(tmp_path / 'a.npz')]) == 0
-    sizes = {Image.open(path).size for path in (tmp_path / 'a_pca').iterdir()}
+    sizes = {Image.open(path).size for path in (tmp_path / 'a_pca').glob('*.png')}
     assert sizes == {(160 + 12, 160 + 28)}, 'the map alone'
 
 
-def test_the_reference_patch(photographs, tmp_path, capsys):
-    """A position in pixels is one of the image that is drawn; an image that is smaller is named."""
-    Image.effect_noise((64, 48), 90).convert('RGB').save(photographs / '9.png')
-    out, at = tmp_path / 'a.npz', ['--at', '60', '0.5']
+def test_the_reference_patch(photographs, tmp_path):
+    """A position in pixels is one of the image that is drawn."""
+    out, at = tmp_path / 'a.npz', ['--at', '50', '0.5']
     line = ['encode', CHECKPOINT, str(photographs), '--map', 'similarity', *at, '--out', str(out)]
-    assert main(line) == 1
-    text = capsys.readouterr().err
-    assert '--at is outside of 8 images, which have no picture:\n' in text
-    assert f'{photographs}/0.jpg: 60, 0.5 is outside of 56 x 40 pixels' in text
-    assert len(np.load(out)['features']) == 9, 'what took hours is not lost'
-    (drawn,) = (tmp_path / 'a_similarity').iterdir()
+    assert main(line) == 0
     encoder = Encoder(CHECKPOINT)
-    pixels = encoder.read(photographs / '9.png')
+    pixels = encoder.read(photographs / '0.jpg')
     (patches,) = encoder([pixels]).patches
-    side = 48 // patches.shape[1]
-    expected = similarity_picture(pixels, patches, patches.shape[1] // 2, 60 // side)
-    assert np.array_equal(np.array(Image.open(drawn)), np.array(expected))
+    side = encoder.backbone.patch_size
+    expected = similarity_picture(pixels, patches, patches.shape[1] // 2, 50 // side)
+    drawn = np.array(Image.open(tmp_path / 'a_similarity/0.png'))
+    assert np.array_equal(drawn, np.array(expected))
     assert similarity(patches, 0, 0)[0, 0].item() == pytest.approx(1)
+
+
+AT = ('--map', 'similarity', '--at')
+BEFORE = {
+    'in some images': ([*AT, '60', '0.5'], '--at is outside of 8 of 9 images; shares such as'),
+    'and named': ([*AT, '60', '0.5'], '0.jpg: 60, 0.5 is outside of 56 x 40 pixels\n'),
+    'not all of them': ([*AT, '60', '0.5'], '\n  and 3 more\n'),
+    'in all images': ([*AT, '0.5', '900'], '--at is outside of 9 of 9 images'),
+    'after --size': ([*AT, '32', '0', '--size', '32'], '32, 0 is outside of 32 x 32 pixels'),
+    'size': (['--size', '30'], 'size is 30 x 30; allowed: multiples of the patch size, 4 pixels\n'),
+    'huge': (['--size', '100000'], 'has 625,000,000 patches of 4 pixels; allowed: 65,536, with a'),
+}
+
+
+@pytest.mark.parametrize('name', BEFORE)
+def test_flags_are_checked_before_the_encoding(name, photographs, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise AssertionError('a forward pass')
+
+    monkeypatch.setattr(Encoder, '_encode', fail)
+    Image.effect_noise((64, 48), 90).convert('RGB').save(photographs / '9.png')
+    (tmp_path / 'out/patches').mkdir(parents=True)
+    np.save(tmp_path / 'out/patches/0.npy', np.zeros(1))
+    before = sorted(tmp_path.rglob('*'))
+    flags, message = BEFORE[name]
+    line = ['encode', CHECKPOINT, str(photographs), '--out', str(tmp_path / 'out'), *flags]
+    assert main([*line, '--overwrite']) == 1
+    said = capsys.readouterr()
+    assert message in said.err and said.out == ''
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+NOTES = {
+    'stored': ('v0.1/pretrain_lomar.pth', 'has 320 patches at its native size (80 x 64 pixels, '
+               'patches of 4); --size 64, the size in training with 256 patches, is faster\n'),
+    'positions': ('v0.1/pretrain_mae.pth', '--size 64, the size in training with 256 patches, is'),
+    'bare': (None, 'with the side in pixels of the training images, is faster\n'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', NOTES)
+def test_a_note_on_many_patches(name, tmp_path, capsys):
+    source, message = NOTES[name]
+    checkpoint = FIXTURES / (source or 'v0.1/pretrain_lomar.pth')
+    if source is None:
+        torch.save(load_file(checkpoint)['state_dict'], tmp_path / 'bare.pth')
+        checkpoint = tmp_path / 'bare.pth'
+    for number, width in enumerate((80, 56)):
+        Image.effect_noise((width, width - 16 * (1 - number)), 90).save(tmp_path / f'{number}.png')
+    large, small = (str(tmp_path / f'{number}.png') for number in (0, 1))
+    out = ['--out', str(tmp_path / 'a'), '--overwrite']
+    assert main(['encode', str(checkpoint), large, large, *out]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f'Note: {large} has 320 patches') and message in said
+    assert said.count('Note') == 1
+    for words in ([small], [large, '--size', '64']):
+        assert main(['encode', str(checkpoint), *words, *out]) == 0
+        assert 'Note' not in capsys.readouterr().out
+
+
+def test_large_images_are_encoded_in_small_batches(tmp_path, monkeypatch, capsys):
+    """A batch has at most so many patches; the bar counts images, as that of `predict`."""
+    sizes = (64, 64, 32, 32, 32, 32, 128, 32)
+    for number, side in enumerate(sizes):
+        Image.effect_noise((side, side), 90).convert('RGB').save(tmp_path / f'{number}.png')
+    lengths, original = [], Encoder._encode
+
+    def counted(self, batch):
+        lengths.append(batch.shape)
+        return original(self, batch)
+
+    monkeypatch.setattr(Encoder, '_encode', counted)
+    expected = Encoder(CHECKPOINT)([tmp_path / f'{n}.png' for n in range(8)], batch_size=1).pooled
+    lengths.clear()
+    monkeypatch.setattr(encoder_module, 'MAX_PATCHES', 3 * 8 * 8)  # patches of 4 pixels
+    out = tmp_path / 'a.npz'
+    assert main(['encode', CHECKPOINT, str(tmp_path), '--out', str(out)]) == 0
+    assert [(shape[0], shape[2]) for shape in lengths] == [
+        *((1, 64), (1, 64), (3, 32), (1, 32), (1, 128), (1, 32))
+    ]
+    np.testing.assert_allclose(np.load(out)['features'], expected, rtol=1e-5, atol=1e-6)
+    assert '8/8' in (said := capsys.readouterr().err) and 'img' in said
+
+
+def test_an_image_that_the_model_does_not_support(photographs, tmp_path, capsys):
+    Image.effect_noise((3, 3), 90).save(photographs / '9.png')
+    out = tmp_path / 'features.npz'
+    assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 1
+    assert '9.png: an image of 3 x 3 pixels is smaller than a patch' in capsys.readouterr().err
+    assert len(np.load(out)['features']) == 8
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from trained import OBJECTS, V01, detector_file, noise
 import lomar
 from lomar.checkpoints import load_file
 from lomar.cli import main
+from lomar.datasets.folder_walk import MARK
 from lomar.prediction import Pictures, downloads, find_sources
 from lomar.prediction.pictures import QUALITY
 
@@ -42,7 +43,7 @@ def predict(checkpoint, tmp_path, monkeypatch, capsys):
 
     def run(*words, model=checkpoint, threshold=('--threshold', '0')):
         flags = threshold if model == checkpoint else ()
-        code = main(['predict', model, *map(str, words), '--out', 'out', *flags])
+        code = main(['predict', model, '--out', 'out', *map(str, words), *flags])
         found = [
             json.loads((tmp_path / 'out' / name).read_text())
             if (tmp_path / 'out' / name).exists()
@@ -86,7 +87,8 @@ def titles(images):
 
 def pictures(tmp_path):
     folder = tmp_path / 'out/pictures'
-    return sorted(str(each.relative_to(folder)) for each in folder.rglob('*') if each.is_file())
+    files = (each.relative_to(folder) for each in folder.rglob('*') if each.is_file())
+    return sorted(str(file) for file in files if file.name != MARK)
 
 
 def test_results_are_those_of_the_detector(predict, checkpoint, tmp_path):
@@ -321,6 +323,55 @@ def test_results_before_an_error_are_kept(predict, tmp_path, monkeypatch):
     code, images, predictions, said = predict('in')
     assert code == 130 and 'interrupted' in said
     assert titles(images) == ['0.png', '1.png'] and len(predictions) == 2 * OBJECTS
+
+
+OWN = 'a folder of pictures that lomar wrote'
+AGAIN = {
+    'folder': (['.'], ['a.png', 'b/c.png'], ''),
+    'glob': (['**/*.*g'], ['a.png', 'b/c.png'], ''),
+    'glob of videos': (['**/*.mp4'], None, f"video (not counted: 1 x {OWN}"),
+    'glob of folders': (['*'], ['a.png', 'b/c.png'], ''),
+    'another OUT': (['.', '--out', 'more'], ['a.png', 'b/c.png'], ''),
+    'the results': (['out'], None, f'1 x {OWN} (out/pictures)'),
+    'glob of results': (['ou*'], None, "'ou*' matches no image or video"),
+    'the pictures by name': (['out/pictures', '--out', 'more'], ['a.jpg', 'b/c.jpg'], ''),
+    'a glob of pictures': (['out/pictures/*.jpg', '--out', 'more'], ['a.jpg'], ''),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', AGAIN)
+def test_a_later_run_leaves_out_pictures(name, predict, tmp_path, capsys):
+    """The second run has the images of the first one, not its pictures."""
+    words, expected, message = AGAIN[name]
+    save(tmp_path / 'a.png')
+    save(tmp_path / 'b/c.png')
+    save_video(tmp_path / 'clip.mp4', 1)
+    assert predict('.', 'clip.mp4')[0] == 0 and len(pictures(tmp_path)) == 3
+    (tmp_path / 'clip.mp4').unlink()
+    code, images, _, said = predict(*words, '--overwrite')
+    if '--out' in words:
+        images = json.loads((tmp_path / 'more/images.json').read_text())
+    assert code == (expected is None) and message in said
+    assert expected is None or titles(images) == expected
+
+
+def test_other_pictures_are_left_out(predict, tmp_path):
+    """Those of `encode`, and those that mmengine's visualizer writes in a work dir."""
+    save(tmp_path / 'a.png')
+    save(tmp_path / 'work/20260101_000000/vis_data/vis_image/a_1.png')
+    save(tmp_path / 'vis_image/kept.png')
+    line = ['encode', str(V01 / 'pretrain_lomar.pth'), '.', '--out', 'f.npz', '--size', '32']
+    for kind in ('pca', 'similarity'):
+        assert main([*line, '--overwrite', '--map', kind]) == 0
+        assert (tmp_path / f'f_{kind}/a.png').exists()
+    code, images, _, _ = predict('.')
+    assert code == 0 and titles(images) == ['a.png', 'vis_image/kept.png']
+
+
+def test_pictures_in_a_folder_of_images(predict, tmp_path):
+    save(tmp_path / 'pictures/a.png')
+    code, *_, said = predict('pictures', '--out', '.')
+    assert code == 1 and '--out: pictures/a.png is one of the images; allowed: another' in said
 
 
 def test_an_image_is_never_replaced(predict, tmp_path):

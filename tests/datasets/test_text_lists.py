@@ -64,7 +64,7 @@ LISTS = {
     'old line ends': ('a.jpg\rb.jpg\r', 'line 1: .* has a carriage return'),
     'JSON': (
         '{"images": []}',
-        r'is this JSON or XML\? COCO annotations are given with --train-ann',
+        r'is this JSON or XML\? A COCO file is given to --train-ann',
     ),
     'long JSON': ('[' + '1, ' * 9000, 'is this JSON or XML'),
     'zip': (archive, r'is a zip archive, not a list\.\nAllowed in a list of images: one path per'),

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import tiny_lomar
 from mmengine.config import ConfigDict
-from PIL import Image
+from PIL import Image, ImageDraw
 from trained import V01, detector_file, noise
 
 import lomar
 from lomar.datasets import UnreadableImage
+from lomar.detections import draw_objects, object_texts
 
 
 @pytest.fixture(scope='module')
@@ -81,10 +82,6 @@ def test_images_of_one_size_in_a_batch(detector):
         assert one.names == other.names
 
 
-def test_no_images(detector):
-    assert detector([]) == []
-
-
 def test_grey_images(detector, tmp_path):
     grey = noise(channels=1)[..., 0]
     Image.fromarray(grey).save(tmp_path / 'grey.png')
@@ -102,7 +99,7 @@ REFUSED = [
     (lambda: [None], TypeError, 'an image is NoneType; allowed: paths, PIL'),
     (lambda: [np.zeros(4)], TypeError, r'an image is ndarray of shape \(4,\)'),
     (lambda: [noise(dtype=np.float32)], ValueError, 'an array is float32; allowed: uint8'),
-    (lambda: [noise(channels=4)], ValueError, 'an array has 4 channels'),
+    (lambda: [noise(channels=5)], ValueError, r'an array has the shape \(50, 80, 5\)'),
     (lambda: ['gone.png'], UnreadableImage, 'gone.png: FileNotFoundError'),
 ]
 
@@ -160,8 +157,8 @@ def test_a_pipeline_of_mmdet(checkpoint, detector, tmp_path):
     for name in ('broken.jpg', 'gone.jpg'):
         with pytest.raises(UnreadableImage, match=name):
             theirs([tmp_path / name])
-    with pytest.raises(ValueError, match='an array has 4 channels'):
-        theirs([noise(channels=4)])
+    with pytest.raises(ValueError, match=r'an array has the shape \(50, 80, 5\)'):
+        theirs([noise(channels=5)])
     with pytest.raises(ValueError, match='value_range has no effect on LoadImageFromFile'):
         lomar.Detector(tmp_path / 'b.pth', value_range=(0, 4095))
 
@@ -229,6 +226,57 @@ def test_pictures(kind, tmp_path):
     assert (without[34, 48] == 0).all() and (without[20, 40] > 0).any()
 
 
+LABELS = {
+    # Boxes, the first of the highest score; and the index of the label that each one has.
+    'one object': ([[20, 60, 60, 100]], [0]),
+    'far from each other': ([[20, 60, 60, 100], [20, 140, 60, 180]], [0, 0]),
+    'at the upper edge': ([[20, 0, 190, 100]], [0]),
+    'small at the upper edge': ([[20, 0, 30, 10]], [None]),
+    'a neighbour above': ([[20, 60, 40, 80], [20, 40, 40, 58]], [None, 0]),
+    'a neighbour at the right': ([[20, 60, 50, 90], [46, 40, 76, 58]], [1, 0]),
+    'at one place': ([[20, 60, 60, 100], [20, 60, 60, 100]], [0, None]),
+    'in a large one': ([[20, 100, 60, 140], [0, 20, 200, 200]], [0, 0]),
+    'degenerate': ([[20, 60, 20, 60]], [0]),
+    'none': ([], []),
+}
+
+
+@pytest.mark.parametrize('name', LABELS)
+def test_labels_do_not_hide_objects(name, monkeypatch):
+    boxes, expected = LABELS[name]
+    drawn = {}
+    text = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        'text',
+        lambda self, place, label, *rest: (
+            drawn.update({label: place}),
+            text(self, place, label, *rest),
+        ),
+    )
+    scores = [0.9 - number / 10 for number in range(len(boxes))]
+    texts = object_texts(['cell'] * len(boxes), scores)
+    array = np.array(boxes, np.float32).reshape(-1, 4)
+    draw_objects(np.zeros((200, 200, 3), np.uint8), array, texts, ['#ff3b30'] * len(boxes))
+    assert len(drawn) == sum(index is not None for index in expected)
+    for labels, index in zip(texts, expected, strict=True):
+        found = [number for number, label in enumerate(labels) if label in drawn]
+        assert found == ([] if index is None else [index])
+
+
+def test_many_small_objects_stay_visible():
+    """Few pixels within the boxes of a grid of 15 x 15 objects have the colour of a label."""
+    grid = np.stack(np.meshgrid(range(20, 320, 20), range(20, 320, 20)), -1).reshape(-1, 2)
+    boxes = np.concatenate([grid, grid + 14], axis=1).astype(np.float32)
+    found = lomar.Detections(
+        boxes, np.linspace(1, 0.3, len(boxes)), np.zeros(len(boxes), int), ['nucleus'] * len(boxes)
+    )
+    pixels = np.array(found.draw(np.zeros((340, 340, 3), np.uint8)))
+    inside = [pixels[y + 3 : y + 11, x + 3 : x + 11] for x, y in grid]
+    assert np.mean([part.any(axis=2).mean() for part in inside]) < 0.02
+    assert pixels.any(axis=2)[:18].any()  # labels above the first row
+
+
 def test_masks_that_overlap():
     """The object of the highest score is on top; torchvision leaves overlaps without a color."""
     found = planted()
@@ -243,9 +291,37 @@ def test_a_degenerate_box():
     assert found.draw(np.zeros((40, 60, 3), np.uint8)).size == (60, 40)
 
 
-def test_a_picture_of_another_image():
-    with pytest.raises(ValueError, match=re.escape('(height, width) (50, 80), and the masks')):
-        planted().draw(noise())
+@pytest.mark.parametrize(
+    ('masks', 'size', 'refused'),
+    [
+        (True, None, True),
+        (True, (40, 60), True),
+        (False, (40, 60), True),
+        (False, (50, 80), False),
+        (False, None, False),  # made by hand
+    ],
+)
+def test_a_picture_of_another_image(masks, size, refused):
+    found = planted(masks)
+    found.size = size
+    if not refused:
+        assert found.draw(noise()).size == (80, 50)
+        return
+    message = '(height, width) (50, 80), and the detections are of an image of (40, 60)'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        found.draw(noise())
+
+
+@pytest.mark.parametrize('threshold', [0, 1])
+def test_detections_have_the_size_of_the_image(detector, tmp_path, threshold):
+    """That of the upright image, with and without objects."""
+    turned = Image.fromarray(noise()).transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6
+    turned.save(tmp_path / 'a.jpg', exif=turned.getexif())
+    for found in detector([noise(), tmp_path / 'a.jpg'], threshold, batch_size=2):
+        assert found.size == (50, 80)
+        with pytest.raises(ValueError, match='the detections are of an image of'):
+            found.draw(noise(80, 50))
 
 
 @pytest.mark.parametrize('masks', [True, False])

@@ -256,12 +256,14 @@ def test_command(kind, run, checkpoints, tmp_path, monkeypatch):
         assert picture.size == (75, 50)  # by a factor of 2
 
 
-def test_default_overlap(run, tmp_path):
+def test_default_overlap(run, checkpoints, tmp_path):
     save(tmp_path / 'a.tif', RGB)
     flags = ('--threshold', '0', '--no-pictures', '--tile', str(TILE))
     _, _, default, _ = run('rgb', 'a.tif', *flags)
     _, _, eighth, _ = run('rgb', 'a.tif', *flags, '--overlap', '8', '--overwrite')
     assert default == eighth and not (tmp_path / 'out/pictures').exists()
+    found = lomar.detect_tiles(lomar.Detector(checkpoints['rgb']), RGB, TILE, threshold=0)
+    assert found.scores.tolist() == [one['score'] for one in default]
 
 
 def test_a_video(run, tmp_path):

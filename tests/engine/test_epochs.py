@@ -56,6 +56,22 @@ def test_everything_follows_the_epochs(name, images, given, length, intervals, e
 
 
 @pytest.mark.parametrize(
+    ('options', 'intervals'),
+    [
+        ((), (10, 10)),
+        (('train_cfg.val_interval=3',), (3, 10)),
+        (('default_hooks.checkpoint.interval=7',), (10, 7)),
+    ],
+)
+def test_intervals_of_the_command_line_are_kept(options, intervals, photographs):
+    line = ['train', SHAPES, '--train-images', str(photographs), '--epochs', '80']
+    line += ['--cfg-options', 'train_dataloader.batch_size=4', *options]
+    cfg = train_config(parse_args(line))
+    checkpoint = cfg.default_hooks.checkpoint
+    assert (cfg.train_cfg.val_interval, checkpoint.interval) == intervals
+
+
+@pytest.mark.parametrize(
     ('given', 'entries', 'expected'),
     [
         (10, OWN, [dict(OWN[0]), dict(OWN[1], end='1/1', milestones=['4/5', '19/20'])]),

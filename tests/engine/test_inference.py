@@ -402,7 +402,7 @@ def test_predict_command(detection, tmp_path):
         masks = np.array([rle.decode(each['segmentation']) for each in found], bool)
         assert np.array_equal(masks, expected.masks)
         assert masks.shape[1:] == (image['height'], image['width'])
-    sizes = {Image.open(path).size for path in (out / 'pictures').iterdir()}
+    sizes = {Image.open(path).size for path in (out / 'pictures').glob('*.jpg')}
     assert sizes == {(image['width'], image['height']) for image in images}
 
 

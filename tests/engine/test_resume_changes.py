@@ -553,6 +553,7 @@ def test_a_finished_run_says_so(base, tmp_path):
     assert not runner.has_trained and not list(tmp_path.glob('*.pth'))
     text = logged(tmp_path)
     assert len(re.findall('Nothing to train: .*epoch_2.pth is at the end', text)) == 1
+    assert 'Training:' not in text.partition('Nothing to train')[2]
 
 
 def test_checkpoints_have_the_settings_of_the_last_run(base, tmp_path):

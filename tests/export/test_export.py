@@ -330,7 +330,12 @@ def test_no_paths_of_this_machine(suffix, tmp_path):
 
 REFUSED = dict(
     suffix=('pretrain_lomar', 'a.pth', [], "OUT a.pth ends in '.pth'; allowed: .onnx, .pt2"),
-    size=('pretrain_lomar', 'a.pt2', ['--size', '63'], '--size 63 63: '),
+    size=(
+        'pretrain_lomar',
+        'a.pt2',
+        ['--size', '63'],
+        '--size is 63 x 63; allowed: multiples of t',
+    ),
     sizes=('pretrain_lomar', 'a.pt2', ['--size', '64', '64', '64'], 'one side, or height and wid'),
     part=(
         *('pretrain_lomar', 'a.pt2', ['--what', 'features']),

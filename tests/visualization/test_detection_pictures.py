@@ -32,7 +32,7 @@ def draw(images, out, tmp_path):
         )
         sample = DetDataSample(metainfo=dict(info, ori_shape=(16, 24)), pred_instances=found)
         hook.after_test_iter(runner, place, {}, [sample])
-    return sorted(path.relative_to(out).as_posix() for path in out.rglob('*.*'))
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob('*.jpg'))
 
 
 def test_pictures_of_equal_names_are_kept(tmp_path):
@@ -51,7 +51,10 @@ def test_a_relative_folder_is_below_the_logs_of_the_run(tmp_path):
     for image in images:
         Image.new('L', (24, 16)).save(image)
     draw(images, Path('shown'), tmp_path)
-    assert sorted(path.name for path in (tmp_path / 'now/shown').iterdir()) == ['a.jpg', 'b.jpg']
+    assert sorted(path.name for path in (tmp_path / 'now/shown').glob('*.jpg')) == [
+        'a.jpg',
+        'b.jpg',
+    ]
 
 
 RAMP = np.linspace(0, 1, 16 * 24).reshape(16, 24)

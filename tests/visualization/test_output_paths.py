@@ -33,7 +33,7 @@ def test_pictures_keep_folders_and_never_share_a_name(images, expected, tmp_path
 
 @pytest.mark.parametrize(
     ('folder', 'suffix', 'kept'),
-    [('in', '.jpg', False), ('link', '.jpg', False), ('in', '.png', True), ('out', '.jpg', True)],
+    [('in', '.jpg', False), ('link', '.jpg', False), ('in', '.png', False), ('out', '.jpg', True)],
 )
 def test_no_picture_replaces_an_image(tmp_path, folder, suffix, kept):
     (tmp_path / 'in/a').mkdir(parents=True)

@@ -1,0 +1,1 @@
+"""Memory, open files and processes of long trainings."""

@@ -1,0 +1,1 @@
+"""Quick tests in environments of other versions."""

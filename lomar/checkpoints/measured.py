@@ -1,0 +1,80 @@
+"""Metrics of a checkpoint to publish: the file of `lomar test`, compared by SHA-256."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lomar.checkpoints import hub
+from lomar.checkpoints.published import WEIGHTS, weights_file
+from lomar.utils import sha256
+
+METRICS = 'metrics.json'
+KEY = 'checkpoint_sha256'  # in `meta` of a published folder: of the checkpoint that was published
+
+
+def local_file(path: str | Path) -> Path:
+    """Return the file with the weights of a checkpoint, for hf:// the one in the cache."""
+    return hub.download(path) / WEIGHTS if hub.is_hub_name(path) else weights_file(path)
+
+
+def checkpoint_digest(path: str | Path, content: Mapping) -> str:
+    """Return the SHA-256 of a checkpoint; of a published folder, that of the published file."""
+    meta = content.get('meta')
+    recorded = meta.get(KEY) if isinstance(meta, Mapping) else None
+    return recorded if isinstance(recorded, str) and recorded else sha256(local_file(path))
+
+
+def metrics_of(
+    path: str | Path, content: Mapping, weights: str, given: str | Path | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the metrics of a checkpoint, or None, and notes about metrics that are left out.
+
+    Metrics of a published folder are those of the folder, or of the checkpoint that was published.
+
+    Args:
+        content: content of the checkpoint.
+        weights: 'plain' or 'ema'.
+        given: file with metrics; None = metrics.json beside the weights.
+
+    Raises:
+        FileNotFoundError: the given file does not exist.
+        ValueError: the file has no metrics, or the given file those of another checkpoint.
+    """
+    try:
+        file = Path(given).expanduser() if given else _beside(path)
+    except ValueError as error:  # of the hub
+        return None, [f'the metrics are left out: {error}']
+    if file is None or (given is None and (weights == 'ema' or not file.is_file())):
+        return None, []
+    found = _read(file)
+    if found.get('checkpoint_sha256') in (
+        sha256(local_file(path)),
+        checkpoint_digest(path, content),
+    ):
+        return found, []
+    tested = found.get('checkpoint')
+    other = f'{file} has the metrics of another file, {tested}'
+    if not found.get('checkpoint_sha256'):
+        other = f'{file} has no SHA-256 of the tested file, {tested}'
+    if given:
+        raise ValueError(
+            f'--metrics: {other}; allowed: those that `lomar test CONFIG {path}` writes'
+        )
+    return None, [f'{other}, and is left out; --metrics FILE names the metrics of this one']
+
+
+def _beside(path: str | Path) -> Path | None:
+    if hub.is_hub_name(path):
+        return hub.optional_file(path, METRICS)
+    return weights_file(path).parent / METRICS
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{file} is no JSON file: {error}') from error
+    if not isinstance(found, dict) or not isinstance(found.get('metrics'), dict):
+        raise ValueError(f'{file} has no metrics; allowed: a metrics.json of `lomar test`')
+    return found

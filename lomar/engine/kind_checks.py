@@ -1,0 +1,80 @@
+"""Check of the kinds of entries in a config, before anything reads them: dicts, lists and names."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mmengine.config import Config
+
+DICT, LIST, NONE = ('a dict', dict), ('a list', (list, tuple)), ('None', type(None))
+NAME = ('a name', str)
+# Entries that MMEngine's runner or this package read as such, by the pattern of their key; the
+# first pattern counts.
+KINDS = {
+    '*_dataloader': (DICT, NONE),
+    '*_dataloader.dataset': (DICT,),
+    '*_dataloader.sampler': (DICT,),
+    'env_cfg': (DICT,),
+    '*_cfg': (DICT, NONE),
+    'env_cfg.*_cfg': (DICT,),
+    '*_evaluator': (DICT, LIST, NONE),
+    '*_evaluator.metric': (NAME, LIST),
+    '*_evaluator.[0-9]*.metric': (NAME, LIST),
+    '*_evaluator.[0-9]*': (DICT,),
+    'model.data_preprocessor': (DICT, NONE),
+    'optim_wrapper': (DICT, NONE),
+    'optim_wrapper.optimizer': (DICT,),
+    'optim_wrapper.clip_grad': (DICT, NONE),
+    'optim_wrapper.paramwise_cfg': (DICT, NONE),
+    'param_scheduler': (DICT, LIST, NONE),
+    'param_scheduler.[0-9]*': (DICT,),
+    'default_hooks': (DICT, NONE),
+    'default_hooks.*': (DICT, NONE),
+    'default_hooks.*.save_best': (NAME, LIST, NONE),
+    'custom_hooks': (LIST, NONE),
+    'custom_hooks.[0-9]*': (DICT,),
+    'visualizer': (DICT, NONE),
+    'auto_scale_lr': (DICT, NONE),
+    'data_preprocessor': (DICT, NONE),
+    'log_processor': (DICT, NONE),
+    'randomness': (DICT,),
+    'log_level': (NAME,),
+    'default_scope': (NAME, NONE),
+    'custom_imports': (DICT, NONE),
+    'custom_imports.imports': (LIST, NAME),
+    'custom_imports.imports.[0-9]*': (NAME,),
+}
+# Entries whose dicts have a `type` that is built.
+BUILT = (
+    *('model', '*_dataloader', '*_cfg', '*_evaluator', 'optim_wrapper', 'param_scheduler'),
+    *('default_hooks', 'custom_hooks', 'visualizer', 'data_preprocessor', 'log_processor'),
+)
+
+
+def check_kinds(cfg: Config | dict) -> None:
+    """Raise a ValueError that names the key if an entry of a config is of another kind."""
+    for key, value in _entries(dict(cfg.items())):
+        allowed = next((kinds for pattern, kinds in KINDS.items() if _matches(key, pattern)), ())
+        if allowed and not any(isinstance(value, kind) for _, kind in allowed):
+            words = ' or '.join(word for word, _ in allowed)
+            raise ValueError(f'{key} is {value!r}; allowed: {words}')
+        owner, _, last = key.rpartition('.')
+        built = any(fnmatchcase(owner.partition('.')[0], pattern) for pattern in BUILT)
+        if last == 'type' and built and not (callable(value) or (value and isinstance(value, str))):
+            raise ValueError(f'{key} is {value!r}; allowed: the name of a class')
+        if last == 'pipeline' and not (value and isinstance(value, list | tuple)):
+            raise ValueError(f'{key} is {value!r}; allowed: a list of transforms, one or more')
+
+
+def _matches(key: str, pattern: str) -> bool:
+    parts, patterns = key.split('.'), pattern.split('.')
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _entries(node: Any, place: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of all entries of dicts and lists."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in pairs:
+        yield f'{place}{key}', value
+        if isinstance(value, dict | list | tuple):
+            yield from _entries(value, f'{place}{key}.')

@@ -1,0 +1,75 @@
+"""What commands say about a folder without images, and about a file that is no COCO file."""
+
+import pytest
+from conftest import FIXTURES, ROOT
+
+from lomar.cli import main
+
+CONFIG = f'{ROOT}/mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py'
+PRETRAIN, DETECTOR = (f'{FIXTURES}/v0.1/{kind}_lomar.pth' for kind in ('pretrain', 'detector'))
+TINY = ('--cfg-options', 'model.backbone.arch.embed_dim=16', 'model.backbone.arch.depth=2')
+NONE = 'Images: there are none in {path}. Allowed: a folder that contains JPEG'
+SOME = 'Images: there are none in {path} (not counted: 1 x a file .txt ({path}/a.txt)). Allowed: a'
+COCO = 'Annotations: {path} is a folder. Allowed: a COCO json file; `lomar import` makes one'
+LOST = 'Annotations: {path} does not exist. Allowed: a COCO json file'
+ROWS = {
+    'predict': (['predict', DETECTOR, '{path}', '--out', 'out'], 'empty', NONE),
+    'predict, other files': (['predict', DETECTOR, '{path}', '--out', 'out'], 'texts', SOME),
+    'predict, videos': (['predict', DETECTOR, '{path}', '--out', 'out'], 'empty', 'names videos'),
+    'encode': (['encode', PRETRAIN, '{path}', '--out', 'a.npz'], 'empty', NONE),
+    'encode, other files': (['encode', PRETRAIN, '{path}', '--out', 'a.npz'], 'texts', SOME),
+    'reconstruct': (['reconstruct', CONFIG, PRETRAIN, '{path}', '--out', 'out'], 'empty', NONE),
+    'shard': (['shard', '{path}', 'out'], 'empty', NONE),
+    'shard, missing': (['shard', '{path}', 'out'], 'gone', 'does not exist. Allowed: a folder'),
+    'shard --index': (['shard', '{path}', '--index'], 'empty', 'Allowed with --index: tar shards'),
+    'resize': (['resize', '{path}', 'out'], 'empty', 'empty. Allowed: a folder that contains'),
+    'statistics': (['statistics', '{path}'], 'empty', NONE),
+    'statistics, missing': (['statistics', '{path}'], 'gone', 'does not exist. Allowed: a folder'),
+    'statistics --objects': (['statistics', '--objects', '{path}'], 'empty', COCO),
+    'statistics --objects, missing': (['statistics', '--objects', '{path}'], 'gone', LOST),
+    'split': (['split', '{path}', '--out', 'out'], 'empty', COCO),
+    'split, missing': (['split', '{path}', '--out', 'out'], 'gone', LOST),
+    'tokenizer': (['tokenizer', '--images', '{path}', '--out', 'a.pth'], 'empty', NONE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_one_line_without_advice_for_a_training(name, tmp_path, monkeypatch, capsys):
+    words, path, expected = ROWS[name]
+    flags = TINY if words[0] == 'reconstruct' else ()
+    monkeypatch.chdir(tmp_path)
+    for folder in ('empty', 'texts'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'texts/a.txt').write_text('')
+    assert main([*(word.format(path=path) for word in words), *flags]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert expected.format(path=path) in said
+    assert said.startswith(f'lomar {words[0]}: ') and '--train' not in said
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_training_has_its_own_advice(tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    assert main(['train', CONFIG, '--train-images', str(tmp_path / 'empty'), '--dry-run']) == 1
+    assert 'Give your own images with --train-images DIR' in capsys.readouterr().err
+
+
+EMPTY = {
+    'predict': ['predict', DETECTOR, '.', '--out', ''],
+    'encode': ['encode', PRETRAIN, '.', '--out', ''],
+    'publish': ['publish', PRETRAIN, ''],
+    'export': ['export', PRETRAIN, '', '--size', '64'],
+    'import': ['import', 'voc', '.', ''],
+    'split': ['split', 'a.json', '--out', ''],
+    'shard': ['shard', '.', ''],
+    'train': ['train', CONFIG, '--work-dir', ''],
+}
+
+
+@pytest.mark.parametrize('name', EMPTY)
+def test_an_empty_output_is_refused(name, tmp_path, monkeypatch, capsys):
+    """It would be the folder of the command; a variable of the shell is not set."""
+    monkeypatch.chdir(tmp_path)
+    assert main(EMPTY[name]) == 1
+    assert capsys.readouterr().err.startswith(f'lomar {name}: the path of ')
+    assert not any(tmp_path.iterdir())
