@@ -115,7 +115,6 @@ class PixelFile(ABC):
                 f'within the image of {self.height} x {self.width}'
             )
         with reasons(self.path):
-            check_size(height, width)
             part = self._part(top, left, height, width)
             with np.errstate(over='ignore'):  # numbers too large for float32 become infinite
                 pixels = np.array(part, self.dtype, order='C')
@@ -167,8 +166,13 @@ def open_pixels(path: ImageFile, channels: int | None = None) -> Iterator[PixelF
 
 
 def read_pixels(path: ImageFile, channels: int | None = None) -> np.ndarray:
-    """Return a whole image (H, W, C); errors are those of `open_pixels` and `PixelFile.read`."""
+    """Return a whole image (H, W, C); errors are those of `open_pixels` and `PixelFile.read`.
+
+    The number of pixels has Pillow's limit, an `UnreadableImage`.
+    """
     with open_pixels(path, channels) as file:
+        with reasons(path):
+            check_size(file.height, file.width)
         return file.read(0, 0, file.height, file.width)
 
 

@@ -13,8 +13,9 @@ from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from lomar.datasets.color import check_value_range, to_rgb
-from lomar.datasets.image_io import open_pixels, read_rgb
+from lomar.datasets.image_io import open_pixels, read_rgb, reasons
 from lomar.datasets.load_image import converts
+from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.resize import resize_pixels
 from lomar.datasets.shard_images import ImageFile, content, first_bytes, opened
@@ -139,6 +140,8 @@ def read_resized(
     if channels is not None:
         with open_pixels(path, channels) as file:
             crop, size = choose(file.width, file.height)
+            with reasons(path):
+                check_size(*crop[2:])
             pixels, crop = file.read(*crop), (0, 0, *crop[2:])
             return _resized_crop(pixels, crop, size, places=places), (file.height, file.width)
     image = _Jpeg.open(path) or read_rgb(path, value_range)

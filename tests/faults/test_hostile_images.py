@@ -89,6 +89,9 @@ READERS = dict(
     three=lambda path: LoadImage().transform(dict(img_path=path)),
     four=lambda path: LoadImage(channels=4).transform(dict(img_path=path)),
     crops=lambda path: LoadRandomResizedCrop(scale=64).transform(dict(img_path=path)),
+    crops_of_four=lambda path: LoadRandomResizedCrop(
+        scale=64, channels=4, crop_ratio_range=(0.5, 1)
+    ).transform(dict(img_path=path)),
 )
 
 
