@@ -9,6 +9,8 @@ from functools import partial
 
 from torch.utils.data import DataLoader
 
+CHECKS = 2  # seconds between two looks at the parent of a worker
+
 
 def protect_workers(loader: DataLoader) -> DataLoader:
     """Make the workers of a dataloader survive a signal that the whole job receives; return it.
@@ -37,7 +39,11 @@ def _begin(parent: int, then: Callable | None, worker: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent sends SIGTERM."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
+    """End this process when its parent sends SIGTERM or has ended.
+
+    PyTorch's workers of a killed process may wait without end for their queue.
+    """
+    origin, found = os.getppid(), None
+    while os.getppid() == origin and (found is None or found.si_pid != parent):
+        found = signal.sigtimedwait({signal.SIGTERM}, CHECKS)
     os._exit(0)

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,6 +78,24 @@ def test_workers_survive_a_signal_that_is_not_of_their_parent(number):
     end_workers()
     worker.join()
     assert time.monotonic() - begin < 3 and worker.exitcode == 0
+
+
+def test_workers_of_a_killed_process_end():
+    reader, writer = os.pipe()
+    if not (process := os.fork()):
+        loader = protect_workers(DataLoader(Slow(), num_workers=1, multiprocessing_context='fork'))
+        batches = iter(loader)
+        next(batches)
+        os.write(writer, str(batches._workers[0].pid).encode())
+        time.sleep(60)
+        os._exit(0)
+    worker = int(os.read(reader, 100))
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    end, status = time.monotonic() + 10, Path(f'/proc/{worker}/stat')
+    while status.exists() and ') Z' not in status.read_text():
+        assert time.monotonic() < end, 'the worker is still there'
+        time.sleep(0.2)
 
 
 def test_a_killed_worker_is_named(tmp_path):
