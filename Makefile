@@ -1,5 +1,5 @@
-# make install | demo | test | test-quick | test-all | lint | docs | compare | gpu | release. See
-# README.md and CONTRIBUTING.md.
+# make install | demo | test | test-quick | test-all | faults | lint | docs | compare | gpu |
+# release. See README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 STACK ?= openmmlab
 SEGMENT := segment$(if $(filter onedl,$(STACK)),-onedl)
@@ -17,7 +17,7 @@ OTHER := $(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))
 GIVEN_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH :=
 
-.PHONY: install demo test test-quick test-all lint docs compare gpu release clean
+.PHONY: install demo test test-quick test-all faults lint docs compare gpu release clean
 
 install: $(STAMP)
 
@@ -61,6 +61,11 @@ test-quick: $(STAMP)
 
 test-all: $(STAMP)
 	$(PYTEST)
+
+# Real trainings that are killed, stopped, starved and fed with damaged files; docs/faults.md.
+faults: $(STAMP)
+	FAULT_RESULTS=tests/faults/results.json $(PYTEST) tests/faults
+	$(BIN)/python -m tests.faults_page
 
 # `make gpu` installs nothing. It uses the interpreter of PYTHON=..., else the virtual environment,
 # else python3. Packages may also come from PYTHONPATH.

@@ -1,6 +1,7 @@
 """Shared by the tests: the tiny models of the fixtures and small image folders."""
 
 import os
+import subprocess
 from pathlib import Path
 
 # Before torch is imported, and inherited by the commands: one thread per process, because tests
@@ -15,6 +16,7 @@ from PIL import Image
 
 import lomar.register  # noqa: F401
 
+pytest_plugins = ['fault_results']  # what `make faults` records
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = Path(__file__).parent / 'fixtures'
 TINY_ARCH = dict(embed_dim=48, depth=3, num_heads=3)
@@ -94,3 +96,30 @@ def photographs(tmp_path):
         coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
         coarse.resize((56, 40), Image.BICUBIC).save(folder / f'{number}.jpg')
     return folder
+
+
+@pytest.fixture(scope='session')
+def shapes(tmp_path_factory):
+    """A folder of 32 training images with labels and objects."""
+    from old_checkpoints import make_shapes
+
+    return make_shapes(tmp_path_factory.mktemp('shapes') / 'shapes', 32)
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mount an empty file system in memory with some options, and return its folder."""
+    folder = tmp_path / 'mounted'
+
+    def mount(options):
+        folder.mkdir()
+        words = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            folder.rmdir()
+            pytest.skip(f'no permission to mount a file system: {done.stderr.strip()}')
+        return folder
+
+    yield mount
+    if folder.exists():
+        subprocess.run(['umount', str(folder)], check=True)

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -26,6 +27,13 @@ SIGNATURES = (
     (b'Rar!', 'a RAR archive: unpack it'),
 )
 HTML = (b'<!doctype html', b'<html', b'<head', b'<?xml')
+# Errors of Python's reader for damaged zip files, other than BadZipFile.
+BROKEN = (
+    *(EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError),
+    *(struct.error, zlib.error),
+)
+# Attribute of folders in a zip file: PyTorch reads no content for an entry that has it.
+DIRECTORY = 0x10
 # Names in the folders that trainings write in place of one file, and what to do with them.
 FOLDERS = {
     'zero_to_fp32.py': 'written by DeepSpeed: run `python zero_to_fp32.py . OUT` in it, and use '
@@ -90,8 +98,8 @@ def _kind_of_zip(path: Path, head: bytes) -> str | None:
         with ZipFile(path) as archive:
             names = archive.namelist()
             damaged = _damaged_entry(archive)
-    except BadZipFile:
-        return None  # cut off, which PyTorch's reader reports
+    except (BadZipFile, *BROKEN) as error:  # PyTorch's reader may read other weights from it
+        return f'damaged, it may be cut off: copy or download it again ({error})'
     if damaged:
         return f'damaged, the checksum of {damaged} in it is wrong: copy or download it again'
     inner = {name.partition('/')[2] for name in names}
@@ -108,16 +116,19 @@ def _kind_of_zip(path: Path, head: bytes) -> str | None:
 
 
 def _damaged_entry(archive: ZipFile) -> str | None:
-    """Return the first entry with a wrong checksum, which PyTorch does not compare, or None.
+    """Return the first entry that is damaged, or None.
 
-    Entries without a checksum, which `torch.serialization.set_crc32_options` allows, have 0.
+    PyTorch does not compare checksums. Entries without a checksum, which
+    `torch.serialization.set_crc32_options` allows, have 0.
     """
     for entry in archive.infolist():
+        if entry.external_attr & DIRECTORY and entry.file_size:
+            return entry.filename
         try:
             with archive.open(entry) as file:
                 while entry.CRC and file.read(2**20):
                     pass
-        except BadZipFile:
+        except (BadZipFile, *BROKEN):
             return entry.filename
     return None
 

@@ -22,7 +22,7 @@ from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
 COMMANDS = (
     *('train', 'test', 'predict', 'publish', 'export', 'convert', 'encode', 'reconstruct'),
     *('browse', 'check', 'cost', 'import', 'split', 'shapes', 'tokenizer', 'statistics'),
-    *('resize', 'shard', 'results', 'demo'),
+    *('resize', 'shard', 'replay', 'results', 'demo'),
 )
 OUTPUTS = ('out', 'folder', 'work_dir')  # arguments; '' is often a variable that is not set
 EXIT_CODES = (

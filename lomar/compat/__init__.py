@@ -12,7 +12,7 @@ NEEDED = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet')
 SEGMENTATION = ('mmseg', 'ftfy', 'regex', 'prettytable')  # mmseg declares only a part of them
 # The last one imports mmpretrain, which must find the others applied.
 ADAPTATIONS = (
-    *('amp', 'dist', 'fileio', 'log', 'mmcv_ops', 'deformable_attention', 'packages'),
+    *('amp', 'clock', 'dist', 'fileio', 'log', 'mmcv_ops', 'deformable_attention', 'packages'),
     *('schedulers', 'multimodal'),
 )
 

@@ -5,7 +5,8 @@ processes of mmengine wait in an NCCL collective, which times out after 10 minut
 """
 
 import atexit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -78,8 +79,13 @@ class MainProcess:
         """
         if self.alone:
             return
-        try:
+        with self._naming(what):
             distributed.barrier(self.group)
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except RuntimeError as error:
             raise RuntimeError(
                 f'{what}: some processes did not finish within env_cfg.main_process_minutes='
@@ -114,6 +120,23 @@ class MainProcess:
         items: list = [None] * distributed.get_world_size(self.group)
         distributed.all_gather_object(items, item, group=self.group)
         return items
+
+    def largest_later(self, number: int, what: str) -> Callable[[], int]:
+        """Start to reduce the numbers of all processes; return the function that waits for the max.
+
+        `what` is that of `wait`.
+        """
+        tensor = torch.tensor([number])
+        work = distributed.all_reduce(
+            tensor, distributed.ReduceOp.MAX, group=self.group, async_op=True
+        )
+
+        def result() -> int:
+            with self._naming(what):
+                work.wait()
+            return int(tensor)
+
+        return result
 
 
 main_process = MainProcess()

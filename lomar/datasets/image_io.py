@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, array_to_rgb, deep_png, to_grey, to_rgb
+from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.shard_images import ImageBytes, ImageFile, first_bytes, opened
 
 NOT_RGB = (
@@ -165,8 +166,13 @@ def open_pixels(path: ImageFile, channels: int | None = None) -> Iterator[PixelF
 
 
 def read_pixels(path: ImageFile, channels: int | None = None) -> np.ndarray:
-    """Return a whole image (H, W, C); errors are those of `open_pixels` and `PixelFile.read`."""
+    """Return a whole image (H, W, C); errors are those of `open_pixels` and `PixelFile.read`.
+
+    The number of pixels has Pillow's limit, an `UnreadableImage`.
+    """
     with open_pixels(path, channels) as file:
+        with reasons(path):
+            check_size(file.height, file.width)
         return file.read(0, 0, file.height, file.width)
 
 

@@ -13,11 +13,12 @@ from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from lomar.datasets.color import check_value_range, to_rgb
-from lomar.datasets.image_io import open_pixels, read_rgb
+from lomar.datasets.image_io import open_pixels, read_rgb, reasons
 from lomar.datasets.load_image import converts
+from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.resize import resize_pixels
-from lomar.datasets.shard_images import ImageFile, content, opened
+from lomar.datasets.shard_images import ImageFile, content, first_bytes, opened
 from lomar.utils import check_least, check_number, check_range
 
 try:
@@ -29,6 +30,7 @@ GAP = 2  # least ratio of decoded to output pixels per side, as Pillow's thumbna
 REACH = 2  # of the bicubic filter to both sides, in output pixels
 WORTH = 6  # output pixels that torch resizes in the time that Pillow needs for one
 READ = ImageReadMode.RGB
+JPEG = b'\xff\xd8'
 
 Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright image
 
@@ -138,6 +140,8 @@ def read_resized(
     if channels is not None:
         with open_pixels(path, channels) as file:
             crop, size = choose(file.width, file.height)
+            with reasons(path):
+                check_size(*crop[2:])
             pixels, crop = file.read(*crop), (0, 0, *crop[2:])
             return _resized_crop(pixels, crop, size, places=places), (file.height, file.width)
     image = _Jpeg.open(path) or read_rgb(path, value_range)
@@ -162,6 +166,8 @@ class _Jpeg:
     def open(cls, path: ImageFile) -> '_Jpeg | None':
         """Return the JPEG file; None for other files and for files that cannot be opened."""
         try:
+            if first_bytes(path, len(JPEG)) != JPEG:  # do not read a large file of another format
+                return None
             data = content(path)
             header = Image.open(io.BytesIO(data))
             known = header.format in ('JPEG', 'MPO') and header.mode in ('L', 'RGB')

@@ -36,16 +36,6 @@ class ReplaySampler(DefaultSampler):
 
     A dataset that calls `seed_everything(index.seed)` augments a sample independently of the
     process and of earlier samples. A resumed run therefore equals an uninterrupted one.
-    """
-
-    def __iter__(self) -> Iterator[Draw]:
-        for i, index in enumerate(super().__iter__()):
-            yield Draw(index, (self.seed, self.epoch, i * self.world_size + self.rank))
-
-
-@DATA_SAMPLERS.register_module()
-class InfiniteReplaySampler(ReplaySampler):
-    """`ReplaySampler` for runs counted in iterations: an endless sequence of epochs.
 
     Attributes:
         start: number of indices of this process to skip at the beginning.
@@ -53,10 +43,23 @@ class InfiniteReplaySampler(ReplaySampler):
 
     start = 0
 
+    def draws(self) -> Iterator[Draw]:
+        """Yield all indices of an epoch, with their seeds."""
+        for i, index in enumerate(super().__iter__()):
+            yield Draw(index, (self.seed, self.epoch, i * self.world_size + self.rank))
+
+    def __iter__(self) -> Iterator[Draw]:
+        return islice(self.draws(), self.start, None)
+
+
+@DATA_SAMPLERS.register_module()
+class InfiniteReplaySampler(ReplaySampler):
+    """`ReplaySampler` for runs counted in iterations: an endless sequence of epochs."""
+
     def __iter__(self) -> Iterator[Draw]:
         self.epoch, skip = divmod(self.start, self.num_samples)
         while True:
-            yield from islice(super().__iter__(), skip, None)
+            yield from islice(self.draws(), skip, None)
             skip, self.epoch = 0, self.epoch + 1
 
 

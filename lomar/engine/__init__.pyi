@@ -6,6 +6,7 @@ from .config import test_config as test_config
 from .config import train_config as train_config
 from .distributed import BFloat16DataParallel as BFloat16DataParallel
 from .dry_run import dry_run as dry_run
+from .finite_loss_hook import FiniteLossHook as FiniteLossHook
 from .loops import ReplayIterLoop as ReplayIterLoop
 from .metrics_json import write_metrics as write_metrics
 from .param_groups import LayerGroups as LayerGroups

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from lomar.compat.dist import main_process
+from lomar.engine.step_limit_hook import STEP_MINUTES
 from lomar.models import LoMaR
 
 MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many images
@@ -38,17 +39,33 @@ def start_processes(launcher: str, env_cfg: dict) -> None:
     Afterwards the main process can work for all processes, for example read annotations. The others
     wait for at most `env_cfg.main_process_minutes`.
     """
-    minutes = env_cfg.get('main_process_minutes', MAIN_PROCESS_MINUTES)
-    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
-        raise ValueError(
-            f'env_cfg.main_process_minutes is {minutes!r}; allowed: more than 0 (minutes for which '
-            'processes wait for annotations, a probe or an evaluation in the main process)'
-        )
+    minutes = _minutes(
+        env_cfg,
+        'main_process_minutes',
+        MAIN_PROCESS_MINUTES,
+        'processes wait for annotations, a probe or an evaluation in the main process',
+    )
+    limit = step_minutes(env_cfg)
     if launcher != 'none':
         if not is_distributed():
             set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
-            init_dist(launcher, **env_cfg.get('dist_cfg', {}))
+            # PyTorch's own limit is the later one: its message does not name the setting.
+            init_dist(launcher, **{'timeout': 60 * limit + 60, **env_cfg.get('dist_cfg', {})})
         main_process.allow(minutes)
+
+
+def step_minutes(env_cfg: dict) -> float:
+    """Return `env_cfg.step_minutes`, the limit of a training step for `StepLimitHook`."""
+    return _minutes(env_cfg, 'step_minutes', STEP_MINUTES, 'a training step may last')
+
+
+def _minutes(env_cfg: dict, key: str, default: float, meaning: str) -> float:
+    minutes = env_cfg.get(key, default)
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0:
+        raise ValueError(
+            f'env_cfg.{key} is {minutes!r}; allowed: more than 0 (minutes for which {meaning})'
+        )
+    return minutes
 
 
 def shard(model: BaseModel) -> BaseModel:

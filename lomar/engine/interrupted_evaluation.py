@@ -52,5 +52,7 @@ def _is_due(loop: BaseLoop) -> bool:
     """Return whether mmengine's training loop evaluates at its current position, above 0."""
     loop._decide_current_val_interval()
     by_step = isinstance(loop, IterBasedTrainLoop)
+    if not by_step and loop.iter != loop.epoch * len(loop.dataloader):
+        return False  # within an epoch, which began after the evaluation
     at, end = (loop.iter, loop.max_iters) if by_step else (loop.epoch, loop.max_epochs)
     return at >= max(loop.val_begin, 1) and (at % loop.val_interval == 0 or at == end)

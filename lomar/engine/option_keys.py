@@ -56,7 +56,8 @@ READERS: dict[str, tuple[tuple[Callable, ...], set[str]]] = {
     r'auto_scale_lr': ((), {'enable', 'base_batch_size'}),
     r'env_cfg': (
         (),
-        {'cudnn_benchmark', 'dist_cfg', 'main_process_minutes', 'mp_cfg', 'resource_limit'},
+        {'cudnn_benchmark', 'dist_cfg', 'main_process_minutes', 'mp_cfg', 'resource_limit'}
+        | {'step_minutes'},
     ),
     r'env_cfg\.mp_cfg': ((set_multi_processing,), set()),
     r'randomness': ((runner.Runner.set_randomness,), set()),

@@ -1,5 +1,6 @@
 """The checkpoint to resume from, and its settings compared with those of the run."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from lomar.engine.run_record import (
 from lomar.utils import dicts_in
 
 PARTS = ('state_dict', 'meta', 'optimizer')
+INTERRUPTED = 'interrupted.pth'  # saved after a signal, until the next regular checkpoint
 FRESH = 'load_from=FILE without --resume starts a new training from the weights'
 
 
@@ -41,14 +43,28 @@ class Resumed(NamedTuple):
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the newest `epoch_N.pth` or `iter_N.pth` in a folder, or None.
+    """Return the newest `epoch_N.pth`, `iter_N.pth` or `interrupted.pth` in a folder, or None.
 
     mmengine's file `last_checkpoint` is not used: it contains the path of the folder at the start
     of the run, and it may be truncated if the run is killed. Checkpoints are written atomically.
     """
+    found = checkpoints(work_dir)
+    return str(found[0]) if found else None
+
+
+def checkpoints(work_dir: str | Path) -> list[Path]:
+    """Return the checkpoints of a training in a folder, the newest first."""
     files = Path(work_dir).glob('*.pth')
-    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
-    return str(max(found, key=lambda file: file.stat().st_mtime_ns)) if found else None
+    found = [file for file in files if re.fullmatch(r'(epoch|iter)_\d+|interrupted', file.stem)]
+    return sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)
+
+
+def make_newest(file: Path) -> None:
+    """Set the time of a checkpoint after those of the others, if the clock was set back."""
+    others = [each.stat().st_mtime_ns for each in checkpoints(file.parent) if each != file]
+    if others and max(others) >= file.stat().st_mtime_ns:
+        time = max(others) + 10**9  # file systems may store whole seconds
+        os.utime(file, ns=(time, time))
 
 
 def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
@@ -63,7 +79,12 @@ def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
     name = name or latest_checkpoint(work_dir)
     if name is None:
         return None
-    content = CheckpointLoader.load_checkpoint(name, 'cpu', logger='silent')
+    try:
+        content = CheckpointLoader.load_checkpoint(name, 'cpu', logger='silent')
+    except ValueError as error:
+        others = [each for each in checkpoints(work_dir) if each != Path(name)]
+        older = f'--resume {others[0]} continues from an older checkpoint' if others else FRESH
+        raise ValueError(f'--resume: {error}; {older}') from error
     with naming(f'--resume: {name}'):
         _check_resumable(content)
         known = known_record(content)

@@ -9,7 +9,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from lomar.checkpoints.files import misfit_as_value_error, naming
-from lomar.engine.loops import has_ended
+from lomar.engine.loops import ReplayEpochLoop, has_ended, starts_anywhere
 from lomar.engine.resume import FRESH, Resumed
 from lomar.utils import unwrapped
 
@@ -31,7 +31,8 @@ def restore(runner: Runner, resumed: Resumed, content: dict) -> None:
     _load_weights(runner, resumed, content)
     loop, wrapper = runner.train_loop, runner.optim_wrapper
     per_epoch = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else None
-    loop._epoch, loop._iter = position(resumed, per_epoch)
+    within = isinstance(loop, ReplayEpochLoop) and starts_anywhere(loop.dataloader)
+    loop._epoch, loop._iter = position(resumed, per_epoch, within)
     runner.message_hub.load_state_dict(content.get('message_hub') or {})
     for hook in runner.hooks:
         if isinstance(hook, RuntimeInfoHook):
@@ -50,15 +51,18 @@ def restore(runner: Runner, resumed: Resumed, content: dict) -> None:
     _log_position(runner, resumed)
 
 
-def position(resumed: Resumed, steps_per_epoch: int | None) -> tuple[int, int]:
+def position(
+    resumed: Resumed, steps_per_epoch: int | None, within: bool = False
+) -> tuple[int, int]:
     """Return the (epoch, step) at which a run goes on.
 
     A run counted in epochs goes on after the same number of epochs, and a run counted in steps
     after the same number of steps, also if an epoch has another number of steps than before. An
-    epoch that the checkpoint has begun is repeated.
+    epoch that the checkpoint has begun is repeated, unless the run can begin within it.
 
     Args:
         steps_per_epoch: None in a run counted in steps.
+        within: whether the run can begin within an epoch that has as many steps as before.
     """
     epoch, step, record = resumed.meta['epoch'], resumed.meta['iter'], resumed.record
     if steps_per_epoch is None:
@@ -66,6 +70,8 @@ def position(resumed: Resumed, steps_per_epoch: int | None) -> tuple[int, int]:
     if record and record['by_epoch']:
         # A checkpoint of the last step in an epoch was written before the epoch was counted.
         epoch = max(epoch, step // record['steps_per_epoch'])
+        if within and record['steps_per_epoch'] == steps_per_epoch:
+            return epoch, max(step, epoch * steps_per_epoch)
     return epoch, epoch * steps_per_epoch
 
 

@@ -5,6 +5,7 @@ from logging import WARNING
 from pathlib import Path
 
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
@@ -14,8 +15,16 @@ from lomar.checkpoints.class_names import stored_classes
 from lomar.compat.dist import main_process
 from lomar.engine.class_order import reordered
 from lomar.engine.distributed import start_processes
+from lomar.engine.loops import ReplayEpochLoop
 from lomar.engine.pretrained_init import drop_pretrained
-from lomar.engine.resume import Resumed, compare, latest_checkpoint, read_resumed
+from lomar.engine.resume import (
+    INTERRUPTED,
+    Resumed,
+    compare,
+    latest_checkpoint,
+    make_newest,
+    read_resumed,
+)
 from lomar.engine.resume_state import parameter_names, restore
 from lomar.engine.run_record import KEY, describe
 from lomar.utils import unwrapped
@@ -27,6 +36,8 @@ class ResumingRunner(MMEngineRunner):
     Only the main process reads the record of the checkpoint and the data.
     """
 
+    saved_step: int | None = None  # of the last checkpoint to resume from that this run saved
+    saved_file: Path | None = None
     _first_iter = 0
     _load_from: str | None  # these two are mmengine's
     _resume: bool
@@ -80,6 +91,8 @@ class ResumingRunner(MMEngineRunner):
         Raises:
             ValueError: the settings are not those of the checkpoint to resume from.
         """
+        if isinstance(loop, dict) and loop.get('type') == 'EpochBasedTrainLoop':
+            loop = {**loop, 'type': ReplayEpochLoop}
         loop = super().build_train_loop(loop)
         record = partial(describe, self.cfg, loop, self.seed, self.world_size)
         self._record = main_process.share(record, 'record of the settings')
@@ -98,12 +111,21 @@ class ResumingRunner(MMEngineRunner):
             drop_pretrained(self.model)
         super()._init_model_weights()
 
-    def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs
+    ) -> None:
         """Save as mmengine does, with the record of the run."""
         names = parameter_names(self.optim_wrapper, unwrapped(self.model))
         run = {KEY: dict(self._record or {}, parameters=names), origin.KEY: self._starts()}
         meta = dict(meta or {}, **run)
-        super().save_checkpoint(*args, meta=meta, **kwargs)
+        super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
+        if kwargs.get('save_optimizer', True):
+            self.saved_step, self.saved_file = meta['iter'], Path(out_dir, filename)
+            if is_main_process():
+                if filename != INTERRUPTED:
+                    Path(self.work_dir, INTERRUPTED).unlink(missing_ok=True)
+                if self.saved_file.is_file():  # not in remote storage
+                    make_newest(self.saved_file)
 
     def _starts(self) -> list[dict]:
         """Return the record of the weights that the training started from."""

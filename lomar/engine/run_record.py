@@ -36,6 +36,7 @@ LOADER = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'drop_last', 'num
 IDLE_KEYS = {'checkpoint', 'logger', 'runtime_info', 'timer', 'visualization'}
 IDLE_HOOKS = {
     *('ModelSummaryHook', 'ThroughputHook', 'UnreadableImagesHook', 'ReconstructionHook'),
+    'FiniteLossHook',
     *('ProbeHook', 'VisualizationHook', 'DetVisualizationHook', 'EarlyStoppingHook'),
     *('EmptyCacheHook', 'ProfilerHook', 'MemoryProfilerHook', 'CheckInvalidLossHook'),
 }

@@ -21,7 +21,16 @@ from torch.utils.data import DataLoader
 from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
 from lomar.engine.class_order import check_order, classes_of
-from lomar.engine.distributed import SHARDED, is_sharded, shard, shard_state, start_processes
+from lomar.engine.data_workers import protect_workers
+from lomar.engine.distributed import (
+    SHARDED,
+    is_sharded,
+    shard,
+    shard_state,
+    start_processes,
+    step_minutes,
+)
+from lomar.engine.finite_loss_hook import FiniteLossHook
 from lomar.engine.host_errors import naming_key
 from lomar.engine.interrupted_evaluation import InterruptedEvaluationHook
 from lomar.engine.load_weights import load_weights, transfer_settings
@@ -30,6 +39,9 @@ from lomar.engine.resuming_runner import ResumingRunner
 from lomar.engine.run_record import KEY
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, target
 from lomar.engine.setting_checks import check_batches, check_sampler
+from lomar.engine.step_limit_hook import StepLimitHook
+from lomar.engine.stop_signal_hook import StopSignalHook
+from lomar.engine.stopped import explained
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
 from lomar.models.absolute_positions import LearnedPositions
 from lomar.utils import undisturbed_rng, unwrapped
@@ -113,17 +125,38 @@ class Runner(ResumingRunner):
         """Register mmengine's and the config's hooks, and those of every training."""
         with naming_key('default_hooks and custom_hooks'):
             super().register_hooks(default_hooks, custom_hooks)
-        given = any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks)
-        if self._train_dataloader is not None and not given:
-            self.register_hook(UnreadableImagesHook())
         if self._train_dataloader is not None:
+            for kind in (UnreadableImagesHook, FiniteLossHook):
+                if not any(isinstance(hook, kind) for hook in self.hooks):
+                    self.register_hook(kind())
+            self.register_hook(StopSignalHook())
+            self.register_hook(StepLimitHook(step_minutes(self.cfg.get('env_cfg') or {})))
             self.register_hook(InterruptedEvaluationHook())
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Build mmengine's dataloader; an error in its settings is one line."""
         with naming_key('dataloader'):
-            return ResumingRunner.build_dataloader(dataloader, *args, **kwargs)
+            return protect_workers(ResumingRunner.build_dataloader(dataloader, *args, **kwargs))
+
+    def train(self) -> nn.Module:
+        """Train as mmengine does; afterwards, signals have their former effect.
+
+        Raises:
+            TrainingStopped: the disk is full, or a worker or another process has ended.
+        """
+        try:
+            with explained(self.work_dir):
+                return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, StopSignalHook | StepLimitHook):
+                    hook.close()
+
+    def test(self) -> dict:
+        """Test as mmengine does; errors are those of `train`."""
+        with explained(self.work_dir, trains=False):
+            return super().test()
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop; refuse unfit samplers and less than one full batch."""

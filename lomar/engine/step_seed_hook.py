@@ -1,5 +1,7 @@
 """Hook that seeds every training step."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from mmengine.dist import get_rank
@@ -21,7 +23,11 @@ class StepSeedHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Seed all random generators that a step may use."""
-        seed = (runner.seed, get_rank(), runner.iter)
-        seed_everything(seed)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        seed_step((runner.seed, get_rank(), runner.iter))
+
+
+def seed_step(seed: Sequence[int]) -> None:
+    """Seed all random generators of a step, also that of the GPU, by (seed, rank, iteration)."""
+    seed_everything(tuple(seed))
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))

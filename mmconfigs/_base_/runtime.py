@@ -9,6 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    finite_loss=dict(type='FiniteLossHook', action='stop'),  # 'skip': leaves out bad steps
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
 )
 custom_hooks = [
@@ -26,6 +27,7 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
     main_process_minutes=120,  # timeout for annotations, a probe or an evaluation
+    step_minutes=30,  # timeout for a training step; a hung process or GPU ends the training
 )
 # On several GPUs; BFloat16DataParallel sends gradients as bf16.
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

@@ -82,7 +82,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         save({'a': torch.ones(1000)}, path)
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
-        with pytest.raises(ValueError, match=rf'{name} cannot be read, it may be cut off'):
+        with pytest.raises(ValueError, match=rf'{name} .*it may be cut off'):
             load_file(path)
 
 

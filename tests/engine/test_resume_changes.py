@@ -412,16 +412,32 @@ def test_a_run_counted_in_steps_goes_on_at_its_step(batch, base, tmp_path):
     assert len({*map(tuple, resumed.rates.values())}) == 6
 
 
-def test_a_checkpoint_within_an_epoch_repeats_the_epoch(base, tmp_path):
-    """Before, the repeated steps were counted twice: the run ended after its schedule."""
-    images, often = base / 'images', set_key('default_hooks.checkpoint', OFTEN)
+def no_replay(cfg):
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+
+
+@pytest.mark.parametrize('sampler', [None, no_replay])
+def test_a_checkpoint_within_an_epoch(sampler, base, tmp_path):
+    """The epoch goes on at its step, or is repeated if the sampler cannot begin there."""
+    images = base / 'images'
+
+    def often(cfg):
+        cfg.default_hooks.checkpoint = dict(OFTEN, type='SafeCheckpointHook')
+        if sampler:
+            sampler(cfg)
+
     whole = train(line(images, tmp_path / 'whole'), often)
     for step, begin in ((5, 4), (6, 4), (4, 4), (8, 8)):
+        begin = begin if sampler else step
         flags = ['--resume', str(tmp_path / f'whole/iter_{step}.pth')]
         resumed = train(line(images, tmp_path / str(step), flags=flags), often)
         rates = {number: rate for number, rate in whole.rates.items() if number >= begin}
         assert resumed.__dict__.get('rates', {}) == rates
         assert resumed.iter == 8 and resumed.epoch == 2
+        if not sampler and step < 8:
+            ends = [load_file(tmp_path / name / 'iter_8.pth') for name in ('whole', str(step))]
+            for key in ('state_dict', 'optimizer'):
+                torch.testing.assert_close(ends[0][key], ends[1][key], atol=0, rtol=0)
 
 
 OFTEN = dict(by_epoch=False, interval=1, max_keep_ckpts=-1)

@@ -20,8 +20,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from lomar.compat.amp import BFloat16OptimWrapper
 from lomar.datasets.replay import seed_everything
+from lomar.engine.finite_loss_hook import FiniteLossHook
 from lomar.engine.probe import knn_predict
 from lomar.engine.probe_hook import encode
+from lomar.engine.step_guard import StepGuard
 from lomar.engine.step_seed_hook import StepSeedHook
 from lomar.engine.throughput_hook import ThroughputHook
 from lomar.engine.unreadable_images_hook import UnreadableImagesHook
@@ -85,6 +87,8 @@ def train(cfg, batch):
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
         kind = AmpOptimWrapper if cfg.optim_wrapper.get('dtype') else BFloat16OptimWrapper
         assert isinstance(wrapper, kind)
+        if cfg.optim_wrapper.optimizer.get('fused'):  # others need a number on the CPU
+            StepGuard(wrapper, freezes=True)
         found = watched(lambda: model.train_step(batch(), wrapper), model.data_preprocessor)
     trained = [p for p in model.parameters() if p.requires_grad]
     assert len(wrapper.optimizer.state) == len(trained), 'a parameter without a gradient'
@@ -232,8 +236,10 @@ def test_hooks():
     batches = SimpleNamespace(batch_size=2)
     loader = SimpleNamespace(batch_sampler=batches, dataset=range(9))
     runner = SimpleNamespace(seed=0, iter=0, max_iters=9, message_hub=hub, train_dataloader=loader)
+    runner.hooks = []
     batch = dict(inputs=uint8(1), data_samples=[DataSample()])
     hooks = [StepSeedHook(), ThroughputHook(), UnreadableImagesHook(), ReconstructionHook()]
+    hooks.append(FiniteLossHook())
 
     def step():
         for hook in hooks:
