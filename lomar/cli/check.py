@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
     limit = {'max_dets': args.max_dets} if args.max_dets else {}
     cfg = read_config(args.config, {**(args.cfg_options or {}), **limit})
+    cfg.default_scope = cfg.get('default_scope') or 'mmdet'
     refuse_foreign_flags(cfg, args)
     if segments(cfg):
         train, val = (args.train_images, args.train_masks), (args.val_images, args.val_masks)

@@ -5,6 +5,7 @@ Under mixed precision mmdet's predictors run in bf16 or fp16. Their predictions 
 coordinates.
 """
 
+import torch
 from mmdet.models import (
     DINOHead,
     FCNMaskHead,
@@ -13,6 +14,7 @@ from mmdet.models import (
     RPNHead,
     RTMDetSepBNHead,
 )
+from mmdet.models.roi_heads import cascade_roi_head
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -94,3 +96,15 @@ class Float32Mask2FormerHead(Mask2FormerHead):
             return super()._forward_head(
                 decoder_out.float(), mask_feature.float(), attn_mask_target_size
             )
+
+
+def mean_of_stages(masks: list[Tensor], _: dict) -> Tensor:
+    """Return the mean of the masks of a cascade's stages, each (N, C, H, W).
+
+    mmdet also mirrors the masks of a mirrored image, as in `--tta`, by a negative step,
+    which PyTorch refuses. Boxes and masks of a view are mirrored together, when views are merged.
+    """
+    return torch.stack(masks).mean(dim=0)
+
+
+cascade_roi_head.merge_aug_masks = mean_of_stages

@@ -76,7 +76,12 @@ def _dead_worker(error: BaseException | None) -> tuple[int, signal.Signals | Non
         for frame, _ in walk_tb(error.__traceback__):
             workers = getattr(frame.f_locals.get('self'), '_workers', None)
             if workers and frame.f_globals['__name__'].startswith('torch.utils.data'):
-                wait([each.sentinel for each in workers], timeout=1)
+                # A broken connection comes before the end of the process is known.
+                seconds = 10 if isinstance(error, ConnectionError | EOFError) else 1
+                try:
+                    wait([each.sentinel for each in workers], timeout=seconds)
+                except RuntimeError as named:  # PyTorch's signal handler, for the dead worker
+                    return _dead_worker(named)
                 for worker in workers:
                     if code := worker.exitcode:
                         return worker.pid, signal.Signals(-code) if code < 0 else None

@@ -64,7 +64,6 @@ class RPEViT(LearnedPositions, BaseModule):
         patch_size: int = 16,
         in_channels: int = 3,
         out_type: str = 'raw',
-        out_indices: Sequence[int] = (),
         position: str = 'irpe',
         pretrain_img_size: int | tuple[int, int] | None = None,
         rpe: dict | None = None,
@@ -77,6 +76,7 @@ class RPEViT(LearnedPositions, BaseModule):
         flex: bool = False,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
+        out_indices: Sequence[int] = (),
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)

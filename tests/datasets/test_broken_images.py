@@ -147,6 +147,7 @@ def test_a_broken_image_is_a_note_of_the_check(images):
 @pytest.mark.parametrize('hooks', [[], None, [dict(type='UnreadableImagesHook', max_share=0.5)]])
 def test_every_training_counts(hooks):
     runner = object.__new__(Runner)
+    runner.cfg = {}
     runner._hooks, runner._train_dataloader = [], {}
     runner.register_hooks(custom_hooks=hooks)
     found = [hook for hook in runner.hooks if type(hook).__name__ == 'UnreadableImagesHook']

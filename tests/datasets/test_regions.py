@@ -162,9 +162,7 @@ def test_files_that_do_not_fit_say_so(tmp_path):
         with pytest.raises(UnreadableImage, match=message):
             transform.transform(dict(img_path=str(tmp_path / name)))
     assert LoadWindows(40, 21).transform(dict(img_path=str(tmp_path / 'a.npy')))['img'].any() == 0
-    with pytest.raises(
-        ValueError, match=r'a\.npy has 3 channels, .* allowed: the 5 of the pipeline'
-    ):
+    with pytest.raises(ValueError, match=r'a\.npy has 3 channels, .* allowed: the 5 of the model'):
         LoadWindows(40, 1, channels=5).transform(dict(img_path=str(tmp_path / 'a.npy')))
 
 
