@@ -359,4 +359,5 @@ def test_the_tables_of_the_documents(counted_once, monkeypatch, capsys, tmp_path
         for name in ('1600e_in1k', '400e_in1k-448px')
     )
     readme = ' '.join((ROOT / 'README.md').read_text().split())
-    assert f'{at_224:.1f} times the FLOPs of MAE at 224 px, and {at_448:.2f} times at' in readme
+    assert f'At 224 px, LoMaR with ViT-B needs {at_224:.1f} times the FLOPs of MAE.' in readme
+    assert f'At 448 px, LoMaR needs only {at_448:.2f} times the FLOPs of MAE.' in readme
