@@ -14,6 +14,7 @@ from lomar.engine.step_guard import StepGuard
 from lomar.engine.stopped import TrainingStopped
 from lomar.utils import check_choice, unwrapped
 
+INTERVAL = 50  # steps between two readings without a LoggerHook
 MAX_FILES = 3  # of a run that leaves out steps
 SKIP = 'default_hooks.finite_loss.action=skip'
 
@@ -37,16 +38,21 @@ class FiniteLossHook(Hook):
     def __init__(self, action: str = 'stop'):
         check_choice('FiniteLossHook.action', action, ('stop', 'skip'))
         self.action, self.files, self.left_out = action, 0, 0
-        self._interval = 50
+        self._readings: list[int] = []  # intervals of steps
         self._guard: StepGuard | None = None
         self._first: torch.Tensor | None = None  # step of the first bad loss since the last reading
 
     def before_train(self, runner) -> None:
-        """Guard the steps of the optimizer."""
+        """Guard the steps of the optimizer, and find the intervals of logs and checkpoints."""
         if isinstance(runner.optim_wrapper, OptimWrapper):  # one optimizer
             self._guard = StepGuard(runner.optim_wrapper, freezes=self.action == 'stop')
         logs = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self._interval = min(logs, default=self._interval)
+        saves = [
+            hook.interval
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch and hook.interval > 0
+        ]
+        self._readings = [min(logs, default=INTERVAL), *saves]
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Tell the guard the number of the step."""
@@ -61,22 +67,13 @@ class FiniteLossHook(Hook):
             if self._first is None:
                 self._first = torch.full_like(bad, -1, dtype=torch.int64)
             self._first = torch.where(bad & (self._first < 0), runner.iter, self._first)
-        if self._is_due(runner):
+        due = any((runner.iter + 1) % interval == 0 for interval in self._readings)
+        if due or self.is_last_train_iter(runner):
             self.read(runner)
 
     def after_train_epoch(self, runner) -> None:
         """Read the result before the checkpoint of the epoch is written."""
         self.read(runner)
-
-    def _is_due(self, runner) -> bool:
-        step = runner.iter + 1
-        saves = [
-            hook.interval
-            for hook in runner.hooks
-            if isinstance(hook, CheckpointHook) and not hook.by_epoch and hook.interval > 0
-        ]
-        due = any(step % interval == 0 for interval in [self._interval, *saves])
-        return due or self.is_last_train_iter(runner)
 
     def read(self, runner) -> None:
         """Read the flags of all processes; log, save the batch, and stop if there are bad steps.

@@ -136,10 +136,12 @@ class RPEViT(LearnedPositions, BaseModule):
         self.with_cp = with_cp
         self._freeze(frozen_stages)
         if compiled is not False:
-            # With dynamic shapes, grids and iRPE tables would not be constants of a graph.
-            options = dict(dynamic=False) | ({} if compiled is True else compiled)
-            for block in self.blocks:
-                block.compile(**options)
+            self._compile({} if compiled is True else compiled)
+
+    def _compile(self, options: dict) -> None:
+        # With dynamic shapes, grids and iRPE tables would not be constants of a graph.
+        for block in self.blocks:
+            block.compile(**dict(dynamic=False) | options)
 
     @staticmethod
     def _positions(position: str, rpe: dict | None, grid: tuple[int, int]) -> dict:

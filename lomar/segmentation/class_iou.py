@@ -20,6 +20,7 @@ class ClassIoU(BaseMetric):
 
     A class that neither the ground truth nor the predictions have does not count in the mean IoU,
     and a class that the ground truth lacks not in the mean accuracy. Ignored pixels do not count.
+    mmseg's `IoUMetric` has the same figures, rounded to two digits, and no record of the classes.
 
     Args:
         out: folder for iou.json, with IoU and accuracy by class and the confusion matrix in pixels.

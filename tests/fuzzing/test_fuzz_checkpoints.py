@@ -111,8 +111,8 @@ def test_dialects_of_any_content(tmp_path, weights, place, meta):
 
 
 @SETTINGS
-@given(weights=st.dictionaries(st.sampled_from(NAMES), TENSORS, max_size=8), heads=JUNK)
-def test_safetensors_of_any_content(tmp_path, weights, heads):
+@given(weights=st.dictionaries(st.sampled_from(NAMES), TENSORS, max_size=8))
+def test_safetensors_of_any_content(tmp_path, weights):
     file = tmp_path / 'a.safetensors'
     save_file(weights, file)
     works_or_says_why(Encoder, file, device='cpu')
