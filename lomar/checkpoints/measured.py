@@ -1,7 +1,7 @@
 """Metrics of a checkpoint to publish: the file of `lomar test`, compared by SHA-256."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from lomar.checkpoints.published import WEIGHTS, weights_file
 from lomar.utils import sha256
 
 METRICS = 'metrics.json'
-KEY = 'checkpoint_sha256'  # in `meta` of a published folder: of the checkpoint that was published
+# In metrics.json: of the tested file. In `meta` of a published folder: of the published checkpoint.
+KEY = 'checkpoint_sha256'
 
 
 def local_file(path: str | Path) -> Path:
@@ -18,22 +19,27 @@ def local_file(path: str | Path) -> Path:
     return hub.download(path) / WEIGHTS if hub.is_hub_name(path) else weights_file(path)
 
 
-def checkpoint_digest(path: str | Path, content: Mapping) -> str:
-    """Return the SHA-256 of a checkpoint; of a published folder, that of the published file."""
+def checkpoint_digests(path: str | Path, content: Mapping) -> list[str]:
+    """Return the SHA-256 values that metrics of a checkpoint may name.
+
+    The first is that of the checkpoint of the training. A published folder records it, and its own
+    file follows.
+    """
     meta = content.get('meta')
     recorded = meta.get(KEY) if isinstance(meta, Mapping) else None
-    return recorded if isinstance(recorded, str) and recorded else sha256(local_file(path))
+    known = [recorded] if recorded and isinstance(recorded, str) else []
+    return [*known, sha256(local_file(path))]
 
 
 def metrics_of(
-    path: str | Path, content: Mapping, weights: str, given: str | Path | None
+    path: str | Path, digests: Sequence[str], weights: str, given: str | Path | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the metrics of a checkpoint, or None, and notes about metrics that are left out.
 
     Metrics of a published folder are those of the folder, or of the checkpoint that was published.
 
     Args:
-        content: content of the checkpoint.
+        digests: result of `checkpoint_digests`.
         weights: 'plain' or 'ema'.
         given: file with metrics; None = metrics.json beside the weights.
 
@@ -48,14 +54,11 @@ def metrics_of(
     if file is None or (given is None and (weights == 'ema' or not file.is_file())):
         return None, []
     found = _read(file)
-    if found.get('checkpoint_sha256') in (
-        sha256(local_file(path)),
-        checkpoint_digest(path, content),
-    ):
+    if found.get(KEY) in digests:
         return found, []
     tested = found.get('checkpoint')
     other = f'{file} has the metrics of another file, {tested}'
-    if not found.get('checkpoint_sha256'):
+    if not found.get(KEY):
         other = f'{file} has no SHA-256 of the tested file, {tested}'
     if given:
         raise ValueError(

@@ -16,7 +16,7 @@ from lomar.checkpoints.files import load_file, naming
 from lomar.checkpoints.hub import is_hub_name
 from lomar.checkpoints.json_values import CONFIG, encode
 from lomar.checkpoints.licenses import checked_license
-from lomar.checkpoints.measured import KEY, METRICS, checkpoint_digest, metrics_of
+from lomar.checkpoints.measured import KEY, METRICS, checkpoint_digests, metrics_of
 from lomar.checkpoints.model_card import Card, local_paths
 from lomar.checkpoints.published import SECTION, WEIGHTS, as_section, weights_file
 from lomar.checkpoints.safetensors_file import write_safetensors
@@ -78,9 +78,10 @@ def publish(
     """
     folder = Path(folder).expanduser()
     _check_folder(path, folder, overwrite)
-    content, trained = load_file(path), trained_model(path, weights, 'cpu')
-    measured, notes = metrics_of(path, content, weights, metrics)
     license = checked_license(license) if license else None
+    content, trained = load_file(path), trained_model(path, weights, 'cpu')
+    digests = checkpoint_digests(path, content)
+    measured, notes = metrics_of(path, digests, weights, metrics)
     with naming(path):
         named = unwrap(content, weights)
         starts = origin.starts(content)
@@ -90,7 +91,7 @@ def publish(
         chosen = license or licence.license
         config = next(iter(read_configs(content).values())).to_dict()
         meta = _meta(content.get('meta') or {}, starts, chosen)
-        meta[KEY] = checkpoint_digest(path, content)
+        meta[KEY] = digests[0]
         written: dict[str, Any] = {SECTION: as_section(config, meta)}
         try:
             settings, no_timm = timm_config(content, named, trained.model, trained.kind), ''
