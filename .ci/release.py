@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / 'dist'
 TOOLS = Path(sys.executable).parent
 # Sentences of the licences of code that must not be copied: CC-BY-NC, and the header of MAE.
-FOREIGN = re.compile(b'Attribution-NonCommercial|Copyright \\(c\\) (Meta|Facebook)')
+FOREIGN = re.compile(b'Attribution-Non[C]ommercial|Copyright \\(c\\) (Meta|Facebook)')
 
 
 def main() -> None:
