@@ -1,4 +1,4 @@
-"""Watch memory, open files and processes of trainings at toy size, for an hour each.
+"""Watch memory, open files and processes of trainings at toy size, for an hour.
 
 A training loads, trains, evaluates and writes a checkpoint in every epoch. Memory is the
 proportional set size: what processes share counts once. "Grown" compares the median of the second
@@ -15,7 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from lomar.provenance import provenance
 from lomar.utils import write_json
@@ -95,37 +97,35 @@ def summary(found: list[dict]) -> dict[str, list[float]]:
     }
 
 
+def watched(kind: str, minutes: float, every: float) -> dict[str, Any]:
+    """Return what a training used, and the epochs that it finished."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shapes = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(folder / 'data')]
+        subprocess.run([*shapes, '--train', '96', '--val', '32', '--quiet'], check=True)
+        line = command(kind, folder / 'data', folder / 'run')
+        with open(folder / 'log', 'w') as log, subprocess.Popen(line, stdout=log) as process:
+            try:
+                found = list(samples(process, 60 * minutes, every))
+            finally:
+                process.send_signal(signal.SIGKILL)
+        epochs = max(int(one.stem.split('_')[-1]) for one in (folder / 'run').glob('*_*.pth'))
+    medians = summary(found)
+    print(kind, epochs, medians, flush=True)
+    kept = found[:: max(1, len(found) // 60)]
+    return dict(kind=kind, minutes=minutes, epochs=epochs, medians=medians, samples=kept)
+
+
 def main() -> None:
-    """Run the trainings one after the other, and write the result file."""
+    """Run the trainings side by side, and write the result file."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.soak', description=__doc__)
     parser.add_argument('kinds', nargs='*', default=list(CONFIGS), help='pretraining, detection')
     parser.add_argument('--minutes', type=float, default=60, help='of each training (default: 60)')
     parser.add_argument('--every', type=float, default=5, help='seconds between samples')
     parser.add_argument('--json', type=Path, default=RESULT, help='result file')
     args = parser.parse_args()
-    records = []
-    for kind in args.kinds:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            shapes = [sys.executable, '-m', 'lomar', 'shapes', '--out', str(folder / 'data')]
-            subprocess.run([*shapes, '--train', '96', '--val', '32', '--quiet'], check=True)
-            line = command(kind, folder / 'data', folder / 'run')
-            with open(folder / 'log', 'w') as log, subprocess.Popen(line, stdout=log) as process:
-                try:
-                    found = list(samples(process, 60 * args.minutes, args.every))
-                finally:
-                    process.send_signal(signal.SIGKILL)
-            epochs = max(int(one.stem.split('_')[-1]) for one in (folder / 'run').glob('*_*.pth'))
-        records.append(
-            dict(
-                kind=kind,
-                minutes=args.minutes,
-                checkpoints_up_to=epochs,
-                medians=summary(found),
-                samples=found[:: max(1, len(found) // 60)],
-            )
-        )
-        print(kind, epochs, records[-1]['medians'], flush=True)
+    with ThreadPoolExecutor() as pool:
+        records = list(pool.map(lambda kind: watched(kind, args.minutes, args.every), args.kinds))
     write_json(args.json, dict(records=records, **provenance()))
 
 
