@@ -107,10 +107,17 @@ def claim_section(claim: Claim, published: dict) -> str:
     if claim.commands:
         links = [f'[{Path(name).name}](../mmconfigs/{name}.py)' for name in claim.configs]
         parts.append(f'Configs: {", ".join(links)}')
-        parts.append('\n'.join(f'    {command}' for command in claim.commands))
+        parts.append('\n'.join(map(marked, claim.commands)))
     else:
         parts.append('Config: none yet.')
     return '\n\n'.join(part for part in parts if part)
+
+
+def marked(command: str) -> str:
+    """Return a line of Markdown: a training command, and the data that its config needs."""
+    folder = command.removeprefix('lomar train ').partition('/')[0]
+    data = dict(detect='COCO 2017', segment='ADE20K').get(folder, 'ImageNet-1k')
+    return f'    {command}  # needs {data}'
 
 
 def origins(measured: list[Measurement]) -> str:

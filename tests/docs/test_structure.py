@@ -9,7 +9,7 @@ from conftest import ROOT
 
 PAGE = (ROOT / 'docs/structure.md').read_text()
 NAMES = sorted(set(re.findall(r'`(lomar(?:\.\w+)+)`', PAGE)))
-(ORDER,) = re.findall(r'^    (cli > (?:.+\n)+)', PAGE, re.MULTILINE)
+(ORDER,) = re.findall(r'^    (cli > (?:[^`\n]+\n)+)', PAGE, re.MULTILINE)
 LEVELS = [level.split(', ') for level in re.split(r'\s+> ', ORDER.strip())]
 FREE = {'register', 'provenance'}  # may be imported from anywhere
 
