@@ -24,6 +24,7 @@ SUBFILE, PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES, NODATA = 254, 262, 274, 338, 4
 SMALLER_OR_MASK = (
     0b101  # a page of a TIFF file that repeats another at a lower resolution, or masks
 )
+WHOLE_LIMIT = 10**9  # pixels of a file that is decoded whole: 3 GB as RGB
 GREY, RGB = 1, 2  # values of PHOTOMETRIC
 UNSPECIFIED, STRAIGHT_ALPHA = 0, 2  # values of EXTRA_SAMPLES
 Converter = Callable[[np.ndarray], np.ndarray]
@@ -34,8 +35,8 @@ def open_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> It
     """Open an image file for `read`, which returns parts of what `read_rgb` returns, to the bit.
 
     Of arrays, and of TIFF files whose pixels are grey, RGB or RGBA, of 8 bits or of 16 with a known
-    range, only the requested parts are decoded. Other files are
-    decoded once, whole. There is no limit on the number of pixels.
+    range, only the requested parts are decoded, and there is no limit on the number of pixels.
+    Other files are decoded once, whole; they may have `WHOLE_LIMIT` pixels.
 
     Args:
         value_range: values of black and white in files of other than 8 bits.
@@ -44,10 +45,10 @@ def open_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> It
         ImportError: the file is a TIFF that Pillow cannot read, and rasterio is not installed.
         UnreadableImage: the file is missing or cannot be decoded.
     """
-    with reasons(path), _any_size():
+    with reasons(path), _pixel_limit(None):
         convert = _converter(path, value_range)
     if convert is None:
-        with _any_size():
+        with _pixel_limit(WHOLE_LIMIT // 2):  # Pillow allows twice its limit
             pixels = np.asarray(read_rgb(path, value_range))
         yield ArrayFile(path, pixels)
         return
@@ -130,9 +131,9 @@ def _pages(image: Image.Image) -> int:
 
 
 @contextmanager
-def _any_size() -> Iterator[None]:
-    """Lift Pillow's limit on the number of pixels, which is for images from strangers."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+def _pixel_limit(pixels: int | None) -> Iterator[None]:
+    """Replace Pillow's limit on the number of pixels, above which it warns."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
     try:
         yield
     finally:
