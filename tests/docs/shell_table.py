@@ -134,7 +134,7 @@ RUNS = {
         before={'lomar predict': 'mv DIR classes'},
     ),
     'docs/commands.md': Page(mark='slow'),
-    'docs/cost.md': Page(mark='slow', words={'CONFIG': 'lomar_pretrain'}),
+    'docs/cost.md': Page(words={'CONFIG': 'lomar_pretrain'}),
     'docs/data.md': Page(
         config='pretrain',
         make={
@@ -196,7 +196,6 @@ RUNS = {
         },
     ),
     'docs/publish.md': Page(
-        mark='slow',
         config='detector',
         make={'work_dirs/my_detector/epoch_12.pth': 'detector', 'data/shapes': 'shapes'},
     ),
