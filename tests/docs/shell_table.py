@@ -32,7 +32,16 @@ TESTED = {
     'docs/pretraining.md': {
         'lomar replay': 'tests/faults/test_nonfinite_losses.py::test_the_training_stops'
     },
+    'docs/scaling.md': {
+        'tools/dist_train.sh': (
+            'tests/detection/test_detection.py::test_a_killed_rank_ends_the_others'
+        ),
+        'OMP_NUM_THREADS=1 tools/dist_train.sh': (
+            'tests/engine/test_scale.py::test_gradients_are_compressed'
+        ),
+    },
     'docs/speed_record.md': {
+        'python -m benchmarks.speed': 'tests/benchmarks/test_benchmark.py::test_the_command',
         'python -m benchmarks.gpu --toy': 'tests/benchmarks/test_gpu_benchmark.py'
         '::test_a_run_that_was_killed_goes_on_and_ends_with_the_table',
         'python -m benchmarks.detector': 'tests/benchmarks/test_benchmark_detector.py'
@@ -97,7 +106,6 @@ class Page:
     words: dict[str, str] = field(default_factory=dict)
 
 
-SPEED = '--archs tiny --sizes 32 --batch 1 --repeats 1 --dtypes float32 --threads 1'
 LOADING = '--size 64x48 --num-images 2 --repeats 2'
 RUNS = {
     'README.md': Page(
@@ -126,7 +134,7 @@ RUNS = {
         before={'lomar predict': 'mv DIR classes'},
     ),
     'docs/commands.md': Page(mark='slow'),
-    'docs/cost.md': Page(mark='slow', words={'CONFIG': 'lomar_pretrain'}),
+    'docs/cost.md': Page(words={'CONFIG': 'lomar_pretrain'}),
     'docs/data.md': Page(
         config='pretrain',
         make={
@@ -148,8 +156,8 @@ RUNS = {
                 f'--epochs 1 --cfg-options {DATA} {VAL} {VIT} model.head.in_channels=192'
             ),
             'python -m benchmarks.loading --json': LOADING,
-            'python -m benchmarks.loading --size': f'{LOADING} --regions 32 48',
-            'python -m benchmarks.loading --regions': f'{LOADING} --regions 32 48 --raster 128',
+            'python -m benchmarks.loading --size': f'{LOADING} --regions 224',
+            'python -m benchmarks.loading --regions': f'{LOADING} --regions 224 --raster 512',
         },
     ),
     'docs/detection.md': Page(
@@ -188,7 +196,6 @@ RUNS = {
         },
     ),
     'docs/publish.md': Page(
-        mark='slow',
         config='detector',
         make={'work_dirs/my_detector/epoch_12.pth': 'detector', 'data/shapes': 'shapes'},
     ),
@@ -213,13 +220,17 @@ RUNS = {
         added={'lomar train': f'{SMALL["lomar_pretrain"]} train_dataloader.batch_size=64'},
     ),
     'docs/speed_record.md': Page(
+        mark='slow',
         before={
-            'python -m benchmarks.speed --archs base': 'mkdir -p benchmarks/speed docs/images',
-            'python -m benchmarks.gpu --table-only': 'cp gpu.json FILE',
+            'python -m benchmarks.gpu --table-only': (
+                'cp tools/../benchmarks/gpu/gpu_nvidia-h200.json FILE'
+            ),
         },
-        added={'python -m benchmarks.speed': SPEED},
     ),
-    'docs/targets.md': Page(make={'data/shapes': 'shapes'}),
+    'docs/targets.md': Page(
+        make={'data/shapes': 'shapes'},
+        added={'PYTHONPATH=. lomar train lomar-blurred.py': SMALL['shapes/']},
+    ),
     'docs/tokens.md': Page(
         mark='slow',
         make={'DIR': 'images'},
