@@ -251,6 +251,7 @@ def to_markdown(costs: Sequence[Estimate]) -> str:
     table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
     speeds = sorted({cost.speed_source for cost in costs if cost.speed_source})
     return (
-        f'{table}\n\nEstimates from arithmetic, of training steps alone. Speed of a GPU: '
+        f'{table}\n\nThe hours are computed from FLOPs, and cover training steps only. '
+        'Speed of a GPU: '
         f'{"; ".join(speeds) or "not given"}.'
     )

@@ -142,6 +142,19 @@ def masks(path: Path) -> None:
     write_scenes(path)
 
 
+def object_masks(path: Path) -> None:
+    """Write three images, and for each a folder with a mask per object, in `masks` beside."""
+    path.mkdir(parents=True)
+    for number in range(3):
+        Image.fromarray(noise(32, 48)).save(path / f'{number}.png')
+        for part in range(2):
+            mask = np.zeros((32, 48), np.uint8)
+            mask[2:20, 20 * part : 20 * part + 15] = 255
+            target = path.parent / f'masks/{number}/{part}.png'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(target)
+
+
 def scene(path: Path) -> None:
     Image.fromarray(noise(1100, 90)).save(path)
 
@@ -187,7 +200,7 @@ def tiny(path: Path) -> None:
 
 MAKERS = dict(
     **dict(images=images, one_image=one_image, int16=int16, channels=channels, classes=classes),
-    **dict(channel_classes=channel_classes, few=few),
+    **dict(channel_classes=channel_classes, few=few, object_masks=object_masks),
     **dict(coco=coco, patients=patients, voc=voc, shapes=shapes, masks=masks, scene=scene),
     **dict(image_list=image_list, official=official, segmentor=segmentor, tiny=tiny),
     **dict(pretrain=fixture('pretrain'), classifier=fixture('classifier'), detector=detector_file),

@@ -134,6 +134,7 @@ RUNS = {
         before={'lomar predict': 'mv DIR classes'},
     ),
     'docs/commands.md': Page(mark='slow'),
+    'docs/comparison.md': Page(mark='slow', make={'data/nuclei/images': 'object_masks'}),
     'docs/cost.md': Page(words={'CONFIG': 'lomar_pretrain'}),
     'docs/data.md': Page(
         config='pretrain',

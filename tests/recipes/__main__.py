@@ -14,8 +14,8 @@ HEAD = """# Recipes
 This page compares every setting with the official code. The command
 `python -m tests.recipes --out docs/recipes.md` generates the page. Most values are read from the
 resolved configs. Initial weights, resizing and precision are measured on the built models and
-transforms. The official values and their source files are in `tests/recipes/`. A difference without
-a reason is an error, in `make test` as well.
+transforms. The official values and their source files are in `tests/recipes/`. If a
+difference has no reason, the command and `make test` fail.
 
 Values that depend on the model size are listed for ViT-B, L and H. Fine-tuning, probing and
 detection configs for LoMaR and for random weights differ from the listed MAE configs in the weights
