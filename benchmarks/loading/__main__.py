@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument('--num-images', type=int, default=48, help='number of JPEG files')
     parser.add_argument(
-        '--repeats', type=int, default=11, help='measured rounds, after one round of warm-up'
+        '--repeats', type=int, default=11, help='measured rounds, at least 2, after a warm-up'
     )
     parser.add_argument(
         '--quality', type=int, default=90, help='quality of the JPEG files, 1 to 100'
@@ -46,6 +46,8 @@ def main() -> None:
         help='with --regions: also time a TIFF file of this side, whole and four windows of it',
     )
     args = parser.parse_args()
+    if args.repeats < 2:
+        parser.error(f'--repeats is {args.repeats}; allowed: at least 2, for a spread')
     width, height = map(int, args.size.split('x'))
     files = width, height, args.num_images, args.repeats, args.quality
     if args.regions:
