@@ -13,7 +13,8 @@ from mmengine.registry import HOOKS
 class Disturb(Hook):
     """Hook that does what the environment variable DISTURB says: words, separated by spaces.
 
-    'hang STEP [RANK]': a step that never ends. 'evaluate': slow batches of an evaluation.
+    'hang STEP [RANK]': a step that never ends. 'slow RANK': steps that take half a second longer.
+    'evaluate': slow batches of an evaluation.
     'clock STEP SECONDS': the clock of the machine jumps. 'write NUMBER': the process is killed in
     the middle of its checkpoint with this number, from 0.
     """
@@ -41,6 +42,9 @@ class Disturb(Hook):
             print('this step hangs', flush=True)
             while True:
                 time.sleep(1)
+        if self.what == 'slow' and self.numbers == [get_rank()]:
+            print('this step is slow', flush=True)
+            time.sleep(0.5)
         if self.what == 'clock' and due:
             clock, nanoseconds = time.time, time.time_ns
             time.time = lambda: clock() + self.numbers[1]

@@ -1,7 +1,7 @@
 """Watch memory, open files and processes of trainings at toy size, for an hour.
 
-A training loads, trains, evaluates and writes a checkpoint in every epoch. Memory is the
-proportional set size: what processes share counts once. "Grown" compares the median of the second
+A training loads, trains, evaluates and writes a checkpoint in every epoch. Memory is that of no
+file, and what processes share counts once. "Grown" compares the median of the second
 quarter of the time with that of the last one. The table of docs/verification.md shows the result
 file.
 """
@@ -82,9 +82,14 @@ def tree(parent: int) -> list[int]:
 
 
 def memory(number: int) -> float:
-    """Return the proportional set size of a process in megabytes."""
+    """Return the memory of a process that is not a part of a file, in megabytes.
+
+    Parts of files, such as libraries, are shared with processes of other programs: their share
+    grows when those end.
+    """
     text = Path(f'/proc/{number}/smaps_rollup').read_text()
-    return round(int(re.findall(r'^Pss:\s+(\d+) kB', text, re.MULTILINE)[0]) / 1024, 1)
+    kilobytes = re.findall(r'^Pss_(?:Anon|Shmem):\s+(\d+) kB', text, re.MULTILINE)
+    return round(sum(map(int, kilobytes)) / 1024, 1)
 
 
 def summary(found: list[dict]) -> dict[str, list[float]]:

@@ -64,6 +64,22 @@ def test_a_step_that_hangs(count, shapes, tmp_path):
 
 
 @pytest.mark.fault(
+    'A process of a training of two is slower than the other one',
+    'The other one waits in each step. The bytes are the same.',
+)
+@pytest.mark.long
+def test_a_slow_process(shapes, tmp_path):
+    for work, env in (('equal', {}), ('slow', dict(DISTURB='slow 1'))):
+        limit = 'env_cfg.step_minutes=0.2'  # 12 seconds: less than the whole, more than a step
+        line = words('pretraining', shapes, tmp_path / work, limit, epochs=4)
+        (logs := tmp_path / f'{work}-logs').mkdir()
+        both = ranks(line, logs, 2, env)
+        assert [run.end(120) for run in both] == [0, 0]
+    assert both[1].text().count('this step is slow') >= 4
+    same_bytes(tmp_path / 'equal/epoch_4.pth', tmp_path / 'slow/epoch_4.pth')
+
+
+@pytest.mark.fault(
     'The disk is full while a checkpoint is saved',
     'The training ends with exit code 1, and one line names the last checkpoint. That checkpoint '
     'is complete, and the resumed run ends with the same bytes.',
