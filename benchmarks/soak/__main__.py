@@ -1,12 +1,13 @@
 """Watch memory, open files and processes of trainings at toy size, for an hour.
 
 A training loads, trains, evaluates and writes a checkpoint in every epoch. Memory is that of no
-file, and what processes share counts once. "Grown" compares the median of the second
-quarter of the time with that of the last one. The table of docs/verification.md shows the result
-file.
+file, and what processes share counts once. The table of docs/verification.md compares the median
+of the second quarter of the time with that of the last one.
 """
 
 import argparse
+import json
+import os
 import re
 import signal
 import statistics
@@ -24,10 +25,14 @@ from lomar.utils import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = Path(__file__).with_name('soak_cpu.json')
+PAGE = ROOT / 'docs/verification.md'
+BEGIN, END = '<!-- soak: python -m benchmarks.soak -->\n', '<!-- end of soak -->'
 CONFIGS = dict(
     pretraining='lomar_vit-tiny-p4_1xb32-coslr-8e_shapes',
     detection='mask-rcnn_vitdet-tiny-lomar_shapes',
 )
+MEASURE = ('Pss_Anon', 'Pss_Shmem')  # lines of smaps_rollup
+CACHE = 'ONEDNN_PRIMITIVE_CACHE_CAPACITY'
 EVERY_EPOCH = (
     *('default_hooks.checkpoint.interval=1', 'default_hooks.checkpoint.max_keep_ckpts=2'),
     *('train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True'),
@@ -88,7 +93,7 @@ def memory(number: int) -> float:
     grows when those end.
     """
     text = Path(f'/proc/{number}/smaps_rollup').read_text()
-    kilobytes = re.findall(r'^Pss_(?:Anon|Shmem):\s+(\d+) kB', text, re.MULTILINE)
+    kilobytes = re.findall(rf'^(?:{"|".join(MEASURE)}):\s+(\d+) kB', text, re.MULTILINE)
     return round(sum(map(int, kilobytes)) / 1024, 1)
 
 
@@ -118,7 +123,39 @@ def watched(kind: str, minutes: float, every: float) -> dict[str, Any]:
     medians = summary(found)
     print(kind, epochs, medians, flush=True)
     kept = found[:: max(1, len(found) // 60)]
-    return dict(kind=kind, minutes=minutes, epochs=epochs, medians=medians, samples=kept)
+    return dict(
+        kind=kind,
+        minutes=minutes,
+        epochs=epochs,
+        measure=' + '.join(MEASURE),
+        onednn_cache=os.environ.get(CACHE),
+        medians=medians,
+        samples=kept,
+    )
+
+
+def table(records: list[dict]) -> str:
+    """Return the second and the last quarter of each training as rows of a table."""
+    lines = [
+        '| training | minutes | epochs | main process, MB | workers, MB | open files | memory is |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    for one in records:
+        cache = one.get('onednn_cache')
+        name = one['kind'] + (f', `{CACHE}={cache}`' if cache else '')
+        pairs = [
+            ' → '.join(f'{value:.0f}' for value in one['medians'][key])
+            for key in ('main_mb', 'workers_mb', 'files')
+        ]
+        row = [name, f'{one["minutes"]:.0f}', str(one['epochs']), *pairs, one['measure']]
+        lines.append(f'| {" | ".join(row)} |')
+    return '\n'.join(lines)
+
+
+def saved() -> list[dict]:
+    """Return the records of all result files."""
+    files = sorted(RESULT.parent.glob('*.json'))
+    return [one for file in files for one in json.loads(file.read_text())['records']]
 
 
 def main() -> None:
@@ -132,6 +169,10 @@ def main() -> None:
     with ThreadPoolExecutor() as pool:
         records = list(pool.map(lambda kind: watched(kind, args.minutes, args.every), args.kinds))
     write_json(args.json, dict(records=records, **provenance()))
+    before, _, rest = PAGE.read_text(encoding='utf-8').partition(BEGIN)
+    PAGE.write_text(
+        f'{before}{BEGIN}\n{table(saved())}\n\n{END}{rest.partition(END)[2]}', encoding='utf-8'
+    )
 
 
 if __name__ == '__main__':

@@ -26,6 +26,12 @@ def test_ci_builds_the_rows_of_the_matrix():
         assert not row['constraints'] or (ROOT / row['constraints']).is_file()
 
 
+def test_the_page_shows_the_long_trainings():
+    text = soak.PAGE.read_text(encoding='utf-8')
+    shown = text.partition(soak.BEGIN)[2].partition(soak.END)[0]
+    assert shown.strip() == soak.table(soak.saved())
+
+
 def test_quarters_are_compared():
     found = [dict(seconds=i, main_mb=float(i), files=3) for i in range(8)]
     assert soak.summary(found) == dict(main_mb=[2.5, 6.5], files=[3, 3])
