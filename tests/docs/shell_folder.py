@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import torch
 from annotation_sources import voc_object, voc_xml, write_text
 from conftest import FIXTURES, ROOT
@@ -69,6 +68,8 @@ def int16(path: Path) -> None:
 
 
 def channels(path: Path) -> None:
+    import rasterio  # of an extra, which the GPU machine may lack
+
     path.mkdir(parents=True)
     for number in range(4):
         pixels = noise(80, 96, np.uint16, 13, number).transpose(2, 0, 1)
