@@ -2,6 +2,8 @@
 
 import random
 import shutil
+from io import BytesIO
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -14,8 +16,15 @@ KINDS = dict(
     truncated=lambda data: data[: len(data) // 2],
     empty=lambda data: b'',
     zeros=lambda data: bytes(len(data)),
-    flipped=lambda data: flipped(data, 4 * len(data)),  # in the middle of the weights
+    flipped=lambda data: flipped(data, 8 * middle_of_weights(data)),
 )
+
+
+def middle_of_weights(data):
+    """Return a place in the largest entry; between entries are bytes without a meaning."""
+    largest = max(ZipFile(BytesIO(data)).infolist(), key=lambda entry: entry.file_size)
+    assert largest.file_size > 1000  # more than its header
+    return largest.header_offset + largest.file_size // 2 + 250
 
 
 def flipped(data, bit):
