@@ -38,7 +38,10 @@ def explained(work_dir: str | Path, trains: bool = True) -> Iterator[None]:
     try:
         yield
     except (EOFError, OSError, RuntimeError) as error:
-        reason = None if isinstance(error, TrainingStopped) else _reason(error, work_dir)
+        try:
+            reason = None if isinstance(error, TrainingStopped) else _reason(error, work_dir)
+        except RuntimeError as named:  # of PyTorch's signal handler, which may run at any moment
+            reason = _reason(named, work_dir)
         if reason is None:
             raise
         if not trains:
@@ -78,11 +81,10 @@ def _dead_worker(error: BaseException | None) -> tuple[int, signal.Signals | Non
             if workers and frame.f_globals['__name__'].startswith('torch.utils.data'):
                 # A broken connection comes before the end of the process is known.
                 seconds = 10 if isinstance(error, ConnectionError | EOFError) else 1
-                try:
-                    wait([each.sentinel for each in workers], timeout=seconds)
-                except RuntimeError as named:  # PyTorch's signal handler, for the dead worker
-                    return _dead_worker(named)
+                ended = wait([each.sentinel for each in workers], timeout=seconds)
                 for worker in workers:
+                    if worker.sentinel in ended:  # it closes shortly before the end
+                        worker.join(1)
                     if code := worker.exitcode:
                         return worker.pid, signal.Signals(-code) if code < 0 else None
         error = error.__cause__ or error.__context__

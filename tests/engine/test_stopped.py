@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,6 +108,31 @@ def test_a_killed_worker_is_named(tmp_path):
     named = pytest.raises(TrainingStopped, match=rf'\(pid {worker.pid}\) was killed by SIGKILL')
     with named, explained(tmp_path):
         list(batches)
+
+
+class Ending:
+    """A worker whose signal reaches the main process while its exit code is read."""
+
+    pid = 12
+
+    def __init__(self):
+        self.sentinel, writer = os.pipe()
+        os.close(writer)
+
+    def join(self, seconds):
+        pass
+
+    @property
+    def exitcode(self):
+        raise ERRORS['memory'][0]
+
+
+def test_a_signal_that_comes_while_an_error_is_explained(tmp_path):
+    scope = dict(__name__='torch.utils.data.loader')
+    exec('def take(self):\n    raise ConnectionResetError', scope)
+    batches = SimpleNamespace(_workers=[Ending()])
+    with pytest.raises(TrainingStopped, match=ERRORS['memory'][1]), explained(tmp_path):
+        scope['take'](batches)
 
 
 def test_the_newest_checkpoint_is_the_last_one_written(tmp_path):
