@@ -14,12 +14,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import lomar.register  # noqa: F401
+from benchmarks.sections import write_section
 from lomar.utils import dicts_in
 from tests.gpu_branch import called_operators, gpu_branch
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULT = ROOT / 'docs/detection.md', ROOT / 'benchmarks/heads/heads_cpu.json'
-BEGIN, END = '<!-- heads: python -m tests.heads -->\n', '<!-- end of heads -->'
 INITIALISATIONS = ('lomar', 'mae', 'scratch')
 SIDE = 64
 # Largest values in a small detector.
@@ -200,8 +200,7 @@ def table():
 
 def main():
     """Write the table between its markers in docs/detection.md."""
-    before, _, rest = PAGE.read_text(encoding='utf-8').partition(BEGIN)
-    PAGE.write_text(f'{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}', encoding='utf-8')
+    write_section(PAGE, 'heads', table())
 
 
 if __name__ == '__main__':

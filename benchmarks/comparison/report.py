@@ -12,6 +12,7 @@ from benchmarks.comparison.tables import (
     segmenter_tables,
 )
 from benchmarks.comparison.timing import step_seconds
+from benchmarks.sections import with_section
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / 'docs'
@@ -34,13 +35,11 @@ def written(page: str) -> str:
         ValueError: a marker is missing.
     """
     for name, record in records().items():
-        begin, end = f'<!-- {name} -->\n', f'<!-- end of {name} -->'
-        if begin not in page or end not in page:
-            raise ValueError(f'{PAGE} has no lines {begin.strip()} and {end}')
-        before, rest = page.split(begin)
-        _, after = rest.split(end)
         tables = TABLES[record['study']](record, grid_seconds(record['scale']))
-        page = f'{before}{begin}\n{tables}\n\n{end}{after}'
+        try:
+            page = with_section(page, name, tables)
+        except ValueError as error:
+            raise ValueError(f'{PAGE}: {error}') from None
     return page
 
 

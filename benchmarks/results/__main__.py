@@ -6,7 +6,6 @@ is written, and the exit code is 1 if a file other than a plot is stale.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,11 @@ from pathlib import Path
 from benchmarks.comparison import report
 from benchmarks.results import page
 from benchmarks.results.measured import measure, read_source
+from benchmarks.sections import with_section
 from lomar.utils import atomic_write
 from lomar.visualization.results_table import read_published
 
 ROOT = page.ROOT
-BEGIN, END = '<!-- results: python -m benchmarks.results -->', '<!-- end of results -->'
 
 
 def outputs() -> dict[Path, str]:
@@ -34,13 +33,9 @@ def outputs() -> dict[Path, str]:
     measured = [measure(row) for row in source.measured]
     text = page.markdown(claims, published, measured)
     readme = ROOT / 'README.md'
-    block = f'{BEGIN}\n\n{page.top(claims, published, measured, "docs/")}\n{END}'
-    old = readme.read_text(encoding='utf-8')
-    parts = re.split(f'{re.escape(BEGIN)}.*?{re.escape(END)}', old, flags=re.DOTALL)
-    if len(parts) != 2:
-        raise ValueError(f'README.md: needs one block from {BEGIN} to {END}')
+    top = page.top(claims, published, measured, 'docs/')
     return {
-        readme: block.join(parts),
+        readme: with_section(readme.read_text(encoding='utf-8'), 'results', top),
         ROOT / 'docs/results.md': text,
         ROOT / 'docs/results.html': page.html(text),
         report.PAGE: report.written(report.PAGE.read_text(encoding='utf-8')),

@@ -20,13 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sections import write_section
 from lomar.provenance import provenance
 from lomar.utils import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = Path(__file__).with_name('soak_cpu.json')
 PAGE = ROOT / 'docs/verification.md'
-BEGIN, END = '<!-- soak: python -m benchmarks.soak -->\n', '<!-- end of soak -->'
 CONFIGS = dict(
     pretraining='lomar_vit-tiny-p4_1xb32-coslr-8e_shapes',
     detection='mask-rcnn_vitdet-tiny-lomar_shapes',
@@ -141,7 +141,7 @@ def table(records: list[dict]) -> str:
         '| --- | --- | --- | --- | --- | --- | --- |',
     ]
     for one in records:
-        cache = one.get('onednn_cache')
+        cache = one['onednn_cache']
         name = one['kind'] + (f', `{CACHE}={cache}`' if cache else '')
         pairs = [
             ' → '.join(f'{value:.0f}' for value in one['medians'][key])
@@ -169,10 +169,7 @@ def main() -> None:
     with ThreadPoolExecutor() as pool:
         records = list(pool.map(lambda kind: watched(kind, args.minutes, args.every), args.kinds))
     write_json(args.json, dict(records=records, **provenance()))
-    before, _, rest = PAGE.read_text(encoding='utf-8').partition(BEGIN)
-    PAGE.write_text(
-        f'{before}{BEGIN}\n{table(saved())}\n\n{END}{rest.partition(END)[2]}', encoding='utf-8'
-    )
+    write_section(PAGE, 'soak', table(saved()))
 
 
 if __name__ == '__main__':

@@ -13,12 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.sections import write_section
 from lomar.provenance import provenance
 from lomar.utils import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, RESULT = ROOT / 'docs/tutorial.md', Path(__file__).with_name('tutorial_cpu.json')
-BEGIN, END = '<!-- times: python -m benchmarks.tutorial -->\n', '<!-- end of times -->'
 METRICS = 'metrics.json'
 
 
@@ -89,8 +89,7 @@ def main() -> None:
     cli = 'python -m benchmarks.tutorial DATA FOLDER'
     result = dict(cli=cli, commands=records, metrics=measured, **provenance())
     write_json(RESULT, result)
-    before, _, rest = PAGE.read_text(encoding='utf-8').partition(BEGIN)
-    PAGE.write_text(f'{before}{BEGIN}\n{table(result)}\n{END}{rest.partition(END)[2]}', 'utf-8')
+    write_section(PAGE, 'times', table(result))
 
 
 if __name__ == '__main__':

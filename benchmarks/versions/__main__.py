@@ -13,13 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.sections import write_section
 from lomar.provenance import provenance
 from lomar.utils import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 MATRIX, RESULT = (Path(__file__).with_name(f'{name}.json') for name in ('matrix', 'versions'))
 PAGE = ROOT / 'docs/install.md'
-BEGIN, END = '<!-- versions: python -m benchmarks.versions -->\n', '<!-- end of versions -->'
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'mmengine', 'mmdet', 'mmpretrain', 'mmcv')
 LISTING = """
 import json
@@ -95,9 +95,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             known[key(rows[number])] = tried(rows[number], Path(folder))
         write_json(RESULT, [known[key(row)] for row in rows if key(row) in known])
-    before, _, rest = PAGE.read_text(encoding='utf-8').partition(BEGIN)
-    text = table(json.loads(RESULT.read_text()))
-    PAGE.write_text(f'{before}{BEGIN}\n{text}\n\n{END}{rest.partition(END)[2]}', encoding='utf-8')
+    write_section(PAGE, 'versions', table(json.loads(RESULT.read_text())))
 
 
 if __name__ == '__main__':

@@ -252,6 +252,5 @@ def to_markdown(costs: Sequence[Estimate]) -> str:
     speeds = sorted({cost.speed_source for cost in costs if cost.speed_source})
     return (
         f'{table}\n\nThe hours are computed from FLOPs, and cover training steps only. '
-        'Speed of a GPU: '
-        f'{"; ".join(speeds) or "not given"}.'
+        f'Speed of a GPU: {"; ".join(speeds) or "not given"}.'
     )

@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+from benchmarks.sections import read_section
 from lomar.compat import mmcv_ops
 from lomar.cost.flops import count, flops_of
 from lomar.detection.evaluation_config import evaluates_masks
@@ -17,9 +18,7 @@ from lomar.engine.model_checks import check_model
 from lomar.engine.schedule import resolve_schedule
 from tests.gpu_branch import gpu_branch
 from tests.heads import (
-    BEGIN,
     CASES,
-    END,
     HEADS,
     INITIALISATIONS,
     PAGE,
@@ -190,6 +189,4 @@ def test_flops_are_those_of_a_step(kind):
 @SUPPLIED
 @pytest.mark.slow
 def test_the_table_is_up_to_date():
-    text = PAGE.read_text()
-    found = text.partition(BEGIN)[2].partition(END)[0].strip('\n')
-    assert found == table().strip('\n'), 'run python -m tests.heads'
+    assert read_section(PAGE, 'heads') == table().strip('\n'), 'run python -m tests.heads'

@@ -9,7 +9,8 @@ import pytest
 from annotation_sources import voc_object, voc_xml, write_image, write_text
 from PIL import Image
 
-from benchmarks.tutorial.__main__ import BEGIN, END, PAGE, RESULT, commands, table, timed
+from benchmarks.sections import read_section
+from benchmarks.tutorial.__main__ import PAGE, RESULT, commands, table, timed
 
 LOMAR, DETECTOR = 'lomar train tiny/lomar_', 'lomar train tiny/faster-rcnn_'
 PRETRAINED = 'work_dirs/lomar_vit-tiny-p8_1xb64-coslr-100e_in1k-192px/epoch_1.pth'
@@ -22,9 +23,7 @@ SHORT = {
 
 
 def test_the_table_is_that_of_the_result():
-    text = PAGE.read_text(encoding='utf-8')
-    written = text.partition(BEGIN)[2].partition(END)[0]
-    assert written.strip() == table(json.loads(RESULT.read_text())).strip()
+    assert read_section(PAGE, 'times') == table(json.loads(RESULT.read_text())).strip()
 
 
 def test_the_result_has_the_commands_of_the_page():
