@@ -92,6 +92,8 @@ class _Runs:
         # The search holds a fifth of the training images out of the probe.
         probed = self.data / 'train' if seed == SEARCH_SEED else self.data
         epochs = self.epochs(method, grid, budget)
+        if seed == SEARCH_SEED:
+            epochs = round(epochs * self.scale.search_share)
         keys = dict(task='pretrain', contender=method, grid=grid, budget=budget)
         options = {'train_cfg.max_epochs': epochs, 'custom_hooks.4.interval': max(epochs // 5, 1)}
         return self._probed(

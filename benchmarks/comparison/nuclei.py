@@ -114,7 +114,8 @@ class Runs:
         searching = seed == SEARCH_SEED
         images = self.work / ('search.txt' if searching else 'unlabelled.txt')
         per_epoch = len(images.read_text().splitlines()) // self.scale.batch
-        epochs = round(self.steps(method, budget) / per_epoch) * variant.longer
+        share = self.scale.search_share if searching else 1
+        epochs = round(share * self.steps(method, budget) / per_epoch) * variant.longer
         keys: dict[str, Any] = dict(task='pretrain', contender=method, budget=budget)
         keys |= _named(variant)
         config = variant.config if method == 'lomar' else 'pretrain_mae'

@@ -21,6 +21,7 @@ class Scale:
         grids: patches per side in pretraining on Imagenette; the classifier has the first.
         detector: further settings of the detector.
         rates: learning rates of the search, of pretraining and fine-tuning.
+        search_share: length of a pretraining in the search, as a share of the full length.
         seeds: seeds of the results.
         labels, classes: numbers of labelled images for the detector and for the classifier, in the
             order of their runs.
@@ -46,6 +47,7 @@ class Scale:
     grids: tuple[int, ...] = (14, 24, 28)
     detector: tuple[tuple[str, Any], ...] = ()
     rates: tuple[float, ...] = (1e-3, 5e-4, 2e-3)  # the first is tried first
+    search_share: float = 1.0
     seeds: tuple[int, ...] = SEEDS
     labels: tuple[int, ...] = (32, 8, 128, 530)
     classes: tuple[int, ...] = (100, 1000, 9469)
@@ -98,6 +100,7 @@ SCALES = dict(
             ('optim_wrapper.paramwise_cfg.layer_decay', 0.75),
         ),
         rates=(5e-4, 2.5e-4, 1e-3),
+        search_share=1 / 4,
         seeds=(0,),
     ),
 )

@@ -29,7 +29,7 @@ def work(toy: bool) -> Work:
     if toy:
         return _toy()
     pretrain, detect = partial(time_steps, 'pretrain'), partial(time_steps, 'detect')
-    made: Work = {Slice('tests', 90, 300): run_tests}
+    made: Work = {Slice('tests', 90, 300): run_tests, Slice('guard', 20, 120): time_guard}
     for size in (224, 384, 448):
         name = f'pretrain-{size}'
         made[Slice(name, 50, 200)] = partial(pretrain, size, [*PRETRAIN, 'lomar-plain'])
@@ -60,6 +60,7 @@ def _toy() -> Work:
         Slice('loading', *limits): partial(load_files, **files, short_sides=()),
         Slice('loading-regions', *limits): partial(load_regions, sizes=(128,), **files),
         Slice('tests', *limits): partial(run_tests, [str(ROOT / 'tests/compat/test_mmcv_ops.py')]),
+        Slice('guard', *limits): time_toy_guard,
         Slice('pretrain-128', *limits): pretrain,
         Slice('pretrain-128-compiled', *limits): partial(pretrain, compiled=True),
         Slice('detect-528', *limits): partial(
@@ -132,6 +133,39 @@ def time_toy_steps(*args, **kwargs) -> dict:
     small = dict(batch=1, repeats=1, warmup=1, rate_side=256, backend='aot_eager')
     with mock.patch.dict(ARCHS, tiny=dict(embed_dim=48, depth=4, num_heads=3)):
         return time_steps(*args, arch='tiny', **small, **kwargs)
+
+
+def time_guard(
+    arch: str = 'base',
+    size: int = 224,
+    batch: int = BATCH['pretrain'],
+    repeats: int = 20,
+    warmup: int = 5,
+    rate_side: int | None = None,
+) -> dict:
+    """Time pretraining steps of LoMaR with and without `StepGuard`, in turns; return two rows."""
+    from mmengine.optim import OptimWrapper
+
+    from benchmarks.speed.steps import DTYPES, Setting, prepare, to_row
+    from benchmarks.speed.timing import interleave, matrix_rate
+    from lomar.engine.step_guard import StepGuard
+
+    dtype = precision()
+    rates = {dtype: matrix_rate(DTYPES[dtype], rate_side)}
+    setting = Setting('pretrain', arch, size, dtype)
+    contenders = {name: prepare(setting, 'lomar', batch) for name in ('unguarded', 'guarded')}
+    for one in contenders.values():
+        one.optimizer = OptimWrapper(one.optimizer)
+    StepGuard(contenders['guarded'].optimizer, freezes=True)
+    seconds = interleave({name: one.step for name, one in contenders.items()}, repeats, warmup)
+    rows = [to_row('lomar', one, seconds[key]) | {'model': key} for key, one in contenders.items()]
+    return dict(rows=rows, matrix_rates=rates)
+
+
+def time_toy_guard() -> dict:
+    """Return the result of `time_guard` for a tiny model."""
+    with mock.patch.dict(ARCHS, tiny=dict(embed_dim=48, depth=4, num_heads=3)):
+        return time_guard('tiny', 128, batch=1, repeats=1, warmup=1, rate_side=256)
 
 
 def load_files(**settings) -> dict:

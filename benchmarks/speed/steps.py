@@ -145,7 +145,7 @@ def measure(
     turns = {name: steps.step for name, steps in contenders.items()}
     spreads = interleave(turns, repeats, warmup, str(setting))
     return [
-        _row(name, steps, spreads[name], None if setting.inference else saved[name])
+        to_row(name, steps, spreads[name], None if setting.inference else saved[name])
         for name, steps in contenders.items()
     ]
 
@@ -160,7 +160,8 @@ def prepare(setting: Setting, name: str, batch: int) -> Steps:
     )
 
 
-def _row(name: str, steps: Steps, seconds: Spread, saved: float | None) -> dict:
+def to_row(name: str, steps: Steps, seconds: Spread, saved: float | None = None) -> dict:
+    """Return the dict of a contender that `measure` describes."""
     batch, flops = len(steps.images), model_flops(steps.setting, SAME_MODEL.get(name, name))
     peak = peak_bytes(steps)
     return dict(
