@@ -7,6 +7,12 @@ from pathlib import Path
 # Before torch is imported, and inherited by the commands: one thread per process, because tests
 # run side by side.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+# TEST_DEVICE=cuda runs the tests on a GPU: those that need one, and the others as well.
+os.environ.setdefault('TEST_DEVICE', 'cpu')
+# To look for a GPU must not initialize CUDA, because the commands are forked.
+os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
+if os.environ['TEST_DEVICE'] == 'cpu':
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 import numpy as np
 import pytest
@@ -17,6 +23,7 @@ from PIL import Image
 import lomar.register  # noqa: F401
 
 pytest_plugins = ['fault_results']  # what `make faults` records
+DEVICE = os.environ['TEST_DEVICE']
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = Path(__file__).parent / 'fixtures'
 TINY_ARCH = dict(embed_dim=48, depth=3, num_heads=3)
@@ -42,6 +49,14 @@ def randomised(module, seed=0):
     for parameter in module.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
     return module
+
+
+def pytest_collection_modifyitems(items):
+    needed = dict(gpu='cuda', cpu='cpu')
+    for item in items:
+        for mark, device in needed.items():
+            if item.get_closest_marker(mark) and device != DEVICE:
+                item.add_marker(pytest.mark.skip(f'runs with TEST_DEVICE={device}'))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import torch
+
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 600  # seconds until processes that hang are killed
 SERVER = multiprocessing.get_context('forkserver')
@@ -45,9 +47,20 @@ def run_ranks(*words, count, cwd=None):
 
     The first process that fails ends the others.
     """
-    env = dict(os.environ, MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(), WORLD_SIZE=str(count))
+    env = dict(
+        os.environ,
+        **without_gpus(count),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=free_port(),
+        WORLD_SIZE=str(count),
+    )
     ranks = [dict(env, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
     return _run(ranks, words, cwd)
+
+
+def without_gpus(count):
+    """Return the variable that hides the GPUs if `count` processes would have too few."""
+    return {} if torch.cuda.device_count() >= count else {'CUDA_VISIBLE_DEVICES': ''}
 
 
 def start(words, out, err, cwd=None, env=None):

@@ -9,7 +9,7 @@ from pathlib import Path
 import disturbances  # noqa: F401  (stored configs may name imported modules only)
 import torch
 from old_checkpoints import arguments
-from processes import free_port, run_lomar, start
+from processes import free_port, run_lomar, start, without_gpus
 
 from lomar.checkpoints import load_file
 
@@ -86,7 +86,13 @@ class Running:
 
 def ranks(words, folder, count, env=None):
     """Start a training in several processes, as `torchrun` does; return them in order of rank."""
-    env = dict(env or {}, MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(), WORLD_SIZE=str(count))
+    env = dict(
+        env or {},
+        **without_gpus(count),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=free_port(),
+        WORLD_SIZE=str(count),
+    )
     # Before --cfg-options, which takes all words after it.
     words = [*words[:2], '--launcher', 'pytorch', *words[2:]]
     places = [dict(RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]

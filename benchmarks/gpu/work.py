@@ -1,5 +1,6 @@
 """Slices of `make gpu`, most important first, at full size for a GPU or at toy size."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -192,7 +193,8 @@ def run_tests(paths: list[str] | None = None) -> dict:
         words = ['-m', 'gpu', '-v', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
         command = [sys.executable, '-m', 'pytest', *words, f'--junitxml={report}']
         command += paths or [str(ROOT / 'tests')]
-        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+        env = os.environ | dict(TEST_DEVICE='cuda' if torch.cuda.is_available() else 'cpu')
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, env=env, check=False)
         if done.returncode not in (0, 1) or not report.exists():
             return dict(error=f'pytest ended with exit code {done.returncode}')
         return read_report(report)

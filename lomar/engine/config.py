@@ -18,7 +18,7 @@ from lomar.compat import check_segmentation
 from lomar.compat.dist import main_process
 from lomar.datasets import use_channels, use_value_range
 from lomar.engine.config_files import find_config
-from lomar.engine.distributed import start_processes
+from lomar.engine.distributed import check_gpu_of_process, start_processes
 from lomar.engine.epochs import set_epochs
 from lomar.engine.kind_checks import check_kinds
 from lomar.engine.option_keys import check_option_keys
@@ -194,6 +194,8 @@ def _check_checkpoint(cfg: Config, advice: str, key: str = 'load_from') -> None:
 
 def _read(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.launcher == 'pytorch':  # slurm and MPI share the GPUs out by themselves
+        check_gpu_of_process()
     # Set before the options are checked, because mixed precision has additional keys.
     amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
     if 'launcher' in (args.cfg_options or {}):

@@ -1,5 +1,8 @@
 """Training on several GPUs: process groups, bf16 gradients, sharding."""
 
+import os
+
+import torch
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import BaseModel, MMDistributedDataParallel
@@ -31,6 +34,22 @@ class BFloat16DataParallel(MMDistributedDataParallel):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.register_comm_hook(None, bf16_compress_hook)
+
+
+def check_gpu_of_process() -> None:
+    """Check that the process has a GPU, if there are any; `LOCAL_RANK` is its number.
+
+    Raises:
+        ValueError: the launcher started more processes than the machine has GPUs.
+    """
+    rank, count = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
+    if 0 < count <= rank:
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        raise ValueError(
+            f'process {rank + 1} of this machine has no GPU: {count} are there'
+            f'{"" if visible is None else f", by CUDA_VISIBLE_DEVICES={visible}"}; allowed: at '
+            'most one process per GPU (--nproc_per_node)'
+        )
 
 
 def start_processes(launcher: str, env_cfg: dict) -> None:

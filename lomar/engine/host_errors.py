@@ -1,12 +1,11 @@
 """Errors of OpenMMLab, PyTorch and Python in settings, in one line that names the key."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from sysconfig import get_paths
+from importlib.metadata import packages_distributions
 from traceback import walk_tb
 
-INSTALLED = tuple({str(Path(get_paths()[name])) for name in ('stdlib', 'purelib', 'platlib')})
 ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError),
     ValueError,
@@ -23,8 +22,10 @@ def naming_key(key: str) -> Iterator[None]:
         yield
     except ERRORS as error:
         *_, (frame, _) = walk_tb(error.__traceback__)
-        is_ours = frame.f_globals.get('__name__', '').partition('.')[0] == 'lomar'
-        if is_ours or not frame.f_code.co_filename.startswith((*INSTALLED, '<frozen')):
+        package = frame.f_globals.get('__name__', '').partition('.')[0]
+        # By name: packages may also lie in folders of PYTHONPATH, of the user, or in checkouts.
+        installed = package in sys.stdlib_module_names or package in packages_distributions()
+        if package == 'lomar' or not installed:
             raise
         text = ' '.join(str(error).split()) or type(error).__name__
         raise ValueError(f'{key}: {text}') from error

@@ -170,7 +170,6 @@ def test_images_are_resized_by_pillow(encoder):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_images_on_a_gpu_of_which_one_is_resized(encoder):
     images = [pixels(side, side, number=1)[0].cuda() for side in (64, 32)]
     together = encoder(images, size=64)

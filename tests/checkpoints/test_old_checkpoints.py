@@ -72,14 +72,15 @@ def test_is_embedded(version, name, shapes):
     model = build(name, shapes, path)
     with torch.no_grad():
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-        inputs = (pixels - encoder.mean.view(-1, 1, 1)) / encoder.std.view(-1, 1, 1)
+        mean, std = encoder.mean.cpu(), encoder.std.cpu()
+        inputs = (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
         if name == 'pretrain_mae':
             expected = model.backbone(inputs, mask=None)[-1][:, 1:]
         else:
             model.backbone.out_type = 'raw'
             expected = model.backbone(inputs)[0][:, int(model.backbone.with_cls_token) :]
     expected = expected.transpose(1, 2).unflatten(2, maps.shape[2:])
-    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(maps.cpu(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('version', VERSIONS)

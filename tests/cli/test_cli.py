@@ -17,6 +17,7 @@ import pytest
 from conftest import FIXTURES, ROOT
 from mmengine.config import Config, DictAction
 from old_checkpoints import TINY_DETECTOR
+from processes import without_gpus
 
 from lomar import cli
 from lomar.checkpoints.names import SOURCES, TARGETS
@@ -375,7 +376,8 @@ def test_torchrun_starts_the_command(photographs, tmp_path):
     options = [*SMALL, 'train_cfg.max_epochs=1', 'env_cfg.dist_cfg.backend=gloo']
     start = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2']
     start += ['--master_port', '29655', '-m', 'lomar', 'train', TOY, *flags]
-    done = run([*start, '--cfg-options', *options], cwd=tmp_path, env={**os.environ, **ONE_THREAD})
+    env = {**os.environ, **ONE_THREAD, **without_gpus(2)}
+    done = run([*start, '--cfg-options', *options], cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert '2 process(es) x 4' in done.stdout + done.stderr
     assert (tmp_path / 'work/epoch_1.pth').exists()

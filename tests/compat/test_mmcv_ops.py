@@ -99,7 +99,6 @@ def test_half_precision_is_computed_in_single():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_gpu_equals_cpu():
     assert torch.equal(
         ops.nms(BOXES.cuda(), SCORES.cuda(), 0.5)[1].cpu(), COMPILED['nms_keep_0.5_0']

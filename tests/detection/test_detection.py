@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 from PIL import Image
-from processes import free_port, run_lomar
+from processes import free_port, run_lomar, without_gpus
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -47,7 +47,7 @@ def run(name, *arguments, code=0):
 def start(tool, *arguments, **options):
     """Start a shell script of tools/, which starts `torchrun`."""
     command = ['bash', ROOT / 'tools' / tool, *arguments]
-    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': free_port()}
+    environment = {**os.environ, **without_gpus(2), 'PYTHON': sys.executable, 'PORT': free_port()}
     return subprocess.Popen(list(map(str, command)), env=environment, **options)
 
 

@@ -162,7 +162,6 @@ def test_the_detector_learns_the_same(tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_targets_on_a_gpu_equal_mmdets_there():
     rng = np.random.default_rng(0)
     masks = bitmaps(rng, 4, 60, 80)

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from conftest import DEVICE
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from old_checkpoints import arguments
@@ -109,11 +110,11 @@ def test_a_replayed_loss_is_that_of_the_training(name, options, shapes, tmp_path
     build(
         name, shapes, tmp_path / 'run', frozen, 'param_scheduler=None', *options, hook=hook
     ).train()
-    found = replay(hook.path, 'cpu')
+    found = replay(hook.path, DEVICE)
     assert [each.step for each in found] == [2, 3] and all(each.finite for each in found)
     assert [each.losses['loss'] for each in found] == hook.values[1:3]
     assert len({*hook.values}) == 4
-    assert main(['replay', str(hook.path), '--device', 'cpu']) == 0
+    assert main(['replay', str(hook.path), '--device', DEVICE]) == 0
     assert f'step 2: loss {found[0].losses["loss"]:.6g}' in capsys.readouterr().out
 
 

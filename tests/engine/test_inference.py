@@ -8,7 +8,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, ROOT
+from conftest import DEVICE, FIXTURES, ROOT
 from mmdet.apis import DetInferencer, init_detector
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -131,7 +131,7 @@ class Case:
 
         def record(batch):
             (sample,) = test_step(batch)
-            self.expected[Path(sample.img_path).name] = sample.clone()
+            self.expected[Path(sample.img_path).name] = sample.cpu()
             return [sample]
 
         runner.model.test_step = record
@@ -187,7 +187,7 @@ INPUTS = dict(paths=list, arrays=arrays, mixed=mixed, mixed_from_array=mixed_fro
 
 
 def same_detections(found, expected):
-    found, expected = found.pred_instances, expected.pred_instances
+    found, expected = found.cpu().pred_instances, expected.pred_instances
     assert len(expected) == 20
     assert torch.equal(found.bboxes, expected.bboxes)
     assert torch.equal(found.scores, expected.scores)
@@ -239,7 +239,7 @@ def test_inferencer_of_mmdet_takes_a_folder(detection):
 @pytest.mark.parametrize('given', INPUTS)
 @pytest.mark.parametrize('at_once', [True, False])
 def test_inference_detector(detection, given, at_once):
-    model = init_detector(detection.config, detection.checkpoint, device='cpu')
+    model = init_detector(detection.config, detection.checkpoint, device=DEVICE)
     before, inputs = model.cfg.pretty_text, INPUTS[given](detection.paths)
     if at_once:
         found = mmdet.apis.inference_detector(model, inputs)
@@ -288,7 +288,7 @@ def by_model(case, inputs):
 
 
 def by_inference_model(case, inputs):
-    model = get_model(Config.fromfile(case.config), case.checkpoint, device='cpu')
+    model = get_model(Config.fromfile(case.config), case.checkpoint, device=DEVICE)
     return scores_of([mmpretrain.inference_model(model, one) for one in inputs])
 
 
@@ -373,7 +373,7 @@ def test_detector(detection, kind):
     """`lomar.Detector` is built from the checkpoint alone; its masks have the image's size."""
     if kind == 'PIL' and detection.paths[0].endswith('.npy'):
         pytest.skip('PIL opens no .npy files')
-    detector = lomar.Detector(detection.checkpoint, device='cpu')
+    detector = lomar.Detector(detection.checkpoint, device=DEVICE)
     assert detector.classes == CLASSES
     inputs = [given_as(kind, path) for path in detection.paths]
     for path, found in zip(detection.paths, detector(inputs, threshold=0), strict=True):
@@ -408,7 +408,7 @@ def test_predict_command(detection, tmp_path):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_classifier(classification, kind):
-    classifier = lomar.Classifier(classification.checkpoint, device='cpu')
+    classifier = lomar.Classifier(classification.checkpoint, device=DEVICE)
     inputs = [given_as(kind, path) for path in classification.paths]
     for path, found in zip(classification.paths, classifier(inputs), strict=True):
         scores = classification.expected[Path(path).name].pred_score

@@ -245,8 +245,6 @@ def test_limits_that_are_refused(minutes):
 
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
 def test_generators_and_modes_are_put_back(device):
-    if device == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('no GPU')
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout()).to(device).train()
     model[1].eval()
 

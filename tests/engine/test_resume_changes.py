@@ -381,7 +381,7 @@ def test_momentum_follows_the_parameter(base, tmp_path):
     own = {name: states[parameter] for name, parameter in runner.model.named_parameters()}
     assert names != list(own) and {*names} == {*own}
     for index, name in enumerate(names):
-        assert own[name]['exp_avg'].equal(saved['optimizer']['state'][index]['exp_avg']), name
+        assert own[name]['exp_avg'].cpu().equal(saved['optimizer']['state'][index]['exp_avg']), name
 
 
 def by_steps(steps, resume=None):
@@ -588,7 +588,9 @@ def test_without_its_average_a_run_goes_on_from_its_weights(base, tmp_path):
     for name, value in trained.model.state_dict().items():
         assert value.equal(again.model.state_dict()[name])
         assert value.equal(without.model.state_dict()[name])
-    assert any(not value.equal(trained.model.state_dict()[name]) for name, value in average.items())
+    assert any(
+        not trained.model.state_dict()[name].cpu().equal(value) for name, value in average.items()
+    )
 
 
 # Classes, labels, annotations

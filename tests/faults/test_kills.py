@@ -11,6 +11,8 @@ from trainings import Running, same_bytes, train, words
 from lomar.checkpoints import load_file
 from lomar.engine.resume import checkpoints
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.mark.fault(
     'SIGKILL at random moments and in the middle of a checkpoint file',

@@ -11,6 +11,7 @@ from trainings import Running, one_line, ranks, same_bytes, train, words
 from lomar.checkpoints import load_file
 from lomar.engine.resume import INTERRUPTED
 
+pytestmark = pytest.mark.cpu
 RARE = 'default_hooks.checkpoint.interval=50'  # never within the test
 WORKERS = 'train_dataloader.num_workers=2'
 ACCUMULATION = 'optim_wrapper.accumulative_counts=2'

@@ -276,7 +276,6 @@ def test_autocast_keeps_the_residual_stream_in_float32():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_gpu_equals_cpu():
     model = randomised(tiny_lomar())
     batch = images()

@@ -208,6 +208,7 @@ def test_types_of_loops_are_refused_before_the_first_step(monkeypatch, fp16):
         engine.Runner.__new__(engine.Runner).build_val_loop(dict())
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize('loop', ['val', 'test'])
 @pytest.mark.parametrize('fp16', [False, True, 'bfloat16'])
 def test_loops_run_in_the_type_of_training(monkeypatch, loop, fp16):

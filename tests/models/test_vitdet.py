@@ -113,7 +113,6 @@ def test_flex_attention_adds_the_same_positions(grid):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 @pytest.mark.parametrize(
     ('dtype', 'tolerance'),
     # TF32 is off; bf16 has eight bits, and both ways round.

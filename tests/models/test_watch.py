@@ -7,6 +7,7 @@ import torch
 from fake_cuda import CUDA, NEEDS_NUMBERS, Watch, fake_cuda
 from torch.nn.functional import one_hot
 
+pytestmark = pytest.mark.cpu
 WAITS = dict(
     new_tensor=lambda x: x.new_tensor([1.0, 2.0]),
     tensor=lambda x: torch.tensor([1.0], device=x.device),

@@ -199,6 +199,7 @@ def test_new_classes_start_from_a_trained_segmentor(data, checkpoint, tmp_path, 
     assert 'decode_head.conv_seg.weight' in text
 
 
+@pytest.mark.cpu
 def test_a_resumed_training_has_the_same_weights(data, tmp_path):
     words = ['train', CONFIG, *flags(data), '--no-validate', '--cfg-options', *TOY]
     steps = ['train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=2']
