@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import pytest
+import torch
 from conftest import ROOT
 from mmengine.config import Config
 
@@ -167,3 +168,20 @@ def test_errors_of_host_libraries_are_one_line(option, photographs, tmp_path, ca
     config = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
     assert main(['train', config, *line, *options]) == 1
     assert f'lomar train: {FOUND_BY_HOSTS[option]}' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('visible', 'words'),
+    [(None, '1 are there; allowed'), ('0', '1 are there, by CUDA_VISIBLE_DEVICES=0; allowed')],
+)
+def test_more_processes_than_gpus(visible, words, photographs, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    if visible:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    line = ['--train-images', str(photographs), '--work-dir', str(tmp_path / 'run')]
+    config = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
+    assert main(['train', config, *line, '--launcher', 'pytorch']) == 1
+    assert f'lomar train: process 2 of this machine has no GPU: {words}' in capfd.readouterr().err
+    assert not (tmp_path / 'run').exists()
