@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from benchmarks.comparison.plots import plot_detector, plot_probes, plot_segmenter
-from benchmarks.comparison.protocol import SCALES
+from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.tables import (
     Seconds,
     classifier_tables,
@@ -44,9 +44,11 @@ def written(page: str) -> str:
 
 
 def draw(folder: Path = DOCS / 'images') -> list[Path]:
-    """Draw the plots of the committed results and return their files."""
+    """Draw the plots of the committed results and return their files; a search alone has none."""
     files = []
     for name, record in records().items():
+        if all(run['seed'] == SEARCH_SEED for run in record['runs']):
+            continue
         files.append(folder / f'{name}.png')
         PLOTS[record['study']](record, grid_seconds(record['scale']), files[-1])
     return files

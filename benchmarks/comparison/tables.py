@@ -185,7 +185,7 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             rows.append(
                 (f'{grid} x {grid}', NAMES[key], epochs, spent, *figures, *ahead, str(len(runs)))
             )
-    parts = [table(rows)]
+    parts = [table(rows)] if len(rows) > 1 else []
     rows = [('labelled images', 'weights', 'top-1', 'LoMaR ahead', 'seeds')]
     for labels in sorted({run['labels'] for run in final(record, 'classify')}):
         found = by_contender(final(record, 'classify', labels=labels))

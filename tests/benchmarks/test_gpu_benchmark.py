@@ -358,13 +358,26 @@ def alive(pid):
 def test_the_page_has_the_committed_results():
     record = json.loads((ROOT / 'benchmarks/gpu/gpu_nvidia-h200.json').read_text())
     page = (ROOT / 'docs/speed_record.md').read_text()
-    rows = [row for result in record['results'] for row in result['rows']]
+    slices = {result['slice']: result for result in record['results']}
+    rows = [row for size in (224, 384, 448) for row in slices[f'pretrain-{size}']['rows']]
     for model in {row['model'] for row in rows}:
         speeds = [f'{row["images_per_second"]:,.0f} (' for row in rows if row['model'] == model]
         assert any(
             line.startswith(f'| `{model}` |') and [cell in line for cell in speeds] == [True] * 3
             for line in page.splitlines()
         )
+    for model, row in goals.figures(slices['detect-1024']).items():
+        speed, memory = row['images_per_second'], row['peak_mb'] / row['batch']
+        cells = f'{speed:.1f} | {row["of_matrix_rate"]:.0%} | {memory:,.0f}'
+        assert f'| `{model}` | {cells} |' in page
+    guarded, without = (
+        goals.figures(slices['guard'])[name]['images_per_second']
+        for name in ('guarded', 'unguarded')
+    )
+    assert f'({guarded:,.0f} and {without:,.0f}' in page
+    counts = slices['tests']['counts']
+    assert f'All {counts["passed"]} tests that need a GPU passed.' in page
+    assert not counts['failures']
 
 
 @pytest.mark.parametrize(('left', 'names', 'run'), [(9, ['nuclei'], 1), (0.5, ['nuclei'], 0)])

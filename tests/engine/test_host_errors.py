@@ -23,5 +23,5 @@ def test_a_package_in_any_folder_of_the_path(installed, tmp_path, monkeypatch):
 
 
 def test_python_itself():
-    with pytest.raises(ValueError, match='^key: Expecting value'), naming_key('key'):
+    with pytest.raises(ValueError, match=r'^key: Expecting value'), naming_key('key'):
         importlib.import_module('json').loads('x')
