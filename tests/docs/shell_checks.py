@@ -67,11 +67,11 @@ def lomar(words: list[str]) -> str:
 
 
 def without_data(words: list[str]) -> list[str]:
-    """Leave out the flags that name data, which are not there, and their values."""
+    """Leave out the flags that name data, which are not there, or need them, and their values."""
     kept, keep = [], True
     for word in words:
         if word.startswith('--'):
-            keep = not re.match(r'--(train|val)-(ann|images|masks)$|--classes$', word)
+            keep = not re.match(r'--(train|val)-(ann|images|masks)$|--(classes|epochs)$', word)
         kept += [word] * keep
     return kept
 
