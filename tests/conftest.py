@@ -24,6 +24,8 @@ import lomar.register  # noqa: F401
 
 pytest_plugins = ['fault_results']  # what `make faults` records
 DEVICE = os.environ['TEST_DEVICE']
+if DEVICE not in ('cpu', 'cuda'):
+    raise pytest.UsageError(f'TEST_DEVICE is {DEVICE}; allowed: cpu, cuda')
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = Path(__file__).parent / 'fixtures'
 TINY_ARCH = dict(embed_dim=48, depth=3, num_heads=3)
