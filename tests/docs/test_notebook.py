@@ -32,7 +32,9 @@ def test_it_runs(notebook, tmp_path, monkeypatch):
         (cell,) = (cell for cell in notebook.cells if old in cell.source)
         cell.source = cell.source.replace(old, new)
     cell = notebook.cells[-1]
-    cell.source = cell.source.replace('threshold=0.5', 'threshold=0')  # two steps find nothing sure
+    cell.source = cell.source.replace('threshold=0.7', 'threshold=0')  # two steps find nothing sure
     NotebookClient(notebook, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
     pictures = [output.data for output in cell.outputs if 'data' in output]
+    printed = ''.join(output.text for output in cell.outputs if output.get('name') == 'stdout')
+    assert printed.startswith('bbox ') and '\nsegm ' in printed
     assert len(pictures) == 4 and all('image/png' in picture for picture in pictures)
