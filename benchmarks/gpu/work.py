@@ -21,6 +21,7 @@ from lomar.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 PRETRAIN = ['lomar', 'mae', 'mae-eager']
+TOY_ARCH = dict(embed_dim=48, depth=4, num_heads=3)
 BATCH = dict(pretrain=256, detect=8)  # images per step; halved if they do not fit
 Work = dict[Slice, Callable[[], dict]]
 
@@ -132,7 +133,7 @@ def time_steps(
 def time_toy_steps(*args, **kwargs) -> dict:
     """Return the result of `time_steps` for a tiny model; compiling needs no C++ compiler."""
     small = dict(batch=1, repeats=1, warmup=1, rate_side=256, backend='aot_eager')
-    with mock.patch.dict(ARCHS, tiny=dict(embed_dim=48, depth=4, num_heads=3)):
+    with mock.patch.dict(ARCHS, tiny=TOY_ARCH):
         return time_steps(*args, arch='tiny', **small, **kwargs)
 
 
@@ -165,7 +166,7 @@ def time_guard(
 
 def time_toy_guard() -> dict:
     """Return the result of `time_guard` for a tiny model."""
-    with mock.patch.dict(ARCHS, tiny=dict(embed_dim=48, depth=4, num_heads=3)):
+    with mock.patch.dict(ARCHS, tiny=TOY_ARCH):
         return time_guard('tiny', 128, batch=1, repeats=1, warmup=1, rate_side=256)
 
 

@@ -1,0 +1,42 @@
+"""The sentences of docs/comparison.md and README.md that say in words what the results show."""
+
+from statistics import mean
+
+import pytest
+
+from benchmarks.comparison.protocol import SEARCH_SEED
+from benchmarks.comparison.report import records
+from benchmarks.comparison.tables import by_contender, final
+
+RESULTS = records()
+
+
+def box_ap(labels):
+    """Return the mean box AP of each contender over the seeds."""
+    found = by_contender(final(RESULTS['nuclei_cpu'], 'detect', labels=labels))
+    return {
+        key: mean(run['figures']['box_ap'] for run in runs.values()) for key, runs in found.items()
+    }
+
+
+@pytest.mark.parametrize('labels', [8, 32, 128, 530])
+def test_lomar_is_3_to_6_points_above_random_weights(labels):
+    scores = box_ap(labels)
+    for contender in ('random-lomar', 'random-mae'):
+        assert 3 <= round(scores['lomar', 'time'] - scores[contender, None]) <= 6
+
+
+@pytest.mark.parametrize(('labels', 'points'), [(8, 2.9), (128, 6.4), (530, 9.5)])
+def test_mae_with_equal_time_is_below_lomar(labels, points):
+    scores = box_ap(labels)
+    assert round(scores['lomar', 'time'] - scores['mae', 'time'], 1) == points
+
+
+def test_the_search_on_a_gpu():
+    runs = RESULTS['imagenette_gpu']['runs']
+    assert {(run['seed'], run['epochs'], run['grid']) for run in runs} == {(SEARCH_SEED, 25, 14)}
+    best = {
+        method: max(run['figures']['knn'] for run in runs if run['contender'] == method)
+        for method in ('lomar', 'mae')
+    }
+    assert round(best['mae'] - best['lomar']) == 10
