@@ -48,19 +48,17 @@ def stages(
     }
     scores = yield list(tried.values())
     rate = {m: best({r: tried[m, r] for r in scale.rates}, scores, 'knn') for m in METHODS}
-    others = (scale.grids[-1], *scale.grids[1:-1])
     pretrained = {
-        (g, s, m, 'time'): make.pretraining(m, g, s, rate[m], 'time')
-        for g in (grid, *others)
+        (g, s, m): make.pretraining(m, g, s, rate[m], 'time')
+        for g in scale.grids
         for s in scale.seeds
         for m in METHODS
     }
+    of_grid = {g: [pretrained[g, s, m] for s in scale.seeds for m in METHODS] for g in scale.grids}
     random = [make.untrained(m, grid, seed) for seed in scale.seeds for m in METHODS]
-    images = {
-        g: [make.pretraining('mae', g, s, rate['mae'], 'images') for s in scale.seeds]
-        for g in scale.grids
-    }
-    scores = yield [*random, *pretrained.values(), *images[grid]]
+    largest, *between = scale.grids[-1], *scale.grids[1:-1]
+    yield [*random, *of_grid[grid]]
+    yield of_grid[largest]
     fine = {
         (c, r): make.classifier(c, SEARCH_SEED, few, r, tried.get((c, rate.get(c))))
         for c in CONTENDERS
@@ -69,12 +67,17 @@ def stages(
     scores = yield list(fine.values())
     fine_rate = {c: best({r: fine[c, r] for r in scale.rates}, scores, 'top1') for c in CONTENDERS}
     yield [
-        make.classifier(c, seed, labels, fine_rate[c], pretrained.get((grid, seed, c, 'time')))
+        make.classifier(c, seed, labels, fine_rate[c], pretrained.get((grid, seed, c)))
         for labels in _counts(scale, make.count)
         for seed in scale.seeds
         for c in CONTENDERS
     ]
-    yield [run for g in others for run in images[g]]
+    yield [run for g in between for run in of_grid[g]]
+    yield [
+        make.pretraining('mae', g, s, rate['mae'], 'images')
+        for g in (grid, largest, *between)
+        for s in scale.seeds
+    ]
 
 
 class _Runs:

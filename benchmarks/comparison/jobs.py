@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import takewhile
 from pathlib import Path
 
 from benchmarks.comparison.results import outcome
-from benchmarks.comparison.runs import Run, checkpoint
+from benchmarks.comparison.runs import Run, checkpoint, name_of
 from benchmarks.comparison.search import Scores
 from lomar.provenance import provenance
 from lomar.utils import write_json
@@ -21,6 +22,10 @@ LOMAR = (sys.executable, '-m', 'lomar')
 
 def say(line: str) -> None:
     print(line, flush=True)
+
+
+def _is_key(item: tuple[str, object]) -> bool:
+    return item[0] != 'figures'
 
 
 class RunFailed(RuntimeError):
@@ -60,6 +65,24 @@ class Jobs:
         files = sorted((self.work / 'results').glob('*.json'))
         return {file.stem: json.loads(file.read_text()) for file in files}
 
+    def take(self, file: Path) -> None:
+        """Take over the results of a file of an earlier comparison that this work dir lacks.
+
+        Raises:
+            ValueError: the file is not one of results.
+        """
+        try:
+            records = json.loads(file.read_text())['runs']
+            # Keys come first in a result.
+            names = [name_of(dict(takewhile(_is_key, one.items()))) for one in records]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'--finished {file} is not a file of results: {error!r}') from None
+        (self.work / 'results').mkdir(parents=True, exist_ok=True)
+        for name, record in zip(names, records, strict=True):
+            path = self.work / f'results/{name}.json'
+            if not path.exists():
+                write_json(path, record)
+
     def finish(self, runs: Sequence[Run], say: Callable[[str], None] = say) -> Scores:
         """Run the trainings without a result, each after the one it starts from.
 
@@ -70,17 +93,20 @@ class Jobs:
             RunFailed: a run failed. Running ones are stopped, and no further one starts.
             OutOfTime: the deadline came first.
         """
-        left = [run for run in self._with_starts(runs) if not self._done(run)]
+        left = self._left(runs)
         say(f'{len(runs)} runs, {len(left)} to do')
         futures: dict[Future, Run] = {}
         with ThreadPoolExecutor(self.slots) as pool:
             try:
                 while left or futures:
                     free = self.slots - len(futures)
-                    ready = [run for run in left if not run.start or self._done(run.start)]
+                    ready = [run for run in left if not run.start or self._ready(run.start)]
                     for run in ready[:free]:
                         left.remove(run)
                         futures[pool.submit(self._run, run)] = run
+                    if not futures:  # each waits for weights
+                        lacking = [checkpoint(self.work, run.start) for run in left if run.start]
+                        raise RunFailed(f'{lacking[0]} does not exist after its training')
                     done, _ = wait(futures, self._seconds_left(), FIRST_COMPLETED)
                     if not done:
                         raise OutOfTime(f'{len(left) + len(futures)} runs are not finished')
@@ -99,19 +125,20 @@ class Jobs:
             return None
         return max(self.deadline - time.monotonic(), 0)
 
-    def _with_starts(self, runs: Sequence[Run]) -> list[Run]:
-        """Return the runs, each preceded by the pretraining that it still needs."""
+    def _left(self, runs: Sequence[Run]) -> list[Run]:
+        """Return the runs without a result, each preceded by the pretraining that it needs."""
         listed: dict[str, Run] = {}
         for run in runs:
-            if run.start and not self.result(run).exists():
+            if self.result(run).exists():
+                continue
+            if run.start and not self._ready(run.start):
                 listed.setdefault(run.start.name, run.start)
             listed.setdefault(run.name, run)
         return list(listed.values())
 
-    def _done(self, run: Run) -> bool:
-        # The weights of a pretraining may be gone while runs that need them are not finished.
-        kept = run.keys['task'] != 'pretrain' or checkpoint(self.work, run).exists()
-        return self.result(run).exists() and kept
+    def _ready(self, start: Run) -> bool:
+        # The weights of a finished pretraining may be gone.
+        return self.result(start).exists() and checkpoint(self.work, start).exists()
 
     def _run(self, run: Run) -> str:
         """Run a training; return its name, figures and duration as text."""

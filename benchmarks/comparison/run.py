@@ -50,6 +50,12 @@ def parse_args() -> argparse.Namespace:
         'weights for nuclei and segment)',
     )
     add('--out', type=Path, help='results (default: benchmarks/comparison/STUDY_SCALE.json)')
+    add(
+        '--finished',
+        type=Path,
+        metavar='FILE',
+        help='results of another work dir, for example the committed ones, that are not repeated',
+    )
     add('--minutes', type=float, default=float('inf'), help='time limit of this call')
     add('--slots', type=int, default=4 if gpu else cores, help='runs at a time')
     add('--measure', action='store_true', help='only measure seconds per step, on an idle machine')
@@ -101,6 +107,8 @@ def run(args: argparse.Namespace, start: float) -> None:
     threads = max((os.cpu_count() or 1) // args.slots, 1)
     jobs = Jobs(args.work_dir, args.slots, threads, start + 60 * args.minutes)
     jobs.machine['commit'] = jobs.machine['commit'] or args.commit
+    if args.finished:
+        jobs.take(args.finished)
     try:
         each_stage(stages, jobs.finish)
     except OutOfTime as error:

@@ -39,11 +39,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Return the name of the run's folder."""
-        task, contender, *others = self.keys.items()
-        words = [task[1], contender[1], *(f'{key}-{value}' for key, value in others)]
-        # No comma, = or space, which --cfg-options would parse.
-        return re.sub('[^a-zA-Z0-9_.-]+', '-', '_'.join(words))
+        """Return the name of the run's folder and result."""
+        return name_of(self.keys)
 
     def command(self, work: Path) -> list[str]:
         """Return the arguments of `lomar` that train and evaluate in a folder of `work`."""
@@ -64,6 +61,14 @@ class Run:
             ),
             *('--cfg-options', *words),
         ]
+
+
+def name_of(keys: Mapping[str, Any]) -> str:
+    """Return the name of the run with these keys."""
+    task, contender, *others = keys.items()
+    words = [task[1], contender[1], *(f'{key}-{value}' for key, value in others)]
+    # No comma, = or space, which --cfg-options would parse.
+    return re.sub('[^a-zA-Z0-9_.-]+', '-', '_'.join(words))
 
 
 def checkpoint(work: Path, run: Run) -> Path:

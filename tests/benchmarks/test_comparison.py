@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -20,7 +21,7 @@ from benchmarks.comparison.pack import pack, unpack
 from benchmarks.comparison.plan import plan
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.results import outcome
-from benchmarks.comparison.runs import CONTENDERS, Run, positions
+from benchmarks.comparison.runs import CONTENDERS, Run, checkpoint, positions
 from benchmarks.comparison.search import each_stage
 from benchmarks.comparison.variants import VARIANTS
 from lomar.cli import parse_args
@@ -112,9 +113,9 @@ def test_validation_images_are_left_to_the_results(study, data, tmp_path):
 
 
 def test_pretraining_of_equal_time_and_of_equal_images(data, tmp_path):
-    for study, stage in (('nuclei', FINAL), ('imagenette', 1)):
-        runs = staged(study, data, tmp_path)[stage]
-        every = chain.from_iterable((run, run.start) for run in runs)
+    for study in ('nuclei', 'imagenette'):
+        runs = flat(staged(study, data, tmp_path))
+        every = chain.from_iterable((run, run.start) for run in runs if 'variant' not in run.keys)
         runs = [run for run in every if run and run.keys['task'] == 'pretrain']
         epochs = {
             (run.keys['contender'], run.keys.get('budget')): run.options['train_cfg.max_epochs']
@@ -165,6 +166,9 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, 'outcome', lambda folder, run: dict(figures=dict(top1=50.0)))
 
 
+MAX_EPOCHS = 'train_cfg.max_epochs'
+
+
 def made(contender, **keys):
     return Run(dict(task='classify', contender=contender, **keys), ROOT / 'none.py', ())
 
@@ -175,6 +179,28 @@ def test_finished_runs_are_not_repeated(fake, tmp_path):
         Jobs(tmp_path, 2, 1).finish([made('mae', seed=seed) for seed in range(3)], said.append)
     assert said[0] == '3 runs, 3 to do' and said[-1] == '3 runs, 0 to do'
     assert len(Jobs(tmp_path, 2, 1).results()) == 3
+
+
+def test_committed_results_are_not_repeated_but_weights_that_are_gone_are(fake, tmp_path):
+    start = Run(dict(task='pretrain', contender='mae'), ROOT / 'none.py', (), {MAX_EPOCHS: 2})
+    tuned, other = (made('mae', seed=seed) for seed in range(2))
+    tuned, other = replace(tuned, start=start), replace(other, start=start)
+    record = dict(figures=dict(top1=50.0), seconds=1.0)
+    write_json(tmp_path / 'a.json', dict(runs=[{**one.keys, **record} for one in (start, tuned)]))
+    said, work = [], Jobs(tmp_path / 'work', 2, 1)
+    work.take(tmp_path / 'a.json')
+    work.finish([start, tuned], said.append)
+    assert said == ['2 runs, 0 to do']
+    checkpoint(work.work, start).parent.mkdir()
+    checkpoint(work.work, start).touch()
+    work.finish([start, tuned, other], said.append)
+    assert said[1] == '3 runs, 1 to do'
+    checkpoint(work.work, start).unlink()
+    assert work._left([other]) == []
+    assert work._left([replace(other, keys=made('lomar').keys)])[0] == start
+    with pytest.raises(ValueError, match=r'--finished .*b\.json is not a file of results'):
+        write_json(tmp_path / 'b.json', dict(seconds=[]))
+        work.take(tmp_path / 'b.json')
 
 
 def test_a_failed_run_stops_the_others_and_names_its_log(fake, tmp_path):
