@@ -98,7 +98,8 @@ class _Runs:
         if seed == SEARCH_SEED:
             epochs = round(epochs * self.scale.search_share)
         keys = dict(task='pretrain', contender=method, grid=grid, budget=budget)
-        options = {'train_cfg.max_epochs': epochs, 'custom_hooks.4.interval': max(epochs // 5, 1)}
+        interval = max(epochs // self.scale.probes, 1)
+        options = {'train_cfg.max_epochs': epochs, 'custom_hooks.4.interval': interval}
         return self._probed(
             keys | dict(seed=seed, rate=rate), method, grid, self.data / 'train', probed, options
         )

@@ -19,6 +19,7 @@ class Scale:
             side of the images for the detector.
         nuclei_steps, imagenette_epochs: length of LoMaR's pretraining.
         grids: patches per side in pretraining on Imagenette; the classifier has the first.
+        probes: number of probes during a pretraining on Imagenette.
         detector: further settings of the detector.
         rates: learning rates of the search, of pretraining and fine-tuning.
         search_share: length of a pretraining in the search, as a share of the full length.
@@ -45,6 +46,7 @@ class Scale:
     detector_side: int
     imagenette_epochs: int
     grids: tuple[int, ...] = (14, 24, 28)
+    probes: int = 5
     detector: tuple[tuple[str, Any], ...] = ()
     rates: tuple[float, ...] = (1e-3, 5e-4, 2e-3)  # the first is tried first
     search_share: float = 1.0
@@ -77,6 +79,7 @@ SCALES = dict(
         nuclei_steps=1000,
         detector_side=256,
         imagenette_epochs=10,
+        probes=2,  # each takes minutes
     ),
     # ViT-S/16; learning rates as for MAE, 1.5e-4 per 256 images, are among the searched ones.
     gpu=Scale(

@@ -62,7 +62,8 @@ def origin(record: dict) -> str:
         (machine(**run['hardware']), run['commit'], run['task']) for run in record['runs']
     )
     words = [
-        f'{count} x {task} on {where}, commit `{commit}`'
+        f'{count} x {task} on {where}, '
+        + (f'commit `{commit}`' if commit else 'commit not recorded')
         for (where, commit, task), count in kinds.items()
     ]
     return f'Command: `{record["command"]}`. Runs: {"; ".join(words)}.'
