@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = _message_of_worker(str(error))
         if not message and (isinstance(error, RuntimeError) or not _is_expected(error)):
             raise
-        message = message or (error.args[0] if isinstance(error, KeyError) else str(error))
+        message = message or _text(error)
         if isinstance(error, ModuleNotFoundError) and error.name in compat.NEEDED:
             message = compat.advice()
         return _failed(name, message, 1)
@@ -109,6 +109,12 @@ def _terminate(main_process: int, *_) -> None:
 def _failed(name: str, message: object, code: int) -> int:
     print(f'{name}: {message}', file=sys.stderr)
     return code
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, IsADirectoryError) and error.filename:
+        return f'{error.filename} is a folder; allowed: a file'
+    return error.args[0] if isinstance(error, KeyError) else str(error)
 
 
 def _message_of_worker(text: str) -> str:

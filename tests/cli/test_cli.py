@@ -389,7 +389,7 @@ class TestErrors:
     @pytest.fixture
     def fail(self, monkeypatch):
         def fail(error):
-            monkeypatch.setattr(cli.check, 'run', raising(error))
+            monkeypatch.setattr('lomar.cli.check.run', raising(error))
             return main(['check', 'CONFIG'])
 
         return fail
@@ -398,6 +398,10 @@ class TestErrors:
         assert fail(FileNotFoundError(2, 'No such file or directory', 'a.json')) == 1
         assert capsys.readouterr().err == (
             "lomar check: [Errno 2] No such file or directory: 'a.json'\n"
+        )
+        assert main(['results', str(ROOT / 'docs')]) == 1
+        assert capsys.readouterr().err == (
+            f'lomar results: {ROOT}/docs is a folder; allowed: a file\n'
         )
         assert main(['cost', 'lomar_pretrain', '--utilisation', '4']) == 1
         assert capsys.readouterr().err.startswith('lomar cost: --utilisation is 4.0; allowed: ')
