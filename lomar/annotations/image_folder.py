@@ -6,6 +6,7 @@ from pathlib import Path, PureWindowsPath
 
 from lomar.annotations.source import SourceError, one_line
 from lomar.datasets.folder_walk import FolderWalk
+from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.upright_size import upright_size
 
 MISSING = 'there is no image '
@@ -74,7 +75,8 @@ class ImageFolder:
             try:
                 self._sizes[name] = upright_size(os.fspath(self.root / name))
             except Exception as error:  # decoders of damaged files raise all sorts
-                what = f'{self.root / name}: {error}'
+                reason = error.reason if isinstance(error, UnreadableImage) else error
+                what = f'{self.root / name}: {reason}'
                 raise SourceError(where, 'the image cannot be read: ', what) from None
         return self._sizes[name][0]
 

@@ -75,6 +75,7 @@ def test_voc(case, tmp_path):
     coco, report, _ = import_annotations('voc', path, **options)
     (line,) = report.errors.lines()
     assert line.startswith(f'{path}/Annotations/a.xml:') and expected in line and '\n' not in line
+    assert line.count('broken.jpg: ') <= 1  # also named by the error that is quoted
     assert len(coco['images']) <= 1 and not coco['annotations']
 
 
