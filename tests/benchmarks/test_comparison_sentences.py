@@ -40,3 +40,19 @@ def test_the_search_on_a_gpu():
         for method in ('lomar', 'mae')
     }
     assert round(best['mae'] - best['lomar']) == 10
+
+
+def probes(record, name):
+    """Return the mean accuracy of each contender's frozen features over the three seeds."""
+    found = by_contender(final(RESULTS[record], 'pretrain', grid=14))
+    assert all(len(runs) == 3 for runs in found.values())
+    return {key: mean(run['figures'][name] for run in runs.values()) for key, runs in found.items()}
+
+
+@pytest.mark.parametrize(('name', 'above_random', 'mae_ahead'), [('knn', 0, 6), ('linear', 3, 11)])
+def test_frozen_features_on_photographs(name, above_random, mae_ahead):
+    scores = probes('imagenette_cpu', name)
+    lomar = scores['lomar', 'time']
+    assert round(lomar - scores['random-lomar', None]) == above_random
+    assert round(scores['mae', 'time'] - lomar) == mae_ahead
+    assert lomar - scores['random-mae', None] < 1
