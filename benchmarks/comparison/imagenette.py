@@ -49,16 +49,15 @@ def stages(
     scores = yield list(tried.values())
     rate = {m: best({r: tried[m, r] for r in scale.rates}, scores, 'knn') for m in METHODS}
     pretrained = {
-        (g, s, m): make.pretraining(m, g, s, rate[m], 'time')
+        g: {
+            (s, m): make.pretraining(m, g, s, rate[m], 'time') for s in scale.seeds for m in METHODS
+        }
         for g in scale.grids
-        for s in scale.seeds
-        for m in METHODS
     }
-    of_grid = {g: [pretrained[g, s, m] for s in scale.seeds for m in METHODS] for g in scale.grids}
     random = [make.untrained(m, grid, seed) for seed in scale.seeds for m in METHODS]
     largest, *between = scale.grids[-1], *scale.grids[1:-1]
-    yield [*random, *of_grid[grid]]
-    yield of_grid[largest]
+    yield [*random, *pretrained[grid].values()]
+    yield list(pretrained[largest].values())
     fine = {
         (c, r): make.classifier(c, SEARCH_SEED, few, r, tried.get((c, rate.get(c))))
         for c in CONTENDERS
@@ -67,12 +66,12 @@ def stages(
     scores = yield list(fine.values())
     fine_rate = {c: best({r: fine[c, r] for r in scale.rates}, scores, 'top1') for c in CONTENDERS}
     yield [
-        make.classifier(c, seed, labels, fine_rate[c], pretrained.get((grid, seed, c)))
+        make.classifier(c, seed, labels, fine_rate[c], pretrained[grid].get((seed, c)))
         for labels in _counts(scale, make.count)
         for seed in scale.seeds
         for c in CONTENDERS
     ]
-    yield [run for g in between for run in of_grid[g]]
+    yield [run for g in between for run in pretrained[g].values()]
     yield [
         make.pretraining('mae', g, s, rate['mae'], 'images')
         for g in (grid, largest, *between)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import takewhile
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.comparison.results import outcome
@@ -22,10 +22,6 @@ LOMAR = (sys.executable, '-m', 'lomar')
 
 def say(line: str) -> None:
     print(line, flush=True)
-
-
-def _is_key(item: tuple[str, object]) -> bool:
-    return item[0] != 'figures'
 
 
 class RunFailed(RuntimeError):
@@ -65,21 +61,19 @@ class Jobs:
         files = sorted((self.work / 'results').glob('*.json'))
         return {file.stem: json.loads(file.read_text()) for file in files}
 
-    def take(self, file: Path) -> None:
-        """Take over the results of a file of an earlier comparison that this work dir lacks.
+    def take(self, content: dict) -> None:
+        """Take over the results of an earlier comparison that this work dir lacks.
+
+        Args:
+            content: of a results file.
 
         Raises:
-            ValueError: the file is not one of results.
+            KeyError, ValueError: a result is missing or incomplete.
         """
-        try:
-            records = json.loads(file.read_text())['runs']
-            # Keys come first in a result.
-            names = [name_of(dict(takewhile(_is_key, one.items()))) for one in records]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'--finished {file} is not a file of results: {error!r}') from None
         (self.work / 'results').mkdir(parents=True, exist_ok=True)
-        for name, record in zip(names, records, strict=True):
-            path = self.work / f'results/{name}.json'
+        for record in content['runs']:
+            keys = dict(islice(record.items(), list(record).index('figures')))  # keys come first
+            path = self.work / f'results/{name_of(keys)}.json'
             if not path.exists():
                 write_json(path, record)
 

@@ -5,6 +5,7 @@ JSON; tables and pictures are drawn from it by `python -m benchmarks.results`.
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -53,6 +54,8 @@ def parse_args() -> argparse.Namespace:
     add(
         '--finished',
         type=Path,
+        nargs='+',
+        default=(),
         metavar='FILE',
         help='results of another work dir, for example the committed ones, that are not repeated',
     )
@@ -107,8 +110,8 @@ def run(args: argparse.Namespace, start: float) -> None:
     threads = max((os.cpu_count() or 1) // args.slots, 1)
     jobs = Jobs(args.work_dir, args.slots, threads, start + 60 * args.minutes)
     jobs.machine['commit'] = jobs.machine['commit'] or args.commit
-    if args.finished:
-        jobs.take(args.finished)
+    for file in args.finished:
+        jobs.take(finished(file, args.scale, study.RUNS))
     try:
         each_stage(stages, jobs.finish)
     except OutOfTime as error:
@@ -118,6 +121,28 @@ def run(args: argparse.Namespace, start: float) -> None:
         runs = [one for one in jobs.results().values() if one['task'] in study.TASKS]
         write_json(args.out, dict(command=command, study=args.study, scale=args.scale, runs=runs))
         print(f'{len(runs)} results in {args.out}', flush=True)
+
+
+def finished(file: Path, scale: str, runs: str) -> dict:
+    """Return the content of a results file.
+
+    Args:
+        scale: the allowed scale; the same run has the same name at each scale.
+        runs: `RUNS` of the allowed studies.
+
+    Raises:
+        ValueError: the file is not one of results, or of another data set or scale.
+    """
+    try:
+        content = json.loads(file.read_text())
+        found = STUDIES[content['study']].RUNS, content['scale']
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f'--finished {file} is not a file of results: {error!r}') from None
+    if found != (runs, scale):
+        raise ValueError(
+            f'--finished {file} has results of {" ".join(found)}; allowed: {runs} {scale}'
+        )
+    return content
 
 
 if __name__ == '__main__':

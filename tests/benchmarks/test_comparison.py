@@ -21,6 +21,7 @@ from benchmarks.comparison.pack import pack, unpack
 from benchmarks.comparison.plan import plan
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.results import outcome
+from benchmarks.comparison.run import finished
 from benchmarks.comparison.runs import CONTENDERS, Run, checkpoint, positions
 from benchmarks.comparison.search import each_stage
 from benchmarks.comparison.variants import VARIANTS
@@ -114,13 +115,13 @@ def test_validation_images_are_left_to_the_results(study, data, tmp_path):
 
 def test_pretraining_of_equal_time_and_of_equal_images(data, tmp_path):
     for study in ('nuclei', 'imagenette'):
-        runs = flat(staged(study, data, tmp_path))
-        every = chain.from_iterable((run, run.start) for run in runs if 'variant' not in run.keys)
-        runs = [run for run in every if run and run.keys['task'] == 'pretrain']
-        epochs = {
-            (run.keys['contender'], run.keys.get('budget')): run.options['train_cfg.max_epochs']
-            for run in runs
-        }
+        epochs = {}
+        for run in flat(staged(study, data, tmp_path)):
+            run = run.start or run
+            if run.keys['task'] == 'pretrain' and run.keys['seed'] != SEARCH_SEED:
+                found = epochs.setdefault((run.keys['contender'], run.keys.get('budget')), set())
+                found.add(run.options['train_cfg.max_epochs'])
+        epochs = {key: max(found) for key, found in epochs.items() if len(found) == 1}
         # MAE takes twice as long per step.
         assert epochs['mae', 'images'] == epochs['lomar', 'time'] == 2 * epochs['mae', 'time']
 
@@ -183,24 +184,41 @@ def test_finished_runs_are_not_repeated(fake, tmp_path):
 
 def test_committed_results_are_not_repeated_but_weights_that_are_gone_are(fake, tmp_path):
     start = Run(dict(task='pretrain', contender='mae'), ROOT / 'none.py', (), {MAX_EPOCHS: 2})
-    tuned, other = (made('mae', seed=seed) for seed in range(2))
-    tuned, other = replace(tuned, start=start), replace(other, start=start)
+    first, *others = (replace(made('mae', seed=seed), start=start) for seed in range(3))
     record = dict(figures=dict(top1=50.0), seconds=1.0)
-    write_json(tmp_path / 'a.json', dict(runs=[{**one.keys, **record} for one in (start, tuned)]))
-    said, work = [], Jobs(tmp_path / 'work', 2, 1)
-    work.take(tmp_path / 'a.json')
-    work.finish([start, tuned], said.append)
+    said, work = [], Jobs(tmp_path, 2, 1)
+    work.take(dict(runs=[{**one.keys, **record} for one in (start, first)]))
+    work.finish([start, first], said.append)
     assert said == ['2 runs, 0 to do']
-    checkpoint(work.work, start).parent.mkdir()
-    checkpoint(work.work, start).touch()
-    work.finish([start, tuned, other], said.append)
-    assert said[1] == '3 runs, 1 to do'
-    checkpoint(work.work, start).unlink()
-    assert work._left([other]) == []
-    assert work._left([replace(other, keys=made('lomar').keys)])[0] == start
-    with pytest.raises(ValueError, match=r'--finished .*b\.json is not a file of results'):
-        write_json(tmp_path / 'b.json', dict(seconds=[]))
-        work.take(tmp_path / 'b.json')
+    weights, log = checkpoint(tmp_path, start), tmp_path / start.name / 'log.txt'
+    weights.parent.mkdir()
+    weights.touch()
+    work.finish([start, first, others[0]], said.append)
+    assert said[1] == '3 runs, 1 to do' and not log.exists()
+    weights.unlink()
+    with pytest.raises(RunFailed, match=r'epoch_2\.pth does not exist after its training'):
+        work.finish(others, said.append)  # the script writes no weights
+    assert said[3] == '2 runs, 2 to do' and log.exists()
+
+
+FINISHED = {
+    'no results': (dict(seconds=[]), 'is not a file of results'),
+    'other scale': (dict(study='nuclei', scale='gpu', runs=[]), 'nuclei gpu; allowed: nuclei cpu'),
+    'other data': (dict(study='imagenette', scale='cpu', runs=[]), 'imagenette cpu; allowed: nucl'),
+}
+
+
+@pytest.mark.parametrize('case', FINISHED)
+def test_results_of_another_study_are_refused(case, tmp_path):
+    content, expected = FINISHED[case]
+    write_json(tmp_path / 'a.json', content)
+    with pytest.raises(ValueError, match=f'--finished .*a.json .*{expected}'):
+        finished(tmp_path / 'a.json', 'cpu', 'nuclei')
+
+
+def test_segmentation_takes_results_of_the_detector(tmp_path):
+    write_json(tmp_path / 'a.json', dict(study='nuclei', scale='cpu', runs=[]))
+    assert finished(tmp_path / 'a.json', 'cpu', segment.RUNS)['runs'] == []
 
 
 def test_a_failed_run_stops_the_others_and_names_its_log(fake, tmp_path):
