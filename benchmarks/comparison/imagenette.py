@@ -35,12 +35,14 @@ def stages(
 ) -> Generator[list[Run], Scores, None]:
     """Yield the runs that can be started next; takes the scores of all finished ones.
 
+    The search of the fine-tuning's rates begins with the weights of the first seed.
+
     Args:
         seconds: seconds per pretraining step of each method by side of the image in pixels.
     """
     make = _Runs(scale, data, work, seconds)
     _, few = scale.searched
-    grid = scale.grids[0]
+    grid, first = scale.grids[0], scale.seeds[0]
     tried = {
         (m, r): make.pretraining(m, grid, SEARCH_SEED, r, 'time')
         for m in METHODS
@@ -57,9 +59,8 @@ def stages(
     random = [make.untrained(m, grid, seed) for seed in scale.seeds for m in METHODS]
     largest, *between = scale.grids[-1], *scale.grids[1:-1]
     yield [*random, *pretrained[grid].values()]
-    yield list(pretrained[largest].values())
     fine = {
-        (c, r): make.classifier(c, SEARCH_SEED, few, r, tried.get((c, rate.get(c))))
+        (c, r): make.classifier(c, SEARCH_SEED, few, r, pretrained[grid].get((first, c)))
         for c in CONTENDERS
         for r in scale.rates
     }
@@ -71,7 +72,7 @@ def stages(
         for seed in scale.seeds
         for c in CONTENDERS
     ]
-    yield [run for g in between for run in pretrained[g].values()]
+    yield [run for g in (largest, *between) for run in pretrained[g].values()]
     yield [
         make.pretraining('mae', g, s, rate['mae'], 'images')
         for g in (grid, largest, *between)
@@ -137,7 +138,7 @@ class _Runs:
         side, scale = self.scale.grids[0] * self.scale.patch, self.scale
         keys: dict[str, Any] = dict(task='classify', contender=contender)
         keys |= dict(budget=start.keys['budget']) if start else {}
-        epochs = max(scale.classifier_steps * scale.classifier_batch // labels, 2)
+        epochs = max(scale.classifier_steps * scale.classifier_batch // labels, 1)
         return Run(
             keys | dict(labels=labels, seed=seed, rate=rate),
             CONFIGS / f'classify_{positions(contender)}.py',

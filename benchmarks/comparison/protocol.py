@@ -80,6 +80,7 @@ SCALES = dict(
         detector_side=256,
         imagenette_epochs=10,
         probes=2,  # each takes minutes
+        classifier_batch=25,
     ),
     # ViT-S/16; learning rates as for MAE, 1.5e-4 per 256 images, are among the searched ones.
     gpu=Scale(
