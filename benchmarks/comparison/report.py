@@ -10,8 +10,9 @@ from benchmarks.comparison.tables import (
     classifier_tables,
     detector_tables,
     segmenter_tables,
+    speed_table,
 )
-from benchmarks.comparison.timing import step_seconds
+from benchmarks.comparison.timing import read, step_seconds
 from benchmarks.sections import with_section
 
 HERE = Path(__file__).parent
@@ -34,8 +35,10 @@ def written(page: str) -> str:
     Raises:
         ValueError: a marker is missing.
     """
+    sections = {'step_seconds': speed_table(read())}
     for name, record in records().items():
-        tables = TABLES[record['study']](record, grid_seconds(record['scale']))
+        sections[name] = TABLES[record['study']](record, grid_seconds(record['scale']))
+    for name, tables in sections.items():
         try:
             page = with_section(page, name, tables)
         except ValueError as error:

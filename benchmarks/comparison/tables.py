@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from benchmarks.comparison.protocol import SEARCH_SEED
+from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
+from benchmarks.comparison.runs import METHODS
 from benchmarks.results.measured import machine, spread
 from benchmarks.results.page import table
 
@@ -197,6 +198,24 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
     if len(rows) > 1:
         parts += [table(rows), search_table(record, 'top1')]
     return '\n\n'.join([*parts, search_table(record, 'knn'), origin(record)])
+
+
+def speed_table(measured: Mapping[str, dict]) -> str:
+    """Return the table of milliseconds per image of a pretraining step, by scale and grid.
+
+    Args:
+        measured: content of step_seconds.json by scale.
+    """
+    figures = 'LoMaR, ms per image', 'MAE', 'MAE / LoMaR'
+    rows = [('scale', 'grid', *figures, 'precision', 'hardware', 'commit')]
+    for scale, record in measured.items():
+        for side, seconds in record['seconds'].items():
+            grid = int(side) // SCALES[scale].patch
+            lomar, mae = (1000 * seconds[method] / record['batch'] for method in METHODS)
+            figures = f'{lomar:.2f}', f'{mae:.2f}', f'{mae / lomar:.2f}'
+            where = record['precision'], machine(**record['hardware']), f'`{record["commit"]}`'
+            rows.append((scale, f'{grid} x {grid}', *figures, *where))
+    return table(rows)
 
 
 def hours(run: dict, seconds: Seconds) -> float:

@@ -34,7 +34,7 @@ def measure(name: str, scale: Scale) -> None:
         found = interleave(steps, REPEATS, WARMUP, title=f'{side} px')
         seconds[str(side)] = {method: round(found[method].median, 5) for method in METHODS}
         print(f'{side} px: {seconds[str(side)]}', flush=True)
-    record = _read()
+    record = read()
     precision = str(mixed_dtype() or torch.float32).removeprefix('torch.')
     record[name] = dict(seconds=seconds, batch=scale.batch, precision=precision, **provenance())
     write_json(FILE, record)
@@ -46,7 +46,7 @@ def step_seconds(name: str) -> dict[str, dict[str, float]]:
     Raises:
         ValueError: they were not measured.
     """
-    record = _read()
+    record = read()
     if name == 'smoke':
         return defaultdict(lambda: dict(lomar=0.1, mae=0.2))
     if name not in record:
@@ -56,10 +56,11 @@ def step_seconds(name: str) -> dict[str, dict[str, float]]:
 
 def is_measured(name: str) -> bool:
     """Return whether the seconds per step of a scale are known."""
-    return name == 'smoke' or name in _read()
+    return name == 'smoke' or name in read()
 
 
-def _read() -> dict[str, Any]:
+def read() -> dict[str, Any]:
+    """Return the measured seconds and where they come from, by scale."""
     return json.loads(FILE.read_text()) if FILE.exists() else {}
 
 

@@ -5,10 +5,18 @@ from statistics import mean
 import pytest
 
 from benchmarks.comparison.protocol import SEARCH_SEED
-from benchmarks.comparison.report import records
+from benchmarks.comparison.report import grid_seconds, records
 from benchmarks.comparison.tables import by_contender, final
 
 RESULTS = records()
+
+
+@pytest.mark.parametrize(
+    ('scale', 'grid', 'times'), [('cpu', 24, 4.9), ('cpu', 28, 5.6), ('gpu', 28, 1.4)]
+)
+def test_mae_takes_longer_per_image(scale, grid, times):
+    seconds = grid_seconds(scale)[grid]
+    assert round(seconds['mae'] / seconds['lomar'], 1) == times
 
 
 def box_ap(labels):
