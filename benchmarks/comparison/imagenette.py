@@ -101,7 +101,13 @@ class _Runs:
         interval = max(epochs // self.scale.probes, 1)
         options = {'train_cfg.max_epochs': epochs, 'custom_hooks.4.interval': interval}
         return self._probed(
-            keys | dict(seed=seed, rate=rate), method, grid, self.data / 'train', probed, options
+            keys | dict(seed=seed, rate=rate),
+            method,
+            grid,
+            self.data / 'train',
+            probed,
+            options,
+            epochs * self.per_epoch,
         )
 
     def untrained(self, method: str, grid: int, seed: int) -> Run:
@@ -110,10 +116,17 @@ class _Runs:
         images, options = self.work / 'one-batch.txt', {'train_cfg.max_epochs': 1}
         # A schedule in shares needs more than one step.
         options |= {'param_scheduler': '[]'}
-        return self._probed(keys, method, grid, images, self.data, options)
+        return self._probed(keys, method, grid, images, self.data, options, steps=1)
 
     def _probed(
-        self, keys: dict, method: str, grid: int, images: Path, probed: Path, options: dict
+        self,
+        keys: dict,
+        method: str,
+        grid: int,
+        images: Path,
+        probed: Path,
+        options: dict,
+        steps: int,
     ) -> Run:
         side = grid * self.scale.patch
         settings: dict[str, Any] = {
@@ -127,7 +140,6 @@ class _Runs:
             **options,
         }
         flags = ('--train-images', str(images))
-        steps = options['train_cfg.max_epochs'] * self.per_epoch
         return Run(keys, CONFIGS / f'probe_{method}.py', flags, settings, steps=steps)
 
     def classifier(

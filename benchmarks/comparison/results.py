@@ -46,9 +46,9 @@ def outcome(folder: Path, run: Run) -> dict:
     figures = dict(found_at[max(found_at)]) if found_at else {}
     found: dict = dict(figures=figures, curve=curve)
     if task == 'pretrain':
-        losses = [one for one in records if 'loss' in one]
-        found |= dict(steps=losses[-1]['step'], epochs=run.options['train_cfg.max_epochs'])
-        figures['loss'] = losses[-1]['loss']
+        # The last logged step may be an earlier one than the last step.
+        found |= dict(steps=run.steps, epochs=run.options['train_cfg.max_epochs'])
+        figures['loss'] = [one['loss'] for one in records if 'loss' in one][-1]
     return found
 
 

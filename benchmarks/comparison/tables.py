@@ -19,6 +19,7 @@ NAMES: dict[Key, str] = {
 }
 DETECTOR = dict(box_ap='box AP', box_ap50='AP50', mask_ap='mask AP', mask_ap50='mask AP50')
 WORDS = dict(mask_ap='mask AP', knn='kNN', top1='top-1', miou='mIoU')
+MINUS = 'LoMaR minus this row'
 PROBES = dict(knn='kNN', linear='linear probe')
 
 
@@ -72,14 +73,15 @@ def origin(record: dict) -> str:
 
 def detector_tables(record: dict, seconds: Seconds) -> str:
     """Return tables of AP over labels, of AP over steps, and of the search."""
-    rows = [('labelled images', 'weights', *DETECTOR.values(), 'LoMaR ahead, box', 'mask', 'seeds')]
+    minus = [f'{MINUS}: {name}' for name in ('box AP', 'mask AP')]
+    rows = [('labelled images', 'weights', *DETECTOR.values(), *minus, 'seeds')]
     for labels in sorted({run['labels'] for run in final(record, 'detect')}):
         found = by_contender(final(record, 'detect', labels=labels))
         ours = found.get(('lomar', 'time'), {})
         for key, runs in found.items():
             figures = [figure(runs, name) for name in DETECTOR]
-            ahead = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
-            rows.append((str(labels), NAMES[key], *figures, *ahead, str(len(runs))))
+            minus = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
+            rows.append((str(labels), NAMES[key], *figures, *minus, str(len(runs))))
     others = curve_table(record), search_table(record, 'mask_ap'), variant_table(record)
     return '\n\n'.join([table(rows), *others, origin(record)])
 
@@ -107,8 +109,8 @@ def search_table(record: dict, name: str) -> str:
     rows = [
         (
             'weights',
-            'rate of pretraining',
-            'rate of fine-tuning',
+            'learning rate of pretraining',
+            'of fine-tuning',
             f'{WORDS[name]} on held-out images',
         )
     ]
@@ -149,14 +151,14 @@ def variant_table(record: dict) -> str:
 
 def segmenter_tables(record: dict, seconds: Seconds) -> str:
     """Return tables of mIoU over labels, and of the search."""
-    rows = [('labelled images', 'weights', 'mIoU', 'pixel accuracy', 'LoMaR ahead, mIoU', 'seeds')]
+    rows = [('labelled images', 'weights', 'mIoU', 'pixel accuracy', f'{MINUS}: mIoU', 'seeds')]
     for labels in sorted({run['labels'] for run in final(record, 'segment')}):
         found = by_contender(final(record, 'segment', labels=labels))
         ours = found.get(('lomar', 'time'), {})
         for key, runs in found.items():
             figures = [figure(runs, name) for name in ('miou', 'pixel_acc')]
-            ahead = difference(ours, runs, 'miou')
-            rows.append((str(labels), NAMES[key], *figures, ahead, str(len(runs))))
+            minus = difference(ours, runs, 'miou')
+            rows.append((str(labels), NAMES[key], *figures, minus, str(len(runs))))
     return '\n\n'.join([table(rows), search_table(record, 'miou'), origin(record)])
 
 
@@ -169,8 +171,7 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             'epochs',
             'hours',
             *PROBES.values(),
-            'LoMaR ahead, kNN',
-            'probe',
+            *(f'{MINUS}: {name}' for name in PROBES.values()),
             'seeds',
         )
     ]
@@ -182,19 +183,19 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             trained = key[1] is not None
             spent = f'{hours(some, seconds):.2f}' if trained else ''
             figures = [figure(runs, name) for name in PROBES]
-            ahead = [difference(ours, runs, name) for name in PROBES]
+            minus = [difference(ours, runs, name) for name in PROBES]
             epochs = str(some['epochs']) if trained else ''
             rows.append(
-                (f'{grid} x {grid}', NAMES[key], epochs, spent, *figures, *ahead, str(len(runs)))
+                (f'{grid} x {grid}', NAMES[key], epochs, spent, *figures, *minus, str(len(runs)))
             )
     parts = [table(rows)] if len(rows) > 1 else []
-    rows = [('labelled images', 'weights', 'top-1', 'LoMaR ahead', 'seeds')]
+    rows = [('labelled images', 'weights', 'top-1', MINUS, 'seeds')]
     for labels in sorted({run['labels'] for run in final(record, 'classify')}):
         found = by_contender(final(record, 'classify', labels=labels))
         ours = found.get(('lomar', 'time'), {})
         for key, runs in found.items():
-            ahead = difference(ours, runs, 'top1')
-            rows.append((str(labels), NAMES[key], figure(runs, 'top1'), ahead, str(len(runs))))
+            minus = difference(ours, runs, 'top1')
+            rows.append((str(labels), NAMES[key], figure(runs, 'top1'), minus, str(len(runs))))
     if len(rows) > 1:
         parts += [table(rows), search_table(record, 'top1')]
     return '\n\n'.join([*parts, search_table(record, 'knn'), origin(record)])

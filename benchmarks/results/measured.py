@@ -12,6 +12,7 @@ CLAIMS = HERE / 'claims.yaml'
 CONTENDERS = {
     'lomar': 'LoMaR',
     'mae': 'MAE',
+    'mae-images': 'MAE, equal images',
     'beit': 'BEiT',
     'random-lomar': "random, LoMaR's positions",
     'random-mae': "random, MAE's positions",
@@ -61,12 +62,16 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
             for record in records(content, self.records)
             if all(matches(record.get(key), value) for key, value in self.where.items())
         ]
-        runs = [(record[self.contender], record.get('seed')) for record in found]
+        runs = [(self.name(record), record.get('seed')) for record in found]
         if not any(name == self.names.get('lomar', 'lomar') for name, _ in runs):
             raise ValueError(f'{self.setting}: no record of LoMaR in {self.file} is selected')
         if twice := sorted({str(run) for run in runs if runs.count(run) > 1}):
             raise ValueError(f'{self.setting}: several records in {self.file} for {twice}')
         return found
+
+    def name(self, record: dict) -> str:
+        """Return the contender of a record; one with LoMaR's number of images has its own name."""
+        return record[self.contender] + ('-images' if record.get('budget') == 'images' else '')
 
 
 class Source(msgspec.Struct, forbid_unknown_fields=True):
@@ -149,11 +154,11 @@ def measure(row: Row, folder: Path = HERE.parent) -> Measurement:
     values: dict[str, dict[int | None, float]] = {}
     for contender in CONTENDERS:
         name = row.names.get(contender, contender)
-        own = [run for run in runs if run[row.contender] == name]
+        own = [run for run in runs if row.name(run) == name]
         if own:
             values[contender] = {run.get('seed'): value_at(run, row.figure) for run in own}
     used = {row.names.get(contender, contender) for contender in values}
-    runs = [run for run in runs if run[row.contender] in used]
+    runs = [run for run in runs if row.name(run) in used]
     return Measurement(row, values, runs)
 
 

@@ -66,7 +66,7 @@ def evidence(claim: Claim, measured: Iterable[Measurement], reproduces: bool) ->
     rows = ((one.row.claims.get(claim.claim), one) for one in measured)
     return '; '.join(
         f'{one.versus(other)} (LoMaR {one.value("lomar")}, {CONTENDERS[other]} '
-        f'{one.value(other)}): {one.setting}'
+        f'{one.value(other)}): {one.setting}, {one.hardware()}'
         for other, one in rows
         if other and one.row.reproduces == reproduces
     )
@@ -86,14 +86,23 @@ def top(claims: list[Claim], published: dict, measured: list[Measurement], folde
         mine = evidence(claim, measured, True) or 'not yet measured'
         near = evidence(claim, measured, False)
         own.append((link, published_text(entries), versions(entries), mine, near))
-    ends = 'LoMaR vs. MAE', 'LoMaR vs. random', 'hardware', 'details'
-    ours = [('setting', *CONTENDERS.values(), *ends)]
+    speed, accuracy = (measured_table(measured, unit, folder) for unit in ('images/s', '%'))
+    return fill('tables.md', claims=table(own), speed=speed, accuracy=accuracy, page=page)
+
+
+def measured_table(measured: list[Measurement], unit: str, folder: str) -> str:
+    """Return the table of the measured values in a unit; LoMaR is compared with each other."""
+    names = CONTENDERS | {'mae': 'MAE, equal time'} if unit == '%' else CONTENDERS
+    others = [contender for contender in names if contender != 'lomar']
+    compared = [f'LoMaR vs. {names[other]}' for other in others]
+    rows = [('setting', *names.values(), *compared, 'hardware')]
     for one in measured:
-        values = [one.value(contender) for contender in CONTENDERS]
-        versus = one.versus('mae'), one.versus('random-lomar')
-        link = f'[{Path(one.row.page).stem.replace("_", " ")}]({folder}{one.row.page})'
-        ours.append((one.setting, *values, *versus, one.hardware(), link))
-    return fill('tables.md', claims=table(own), measured=table(ours), page=page)
+        if one.row.unit == unit:
+            values = [one.value(contender) for contender in names]
+            versus = [one.versus(other) for other in others]
+            link = f'[{one.setting}]({folder}{one.row.page})'
+            rows.append((link, *values, *versus, one.hardware()))
+    return table(rows)
 
 
 def claim_section(claim: Claim, published: dict) -> str:

@@ -34,6 +34,23 @@ def test_lomar_is_3_to_6_points_above_random_weights(labels):
         assert 3 <= round(scores['lomar', 'time'] - scores[contender, None]) <= 6
 
 
+def test_lomar_is_above_random_weights_in_each_pair():
+    runs = final(RESULTS['nuclei_cpu'], 'detect')
+    for labels in (8, 32, 128, 530):
+        found = by_contender([run for run in runs if run['labels'] == labels])
+        for contender in ('random-lomar', 'random-mae'):
+            for seed, theirs in found[contender, None].items():
+                ours = found['lomar', 'time'][seed]
+                assert ours['figures']['box_ap'] > theirs['figures']['box_ap']
+
+
+def test_segmentation_shows_no_difference():
+    found = by_contender(final(RESULTS['segment_cpu'], 'segment', labels=8))
+    ours, theirs = found['lomar', 'time'], found['random-lomar', None]
+    ahead = [ours[seed]['figures']['miou'] - theirs[seed]['figures']['miou'] for seed in ours]
+    assert round(mean(ahead), 1) == 0.9 and min(ahead) < 0 < max(ahead)
+
+
 @pytest.mark.parametrize(('labels', 'points'), [(8, 2.9), (128, 6.4), (530, 9.5)])
 def test_mae_with_equal_time_is_below_lomar(labels, points):
     scores = box_ap(labels)

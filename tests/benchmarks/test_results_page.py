@@ -27,7 +27,11 @@ RUNS += [
     dict(RUNS[0], contender='random-mae', budget=None, seed=seed, figures=dict(box_ap=value))
     for seed, value in enumerate((27, 29, 28.5))
 ]
-RUNS += [dict(RUNS[0], budget='images'), dict(RUNS[0], task='classify', figures=dict(top1=5.0))]
+RUNS += [
+    dict(RUNS[0], contender='mae', budget='images', seed=seed, figures=dict(box_ap=30.5 + seed))
+    for seed in (0, 1, 2)
+]
+RUNS.append(dict(RUNS[0], task='classify', figures=dict(top1=5.0)))
 ROWS = [dict(model=name, images_per_second=rate) for name, rate in (('lomar', 3), ('mae', 1.25))]
 FILES = {
     'runs.json': dict(**MACHINE, runs=RUNS),
@@ -44,7 +48,7 @@ SPEED = dict(file='speed.json', records='rows', where={}, contender='model')
 SPEED |= dict(figure='images_per_second', unit='images/s')
 GPU = dict(SPEED, file='gpu.json', records='results.rows', where=dict(slice='a'))
 DETECT = dict(file='runs.json', records='runs', figure='figures.box_ap', unit='%')
-DETECT |= dict(where=dict(task='detect', budget=['time', None]))
+DETECT |= dict(where=dict(task='detect', seed=[0, 1, 2]))
 
 
 @pytest.fixture
@@ -65,8 +69,17 @@ def measure(tmp_path):
     [
         (
             DETECT,
-            {'lomar': '31.0 ± 1.0 %', 'mae': '29.0 ± 1.0 %', 'random-mae': '28.2 ± 1.0 %'},
-            {'mae': '+2.0 ± 0.0 points', 'random-mae': '+2.8 ± 0.8 points'},
+            {
+                'lomar': '31.0 ± 1.0 %',
+                'mae': '29.0 ± 1.0 %',
+                'mae-images': '31.5 ± 1.0 %',
+                'random-mae': '28.2 ± 1.0 %',
+            },
+            {
+                'mae': '+2.0 ± 0.0 points',
+                'mae-images': '-0.5 ± 0.0 points',
+                'random-mae': '+2.8 ± 0.8 points',
+            },
             'CPU, 2 threads',
             'some setting, some data, 3 seeds',
         ),
@@ -92,7 +105,7 @@ def test_values_of_a_row(measure, keys, values, versus, hardware, setting):
     ('keys', 'words'),
     [
         (dict(DETECT, where=dict(task='pretrain')), 'no record of LoMaR in runs.json'),
-        (dict(DETECT, where=dict(task='detect')), r"several records in runs.json for .*'lomar', 0"),
+        (dict(DETECT, where=dict(seed=0)), r"several records in runs.json for .*'lomar', 0"),
         (dict(GPU, where={}), "several records in gpu.json for .*'lomar', None"),
         (dict(DETECT, unit='parsec'), "Invalid enum value 'parsec'"),
         (dict(DETECT, filter={}), 'unknown field `filter`'),
@@ -137,7 +150,7 @@ def cells(text):
 
 def test_every_number_of_the_tables_comes_from_a_file():
     """Other values in the files give other numbers in each cell that has a value."""
-    factors = dict(zip(measured.CONTENDERS, (1.37, 1.11, 0.9, 1.23, 0.8), strict=True))
+    factors = dict(zip(measured.CONTENDERS, (1.37, 1.11, 1.05, 0.9, 1.23, 0.8), strict=True))
     found = [measured.measure(row) for row in SOURCE.measured]
     before = cells(page.top(SOURCE.claims, PUBLISHED, found, ''))
     for one in found:

@@ -45,7 +45,7 @@ def trained(shapes, tmp_path_factory):
     'The newest checkpoint is truncated, empty, full of zeros, has a flipped bit, or is of another '
     'model',
     '`--resume` stops with exit code 1 and one line. The line names the older checkpoint, which is '
-    'never used without being asked for.',
+    'used only if you give its name.',
 )
 @pytest.mark.parametrize('kind', [*KINDS, 'swapped'])
 def test_resuming(kind, trained, shapes, tmp_path):
