@@ -6,8 +6,9 @@ from math import isfinite
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from lomar.datasets.orientation import upright
 from lomar.datasets.shard_images import ImageFile, content, opened
 
 BITS, SAMPLE_FORMAT, UNSIGNED, SIGNED = 258, 339, 1, 2  # tags of TIFF, and two sample formats
@@ -39,7 +40,7 @@ def to_rgb(
         if known is None:
             raise ValueError(f'pixels are {numbers.dtype}, whose range is unknown; {advice}')
         return Image.fromarray(scaled(numbers, known)).convert('RGB')
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode == 'RGB':
         return image
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
@@ -172,12 +173,12 @@ def _numbers(image: Image.Image) -> np.ndarray | None:
     """Return the numbers (H, W) of an upright image of other than 8 unsigned bits, or None."""
     stored = _tag(image, SAMPLE_FORMAT) or (UNSIGNED if image.format == 'TIFF' else None)
     if image.mode[0] in 'IF':
-        pixels = np.asarray(ImageOps.exif_transpose(image))
+        pixels = np.asarray(upright(image))
         if image.mode == 'I' and stored == UNSIGNED:  # Pillow has no mode for 32 unsigned bits
             return pixels.view(np.uint32)
         return pixels.astype(np.int16) if (stored, _tag(image, BITS)) == (SIGNED, 16) else pixels
     if image.mode == 'L' and stored == SIGNED:
-        return np.asarray(ImageOps.exif_transpose(image)).view(np.int8)
+        return np.asarray(upright(image)).view(np.int8)
     return None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, array_to_rgb, deep_png, to_grey, to_rgb
+from lomar.datasets.orientation import load
 from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.shard_images import ImageBytes, ImageFile, first_bytes, opened
 
@@ -59,7 +60,7 @@ def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Ima
             with Image.open(path) as image:
                 if value_range is not None and (deep := _deep(path, image)) is not None:
                     return Image.fromarray(array_to_rgb(deep, value_range))
-                image.load()
+                load(image)
                 return to_rgb(image, value_range)
         except UnidentifiedImageError as error:
             if Path(str(path)).suffix.lower() not in ('.npy', '.tif', '.tiff'):
@@ -205,7 +206,7 @@ def _decoded(path: ImageFile, channels: int | None) -> np.ndarray:
     if channels != 1:
         return np.asarray(read_rgb(path))
     with Image.open(path) as image:
-        image.load()
+        load(image)
         return to_grey(image)
 
 

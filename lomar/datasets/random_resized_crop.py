@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
-from PIL import ExifTags, Image
+from PIL import Image
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from lomar.datasets.color import check_value_range, to_rgb
 from lomar.datasets.image_io import open_pixels, read_rgb, reasons
 from lomar.datasets.load_image import converts
+from lomar.datasets.orientation import on_side, orientation
 from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.resize import resize_pixels
@@ -150,7 +151,7 @@ def read_resized(
     if isinstance(image, _Jpeg):
         try:
             return image.resized_crop(crop, size, places), (height, width)
-        except (OSError, RuntimeError, SyntaxError, ValueError):  # damaged: read_rgb decides
+        except Exception:  # damaged: read_rgb raises the reason
             image = read_rgb(path)
     return _resized_crop(image, crop, size, places=places), (height, width)
 
@@ -159,8 +160,8 @@ class _Jpeg:
     """Grey or RGB JPEG file, not decoded; `size` is (width, height) of the upright image."""
 
     def __init__(self, data: bytes, stored: tuple[int, int], orientation: int):
-        self.data, self.stored, self.turned = data, stored, 2 <= orientation <= 8
-        self.size = stored[::-1] if 5 <= orientation <= 8 else stored  # these lie on a side
+        self.data, self.stored, self.turned = data, stored, orientation > 1
+        self.size = stored[::-1] if on_side(orientation) else stored
 
     @classmethod
     def open(cls, path: ImageFile) -> '_Jpeg | None':
@@ -171,8 +172,7 @@ class _Jpeg:
             data = content(path)
             header = Image.open(io.BytesIO(data))
             known = header.format in ('JPEG', 'MPO') and header.mode in ('L', 'RGB')
-            orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
-            return cls(data, header.size, orientation) if known else None
+            return cls(data, header.size, orientation(header)) if known else None
         except Exception:  # read_rgb raises the reason
             return None
 
