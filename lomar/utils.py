@@ -5,7 +5,7 @@ import json
 import math
 import os
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,27 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_new(what: str, *paths: str | Path, overwrite: bool = False) -> None:
+def check_new(
+    what: str,
+    *paths: str | Path,
+    overwrite: bool = False,
+    inputs: Iterable[str | Path] = (),
+) -> None:
     """Raise a ValueError if an output file exists without `overwrite`, or cannot be written.
 
     Commands call this function before their work, for all files that a flag names.
 
     Args:
         what: the flag or argument that names the files.
+        inputs: files that the command reads, which it must not replace.
     """
     there = [str(path) for path in paths if os.path.lexists(path)]
     if folders := [path for path in there if os.path.isdir(path)]:
         raise ValueError(f'{what} {folders[0]} is a folder; allowed: the name of a file')
+    read = [path for path in inputs if os.path.exists(path)]
+    for file in filter(os.path.exists, there):
+        if any(os.path.samefile(file, one) for one in read):
+            raise ValueError(f'{what} {file} is the source itself; allowed: another file')
     if there and not overwrite:
         raise ValueError(
             f'{what} {there[0]} is there already; --overwrite replaces it, or name another place'

@@ -6,13 +6,20 @@ from pycocotools import mask as rle
 
 from lomar.annotations.image_folder import ImageFolder
 from lomar.annotations.outlines import bounds
-from lomar.annotations.source import ImportReport, SourceError, SourceImage, SourceObject
+from lomar.annotations.source import (
+    ImportReport,
+    SourceError,
+    SourceImage,
+    SourceObject,
+    one_line,
+)
 from lomar.detection.annotation_rules import SMALL, evaluation_object
 
 CLIPPED = 'the box reaches out of the image, and is clipped: '
 LEFT_OUT = 'is left out, as '
 DUPLICATE = 'is the same object as another one, and is left out: '
 OTHER_CLASS = 'is of a class that --classes leaves out: '
+UNLISTED = 'is of a class that the source does not list: '
 FLAGGED = 'is marked '
 OTHER_SIZE = 'the size is not that of the file, which counts: '
 UNANNOTATED = 'has no annotations, and has no objects'
@@ -62,7 +69,7 @@ def to_coco(
         with report.collecting():
             entry = _image(image, folder, report, len(coco['images']) + 1)
             coco['images'].append(entry)
-            for one in _annotations(image, entry, ids, difficult, report):
+            for one in _annotations(image, entry, ids, bool(classes), difficult, report):
                 coco['annotations'].append({'id': len(coco['annotations']) + 1, **one})
     return coco
 
@@ -77,14 +84,22 @@ def _image(image: SourceImage, folder: ImageFolder, report: ImportReport, number
 
 
 def _annotations(
-    image: SourceImage, entry: dict, ids: dict[str, int], difficult: str, report: ImportReport
+    image: SourceImage,
+    entry: dict,
+    ids: dict[str, int],
+    chosen: bool,
+    difficult: str,
+    report: ImportReport,
 ) -> Iterable[dict]:
-    """Yield the annotations of an image, without ids."""
+    """Yield the annotations of an image, without ids; the user has chosen the classes, or not."""
     seen = set()
     for one in image.objects:
         same = one.name, one.box, repr(one.polygons), repr(one.rle)
         if one.name not in ids:
-            report.note(one.where, OTHER_CLASS, one.name)
+            if chosen:
+                report.note(one.where, OTHER_CLASS, one.name)
+            else:
+                report.errors.add(one.where, UNLISTED, one_line(one.name))
         elif 'difficult' in one.flags and difficult == 'drop':
             report.note(one.where, f'{LEFT_OUT}it is difficult', f', {one.name}')
         elif same in seen:

@@ -12,7 +12,7 @@ from lomar.annotations.image_folder import ImageFolder
 from lomar.annotations.labelformat_readers import lightly_classes, read_labelbox, read_lightly
 from lomar.annotations.labelme import read_labelme
 from lomar.annotations.mask_images import read_masks
-from lomar.annotations.source import ImportReport, SourceImage
+from lomar.annotations.source import ImportReport, SourceImage, folder_above
 
 
 @dataclass
@@ -89,7 +89,7 @@ def open_labelbox(path: Path, images: str | None, **options: Any) -> Source:
 
 def open_lightly(path: Path, images: str | None) -> Source:
     """Return a source of Lightly; `path` is a folder with schema.json."""
-    folder = ImageFolder(images or _folder(path).parent / 'images')
+    folder = ImageFolder(images or folder_above(_folder(path)) / 'images')
     classes = lightly_classes(path)
     return Source(folder, lambda report: read_lightly(path, folder, report), classes)
 

@@ -103,7 +103,7 @@ def inside(base: str | Path, name: str, where: str, root: str | Path | None = No
     if '\0' in name or os.path.isabs(name) or PureWindowsPath(name).drive:
         raise SourceError(where, 'an absolute path is refused: ', one_line(name))
     path = Path(os.path.normpath(os.path.join(base, name)))
-    if not path.absolute().is_relative_to(os.path.abspath(root)):
+    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
         raise SourceError(where, f'a path out of {root} is refused: ', one_line(name))
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise SourceError(where, f'a link out of {root} is refused: ', one_line(name))

@@ -10,6 +10,8 @@ from lomar.annotations.source import (
     SourceImage,
     SourceObject,
     class_name,
+    files_in,
+    folder_above,
     number,
     read_text,
 )
@@ -20,7 +22,7 @@ IGNORED = 'a DontCare region has no class, and is left out'
 
 def image_folder(source: Path) -> Path:
     """Return image_2 or images beside the folder of the text files, or that folder."""
-    for folder in (source.parent / 'image_2', source.parent / 'images'):
+    for folder in (folder_above(source) / 'image_2', folder_above(source) / 'images'):
         if folder.is_dir():
             return folder
     return source
@@ -28,7 +30,7 @@ def image_folder(source: Path) -> Path:
 
 def read_kitti(source: Path, folder: ImageFolder, report: ImportReport) -> Iterator[SourceImage]:
     """Yield the images that have a text file; corners are coordinates in pixels from 0."""
-    for path in sorted(source.rglob('*.txt')):
+    for path in files_in(source, '.txt'):
         name = path.relative_to(source)
         with report.collecting():
             inside(source, name.as_posix(), str(path))

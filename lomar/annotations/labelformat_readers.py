@@ -15,6 +15,7 @@ from lomar.annotations.source import (
     SourceImage,
     SourceObject,
     class_name,
+    files_in,
     number,
     read_text,
 )
@@ -89,7 +90,7 @@ def read_lightly(source: Path, folder: ImageFolder, report: ImportReport) -> Ite
     with _installed():
         from labelformat.formats import LightlyObjectDetectionInput
         from labelformat.model.image import Image
-    for path in sorted(source.rglob('*.json')):
+    for path in files_in(source, '.json'):
         if path.name == 'schema.json':
             continue
         where = str(path)

@@ -19,6 +19,7 @@ from lomar.annotations.source import (
     SourceImage,
     SourceObject,
     class_name,
+    files_in,
     number,
 )
 
@@ -33,7 +34,7 @@ def read_labelme(source: Path, folder: ImageFolder, report: ImportReport) -> Ite
     folder of images, in the same sub-folder as the JSON file.
     Polygons of one class and `group_id` in an image are one object. A circle becomes a polygon.
     """
-    for path in sorted(source.rglob('*.json')):
+    for path in files_in(source, '.json'):
         with report.collecting():
             inside(source, path.relative_to(source).as_posix(), str(path))
             content = read_json(path)

@@ -8,7 +8,13 @@ from PIL import Image
 
 from lomar.annotations.image_folder import ImageFolder, inside
 from lomar.annotations.outlines import rle_of
-from lomar.annotations.source import ImportReport, SourceError, SourceImage, SourceObject
+from lomar.annotations.source import (
+    ImportReport,
+    SourceError,
+    SourceImage,
+    SourceObject,
+    files_in,
+)
 
 LAYOUTS = {
     'ids': 'one PNG per image: 0 = background, every other value is an object',
@@ -37,7 +43,7 @@ def read_masks(
         void: value that is background, too.
     """
     found: dict[str, SourceImage] = {}
-    for path in sorted(source.rglob('*.png')):
+    for path in files_in(source, '.png'):
         with report.collecting():
             where, relative = str(path), path.relative_to(source)
             inside(source, relative.as_posix(), where)

@@ -1,10 +1,12 @@
 """Annotations as their readers yield them, and the errors of a source with file and line."""
 
+import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lomar.datasets.folder_walk import is_system
 from lomar.detection.annotation_report import Findings
 from lomar.detection.coco import short
 
@@ -86,6 +88,25 @@ class ImportReport:
         for kind, (count, examples) in self.notes.kinds.items():
             lines += [f'{count} x {kind.rstrip(" :,")}', *(f'  {each}' for each in examples)]
         return lines
+
+
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """Return the sorted files below a folder with a suffix in lower or upper case.
+
+    As for images, hidden files and those of operating systems do not count.
+    """
+    return sorted(
+        path
+        for path in folder.rglob('*')
+        if path.suffix.lower() == suffix
+        and not any(map(is_system, path.relative_to(folder).parts))
+        and not path.is_dir()
+    )
+
+
+def folder_above(folder: Path) -> Path:
+    """Return the folder that contains a folder, also that of `.`."""
+    return Path(os.path.normpath(folder / os.pardir))
 
 
 def read_text(path: Path) -> str:

@@ -1,5 +1,7 @@
 """Reader of Pascal VOC: one XML file with boxes per image."""
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -12,10 +14,13 @@ from lomar.annotations.source import (
     SourceImage,
     SourceObject,
     class_name,
+    files_in,
+    folder_above,
     number,
     read_text,
 )
 
+LAST_WORD = re.compile(r'\s+\S+$')
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 FLAGS = ('difficult', 'truncated', 'occluded')
 ONE_PIXEL = 'the box is one pixel wide or high, and kept: '
@@ -24,7 +29,7 @@ FROM_ZERO = 'a corner is less than 1, as if pixels counted from 0 (--first-pixel
 
 def image_folder(source: Path) -> Path:
     """Return JPEGImages of a VOC folder or beside Annotations, else the folder of the XML files."""
-    for folder in (source / 'JPEGImages', source.parent / 'JPEGImages'):
+    for folder in (source / 'JPEGImages', folder_above(source) / 'JPEGImages'):
         if folder.is_dir():
             return folder
     return source
@@ -53,10 +58,12 @@ def read_voc(
 
 
 def _files(annotations: Path, report: ImportReport, split: str | None) -> Iterator[Path]:
+    files = files_in(annotations, '.xml')
     if split is None:
-        yield from sorted(annotations.rglob('*.xml'))
+        yield from files
         return
-    listed = annotations.parent / 'ImageSets' / 'Main' / f'{split}.txt'
+    by_name = {os.path.normpath(path.with_suffix('')): path for path in files}
+    listed = folder_above(annotations) / 'ImageSets' / 'Main' / f'{split}.txt'
     if '/' in split or not listed.is_file():
         names = sorted(one.stem for one in listed.parent.glob('*.txt'))
         raise ValueError(
@@ -66,10 +73,13 @@ def _files(annotations: Path, report: ImportReport, split: str | None) -> Iterat
         if not text.strip():
             continue
         with report.collecting():
-            where, name = f'{listed}:{line}', f'{text.split()[0]}.xml'
-            if not (found := inside(annotations, name, where)).is_file():
-                raise SourceError(where, 'there is no annotation ', found)
-            yield found
+            where, name = f'{listed}:{line}', text.strip()
+            # The list of a class has 1 or -1 after the name.
+            paths = [inside(annotations, one, where) for one in (name, LAST_WORD.sub('', name))]
+            found = [by_name[str(path)] for path in paths if str(path) in by_name]
+            if not found:
+                raise SourceError(where, 'there is no annotation ', f'{paths[0]}.xml')
+            yield found[0]
 
 
 def _image(

@@ -11,6 +11,7 @@ from lomar.annotations.source import (
     SourceImage,
     SourceObject,
     class_name,
+    files_in,
     number,
     read_text,
 )
@@ -89,7 +90,7 @@ def read_yolo(
     labels = label_folder(folder.root)
     if not labels.is_dir():
         raise FileNotFoundError(f'Labels: {labels}, for the images in {folder.root}, is no folder')
-    for path in sorted(labels.rglob('*.txt')):
+    for path in files_in(labels, '.txt'):
         stem = path.relative_to(labels).with_suffix('').as_posix()
         if path.name in ('classes.txt', 'README.dataset.txt', 'README.roboflow.txt'):
             continue

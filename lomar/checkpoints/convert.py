@@ -111,9 +111,7 @@ def convert_file(
     out, read = Path(out), weights_file(path)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out} ends in '{out.suffix}'; allowed: {', '.join(SUFFIXES)}")
-    if out.exists() and read.exists() and out.samefile(read):
-        raise ValueError(f'{out} is the source itself; name another file')
-    check_new('OUT', out, overwrite=overwrite)
+    check_new('OUT', out, overwrite=overwrite, inputs=[read])
     content = load_file(path)
     with naming(f'{path} (--from {source} --to {target})'):
         heads = trained_settings(content).get(HEADS) if num_heads is None else num_heads

@@ -14,6 +14,7 @@ OPTIONS = dict(  # flags of one format only
     void=('masks',),
     key=('labelbox',),
 )
+READ_ALL = ('labelme', 'lightly')  # formats with a folder of .json files
 COCO = 'is COCO already: lomar train --train-ann; lomar check checks such a file'
 MAX_CLASSES = 100  # that the table lists
 
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_suffix('OUT.json', args.out, ('.json',))
     check_new('OUT.json', args.out, overwrite=args.overwrite)
+    check_apart(args)
     common = (args.images, args.classes or (), args.difficult, args.only_annotated)
     coco, report, folder = import_annotations(args.format, args.source, *common, **options(args))
     errors = report.errors.lines()
@@ -106,6 +108,19 @@ def run(args: argparse.Namespace) -> None:
         if found:
             print(f'\n{title}', *found, sep='\n  ')
     print(f'\n{args.out}: file names are relative to {folder}')
+
+
+def check_apart(args: argparse.Namespace) -> None:
+    """Raise a ValueError if the next import from IN would read the file that this one writes."""
+    import os
+    from pathlib import Path
+
+    folder, out = os.path.realpath(args.source), Path(os.path.realpath(args.out))
+    if args.format in READ_ALL and out.is_relative_to(folder):
+        raise ValueError(
+            f'OUT.json {args.out} is in {args.source}, where every .json file is an annotation of '
+            f'{args.format}; allowed: another folder'
+        )
 
 
 def options(args: argparse.Namespace) -> dict:

@@ -232,6 +232,8 @@ def _batches(
     found: Iterable[Any], steps: Steps, unreadable: dict[str, str]
 ) -> Iterator[list[tuple[Any, 'Ready']]]:
     """Yield lists of images with what is loaded; leave out and record what cannot be loaded."""
+    import cv2
+
     from lomar.datasets import UnreadableImage
     from lomar.prediction.items import forget
 
@@ -239,7 +241,7 @@ def _batches(
     for item in found:
         try:
             batch.append((item, steps.load(item.image)))
-        except (UnreadableImage, ValueError) as error:
+        except (UnreadableImage, ValueError, cv2.error) as error:  # cv2: a side of no pixels
             unreadable[item.source.name] = getattr(error, 'reason', str(error))
             forget(item)
         if len(batch) == steps.batch:
@@ -253,9 +255,13 @@ def _predicted(
     batch: Sequence[tuple[Any, 'Ready']], steps: Steps, unreadable: dict[str, str]
 ) -> Iterator[tuple[Any, 'Ready', Any]]:
     """Yield each image of a batch with its prediction; leave out what the model does not take."""
+    from torch import OutOfMemoryError
+
     try:
         predictions = steps.predict([loaded for _, loaded in batch])
-    except ValueError as error:  # such as a size that is no multiple of the patch size
+    except OutOfMemoryError:  # a matter of the batch size, not of an image
+        raise
+    except (ValueError, RuntimeError) as error:  # such as a map of less than one pixel
         if len(batch) == 1:
             unreadable[batch[0][0].source.name] = str(error)
         else:

@@ -43,12 +43,13 @@ def run(args: argparse.Namespace) -> None:
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:
             batch = read_image(path, patch_size, args.size, channels, value_range)
-        except UnreadableImage as error:
-            unreadable[path] = error.reason
+            picture = sheet(reconstruct(model, batch, args.seed))
+        except (UnreadableImage, ValueError) as error:  # such as fewer patches than a window
+            unreadable[path] = getattr(error, 'reason', str(error))
             continue
         mark_pictures(out)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        sheet(reconstruct(model, batch, args.seed)).save(out / name)
+        picture.save(out / name)
     print(f'{len(pictures) - len(unreadable)} pictures in {out.resolve()}')
     report_unreadable(unreadable, len(pictures))
 

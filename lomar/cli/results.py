@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
 
     for flag in ('markdown', 'csv', 'plot'):
         if (path := getattr(args, flag)) not in (None, '-'):
-            check_new(f'--{flag}', path, overwrite=args.overwrite)
+            check_new(f'--{flag}', path, overwrite=args.overwrite, inputs=args.metrics)
     if args.plot:
         check_suffix('--plot', args.plot, PLOTS)
     if args.loss:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     check_group(args.group)
     names = ('train', 'val', 'test')[: len(fractions)]
     paths = {name: os.path.join(args.out, f'{name}.json') for name in names}
-    check_new('--out', *paths.values(), overwrite=args.overwrite)
+    check_new('--out', *paths.values(), overwrite=args.overwrite, inputs=[args.annotations])
     parts = split_coco(args.annotations, fractions, args.seed, args.group)
     for name, coco in parts.items():
         write_json(paths[name], coco, indent=None)

@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f'{flag} is for --{other}')
     if args.out:
         check_suffix('--out', args.out, ('.png', '.pdf', '.svg'))
-        check_new('--out', args.out, overwrite=args.overwrite)
+        check_new('--out', args.out, overwrite=args.overwrite, inputs=[args.source])
     if args.json:
-        check_new('--json', args.json, overwrite=args.overwrite)
+        check_new('--json', args.json, overwrite=args.overwrite, inputs=[args.source])
         if args.out and os.path.realpath(args.out) == os.path.realpath(args.json):
             raise ValueError(f'--out and --json are one file, {args.out}; allowed: two files')
     (run_objects if args.objects else run_pixels)(args)

@@ -33,6 +33,8 @@ def given_classes(dataset: ConfigDict) -> tuple[str, ...] | None:
         ValueError: they are no list of different names.
     """
     metainfo = dataset.get('metainfo') or {}
+    if not isinstance(metainfo, dict):
+        raise ValueError(f'metainfo of a dataset is {metainfo!r}; allowed: a dict with classes')
     if metainfo.get('classes') is None:
         return None
     # mmengine reads a text as the name of a file with a class per line.

@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmengine.registry import METRICS
 from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
 from lomar.compat import check_segmentation
 from lomar.compat.dist import main_process
 from lomar.datasets import use_channels, use_value_range
+from lomar.engine.arguments import arguments
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import check_gpu_of_process, start_processes
 from lomar.engine.epochs import set_epochs
@@ -26,6 +28,7 @@ from lomar.engine.resume import latest_checkpoint
 from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
 from lomar.engine.task_data import check_data, detects, segments, set_data
 from lomar.engine.tracker_config import add_trackers, keep_test_backends
+from lomar.utils import dicts_in
 
 # Variables by which mmengine finds the number of a process.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
@@ -101,14 +104,17 @@ def test_config(args: argparse.Namespace) -> Config:
     cfg.custom_hooks = []  # only for training
     keep_test_backends(cfg)
     if args.out:
-        cfg.test_evaluator.out = args.out
+        _set_in_evaluators(cfg, '--out', 'out', args.out)
     if not detects(cfg) and (args.show or args.show_dir or args.tta):
         raise ValueError('--show, --show-dir and --tta belong to detection configs')
     if args.tta:  # which drops masks
-        cfg.test_evaluator.metric = 'bbox'
+        _set_in_evaluators(cfg, '--tta', 'metric', 'bbox')
     if args.show or args.show_dir:
         show_dir = args.show_dir and str(Path(args.show_dir).resolve())
-        cfg.default_hooks.visualization.update(
+        cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
+        hook = cfg.default_hooks.get('visualization') or {}
+        cfg.default_hooks.visualization = dict(
+            hook,
             type='DetectionPicturesHook',
             draw=True,
             show=args.show,
@@ -128,6 +134,22 @@ def test_config(args: argparse.Namespace) -> Config:
 
         augment_tests(cfg)
     return cfg
+
+
+def _set_in_evaluators(cfg: Config, flag: str, key: str, value: str) -> None:
+    """Set a key in the evaluators of the test that have it; a ValueError without any."""
+    nodes = [node for node in dicts_in(cfg.test_evaluator) if 'type' in node]
+    kinds = [METRICS.get(kind) if isinstance(kind := node['type'], str) else kind for node in nodes]
+    found = [node for node, kind in zip(nodes, kinds, strict=True) if _takes(kind, key)]
+    if not found:
+        names = ', '.join(str(node['type']) for node in nodes)
+        raise ValueError(f'{flag}: no metric of test_evaluator takes {key}; it has {names}')
+    for node in found:
+        node[key] = value
+
+
+def _takes(kind: type | None, key: str) -> bool:
+    return kind is not None and key in arguments(kind).names
 
 
 def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Namespace) -> None:

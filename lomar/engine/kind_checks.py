@@ -7,12 +7,13 @@ from typing import Any
 from mmengine.config import Config
 
 DICT, LIST, NONE = ('a dict', dict), ('a list', (list, tuple)), ('None', type(None))
-NAME = ('a name', str)
+NAME, WHOLE = ('a name', str), ('a whole number', int)
 # Entries that MMEngine's runner or this package read as such, by the pattern of their key; the
 # first pattern counts.
 KINDS = {
     '*_dataloader': (DICT, NONE),
     '*_dataloader.dataset': (DICT,),
+    '*_dataloader.dataset.metainfo': (DICT, NONE),
     '*_dataloader.sampler': (DICT,),
     'env_cfg': (DICT,),
     '*_cfg': (DICT, NONE),
@@ -30,11 +31,16 @@ KINDS = {
     'param_scheduler.[0-9]*': (DICT,),
     'default_hooks': (DICT, NONE),
     'default_hooks.*': (DICT, NONE),
+    'default_hooks.*.interval': (WHOLE,),
+    'default_hooks.checkpoint.max_keep_ckpts': (WHOLE,),
+    'default_hooks.checkpoint.save_begin': (WHOLE,),
     'default_hooks.*.save_best': (NAME, LIST, NONE),
     'custom_hooks': (LIST, NONE),
     'custom_hooks.[0-9]*': (DICT,),
     'visualizer': (DICT, NONE),
     'auto_scale_lr': (DICT, NONE),
+    'value_range': (LIST, NONE),
+    'work_dir': (NAME, NONE),
     'data_preprocessor': (DICT, NONE),
     'log_processor': (DICT, NONE),
     'randomness': (DICT,),
@@ -55,7 +61,9 @@ def check_kinds(cfg: Config | dict) -> None:
     """Raise a ValueError that names the key if an entry of a config is of another kind."""
     for key, value in _entries(dict(cfg.items())):
         allowed = next((kinds for pattern, kinds in KINDS.items() if _matches(key, pattern)), ())
-        if allowed and not any(isinstance(value, kind) for _, kind in allowed):
+        if allowed and (
+            isinstance(value, bool) or not any(isinstance(value, kind) for _, kind in allowed)
+        ):
             words = ' or '.join(word for word, _ in allowed)
             raise ValueError(f'{key} is {value!r}; allowed: {words}')
         owner, _, last = key.rpartition('.')

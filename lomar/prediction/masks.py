@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lomar.datasets.folder_walk import mark_pictures
 from lomar.prediction.items import Item
 from lomar.prediction.sources import Source
 from lomar.utils import atomic_write
@@ -33,6 +34,7 @@ class Masks:
 
         Frame 12 of `video.mp4` is `video/000012.png`.
         """
+        mark_pictures(self.folder)
         name = self.names[item.source.place]
         if item.rate is not None:
             name = name.with_suffix('') / f'{item.title.rpartition("#")[2]}.png'

@@ -359,6 +359,90 @@ def test_lists_of_voc(tmp_path):
         import_annotations('voc', tmp_path, split='x')
 
 
+def test_names_with_spaces_in_lists_of_voc(tmp_path):
+    sources.voc(tmp_path)
+    for name in ('cell (0)', 'cell'):
+        write_image(tmp_path / f'JPEGImages/{name}.jpg')
+        text = sources.voc_xml(filename=f'{name}.jpg')
+        write_text(tmp_path / f'Annotations/{name}.xml', text)
+    write_text(tmp_path / 'ImageSets/Main/val.txt', 'cell (0)\n')
+    write_text(tmp_path / 'ImageSets/Main/class_val.txt', 'cell (0)  1\ncell -1\n')
+    coco, _, _ = import_annotations('voc', tmp_path, split='val')
+    assert [one['file_name'] for one in coco['images']] == ['cell (0).jpg']
+    coco, _, _ = import_annotations('voc', tmp_path, split='class_val')
+    assert [one['file_name'] for one in coco['images']] == ['cell (0).jpg', 'cell.jpg']
+
+
+# Folder of the annotations, and the files whose suffix may be written in another case.
+FOLDERS = {
+    'voc': ('Annotations', 'a.xml'),
+    'yolo': ('labels/train', 'a.txt'),
+    'kitti': ('label_2', 'a.txt'),
+    'labelme': ('', 'a.json'),
+    'lightly': ('labels', 'a.json'),
+    'masks': ('masks', 'a.png'),
+}
+CLASS = {'kitti': ['Car']}
+LEFTOVERS = ('._a', '.ipynb_checkpoints/a', '__MACOSX/a', '@eaDir/a')
+
+
+def folder_of(name, folder):
+    """Write a source, and return IN, the folder of images or None, and the annotation file."""
+    images, rectangle = None, dict(label='cell', shape_type='rectangle')
+    if name == 'labelme':
+        source = sources.labelme(folder, [dict(rectangle, points=[[2, 3], [12, 13]])])
+    elif name == 'masks':
+        pixels = np.zeros(sources.SIZE[::-1], np.uint8)
+        pixels[3:13, 2:12] = 1
+        sources.mask(folder / 'masks/a.png', pixels)
+        write_image(folder / 'images/a.jpg')
+        source, images = folder / 'masks', str(folder / 'images')
+    else:
+        source = getattr(sources, name)(folder)
+    return source, images, folder.joinpath(*FOLDERS[name])
+
+
+@pytest.mark.parametrize('name', FOLDERS)
+def test_files_of_annotations_are_found_as_images_are(name, tmp_path):
+    """The case of a suffix does not matter; files of operating systems do not count."""
+    source, images, path = folder_of(name, tmp_path)
+    path = path.rename(path.with_suffix(path.suffix.upper()))
+    for leftover in LEFTOVERS:
+        write_text(path.parent / f'{leftover}{path.suffix.lower()}', b'\0\5\x16\7')
+    coco, report, _ = import_annotations(name, source, images, CLASS.get(name, ['cell']))
+    assert len(coco['annotations']) == 1 and not report.errors.kinds
+
+
+@pytest.mark.parametrize('name', FOLDERS)
+def test_sources_by_relative_paths(name, tmp_path, monkeypatch):
+    source, images, _ = folder_of(name, tmp_path)
+    folder = source if source.is_dir() else source.parent
+    monkeypatch.chdir(folder)
+    for path in ('.', f'../{folder.name}'):
+        coco, report, _ = import_annotations(name, path, images, CLASS.get(name, ['cell']))
+        assert len(coco['annotations']) == 1 and not report.errors.kinds
+
+
+def test_a_class_that_the_source_does_not_list_is_an_error(tmp_path):
+    box = '<box label="{}" xtl="2" ytl="3" xbr="12" ybr="13"/>'
+    path = sources.cvat(tmp_path, '\n'.join(map(box.format, ('dog', 'cell'))))
+    coco, report, _ = import_annotations('cvat', path)
+    (line, *_) = report.errors.lines()
+    assert 'annotations.xml:3: is of a class that the source does not list: dog' in line
+    assert len(coco['annotations']) == 1
+    coco, report, _ = import_annotations('cvat', path, classes=['cell'])
+    assert len(coco['annotations']) == 1 and not report.errors.kinds
+
+
+@pytest.mark.parametrize('name', ['labelme', 'lightly'])
+def test_the_coco_file_is_not_written_among_annotations(name, tmp_path, capsys):
+    source, _, _ = folder_of(name, tmp_path)
+    assert main(['import', name, str(source), str(source / 'sub/coco.json')]) == 1
+    said = capsys.readouterr().err
+    assert f'where every .json file is an annotation of {name}; allowed: another folder' in said
+    assert main(['import', name, str(source), str(tmp_path.parent / f'{name}.json')]) == 0
+
+
 @pytest.mark.parametrize('train', ['images/train', '../images/train', './images/train/'])
 def test_paths_of_data_yaml(train, tmp_path):
     """Roboflow writes paths that begin with .. and lie beside the file."""

@@ -138,6 +138,24 @@ def test_the_source_is_never_replaced(tmp_path, capsys):
         assert 'is the source itself' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'line',
+    [
+        'split FILE --out FOLDER --overwrite',
+        'statistics FILE --objects --json FILE --overwrite',
+        'statistics LIST --json LIST --overwrite',
+        'results FILE --csv FILE --overwrite',
+    ],
+)
+def test_data_are_never_replaced_by_a_result(line, tmp_path, capsys):
+    names = dict(FILE=tmp_path / 'train.json', LIST=tmp_path / 'images.txt', FOLDER=tmp_path)
+    names['FILE'].write_text(OURS)
+    names['LIST'].write_text(OURS)
+    assert main([str(names.get(word, word)) for word in line.split()]) == 1
+    assert 'is the source itself; allowed: another file' in capsys.readouterr().err
+    assert {names['FILE'].read_text(), names['LIST'].read_text()} == {OURS}
+
+
 def test_patch_features_of_an_earlier_run_do_not_stay(words, tmp_path):
     command = words(COMMANDS['encode_folder'][0])
     assert main(command) == 0

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from lomar.cli import main, parse_args
 from lomar.engine.config import merge_options
 from lomar.engine.config import test_config as config_of_test
+from lomar.engine.kind_checks import check_kinds
 from lomar.engine.setting_checks import check_sampler, check_settings
 
 PRETRAIN = 'pretrain/lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
@@ -19,6 +20,18 @@ BOXES = 'detect/faster-rcnn_vitdet-b_lomar_lsj-100e_coco.py'
 BEST = 'default_hooks.checkpoint.save_best'
 STOPPER = dict(type='EarlyStoppingHook', monitor='coco/segm_mAP')
 PLATEAU = dict(type='ReduceOnPlateauLR')
+CHECKPOINT = 'default_hooks.checkpoint.'
+KINDS = {
+    CHECKPOINT + 'interval': ('1/20', "interval is '1/20'; allowed: a whole number"),
+    CHECKPOINT + 'interval ': (None, 'checkpoint.interval is None; allowed: a whole number'),
+    CHECKPOINT + 'interval  ': (1.5, 'checkpoint.interval is 1.5; allowed: a whole number'),
+    CHECKPOINT + 'max_keep_ckpts': ('two', "max_keep_ckpts is 'two'; allowed: a whole number"),
+    CHECKPOINT + 'save_begin': (True, 'save_begin is True; allowed: a whole number'),
+    'default_hooks.logger.interval': ('5', "logger.interval is '5'; allowed: a whole number"),
+    'value_range': (4095, 'value_range is 4095; allowed: a list or None'),
+    'work_dir': (2024, 'work_dir is 2024; allowed: a name or None'),
+    'train_dataloader.dataset.metainfo': (['dog'], r"metainfo is \['dog'\]; allowed: a dict"),
+}
 WRONG = [
     (PRETRAIN, {'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size is 0; allowed: 1'),
     (PRETRAIN, {'train_dataloader.batch_size': 'a'}, "batch_size is 'a'; allowed: a whole number"),
@@ -117,6 +130,13 @@ def test_what_cannot_work_is_refused(name, options, line):
         check_settings(cfg)
         check_sampler(cfg.train_dataloader, cfg.train_cfg)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('key', KINDS)
+def test_entries_of_another_kind_are_refused(key):
+    value, line = KINDS[key]
+    with pytest.raises(ValueError, match=line):
+        check_kinds(changed(PRETRAIN, {key.strip(): value}))
 
 
 @pytest.mark.parametrize(('name', 'options'), RIGHT)
