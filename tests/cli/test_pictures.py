@@ -73,6 +73,18 @@ def test_every_image_gets_a_reconstruction(photographs, tmp_path, capsys):
     assert list(map(str, names)) == ['other/0.png', 'photographs/0.png', 'photographs/2.png']
 
 
+def test_a_small_image_does_not_end_the_reconstruction(photographs, tmp_path, capsys):
+    Image.new('RGB', (10, 10)).save(photographs / '1.jpg')
+    options = ['model.backbone.arch.embed_dim=16', 'model.backbone.arch.depth=2']
+    line = ['reconstruct', TOY, FIXTURES / 'v0.1/pretrain_lomar.pth', photographs]
+    line += ['--out', tmp_path / 'out', '--cfg-options', *options]
+    assert main(list(map(str, line))) == 1
+    said = capsys.readouterr().err
+    assert '1.jpg: windows.size is ' in said and 'but an image has a grid of 2 x 2' in said
+    drawn = sorted(path.stem for path in (tmp_path / 'out').glob('*.png'))
+    assert drawn == sorted(path.stem for path in photographs.iterdir() if path.stem != '1')
+
+
 def test_browse_names_what_a_config_needs(tmp_path, capsys):
     assert main(['browse', DETECTOR]) == 1
     message = 'model.type is MaskRCNN; allowed: LoMaR, or a detector with --detections'

@@ -153,6 +153,23 @@ def test_a_test_run_has_no_validation_to_check():
         config_of_test(parse_args(words))
 
 
+def test_flags_of_a_test_with_several_metrics_and_without_a_visualization(tmp_path):
+    evaluators = "[dict(type='CocoAP', ann_file='a.json'), dict(type='UsersMetric')]"
+    path = tmp_path / 'own.py'
+    path.write_text(
+        f'_base_ = {str(ROOT / "mmconfigs" / MASKS)!r}\ntest_evaluator = {evaluators}\n'
+        'default_hooks = dict(visualization=None)\n'
+    )
+    flags = ['--out', 'out', '--show-dir', 'drawn', '--tta', '--print-config']
+    cfg = config_of_test(parse_args(['test', str(path), 'no.pth', *flags]))
+    first, second = cfg.test_evaluator
+    assert (first.out, first.metric) == ('out', 'bbox') and second == {'type': 'UsersMetric'}
+    assert cfg.default_hooks.visualization.type == 'DetectionPicturesHook'
+    path.write_text(path.read_text().replace("dict(type='CocoAP', ann_file='a.json'), ", ''))
+    with pytest.raises(ValueError, match='--out: no metric of test_evaluator takes out; it has Us'):
+        config_of_test(parse_args(['test', str(path), 'no.pth', *flags]))
+
+
 @pytest.mark.parametrize('path', sorted((ROOT / 'mmconfigs').rglob('*.py')))
 def test_packaged_configs_pass(path):
     if '_base_' not in path.parts:

@@ -18,6 +18,7 @@ from lomar import engine
 from lomar.checkpoints import load_file
 from lomar.checkpoints.publish import publish
 from lomar.cli import main, parse_args
+from lomar.datasets.folder_walk import FolderWalk
 from lomar.engine import Runner
 
 LOMAR = dict(
@@ -86,6 +87,19 @@ def test_the_test_writes_metrics_of_each_class(data, checkpoint, tmp_path):
     assert main(['test', CONFIG, checkpoint, '--out', str(tmp_path / 'out')]) == 1  # is there
 
 
+def test_an_image_that_the_model_does_not_take(checkpoint, data, tmp_path, capsys):
+    """A strip of two pixels, which some layer refuses, does not end the prediction."""
+    images = tmp_path / 'images'
+    images.mkdir()
+    Image.fromarray(scene(3)[0]).save(images / 'a.png')
+    Image.new('RGB', (600, 2)).save(images / 'strip.png')
+    line = ['predict', checkpoint, str(images), '--out', str(tmp_path / 'out'), '--batch', '2']
+    assert main(line) == 1
+    said = capsys.readouterr().err
+    assert 'strip.png' in said and 'Traceback' not in said
+    assert (tmp_path / 'out/masks/a.png').exists()
+
+
 def test_classes_are_mapped_by_name(data, checkpoint, tmp_path):
     """Masks with other ids have the same figures, if the ids are named."""
     _, expected = metrics_of(data, checkpoint, tmp_path / 'a')
@@ -119,6 +133,7 @@ def test_a_prediction_is_that_of_the_test(data, checkpoint, tmp_path):
         assert sum(one['share'] for one in own.values()) == pytest.approx(1)
         picture = Image.open(out / 'pictures' / image['mask'].replace('.png', '.jpg'))
         assert picture.size == ids.shape[::-1]
+    assert list(FolderWalk(out, arrays=False)) == [], 'masks and pictures are no photographs'
     right, both = matrix.diagonal(), matrix.sum(0) + matrix.sum(1)
     found = 100 * right / (both - right)
     expected = record['metrics']['segmentation']['per_class'].values()
