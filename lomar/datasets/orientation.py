@@ -36,7 +36,7 @@ def stored_size(image: Image.Image) -> tuple[int, int]:
 
 def load(image: Image.Image) -> None:
     """Decode an opened image."""
-    if image.format == 'TIFF':
+    if image.format == 'TIFF' and orientation(image) > 1:
         # Pillow from 11 on maps the pixels of a turned file into memory with the wrong row length.
         image.filename = ''  # type: ignore[attr-defined]
     image.load()

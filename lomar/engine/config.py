@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
-from mmengine.registry import METRICS
+from mmengine.registry import METRICS, Registry
 from mmengine.utils import import_modules_from_strings
 
 import lomar.register  # noqa: F401  (a config may name no `custom_imports`, or `lomar` only)
@@ -139,8 +139,8 @@ def test_config(args: argparse.Namespace) -> Config:
 def _set_in_evaluators(cfg: Config, flag: str, key: str, value: str) -> None:
     """Set a key in the evaluators of the test that have it; a ValueError without any."""
     nodes = [node for node in dicts_in(cfg.test_evaluator) if 'type' in node]
-    kinds = [METRICS.get(kind) if isinstance(kind := node['type'], str) else kind for node in nodes]
-    found = [node for node, kind in zip(nodes, kinds, strict=True) if _takes(kind, key)]
+    with METRICS.switch_scope_and_registry(cfg.get('default_scope')) as metrics:
+        found = [node for node in nodes if _takes(metrics, node['type'], key)]
     if not found:
         names = ', '.join(str(node['type']) for node in nodes)
         raise ValueError(f'{flag}: no metric of test_evaluator takes {key}; it has {names}')
@@ -148,8 +148,9 @@ def _set_in_evaluators(cfg: Config, flag: str, key: str, value: str) -> None:
         node[key] = value
 
 
-def _takes(kind: type | None, key: str) -> bool:
-    return kind is not None and key in arguments(kind).names
+def _takes(registry: Registry, kind: str | type, key: str) -> bool:
+    found = registry.get(kind) if isinstance(kind, str) else kind
+    return found is not None and key in arguments(found).names
 
 
 def print_config(read: Callable[[argparse.Namespace], Config], args: argparse.Namespace) -> None:

@@ -165,7 +165,11 @@ def test_flags_of_a_test_with_several_metrics_and_without_a_visualization(tmp_pa
     first, second = cfg.test_evaluator
     assert (first.out, first.metric) == ('out', 'bbox') and second == {'type': 'UsersMetric'}
     assert cfg.default_hooks.visualization.type == 'DetectionPicturesHook'
-    path.write_text(path.read_text().replace("dict(type='CocoAP', ann_file='a.json'), ", ''))
+    hosts = path.read_text().replace('CocoAP', 'CocoMetric')
+    path.write_text(hosts)
+    cfg = config_of_test(parse_args(['test', str(path), 'no.pth', '--tta', '--print-config']))
+    assert cfg.test_evaluator[0].metric == 'bbox', 'a metric of mmdet'
+    path.write_text(path.read_text().replace("dict(type='CocoMetric', ann_file='a.json'), ", ''))
     with pytest.raises(ValueError, match='--out: no metric of test_evaluator takes out; it has Us'):
         config_of_test(parse_args(['test', str(path), 'no.pth', *flags]))
 
