@@ -20,17 +20,8 @@ STYLES: dict[Key, dict] = {
 def plot_segmenter(record: dict, seconds: Seconds, out: Path) -> None:
     """Draw mIoU over labelled images."""
     figure = Figure(figsize=(4.5, 3.8), layout='constrained')
-    axes, labels = figure.subplots(), sorted({run['labels'] for run in final(record, 'segment')})
-    for key in NAMES:
-        points = {}
-        for count in labels:
-            runs = by_contender(final(record, 'segment', labels=count)).get(key, {})
-            if runs:
-                points[count] = [run['figures']['miou'] for run in runs.values()]
-        _line(axes, key, points)
-    axes.set(xscale='log', xlabel='labelled images', title='mIoU')
-    axes.set_xticks(labels, map(str, labels), minor=False)
-    axes.minorticks_off()
+    axes = figure.subplots()
+    _over_labels(axes, record, 'segment', 'miou', 'mIoU')
     axes.legend(fontsize=8)
     figure.savefig(out, dpi=120)
 
@@ -39,21 +30,11 @@ def plot_detector(record: dict, seconds: Seconds, out: Path) -> None:
     """Draw box and mask AP over labelled images, and box AP over the steps of fine-tuning."""
     figure = Figure(figsize=(11, 3.8), layout='constrained')
     box, mask, steps = figure.subplots(1, 3)
-    labels = sorted({run['labels'] for run in final(record, 'detect')})
-    for axes, name in ((box, 'box_ap'), (mask, 'mask_ap')):
-        for key in NAMES:
-            points = {}
-            for count in labels:
-                runs = by_contender(final(record, 'detect', labels=count)).get(key, {})
-                if runs:
-                    points[count] = [run['figures'][name] for run in runs.values()]
-            _line(axes, key, points)
-        axes.set(xscale='log', xlabel='labelled images', title=name.replace('_ap', ' AP'))
-        axes.set_xticks(labels, map(str, labels), minor=False)
-        axes.minorticks_off()
+    _over_labels(box, record, 'detect', 'box_ap', 'box AP')
+    _over_labels(mask, record, 'detect', 'mask_ap', 'mask AP')
     curves = [run for run in final(record, 'detect') if len(run['curve']) > 1]
     for key, runs in by_contender(curves).items():
-        points = {}
+        points: dict[float, list[float]] = {}
         for run in runs.values():
             for point in run['curve']:
                 points.setdefault(point['step'], []).append(point['box_ap'])
@@ -64,11 +45,13 @@ def plot_detector(record: dict, seconds: Seconds, out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
-def plot_probes(record: dict, seconds: Seconds, out: Path) -> None:
-    """Draw kNN accuracy over the hours of pretraining, for each grid."""
+def plot_classifier(record: dict, seconds: Seconds, out: Path) -> None:
+    """Draw kNN accuracy over the hours of pretraining, for each grid, and accuracy over labels."""
     grids = sorted({run['grid'] for run in final(record, 'pretrain')})
-    figure = Figure(figsize=(3.7 * len(grids), 3.8), layout='constrained')
-    for axes, grid in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids, strict=True):
+    tuned = bool(final(record, 'classify'))
+    figure = Figure(figsize=(3.7 * (len(grids) + tuned), 3.8), layout='constrained')
+    places = figure.subplots(1, len(grids) + tuned, squeeze=False)[0]
+    for axes, grid in zip(places, grids, strict=False):
         for key, runs in by_contender(final(record, 'pretrain', grid=grid)).items():
             points: dict[float, list[float]] = {}
             for run in runs.values():
@@ -81,7 +64,24 @@ def plot_probes(record: dict, seconds: Seconds, out: Path) -> None:
                 axes.axhline(statistics.fmean(points[0]), label=NAMES[key], **STYLES[key])
         axes.set(xlabel='hours of pretraining', title=f'kNN top-1, {grid} x {grid} patches')
         axes.legend(fontsize=7)
+    if tuned:
+        _over_labels(places[-1], record, 'classify', 'top1', 'top-1 after fine-tuning')
     figure.savefig(out, dpi=110)
+
+
+def _over_labels(axes: Axes, record: dict, task: str, name: str, title: str) -> None:
+    """Draw a figure over the number of labelled images, for each contender."""
+    labels = sorted({run['labels'] for run in final(record, task)})
+    for key in NAMES:
+        points = {}
+        for count in labels:
+            if runs := by_contender(final(record, task, labels=count)).get(key):
+                points[count] = [run['figures'][name] for run in runs.values()]
+        if points:
+            _line(axes, key, points)
+    axes.set(xscale='log', xlabel='labelled images', title=title)
+    axes.set_xticks(labels, map(str, labels), minor=False)
+    axes.minorticks_off()
 
 
 def _line(axes: Axes, key: Key, points: dict) -> None:

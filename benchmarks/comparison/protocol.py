@@ -81,6 +81,7 @@ SCALES = dict(
         imagenette_epochs=10,
         probes=2,  # each takes minutes
         classifier_batch=25,
+        classifier_hours=0.12,  # in float32
     ),
     # ViT-S/16; learning rates as for MAE, 1.5e-4 per 256 images, are among the searched ones.
     gpu=Scale(

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.comparison.plots import plot_detector, plot_probes, plot_segmenter
+from benchmarks.comparison.plots import plot_classifier, plot_detector, plot_segmenter
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.tables import (
     Seconds,
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / 'docs'
 PAGE = DOCS / 'comparison.md'
 TABLES = dict(nuclei=detector_tables, segment=segmenter_tables, imagenette=classifier_tables)
-PLOTS = dict(nuclei=plot_detector, segment=plot_segmenter, imagenette=plot_probes)
+PLOTS = dict(nuclei=plot_detector, segment=plot_segmenter, imagenette=plot_classifier)
 
 
 def records() -> dict[str, dict]:

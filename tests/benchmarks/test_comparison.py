@@ -257,6 +257,19 @@ def test_a_resumed_run_counts_the_later_record(tmp_path):
         outcome(tmp_path, unfinished)
 
 
+def test_the_steps_of_a_pretraining_are_all_its_steps(tmp_path):
+    """The log has every fiftieth step of an epoch, so that the last one is missing."""
+    (tmp_path / 'a/vis_data').mkdir(parents=True)
+    probe = {'probe/knn': 30.0, 'probe/linear': 40.0, 'epoch': 10}
+    lines = [dict(loss=0.6, step=1423), probe]
+    text = ''.join(f'{json.dumps(line)}\n' for line in lines)
+    (tmp_path / 'a/vis_data/scalars.json').write_text(text)
+    keys, options = dict(task='pretrain', contender='mae'), {'train_cfg.max_epochs': 10}
+    found = outcome(tmp_path, Run(keys, ROOT / 'none.py', (), options, steps=1470))
+    assert (found['steps'], found['epochs']) == (1470, 10)
+    assert found['figures'] == dict(knn=30.0, linear=40.0, loss=0.6)
+
+
 @pytest.mark.parametrize('study', STUDIES)
 def test_the_commands_are_accepted(study, data, tmp_path):
     """Each command of the comparison has flags, options and files that `lomar` takes."""
@@ -381,7 +394,7 @@ def test_tables_of_the_classifier(tmp_path):
     assert '| 14 x 14 | MAE, equal time | 6 | 1.00 | 30.0 | 31.0 | +10.0 | +10.0 |' in text
     assert "| 14 x 14 | random, MAE's positions |  |  | 20.0 |" in text
     assert '| 100 | MAE, equal time | 50.0 |' in text
-    plots.plot_probes(record, seconds, tmp_path / 'plot.png')
+    plots.plot_classifier(record, seconds, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 5_000
 
 
