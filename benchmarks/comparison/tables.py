@@ -110,7 +110,7 @@ def search_table(record: dict, name: str) -> str:
         (
             'weights',
             'learning rate of pretraining',
-            'of fine-tuning',
+            'learning rate of fine-tuning',
             f'{WORDS[name]} on held-out images',
         )
     ]

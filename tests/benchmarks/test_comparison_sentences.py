@@ -74,6 +74,20 @@ def probes(record, name):
     return {key: mean(run['figures'][name] for run in runs.values()) for key, runs in found.items()}
 
 
+@pytest.mark.parametrize(('labels', 'above_random', 'mae_ahead'), [(100, 3, 3), (1000, 5, 11)])
+def test_fine_tuning_on_photographs(labels, above_random, mae_ahead):
+    found = by_contender(final(RESULTS['imagenette_cpu'], 'classify', labels=labels))
+    assert all(len(runs) == 3 for runs in found.values())
+    top1 = {
+        key: mean(run['figures']['top1'] for run in runs.values()) for key, runs in found.items()
+    }
+    lomar, random = top1['lomar', 'time'], top1['random-lomar', None]
+    assert round(lomar - random) == above_random
+    assert round(top1['mae', 'time'] - lomar) == mae_ahead
+    assert 3 <= round(lomar - top1['random-mae', None]) <= 5
+    assert abs(random - top1['random-mae', None]) < 0.5, "MAE's positions are as good as LoMaR's"
+
+
 @pytest.mark.parametrize(('name', 'above_random', 'mae_ahead'), [('knn', 0, 6), ('linear', 3, 11)])
 def test_frozen_features_on_photographs(name, above_random, mae_ahead):
     scores = probes('imagenette_cpu', name)
