@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lomar.datasets import UnreadableImage, list_images
+from lomar.datasets.folder_walk import mark_pictures
 from lomar.datasets.replay import seed_everything
 from lomar.utils import check_least, undisturbed, unwrapped
 from lomar.visualization.reconstruction import reconstruct, sheet
@@ -73,7 +74,7 @@ class ReconstructionHook(Hook):
     @master_only
     def _save(self, runner, picture: Image.Image) -> None:
         path = Path(runner.work_dir) / 'reconstructions' / f'iter_{runner.iter + 1:07d}.png'
-        path.parent.mkdir(exist_ok=True)
+        mark_pictures(path.parent)
         picture.save(path)
         for backend in runner.visualizer._vis_backends.values():
             if not isinstance(backend, LocalVisBackend):  # would save the same file again

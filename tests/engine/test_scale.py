@@ -8,6 +8,7 @@ from PIL import Image
 from processes import run_lomar, run_ranks
 
 from lomar.checkpoints.files import load_file
+from lomar.datasets.folder_walk import holds_pictures
 from lomar.datasets.shapes import make_shapes
 
 STEPS = 3
@@ -140,7 +141,8 @@ def test_sharded_pretraining_draws_its_pictures(train):
     assert distance(sharded, plain, initial) < 1e-4
     pictures = []
     for checkpoint in (sharded, plain):
-        (path,) = (checkpoint.parent / 'reconstructions').iterdir()
+        (path,) = (checkpoint.parent / 'reconstructions').glob('*.png')
+        assert holds_pictures(path.parent), 'the next training does not train on it'
         pictures.append(np.asarray(Image.open(path), dtype=int))
     assert pictures[0].std() > 10
     assert abs(pictures[0] - pictures[1]).max() <= 2  # rounded from weights that differ by 1e-4
