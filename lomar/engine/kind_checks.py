@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 DICT, LIST, NONE = ('a dict', dict), ('a list', (list, tuple)), ('None', type(None))
-NAME, WHOLE = ('a name', str), ('a whole number', int)
+NAME, WHOLE, BOOL = ('a name', str), ('a whole number', int), ('True or False', bool)
 # Entries that MMEngine's runner or this package read as such, by the pattern of their key; the
 # first pattern counts.
 KINDS = {
@@ -41,6 +41,9 @@ KINDS = {
     'auto_scale_lr': (DICT, NONE),
     'value_range': (LIST, NONE),
     'work_dir': (NAME, NONE),
+    'compile': (BOOL, DICT, NONE),
+    'efficient_conv_bn_eval': (NAME, LIST, NONE),
+    'efficient_conv_bn_eval.[0-9]*': (NAME,),
     'data_preprocessor': (DICT, NONE),
     'log_processor': (DICT, NONE),
     'randomness': (DICT,),
@@ -61,9 +64,7 @@ def check_kinds(cfg: Config | dict) -> None:
     """Raise a ValueError that names the key if an entry of a config is of another kind."""
     for key, value in _entries(dict(cfg.items())):
         allowed = next((kinds for pattern, kinds in KINDS.items() if _matches(key, pattern)), ())
-        if allowed and (
-            isinstance(value, bool) or not any(isinstance(value, kind) for _, kind in allowed)
-        ):
+        if allowed and not any(_is(value, kind) for _, kind in allowed):
             words = ' or '.join(word for word, _ in allowed)
             raise ValueError(f'{key} is {value!r}; allowed: {words}')
         owner, _, last = key.rpartition('.')
@@ -72,6 +73,10 @@ def check_kinds(cfg: Config | dict) -> None:
             raise ValueError(f'{key} is {value!r}; allowed: the name of a class')
         if last == 'pipeline' and not (value and isinstance(value, list | tuple)):
             raise ValueError(f'{key} is {value!r}; allowed: a list of transforms, one or more')
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _matches(key: str, pattern: str) -> bool:

@@ -186,9 +186,10 @@ class Runner(ResumingRunner):
         """Build the model as mmengine does; refuse parts that do not fit."""
         self._before_model.close()
         try:
-            built = super().build_model(model)
-        except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise ValueError(f'model: {error}') from error  # such as an unknown argument
+            with naming_key('model'):
+                built = super().build_model(model)
+        except TypeError as error:  # an unknown or missing argument of a part of this package
+            raise ValueError(f'model: {error}') from error
         check_model(built)
         return built
 

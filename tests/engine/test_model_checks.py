@@ -95,6 +95,7 @@ WRONG = [
     ('detect', {H + 'mask_head.num_classes': 3}, 'mask_head.num_classes is 3, .*allowed: 12'),
     ('detect', {H + 'bbox_roi_extractor.featmap_strides': [4, 8, 16, 32]}, 'is 4, .*allowed: 3'),
     ('detect', {'model.train_cfg.rcnn.mask_size': 28}, 'train_cfg.rcnn.mask_size is 28, .*14'),
+    ('detect', {'model.test_cfg': None}, "model: 'NoneType' object has no attribute 'rpn'"),
     ('fcos', {'model.neck.extra_pool': False}, r'bbox_head strides \(number\) is 3, .*allowed: 2'),
     ('fcos', {'model.bbox_head.in_channels': 32}, 'bbox_head.in_channels is 32, .*allowed: 64'),
     ('dino', {'model.num_feature_levels': 4}, 'num_feature_levels is 4, .*allowed: 3'),

@@ -30,6 +30,9 @@ KINDS = {
     'default_hooks.logger.interval': ('5', "logger.interval is '5'; allowed: a whole number"),
     'value_range': (4095, 'value_range is 4095; allowed: a list or None'),
     'work_dir': (2024, 'work_dir is 2024; allowed: a name or None'),
+    'compile': (1, 'compile is 1; allowed: True or False or a dict or None'),
+    'efficient_conv_bn_eval': (5, 'efficient_conv_bn_eval is 5; allowed: a name or a list or None'),
+    'efficient_conv_bn_eval ': ([True], 'efficient_conv_bn_eval.0 is True; allowed: a name'),
     'train_dataloader.dataset.metainfo': (['dog'], r"metainfo is \['dog'\]; allowed: a dict"),
 }
 WRONG = [
@@ -110,6 +113,8 @@ RIGHT = [
     (PRETRAIN, {'custom_hooks': [dict(type='UsersHook', monitor='GPU temperature')]}),
     (MASKS, {'custom_hooks': [dict(type='UsersHook', monitor=True)]}),
     (PRETRAIN, {'train_cfg.max_iters': None}),
+    (PRETRAIN, {'compile': True, 'efficient_conv_bn_eval': None}),
+    (MASKS, {'compile': dict(mode='default'), 'efficient_conv_bn_eval': ['backbone']}),
     (PRETRAIN, {'optim_wrapper.optimizer.lr': 0}),
     (PRETRAIN, {'train_dataloader.num_workers': 0, 'optim_wrapper.optimizer.weight_decay': 0}),
 ]  # fmt: skip
