@@ -351,16 +351,16 @@ def test_a_demo_without_scikit_learn_ends_before_its_first_step(tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(('given', 'expected'), [('', 'passive'), ('active', 'active')])
+@pytest.mark.parametrize(('given', 'expected'), [('', '10000'), ('0', '0')])
 def test_waiting_threads_of_the_demo_leave_the_cores_to_others(given, expected, monkeypatch):
-    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    monkeypatch.delenv('GOMP_SPINCOUNT', raising=False)
     if given:
-        monkeypatch.setenv('OMP_WAIT_POLICY', given)
+        monkeypatch.setenv('GOMP_SPINCOUNT', given)
     seen = []
     done = types.SimpleNamespace(returncode=0)
     monkeypatch.setattr(subprocess, 'run', lambda *_, **options: seen.append(options) or done)
     demo.call('shapes')
-    assert seen[0]['env'] == dict(os.environ, OMP_WAIT_POLICY=expected)
+    assert seen[0]['env'] == dict(os.environ, GOMP_SPINCOUNT=expected)
 
 
 @pytest.mark.slow
