@@ -53,7 +53,11 @@ def _mae(model: Any) -> Iterator[Mismatch]:
         yield 'backbone.mask_ratio', ratio, 'more than 0 and less than 1'
     yield 'neck.num_patches', neck.num_patches, patches
     yield 'neck.embed_dim', neck.decoder_embed.in_features, backbone.embed_dims
+    if not hasattr(head, 'patch_size'):
+        yield 'head', head, "a dict such as dict(type='MAEPretrainHead', patch_size=16)"
     yield 'head.patch_size', head.patch_size, patch
+    if not neck.decoder_blocks:
+        yield 'neck.decoder_depth', 0, '1 or more'
     width, heads = neck.decoder_embed.out_features, neck.decoder_blocks[0].attn.num_heads
     if width % heads:
         yield 'neck.decoder_embed_dim', width, f'multiples of neck.decoder_num_heads={heads}'

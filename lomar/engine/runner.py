@@ -188,9 +188,9 @@ class Runner(ResumingRunner):
         try:
             with naming_key('model'):
                 built = super().build_model(model)
+                check_model(built)
         except TypeError as error:  # an unknown or missing argument of a part of this package
             raise ValueError(f'model: {error}') from error
-        check_model(built)
         return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> nn.Module:
