@@ -75,7 +75,7 @@ def check_kinds(cfg: Config | dict) -> None:
             raise ValueError(f'{key} is {value!r}; allowed: a list of transforms, one or more')
 
 
-def _is(value: Any, kind: type) -> bool:
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
