@@ -17,8 +17,7 @@ from lomar.cli.shared import count
 
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 DETECT = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes-object'
-# Twelve epochs with two windows per image take four fifths of the time of eight with four, and the
-# loss is lower: docs/demo.md.
+# More steps with fewer windows give a lower loss in less time than the config: see docs/demo.md.
 WINDOWS, EPOCHS = 2, 12
 
 
@@ -26,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--work-dir', metavar='DIR', default='work_dirs/demo', help='folder for all files')
     add('--images', metavar='PATH', help='images to pretrain on: a folder or a text list')
-    add('--epochs', type=count, help='epochs of both trainings (default: those of the configs)')
+    lengths = f'{EPOCHS}, and those of the config of the detector'
+    add('--epochs', type=count, help=f'epochs of both trainings (default: {lengths})')
     add('--num-images', type=count, default=1200, help='training images per epoch')
 
 
@@ -73,7 +73,7 @@ def call(command: str, *arguments: object) -> None:
     print(f'\n$ lomar {shlex.join(line)}', flush=True)
     # Threads that wait by spinning take the cores from the process that loads images, and from
     # other programs: a step took up to eight times as long on two cores. Threads that never spin
-    # wake up late: a step of the detector took 10 % longer than with this number of spins.
+    # wake up late, which slows down the small operations of the detector.
     environment = {'GOMP_SPINCOUNT': '10000', **os.environ}
     program = [sys.executable, '-m', 'lomar']
     done = subprocess.run([*program, *line], check=False, env=environment)

@@ -68,7 +68,9 @@ def test_demo(tmp_path):
         assert str(picture.parent) in text
         assert max(high - low for low, high in Image.open(picture).convert('RGB').getextrema()) > 99
     # A summary instead of mmengine's thousands of lines, and everything that issue readers ask for.
-    assert len(text.splitlines()) < 200
+    # A slow machine prints more states of the progress bars.
+    lines = [line for line in text.splitlines() if 'img/s]' not in line]
+    assert len(lines) < 110
     for words in (
         '39 of 49 masked',
         'eta: ',
