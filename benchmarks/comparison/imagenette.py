@@ -56,9 +56,12 @@ def stages(
         }
         for g in scale.grids
     }
-    random = [make.untrained(m, grid, seed) for seed in scale.seeds for m in METHODS]
+    random = {
+        g: [make.untrained(m, g, seed) for seed in scale.seeds for m in METHODS]
+        for g in scale.grids
+    }
     largest, *between = scale.grids[-1], *scale.grids[1:-1]
-    yield [*random, *pretrained[grid].values()]
+    yield [*random[grid], *pretrained[grid].values()]
     fine = {
         (c, r): make.classifier(c, SEARCH_SEED, few, r, pretrained[grid].get((first, c)))
         for c in CONTENDERS
@@ -72,7 +75,7 @@ def stages(
         for seed in scale.seeds
         for c in CONTENDERS
     ]
-    yield [run for g in (largest, *between) for run in pretrained[g].values()]
+    yield [run for g in (largest, *between) for run in (*pretrained[g].values(), *random[g])]
     yield [
         make.pretraining('mae', g, s, rate['mae'], 'images')
         for g in (grid, largest, *between)

@@ -85,6 +85,34 @@ def test_long_sequences_in_parts_equal_the_whole(position, monkeypatch):
     torch.testing.assert_close(gradients(model, batch), expected)
 
 
+ATTENTIONS = {
+    'q of keys': (1, dict(rpe={})),
+    'both': (0, dict(rpe=dict(on='qk'))),
+    'bias': (1, dict(rpe=dict(mode='bias'))),
+    'decomposed': (0, dict(decomposed=(9, 16))),
+}
+
+
+@pytest.mark.parametrize('kind', ATTENTIONS)
+def test_attention_without_gradients_equals_that_with_them(kind):
+    # Fused and in parts on a CPU: 144 patches are 128 queries, which are 8 rows, and the rest.
+    cls_token, settings = ATTENTIONS[kind]
+    module = randomised(attention.Attention(32, 2, **settings)).bfloat16()
+    tokens = torch.randn(3, 144 + cls_token, 32, generator=torch.Generator().manual_seed(0))
+
+    def results(dtype):
+        inputs = tokens.bfloat16().to(dtype), (9, 16)
+        with torch.no_grad():
+            fast = module.to(dtype)(*inputs)
+        return module(*inputs), fast
+
+    expected, fast = results(torch.float64)
+    torch.testing.assert_close(fast, expected)
+    # In bfloat16, both round the logits or the weights; outputs are 0.4 on average.
+    for result in results(torch.bfloat16):
+        assert (result - expected).abs().mean() < 0.003
+
+
 def flex_and_parts(grid, device, dtype, grad):
     """Outputs, and gradients of their squares, of both ways to attend over a map."""
     module = randomised(attention.Attention(32, 2, {}, flex=True)).to(device, dtype)
