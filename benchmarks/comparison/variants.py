@@ -37,9 +37,11 @@ class Variant:
 
 
 DECAY = 'optim_wrapper.paramwise_cfg.layer_decay'
-VARIANTS = (
-    Variant('4 x the pretraining', longer=4),
+VARIANTS = (  # the cheapest first
     Variant('HOG target', config='pretrain_lomar_hog'),
+    Variant('embedding and two blocks frozen', detector={'model.backbone.frozen_stages': 3}),
+    Variant('layer decay 0.75', detector={DECAY: 0.75}),
+    Variant('layer decay 1', detector={DECAY: 1.0}, contenders=RANDOM),
     Variant(
         '8 windows of 5 x 5',
         pretraining={'model.windows.size': 5, 'model.windows.number': 8},
@@ -51,8 +53,6 @@ VARIANTS = (
         detector=STATISTICS,
         contenders=RANDOM,
     ),
-    Variant('embedding and two blocks frozen', detector={'model.backbone.frozen_stages': 3}),
-    Variant('layer decay 0.75', detector={DECAY: 0.75}),
-    Variant('layer decay 1', detector={DECAY: 1.0}, contenders=RANDOM),
     Variant('4 x the fine-tuning', tuned=4, contenders=RANDOM),
+    Variant('4 x the pretraining', longer=4),
 )
