@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.runs import METHODS
-from benchmarks.results.measured import machine, spread
+from benchmarks.results.measured import machine, paired, spread
 from benchmarks.results.page import table
 
 Seconds = Mapping[int, Mapping[str, float]]  # by patches per side, and method
@@ -18,9 +18,10 @@ NAMES: dict[Key, str] = {
     ('random-mae', None): "random, MAE's positions",
 }
 DETECTOR = dict(box_ap='box AP', box_ap50='AP50', mask_ap='mask AP', mask_ap50='mask AP50')
-WORDS = dict(mask_ap='mask AP', knn='kNN', top1='top-1', miou='mIoU')
+WORDS = dict(mask_ap='mask AP', knn='kNN', linear='linear probe', top1='top-1', miou='mIoU')
 MINUS = 'LoMaR minus this row'
 PROBES = dict(knn='kNN', linear='linear probe')
+STAR = '* = the 95 % confidence interval excludes 0'
 
 
 def final(record: dict, task: str, **keys) -> list[dict]:
@@ -50,12 +51,11 @@ def figure(runs: Mapping[int, dict], name: str, pattern: str = '{:.1f}') -> str:
 
 
 def difference(ours: Mapping[int, dict], theirs: Mapping[int, dict], name: str) -> str:
-    """Return LoMaR's mean paired difference in a figure ± standard deviation, over their seeds."""
+    """Return LoMaR's difference in a figure over the common seeds; see `paired`."""
     common = ours.keys() & theirs.keys()
     if not common or ours is theirs:
         return ''
-    pairs = [ours[seed]['figures'][name] - theirs[seed]['figures'][name] for seed in sorted(common)]
-    return spread(pairs, '{:+.1f}')
+    return paired([ours[seed]['figures'][name] - theirs[seed]['figures'][name] for seed in common])
 
 
 def origin(record: dict) -> str:
@@ -82,15 +82,28 @@ def detector_tables(record: dict, seconds: Seconds) -> str:
             figures = [figure(runs, name) for name in DETECTOR]
             minus = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
             rows.append((str(labels), NAMES[key], *figures, *minus, str(len(runs))))
-    others = curve_table(record), search_table(record, 'mask_ap'), variant_table(record)
-    return '\n\n'.join([table(rows), *others, origin(record)])
+    parts = {
+        f'AP (%) over the number of labelled images ({STAR}):': table(rows),
+        'Box AP (%) over the steps of fine-tuning:': curve_table(record),
+        'Search of the learning rates, one seed:': search_table(record, 'mask_ap'),
+        'Variants of the protocol, on the held-out images of the search, one seed:': variant_table(
+            record
+        ),
+    }
+    return captioned(parts, record)
+
+
+def captioned(parts: Mapping[str, str], record: dict) -> str:
+    """Return tables, each below its caption, and the origin of the record."""
+    texts = [f'{caption}\n\n{rows}' for caption, rows in parts.items()]
+    return '\n\n'.join([*texts, origin(record)])
 
 
 def curve_table(record: dict) -> str:
     """Return the table of box AP over the steps of fine-tuning, for the labels that have curves."""
     runs = [run for run in final(record, 'detect') if len(run['curve']) > 1]
     steps = sorted({point['step'] for run in runs for point in run['curve']})
-    rows = [('labelled images', 'box AP of', *(f'{step} steps' for step in steps))]
+    rows = [('labelled images', 'weights', *(f'{step} steps' for step in steps))]
     for labels in sorted({run['labels'] for run in runs}):
         own = [run for run in runs if run['labels'] == labels]
         for key, seeds in by_contender(own).items():
@@ -104,23 +117,19 @@ def curve_table(record: dict) -> str:
     return table(rows)
 
 
-def search_table(record: dict, name: str) -> str:
-    """Return the table of learning rates that were tried, with the figure that decided."""
-    rows = [
-        (
-            'weights',
-            'learning rate of pretraining',
-            'learning rate of fine-tuning',
-            f'{WORDS[name]} on held-out images',
-        )
-    ]
+def search_table(record: dict, *names: str) -> str:
+    """Return the table of learning rates that were tried; the first of the figures decided."""
+    rates = 'learning rate of pretraining', 'learning rate of fine-tuning'
+    figures = [f'{WORDS[name]} on held-out images' for name in names]
+    rows = [('weights', 'labelled images', *rates, *figures)]
     for run in record['runs']:
-        if run['seed'] == SEARCH_SEED and name in run['figures'] and 'variant' not in run:
+        if run['seed'] == SEARCH_SEED and names[0] in run['figures'] and 'variant' not in run:
             tuned = run['task'] != 'pretrain'
             pretrained = run.get('pretrain_rate') if tuned else run['rate']
             words = [f'{rate:g}' if rate else '' for rate in (pretrained, tuned and run['rate'])]
             weights = NAMES[run['contender'], run.get('budget')]
-            rows.append((weights, *words, f'{run["figures"][name]:.1f}'))
+            figures = [f'{run["figures"][name]:.1f}' for name in names]
+            rows.append((weights, str(run.get('labels', '')), *words, *figures))
     return table([rows[0], *sorted(rows[1:])])
 
 
@@ -159,7 +168,13 @@ def segmenter_tables(record: dict, seconds: Seconds) -> str:
             figures = [figure(runs, name) for name in ('miou', 'pixel_acc')]
             minus = difference(ours, runs, 'miou')
             rows.append((str(labels), NAMES[key], *figures, minus, str(len(runs))))
-    return '\n\n'.join([table(rows), search_table(record, 'miou'), origin(record)])
+    parts = {
+        f'mIoU and accuracy of the pixels (%) over the number of labelled images ({STAR}):': table(
+            rows
+        ),
+        'Search of the learning rates, one seed:': search_table(record, 'miou'),
+    }
+    return captioned(parts, record)
 
 
 def classifier_tables(record: dict, seconds: Seconds) -> str:
@@ -188,7 +203,9 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             rows.append(
                 (f'{grid} x {grid}', NAMES[key], epochs, spent, *figures, *minus, str(len(runs)))
             )
-    parts = [table(rows)] if len(rows) > 1 else []
+    parts = {}
+    if len(rows) > 1:
+        parts[f'Top-1 accuracy (%) of frozen features ({STAR}):'] = table(rows)
     rows = [('labelled images', 'weights', 'top-1', MINUS, 'seeds')]
     for labels in sorted({run['labels'] for run in final(record, 'classify')}):
         found = by_contender(final(record, 'classify', labels=labels))
@@ -197,8 +214,15 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             minus = difference(ours, runs, 'top1')
             rows.append((str(labels), NAMES[key], figure(runs, 'top1'), minus, str(len(runs))))
     if len(rows) > 1:
-        parts += [table(rows), search_table(record, 'top1')]
-    return '\n\n'.join([*parts, search_table(record, 'knn'), origin(record)])
+        caption = (
+            f'Top-1 accuracy (%) after fine-tuning over the number of labelled images ({STAR}):'
+        )
+        parts[caption] = table(rows)
+        caption = 'Search of the learning rates of fine-tuning, one seed:'
+        parts[caption] = search_table(record, 'top1')
+    caption = 'Search of the learning rates of pretraining, one seed (kNN decides):'
+    parts[caption] = search_table(record, *PROBES)
+    return captioned(parts, record)
 
 
 def speed_table(measured: Mapping[str, dict]) -> str:

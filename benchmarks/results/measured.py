@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from scipy.stats import t
 
 HERE = Path(__file__).parent
 CLAIMS = HERE / 'claims.yaml'
@@ -110,7 +111,7 @@ class Measurement(msgspec.Struct):
         return f'{spread(values, pattern)} {self.row.unit}'
 
     def versus(self, other: str) -> str:
-        """Return LoMaR's paired difference in points, or ratio, to another contender.
+        """Return LoMaR's difference in points (see `paired`), or ratio, to another contender.
 
         Raises:
             ValueError: the seeds of the two differ.
@@ -121,7 +122,7 @@ class Measurement(msgspec.Struct):
         if ours.keys() != theirs.keys():
             raise ValueError(f'{self.row.setting}: LoMaR and {other} have different seeds')
         if self.row.unit == '%':
-            return f'{spread([ours[seed] - theirs[seed] for seed in ours], "{:+.1f}")} points'
+            return paired([ours[seed] - theirs[seed] for seed in ours], ' points')
         return f'{statistics.fmean(ours.values()) / statistics.fmean(theirs.values()):#.2g} times'
 
     def known(self, key: str) -> str:
@@ -194,6 +195,18 @@ def spread(values: Any, pattern: str) -> str:
     if len(values) == 1:
         return text
     return f'{text} ± {pattern.replace("+", "").format(statistics.stdev(values))}'
+
+
+def paired(differences: list[float], unit: str = '') -> str:
+    """Return 'mean ± standard deviation' of differences, and * if their mean differs from 0.
+
+    The criterion is that the 95 % confidence interval of the mean (t distribution) excludes 0.
+    """
+    text, count = spread(differences, '{:+.1f}') + unit, len(differences)
+    if count < 2:
+        return text
+    reach = t.ppf(0.975, count - 1) * statistics.stdev(differences) / count**0.5
+    return text + '*' * bool(abs(statistics.fmean(differences)) > reach)
 
 
 def machine(cpu: str, gpu: str | None, threads: int, slots: int = 1, **_: object) -> str:

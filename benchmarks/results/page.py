@@ -28,6 +28,10 @@ BASELINE = dict(
     Title='Masked Autoencoders Are Scalable Vision Learners',
     URL='https://arxiv.org/abs/2111.06377',
 )
+PAIRED = """"LoMaR vs." is LoMaR's value minus the other one, paired by seed.
+* = the 95 % confidence interval of the mean difference (t distribution) excludes 0. The hardware is
+that of the last training."""
+SHORT = '[The results page]({}) has the paired differences and the hardware.'
 TEMPLATES = Path(__file__).parent / 'templates'
 
 
@@ -65,8 +69,7 @@ def evidence(claim: Claim, measured: Iterable[Measurement], reproduces: bool) ->
     """Return the measurements that reproduce a claim, or its nearest measurements, in words."""
     rows = ((one.row.claims.get(claim.claim), one) for one in measured)
     return '; '.join(
-        f'{one.versus(other)} (LoMaR {one.value("lomar")}, {CONTENDERS[other]} '
-        f'{one.value(other)}): {one.setting}, {one.hardware()}'
+        f'{one.versus(other)}: {one.setting}, {one.hardware()}'
         for other, one in rows
         if other and one.row.reproduces == reproduces
     )
@@ -86,22 +89,32 @@ def top(claims: list[Claim], published: dict, measured: list[Measurement], folde
         mine = evidence(claim, measured, True) or 'not yet measured'
         near = evidence(claim, measured, False)
         own.append((link, published_text(entries), versions(entries), mine, near))
-    speed, accuracy = (measured_table(measured, unit, folder) for unit in ('images/s', '%'))
-    return fill('tables.md', claims=table(own), speed=speed, accuracy=accuracy, page=page)
+    speed = measured_table(measured, 'images/s', folder)
+    # Beside the text of README.md, a table of accuracy with all differences is too wide.
+    accuracy = measured_table(measured, '%', folder, differences=not folder)
+    words = SHORT.format(page) if folder else PAIRED
+    parts = dict(claims=table(own), speed=speed, accuracy=accuracy, differences=words)
+    return fill('tables.md', **parts, page=page, folder=folder)
 
 
-def measured_table(measured: list[Measurement], unit: str, folder: str) -> str:
-    """Return the table of the measured values in a unit; LoMaR is compared with each other."""
+def measured_table(
+    measured: list[Measurement], unit: str, folder: str, differences: bool = True
+) -> str:
+    """Return the table of the measured values in a unit; LoMaR is compared with each other.
+
+    Args:
+        differences: whether the table has the comparisons and the hardware.
+    """
     names = CONTENDERS | {'mae': 'MAE, equal time'} if unit == '%' else CONTENDERS
     others = [contender for contender in names if contender != 'lomar']
-    compared = [f'LoMaR vs. {names[other]}' for other in others]
-    rows = [('setting', *names.values(), *compared, 'hardware')]
+    compared = [f'LoMaR vs. {names[other]}' for other in others] if differences else []
+    rows = [('setting', *names.values(), *compared, 'hardware' if differences else '')]
     for one in measured:
         if one.row.unit == unit:
             values = [one.value(contender) for contender in names]
-            versus = [one.versus(other) for other in others]
+            versus = [one.versus(other) for other in others if differences]
             link = f'[{one.setting}]({folder}{one.row.page})'
-            rows.append((link, *values, *versus, one.hardware()))
+            rows.append((link, *values, *versus, one.hardware() if differences else ''))
     return table(rows)
 
 

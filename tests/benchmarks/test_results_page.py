@@ -25,7 +25,7 @@ RUNS = [
 ]
 RUNS += [
     dict(RUNS[0], contender='random-mae', budget=None, seed=seed, figures=dict(box_ap=value))
-    for seed, value in enumerate((27, 29, 28.5))
+    for seed, value in enumerate((27, 31, 28.5))
 ]
 RUNS += [
     dict(RUNS[0], contender='mae', budget='images', seed=seed, figures=dict(box_ap=30.5 + seed))
@@ -73,12 +73,12 @@ def measure(tmp_path):
                 'lomar': '31.0 ± 1.0 %',
                 'mae': '29.0 ± 1.0 %',
                 'mae-images': '31.5 ± 1.0 %',
-                'random-mae': '28.2 ± 1.0 %',
+                'random-mae': '28.8 ± 2.0 %',
             },
             {
-                'mae': '+2.0 ± 0.0 points',
-                'mae-images': '-0.5 ± 0.0 points',
-                'random-mae': '+2.8 ± 0.8 points',
+                'mae': '+2.0 ± 0.0 points*',
+                'mae-images': '-0.5 ± 0.0 points*',
+                'random-mae': '+2.2 ± 1.9 points',
             },
             'CPU, 2 threads',
             'some setting, some data, 3 seeds',
