@@ -124,11 +124,21 @@ class Jobs:
         listed: dict[str, Run] = {}
         for run in runs:
             if self.result(run).exists():
+                self._check_length(run)
                 continue
             if run.start and not self._ready(run.start):
                 listed.setdefault(run.start.name, run.start)
             listed.setdefault(run.name, run)
         return list(listed.values())
+
+    def _check_length(self, run: Run) -> None:
+        """Raise a ValueError if a finished pretraining has another number of steps."""
+        steps = json.loads(self.result(run).read_text()).get('steps', run.steps)
+        if steps != run.steps:
+            raise ValueError(
+                f'{self.result(run)} is the result of {steps} steps, and this run has {run.steps}: '
+                'its data, scale or seconds per step were others; use another --work-dir'
+            )
 
     def _ready(self, start: Run) -> bool:
         # The weights of a finished pretraining may be gone.

@@ -23,6 +23,7 @@ from benchmarks.comparison.pack import pack, unpack  # noqa: E402
 from benchmarks.comparison.plan import plan  # noqa: E402
 from benchmarks.comparison.protocol import SCALES  # noqa: E402
 from benchmarks.comparison.search import each_stage  # noqa: E402
+from lomar.compat import check_segmentation  # noqa: E402
 from lomar.utils import write_json  # noqa: E402
 
 PROG = 'python benchmarks/comparison/run.py'
@@ -50,7 +51,7 @@ def parse_args() -> argparse.Namespace:
         help='folder of runs (default: work_dirs/comparison/DATA_SCALE, with the same pretrained '
         'weights for nuclei and segment)',
     )
-    add('--out', type=Path, help='results (default: benchmarks/comparison/STUDY_SCALE.json)')
+    add('--out', type=Path, help='results (default: WORK_DIR/STUDY_SCALE.json)')
     add(
         '--finished',
         type=Path,
@@ -70,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     args.data = (args.data or ROOT / 'data' / runs).resolve()
     folder = ROOT / f'work_dirs/comparison/{runs}_{args.scale}'
     args.work_dir = (args.work_dir or folder).resolve()
-    args.out = args.out or ROOT / f'benchmarks/comparison/{name}.json'
+    args.out = args.out or args.work_dir / f'{name}.json'
     return args
 
 
@@ -86,7 +87,7 @@ def main() -> None:
             timing.measure(args.scale, SCALES[args.scale])
         else:
             run(args, start)
-    except (FileNotFoundError, ValueError, RunFailed) as error:
+    except (FileNotFoundError, ImportError, ValueError, RunFailed) as error:
         sys.exit(f'{PROG}: {error}')
 
 
@@ -107,6 +108,8 @@ def run(args: argparse.Namespace, start: float) -> None:
     if args.plan:
         print(plan(stages, scale, seconds, args.slots))
         return
+    if args.study == 'segment':
+        check_segmentation()  # before the hours of pretraining
     threads = max((os.cpu_count() or 1) // args.slots, 1)
     jobs = Jobs(args.work_dir, args.slots, threads, start + 60 * args.minutes)
     jobs.machine['commit'] = jobs.machine['commit'] or args.commit

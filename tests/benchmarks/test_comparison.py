@@ -201,6 +201,16 @@ def test_committed_results_are_not_repeated_but_weights_that_are_gone_are(fake, 
     assert said[3] == '2 runs, 2 to do' and log.exists()
 
 
+def test_a_result_of_another_length_is_refused(tmp_path):
+    pretraining = Run(dict(task='pretrain', contender='mae'), ROOT / 'none.py', (), steps=200)
+    work = Jobs(tmp_path, 2, 1)
+    work.take(dict(runs=[{**pretraining.keys, 'figures': {}, 'steps': 200}]))
+    work.finish([pretraining])
+    expected = r'pretrain_mae.json is the result of 200 steps, and this run has 310: .*--work-dir'
+    with pytest.raises(ValueError, match=expected):
+        work.finish([replace(pretraining, steps=310)])
+
+
 FINISHED = {
     'no results': (dict(seconds=[]), 'is not a file of results'),
     'other scale': (dict(study='nuclei', scale='gpu', runs=[]), 'nuclei gpu; allowed: nuclei cpu'),
