@@ -7,6 +7,7 @@ import pytest
 from benchmarks.comparison.protocol import SEARCH_SEED
 from benchmarks.comparison.report import grid_seconds, records
 from benchmarks.comparison.tables import by_contender, final
+from benchmarks.results.measured import paired
 
 RESULTS = records()
 
@@ -34,14 +35,43 @@ def test_lomar_is_3_to_6_points_above_random_weights(labels):
         assert 3 <= round(scores['lomar', 'time'] - scores[contender, None]) <= 6
 
 
-def test_lomar_is_above_random_weights_in_each_pair():
-    runs = final(RESULTS['nuclei_cpu'], 'detect')
-    for labels in (8, 32, 128, 530):
-        found = by_contender([run for run in runs if run['labels'] == labels])
-        for contender in ('random-lomar', 'random-mae'):
-            for seed, theirs in found[contender, None].items():
-                ours = found['lomar', 'time'][seed]
-                assert ours['figures']['box_ap'] > theirs['figures']['box_ap']
+RANDOM = ('random-lomar', None), ('random-mae', None)
+
+
+def ahead(record, task, name, labels):
+    """Return LoMaR's figure minus that of both kinds of random weights, for each seed."""
+    found = by_contender(final(RESULTS[record], task, labels=labels))
+    ours = found['lomar', 'time']
+    return [
+        [ours[seed]['figures'][name] - run['figures'][name] for seed, run in found[key].items()]
+        for key in RANDOM
+    ]
+
+
+@pytest.mark.parametrize(('name', 'positive'), [('box_ap', 24), ('mask_ap', 23)])
+def test_lomar_is_above_random_weights_in_pairs_of_runs(name, positive):
+    found = [ahead('nuclei_cpu', 'detect', name, labels) for labels in (8, 32, 128, 530)]
+    pairs = [one for both in found for pairs in both for one in pairs]
+    assert len(pairs) == 24 and sum(one > 0 for one in pairs) == positive
+
+
+@pytest.mark.parametrize(
+    ('record', 'task', 'name', 'stars'),
+    [
+        ('nuclei_cpu', 'detect', 'box_ap', {8: 0, 32: 1, 128: 1, 530: 1}),
+        ('imagenette_cpu', 'classify', 'top1', {100: 0, 1000: 0, 9469: 2}),
+    ],
+)
+def test_differences_that_have_a_star(record, task, name, stars):
+    for labels, count in stars.items():
+        texts = [paired(pairs) for pairs in ahead(record, task, name, labels)]
+        assert sum(text.endswith('*') for text in texts) == count
+
+
+@pytest.mark.parametrize(('labels', 'points'), [(8, 0), (32, 4), (128, 1), (530, 4)])
+def test_positions_and_mask_ap(labels, points):
+    with_lomar, with_mae = map(mean, ahead('nuclei_cpu', 'detect', 'mask_ap', labels))
+    assert round(with_mae - with_lomar) == points and 3 <= round(with_lomar) <= 4
 
 
 def test_segmentation_shows_no_difference():
