@@ -17,15 +17,6 @@ STYLES: dict[Key, dict] = {
 }
 
 
-def plot_segmenter(record: dict, seconds: Seconds, out: Path) -> None:
-    """Draw mIoU over labelled images."""
-    figure = Figure(figsize=(4.5, 3.8), layout='constrained')
-    axes = figure.subplots()
-    _over_labels(axes, record, 'segment', 'miou', 'mIoU')
-    axes.legend(fontsize=8)
-    figure.savefig(out, dpi=120)
-
-
 def plot_detector(record: dict, seconds: Seconds, out: Path) -> None:
     """Draw box and mask AP over labelled images, and box AP over the steps of fine-tuning."""
     figure = Figure(figsize=(11, 3.8), layout='constrained')

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.comparison.plots import plot_classifier, plot_detector, plot_segmenter
+from benchmarks.comparison.plots import plot_classifier, plot_detector
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.tables import (
     Seconds,
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / 'docs'
 PAGE = DOCS / 'comparison.md'
 TABLES = dict(nuclei=detector_tables, segment=segmenter_tables, imagenette=classifier_tables)
-PLOTS = dict(nuclei=plot_detector, segment=plot_segmenter, imagenette=plot_classifier)
+PLOTS = dict(nuclei=plot_detector, imagenette=plot_classifier)
 
 
 def records() -> dict[str, dict]:
@@ -47,13 +47,17 @@ def written(page: str) -> str:
 
 
 def draw(folder: Path = DOCS / 'images') -> list[Path]:
-    """Draw the plots of the committed results and return their files; a search alone has none."""
+    """Draw the plots of the committed results and return their files.
+
+    The segmentation and a search alone have none.
+    """
     files = []
     for name, record in records().items():
-        if all(run['seed'] == SEARCH_SEED for run in record['runs']):
+        plot = PLOTS.get(record['study'])
+        if plot is None or all(run['seed'] == SEARCH_SEED for run in record['runs']):
             continue
         files.append(folder / f'{name}.png')
-        PLOTS[record['study']](record, grid_seconds(record['scale']), files[-1])
+        plot(record, grid_seconds(record['scale']), files[-1])
     return files
 
 
