@@ -24,7 +24,7 @@ from lomar.engine.distributed import check_gpu_of_process, start_processes
 from lomar.engine.epochs import set_epochs
 from lomar.engine.kind_checks import check_kinds
 from lomar.engine.option_keys import check_option_keys
-from lomar.engine.resume import latest_checkpoint
+from lomar.engine.resume import checkpoint_to_resume
 from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
 from lomar.engine.task_data import check_data, detects, segments, set_data
 from lomar.engine.tracker_config import add_trackers, keep_test_backends
@@ -187,7 +187,8 @@ def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
         start_processes(cfg.launcher, cfg.get('env_cfg') or {})
     found: str | None = checkpoint
     if checkpoint == 'auto':
-        find = partial(latest_checkpoint, cfg.work_dir)
+        _check_places(cfg)
+        find = partial(checkpoint_to_resume, cfg.work_dir)
         found = main_process.share(find, 'search for the newest checkpoint')
     if found is None:
         begin = cfg.get('load_from') or 'random weights'
@@ -197,6 +198,17 @@ def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
         if not print_only:
             advice = 'allowed: a checkpoint of a training, or --resume alone for the newest one'
             _check_checkpoint(cfg, f'{advice} in {cfg.work_dir}', '--resume')
+
+
+def _check_places(cfg: Config) -> None:
+    """Raise a ValueError if the checkpoints of a training are not where --resume finds them."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    for key in ('out_dir', 'filename_tmpl'):
+        if hook.get(key) is not None:
+            raise ValueError(
+                f'--resume looks for epoch_N.pth and iter_N.pth in {cfg.work_dir}, and '
+                f'default_hooks.checkpoint.{key} is {hook[key]!r}; allowed: --resume FILE'
+            )
 
 
 def _keep_no_best(cfg: Config, options: dict) -> None:

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 from mmengine.config import Config
 from mmengine.runner import BaseLoop
 
-from lomar.engine.resume import latest_checkpoint
+from lomar.engine.resume import checkpoint_to_resume
 from lomar.engine.runner import Runner
 from lomar.engine.startup_log_hook import model_line, notes, summary
 from lomar.utils import unwrapped
@@ -44,7 +44,7 @@ def dry_run(cfg: Config) -> str:
     """
     work_dir = cfg.work_dir
     if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = latest_checkpoint(work_dir)
+        cfg.load_from = checkpoint_to_resume(work_dir)
     with TemporaryDirectory() as folder:
         # mmengine keeps loggers and visualizers by this name, also of an earlier dry run.
         cfg.work_dir = cfg.experiment_name = folder

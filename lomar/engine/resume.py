@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,39 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     return str(found[0]) if found else None
 
 
+def checkpoint_to_resume(work_dir: str | Path) -> str | None:
+    """Return the newest checkpoint in a folder, or None.
+
+    Raises:
+        ValueError: another one was saved later: the times of the files are those of a copy.
+    """
+    found = checkpoints(work_dir)
+    if not found:
+        return None
+    newest, furthest = found[0], max(found, key=_number)
+    # After a new training in the folder of a longer one, the newest file is not the furthest.
+    if _number(newest) < _number(furthest):
+        saved = _saved(newest), _saved(furthest)
+        if all(saved) and saved[0] < saved[1]:
+            raise ValueError(
+                f'--resume: {newest} is the newest file, and {furthest} was saved later, as in a '
+                'copied folder; name the one to continue from: --resume FILE'
+            )
+    return str(newest)
+
+
+def _number(file: Path) -> int:
+    return int(file.stem.rpartition('_')[2]) if '_' in file.stem else 0
+
+
+def _saved(file: Path) -> str:
+    """Return the time at which mmengine saved a checkpoint, '' if it is not known."""
+    with suppress(ValueError):
+        content = CheckpointLoader.load_checkpoint(str(file), 'cpu', logger='silent')
+        return str(content.get('meta', {}).get('time', ''))
+    return ''
+
+
 def checkpoints(work_dir: str | Path) -> list[Path]:
     """Return the checkpoints of a training in a folder, the newest first."""
     files = Path(work_dir).glob('*.pth')
@@ -76,7 +110,7 @@ def read_resumed(name: str | None, work_dir: str | Path) -> Resumed | None:
     Raises:
         ValueError: the file is no checkpoint of a training.
     """
-    name = name or latest_checkpoint(work_dir)
+    name = name or checkpoint_to_resume(work_dir)
     if name is None:
         return None
     try:

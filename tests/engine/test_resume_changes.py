@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import shutil
 
@@ -505,6 +506,31 @@ def test_files_that_hold_no_training(name, base, tmp_path):
     torch.save(change(load_file(base / 'run/epoch_2.pth')), file)
     with pytest.raises(ValueError, match=rf'other\.pth: cannot be resumed.* {message};'):
         build(line(base / 'images', tmp_path / 'w', flags=['--resume', str(file)]))
+
+
+def test_a_copied_folder_does_not_lose_epochs(base, tmp_path):
+    """A copy has the times of copying, in any order."""
+    for second, number in enumerate((2, 1)):
+        file = tmp_path / f'w/epoch_{number}.pth'
+        file.parent.mkdir(exist_ok=True)
+        content = load_file(base / f'run/epoch_{number}.pth')
+        content['meta']['time'] = f'20260101_00000{number}'
+        torch.save(content, file)
+        os.utime(file, (second, second))
+    arguments = line(base / 'images', tmp_path / 'w', flags=['--resume'])
+    with pytest.raises(ValueError, match=r'epoch_1\.pth is the newest .*epoch_2\.pth was saved la'):
+        build(arguments)
+    # A new training in the folder of a longer one.
+    content['meta']['time'] = '20260101_000003'
+    torch.save(content, file)
+    assert build(arguments)._load_from.endswith('epoch_1.pth')
+
+
+@pytest.mark.parametrize('option', ['out_dir=elsewhere', 'filename_tmpl=step_{}.pth'])
+def test_checkpoints_at_another_place_are_named(option, base, tmp_path):
+    option = f'default_hooks.checkpoint.{option}'
+    with pytest.raises(ValueError, match=rf'{option.partition("=")[0]} is .*; allowed: --resume F'):
+        build(line(base / 'images', tmp_path / 'w', option, flags=['--resume']))
 
 
 # Checkpoints without a record
