@@ -82,6 +82,11 @@ def publish(
     content, trained = load_file(path), trained_model(path, weights, 'cpu')
     digests = checkpoint_digests(path, content)
     measured, notes = metrics_of(path, digests, weights, metrics)
+    if measured is None and (folder / METRICS).exists() and not (folder / CONFIG).exists():
+        raise ValueError(
+            f'DIR {folder} has a {METRICS} of another checkpoint, which would be lost; allowed: '
+            'another folder, or --metrics FILE'
+        )
     with naming(path):
         named = unwrap(content, weights)
         starts = origin.starts(content)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from lomar.utils import check_new, write_json
 
     if args.json:
-        check_new('--json', args.json, overwrite=args.overwrite)
+        check_new('--json', args.json, overwrite=args.overwrite, inputs=args.configs)
     speed = cost.Speed(args.device_tflops, args.utilisation, args.images_per_second)
     if args.images_per_second and len(args.configs) > 1:
         raise ValueError(

@@ -19,6 +19,7 @@ PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 DETECT = 'shapes/mask-rcnn_vitdet-tiny-lomar_shapes-object'
 # More steps with fewer windows give a lower loss in less time than the config: see docs/demo.md.
 WINDOWS, EPOCHS = 2, 12
+LIST = 'images.txt'  # in the work dir: the user's images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
         raise ImportError('two photographs come with scikit-learn: pip install scikit-learn')
     start = time.time()
     work = Path(args.work_dir).resolve()
+    if args.images and Path(args.images).resolve() == work / LIST:
+        raise ValueError(f'--images {args.images} is a file that the demo writes; rename it')
     counts = ('--train', args.num_images, '--val', 200, '--categories', 'object')
     call('shapes', '--out', work / 'shapes', *counts, '--overwrite')
     pretrained = pretrain(args, work)
@@ -110,7 +113,7 @@ def pretrain(args: argparse.Namespace, work: Path) -> Path:
     shown = args.images or work / 'shapes/val'
     images = work / 'shapes/train'
     if args.images:
-        images = work / 'images.txt'
+        images = work / LIST
         write_list(args.images, args.num_images, images)
     folder = work / 'pretrain'
     data = ('--train-images', images, '--val-images', shown)

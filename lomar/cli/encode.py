@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if args.at and args.map != 'similarity':
         raise ValueError('--at has no effect without --map similarity')
-    old = _check_out(out, args.patches, args.overwrite)
     images = image_paths(args.images, arrays=bool(args.mean or args.std or args.value_range))
+    old = _check_out(out, args.patches, args.overwrite, images)
     _check_names(out, images)
     pictures = _picture_paths(out, images, args) if args.map else {}
     encoder = _encoder(args)
@@ -196,7 +196,7 @@ def _place(text: str) -> int | float:
     raise argparse.ArgumentTypeError(f'{text} found; allowed: {allowed}')
 
 
-def _check_out(out: Path, patches: bool, overwrite: bool) -> list[Path]:
+def _check_out(out: Path, patches: bool, overwrite: bool, images: Sequence[str]) -> list[Path]:
     """Check --out and return the patch features of an earlier run, which are to be removed."""
     from lomar.utils import check_new
 
@@ -212,8 +212,12 @@ def _check_out(out: Path, patches: bool, overwrite: bool) -> list[Path]:
         return []
     if out.exists() and not out.is_dir():
         raise ValueError(f'--out is {out}, a file; allowed: a folder, or {allowed}')
-    old = sorted((out / 'patches').glob('*.npy'))
-    check_new('--out', out / 'features.npy', out / 'paths.txt', *old, overwrite=overwrite)
+    written = [out / 'features.npy', out / 'paths.txt']
+    # Other arrays there are no features, such as images of the user.
+    numbered = [file for file in (out / 'patches').glob('*.npy') if file.stem.isdecimal()]
+    old = sorted(numbered) if written[0].exists() else []
+    new = [out / f'patches/{place}.npy' for place in range(len(images))] if patches else []
+    check_new('--out', *written, *{*old, *new}, overwrite=overwrite, inputs=images)
     return old
 
 

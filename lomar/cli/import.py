@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from lomar.utils import check_new, check_suffix, write_json
 
     check_suffix('OUT.json', args.out, ('.json',))
-    check_new('OUT.json', args.out, overwrite=args.overwrite)
+    check_new('OUT.json', args.out, overwrite=args.overwrite, inputs=[args.source])
     check_apart(args)
     common = (args.images, args.classes or (), args.difficult, args.only_annotated)
     coco, report, folder = import_annotations(args.format, args.source, *common, **options(args))

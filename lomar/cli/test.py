@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lomar.cli.shared import add_overwrite, add_run_flags
 
-WRITTEN = ('bbox.json', 'segm.json', 'accuracy.json', 'confusion.png')  # by evaluators, in --out
+# By evaluators, in --out.
+WRITTEN = ('bbox.json', 'segm.json', 'accuracy.json', 'confusion.png', 'iou.json')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def make_shapes(
     Args:
         train, val, size: number of images, and their side in pixels.
         workers: number of processes; None = one per core.
-        overwrite: whether a dataset with other arguments is replaced; other files never are.
+        overwrite: whether a dataset with other arguments is replaced, unless it has other files.
         categories: key of `lomar.datasets.shape_drawing.CATEGORIES`.
 
     Returns:
@@ -127,7 +127,7 @@ def _already_there(out: Path, info: dict, overwrite: bool) -> bool:
         ours = all(one['description'] == DESCRIPTION for one in found)
     except (OSError, ValueError, LookupError, TypeError):
         ours = False
-    if not ours or (overwrite and {one.name for one in out.iterdir()} != set(FOLDERS)):
+    if not ours or (overwrite and _others(out, found)):
         raise ValueError(
             f'{out} exists and holds something else than a shapes dataset, which is '
             'never overwritten; choose another --out, or remove it yourself'
@@ -144,6 +144,16 @@ def _already_there(out: Path, info: dict, overwrite: bool) -> bool:
         f'{out} holds {there} ({counts[0]} + {counts[1]} images are there), asked '
         f'for {asked}; choose another --out, or pass --overwrite to replace it'
     )
+
+
+def _others(out: Path, found: Sequence[dict]) -> list[Path]:
+    """Return the files and folders in a dataset that its settings did not make."""
+    own = {out / name for name in FOLDERS}
+    for split, info in zip(SPLITS, found, strict=True):
+        annotations = _annotation_file(out, split)
+        own |= {annotations, annotations.with_suffix('.txt')}
+        own |= {out / split / f'{index:06d}.jpg' for index in range(info[split])}
+    return [path for path in out.rglob('*') if path not in own]
 
 
 def _write(out: Path, info: dict, workers: int) -> None:

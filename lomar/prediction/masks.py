@@ -10,7 +10,11 @@ from lomar.datasets.folder_walk import mark_pictures
 from lomar.prediction.items import Item
 from lomar.prediction.sources import Source
 from lomar.utils import atomic_write
-from lomar.visualization.output_paths import check_images_kept, output_paths
+from lomar.visualization.output_paths import (
+    check_images_kept,
+    check_own_folder,
+    output_paths,
+)
 
 
 class Masks:
@@ -21,13 +25,14 @@ class Masks:
         sources, common: results of `find_sources`, by which masks are named; sub-folders stay.
 
     Raises:
-        ValueError: a mask would replace one of the images.
+        ValueError: a mask would replace one of the images, or a file that no prediction wrote.
     """
 
     def __init__(self, folder: str | Path, sources: Sequence[Source], common: str):
         self.folder = Path(folder)
         self.names = output_paths([one.place for one in sources], '.png', common)
         check_images_kept('--out', self.folder, self.names)
+        check_own_folder('--out', self.folder)
 
     def add(self, item: Item, ids: np.ndarray) -> str:
         """Write the ids (H, W) uint8 of an image; return the path below the folder.

@@ -10,7 +10,11 @@ from lomar.datasets.folder_walk import mark_pictures
 from lomar.prediction.items import Item
 from lomar.prediction.sources import Source
 from lomar.prediction.videos import VideoFile
-from lomar.visualization.output_paths import check_images_kept, output_paths
+from lomar.visualization.output_paths import (
+    check_images_kept,
+    check_own_folder,
+    output_paths,
+)
 
 QUALITY = 95  # of JPEG files
 
@@ -23,7 +27,7 @@ class Pictures:
         sources, common: results of `find_sources`, by which pictures are named; sub-folders stay.
 
     Raises:
-        ValueError: a picture would be in a folder of the images or videos.
+        ValueError: a picture would be in a folder of the images or videos, or of other files.
     """
 
     def __init__(self, folder: str | Path, sources: Sequence[Source], common: str):
@@ -34,6 +38,7 @@ class Pictures:
             chosen = [place for place, own in places if own == suffix]
             self.names |= output_paths(chosen, suffix, common)
         check_images_kept('--out', self.folder, self.names)
+        check_own_folder('--out', self.folder)
         self._video: tuple[Source, VideoFile] | None = None
 
     def add(self, item: Item, picture: Image.Image) -> None:

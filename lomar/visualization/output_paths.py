@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from lomar.datasets.folder_walk import holds_pictures
+
 
 def output_paths(
     images: Iterable[str | Path], suffix: str, common: str | None = None
@@ -54,6 +56,17 @@ def check_images_kept(what: str, folder: str | Path, pictures: Mapping[str, Path
             raise ValueError(
                 f'{what}: {image} is one of the images; allowed: another folder for the pictures'
             )
+
+
+def check_own_folder(what: str, folder: str | Path) -> None:
+    """Raise a ValueError if a folder has files, and `mark_pictures` did not mark it."""
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not holds_pictures(folder):
+        raise ValueError(
+            f'{what}: {folder} has files that no earlier prediction wrote; allowed: another folder'
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'{what}: {folder} is a file; allowed: another folder')
 
 
 def _key(path: Path) -> str:

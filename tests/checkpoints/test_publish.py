@@ -401,6 +401,10 @@ def test_metrics_beside_the_checkpoint(checkpoint, tmp_path):
     done = write(path, out, overwrite=True)
     assert done.files == FILES and not (out / 'metrics.json').exists()
     assert any('has the metrics of another file, b.pth' in note for note in done.notes)
+    # Those of another checkpoint in a folder that is no publication are neither.
+    with pytest.raises(ValueError, match=r'has a metrics\.json of another checkpoint'):
+        write(path, path.parent, overwrite=True)
+    assert (path.parent / 'metrics.json').exists()
 
 
 def test_metrics_of_another_place(checkpoint, tmp_path):

@@ -351,6 +351,14 @@ def test_a_demo_without_scikit_learn_ends_before_its_first_step(tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
+def test_the_demo_keeps_a_list_of_the_user(tmp_path, capsys):
+    (tmp_path / 'images.txt').write_text('mine')
+    line = ['demo', '--work-dir', str(tmp_path), '--images', str(tmp_path / 'images.txt')]
+    assert main(line) == 1
+    assert 'images.txt is a file that the demo writes; rename it' in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['mine']
+
+
 @pytest.mark.parametrize(('given', 'expected'), [('', '10000'), ('0', '0')])
 def test_waiting_threads_of_the_demo_leave_the_cores_to_others(given, expected, monkeypatch):
     monkeypatch.delenv('GOMP_SPINCOUNT', raising=False)

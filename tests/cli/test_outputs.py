@@ -145,6 +145,8 @@ def test_the_source_is_never_replaced(tmp_path, capsys):
         'statistics FILE --objects --json FILE --overwrite',
         'statistics LIST --json LIST --overwrite',
         'results FILE --csv FILE --overwrite',
+        'cost FILE --num-images 100 --json FILE --overwrite',
+        'import labelbox FILE FILE --images FOLDER --overwrite',
     ],
 )
 def test_data_are_never_replaced_by_a_result(line, tmp_path, capsys):
@@ -165,6 +167,27 @@ def test_patch_features_of_an_earlier_run_do_not_stay(words, tmp_path):
     assert main([*command, '--overwrite']) == 0
     assert len(np.load(tmp_path / 'out/features.npy')) == 2
     assert len(list((tmp_path / 'out/patches').iterdir())) == 2
+
+
+def test_arrays_of_the_user_are_no_features_of_an_earlier_run(words, tmp_path, capsys):
+    images = tmp_path / 'out/patches'
+    images.mkdir(parents=True)
+    for name in ('0.npy', 'tile.npy'):
+        np.save(images / name, np.zeros((32, 32, 3), np.uint8))
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    flags = ['--value-range', '0', '255', '--overwrite']
+    command = words(COMMANDS['encode_folder'][0].replace('IMAGES', str(images)))
+    assert main([*command, *flags]) == 1
+    assert 'out/patches/0.npy is the source itself' in capsys.readouterr().err
+    assert main([*words(COMMANDS['encode_folder'][0].removesuffix(' --patches')), *flags[3:]]) == 0
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_two_outputs_are_two_files(tmp_path, capsys):
+    out = str(tmp_path / 'a.csv')
+    assert main(['results', '--markdown', out, '--csv', out]) == 1
+    assert '--csv is the file of --markdown, ' in capsys.readouterr().err
+    assert not (tmp_path / 'a.csv').exists()
 
 
 def test_default_names_are_replaced(words, tmp_path, monkeypatch):

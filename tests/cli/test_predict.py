@@ -24,7 +24,7 @@ import lomar
 from lomar.checkpoints import load_file
 from lomar.cli import main
 from lomar.datasets.folder_walk import MARK
-from lomar.prediction import Pictures, downloads, find_sources
+from lomar.prediction import Masks, Pictures, downloads, find_sources
 from lomar.prediction.pictures import QUALITY
 
 CLASSES = ('striped', 'checked', 'dotted')
@@ -380,6 +380,17 @@ def test_an_image_is_never_replaced(predict, tmp_path):
     code, *_, said = predict('out/pictures')
     assert code == 1 and 'out/pictures/a.jpg is one of the images; allowed: another folder' in said
     assert Path(path).read_bytes() == before and not (tmp_path / 'out/images.json').exists()
+
+
+@pytest.mark.parametrize('kind', [Masks, Pictures])
+def test_files_of_the_user_are_never_replaced(kind, tmp_path):
+    sources, common = find_sources([save(tmp_path / 'images/a.png')])
+    folder = tmp_path / kind.__name__
+    save(folder / 'a.png')
+    with pytest.raises(ValueError, match='has files that no earlier prediction wrote; allowed: an'):
+        kind(folder, sources, common)
+    (folder / MARK).touch()
+    kind(folder, sources, common)
 
 
 REFUSED = {

@@ -121,10 +121,11 @@ def test_a_made_dataset_is_kept_unless_overwriting_is_asked(tmp_path):
         shapes.make_shapes(out, 3, 1, 32, 0, workers=1)
     shapes.make_shapes(out, 3, 1, 32, 0, workers=1, overwrite=True)
     assert hashes(out) == {name: digest for name, (digest, _) in before.items()}
-    (out / 'notes.txt').write_text('mine')
-    with pytest.raises(ValueError, match='never overwritten'):
-        shapes.make_shapes(out, 3, 1, 48, 0, workers=1, overwrite=True)
-    assert (out / 'notes.txt').exists()
+    for name in ('notes.txt', 'annotations/notes.json', 'train/9.png', 'val/000002.jpg'):
+        (out / name).write_text('mine')
+        with pytest.raises(ValueError, match='never overwritten'):
+            shapes.make_shapes(out, 3, 1, 48, 0, workers=1, overwrite=True)
+        (out / name).unlink()
 
 
 def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):

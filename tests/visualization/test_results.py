@@ -301,8 +301,11 @@ def test_command_alone_and_its_refusals(tmp_path, capsys):
     assert '### Published: COCO val2017' in run()
     alone = run('--kind', 'detection')
     assert '51.6' in alone and '+' not in alone and '84.1' not in alone
-    run('--markdown', tmp_path / 'out.md')
-    assert '84.1' in (tmp_path / 'out.md').read_text()
+    run('--markdown', tmp_path / 'new/out.md')
+    assert '84.1' in (tmp_path / 'new/out.md').read_text()
+    assert run('--csv', '-').startswith('table,')
+    text = run('--loss', tmp_path, '--csv', tmp_path / 'a.csv', code=1)
+    assert '--loss plots one work dir; METRICS, --markdown and --csv are for tables' in text
     text = run(write(tmp_path / 'bad.json', metrics=None), code=1)
     assert re.match(r'lomar results: .*bad\.json: Expected `object`, got `null` .*metrics', text)
     text = run(write(tmp_path / 'good.json'), '--kind', 'imagenet', code=1)
