@@ -17,14 +17,13 @@ from importlib import import_module
 from itertools import dropwhile
 
 from lomar import compat
-from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions
+from lomar.cli.shared import Formatter, PrintCompletion, PrintVersions, given_text
 
 COMMANDS = (
     *('train', 'test', 'predict', 'publish', 'export', 'convert', 'encode', 'reconstruct'),
     *('browse', 'check', 'cost', 'import', 'split', 'shapes', 'tokenizer', 'statistics'),
     *('resize', 'shard', 'replay', 'results', 'demo'),
 )
-OUTPUTS = ('out', 'folder', 'work_dir')  # arguments; '' is often a variable that is not set
 EXIT_CODES = (
     'Exit codes: 0, 1 = the command failed, 2 = wrong usage, 128 + n = ended by signal n. '
     'lomar COMMAND --help lists the flags of a command.'
@@ -44,8 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse_args(argv)
         name = f'lomar {args.command}'
-        if empty := [each for each in OUTPUTS if getattr(args, each, None) == '']:
-            raise ValueError(f'the path of {empty[0]} is empty; allowed: a file or folder')
         if args.quiet:
             os.environ['TQDM_DISABLE'] = '1'
         if getattr(args, 'launcher', 'none') == 'none':  # launchers expect workers to die at once
@@ -94,6 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=summary, description=module.__doc__, formatter_class=Formatter
         )
+        for kind in (None, str):  # the types of arguments that are texts
+            command.register('type', kind, given_text)
         module.add_arguments(command)
         command.add_argument('--quiet', action='store_true', help='print warnings and results only')
         command.set_defaults(run=module.run)

@@ -180,6 +180,16 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def given_text(text: str) -> str:
+    """Return the text of an argument, which is not empty.
+
+    An empty text is often a variable of the shell that is not set.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("'' found; allowed: a text that is not empty")
+    return text
+
+
 def count(text: str) -> int:
     """Return a number of things, which is 1 or more."""
     if not text.isdecimal() or int(text) < 1:

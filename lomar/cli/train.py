@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--mlflow',
         nargs='?',
-        const='',
+        const=True,
         metavar='URI',
         help='also log to the MLflow server or store at URI (default: mlflow.db in the work dir)',
     )

@@ -66,7 +66,7 @@ def _of_flags(args: argparse.Namespace, run: str) -> list[dict]:
         names = dict(project=project, name=run, **(dict(entity=entity) if entity else {}))
         flags.append(dict(type=OWN['WandbVisBackend'], init_kwargs=names))
     if args.mlflow is not None:
-        where = dict(tracking_uri=args.mlflow) if args.mlflow else {}
+        where = {} if args.mlflow is True else dict(tracking_uri=args.mlflow)
         flags.append(dict(type=OWN['MLflowVisBackend'], exp_name='lomar', run_name=run, **where))
     return flags
 

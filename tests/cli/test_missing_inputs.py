@@ -55,21 +55,42 @@ def test_a_training_has_its_own_advice(tmp_path, capsys):
 
 
 EMPTY = {
-    'predict': ['predict', DETECTOR, '.', '--out', ''],
-    'encode': ['encode', PRETRAIN, '.', '--out', ''],
-    'publish': ['publish', PRETRAIN, ''],
-    'export': ['export', PRETRAIN, '', '--size', '64'],
-    'import': ['import', 'voc', '.', ''],
-    'split': ['split', 'a.json', '--out', ''],
-    'shard': ['shard', '.', ''],
-    'train': ['train', CONFIG, '--work-dir', ''],
-}
+    'predict': (['predict', DETECTOR, '.', '--out', ''], '--out'),
+    'predict, one of two': (['predict', DETECTOR, 'a.jpg', '', '--out', 'out'], 'IMAGES'),
+    'encode': (['encode', PRETRAIN, '.', '--out', ''], '--out'),
+    'publish': (['publish', PRETRAIN, ''], 'DIR'),
+    'publish --push': (['publish', PRETRAIN, 'out', '--push', ''], '--push'),
+    'publish --metrics': (['publish', PRETRAIN, 'out', '--metrics='], '--metrics'),
+    'export': (['export', PRETRAIN, '', '--size', '64'], 'OUT'),
+    'import': (['import', 'voc', '.', ''], 'OUT.json'),
+    'split': (['split', 'a.json', '--out', ''], '--out'),
+    'shard': (['shard', '.', ''], 'OUT'),
+    'shard, input': (['shard', '', 'out'], 'IN'),
+    'statistics': (['statistics', ''], 'IN'),
+    'statistics --json': (['statistics', '.', '--json', ''], '--json'),
+    'cost': (['cost', CONFIG, '--json', ''], '--json'),
+    'results': (['results', '--loss', ''], '--loss'),
+    'tokenizer': (['tokenizer', '--images', '', '--out', 'a.pth'], '--images'),
+    'tokenizer --device': (['tokenizer', '--images', '.', '--out', 'a', '--device='], '--device'),
+    'train': (['train', CONFIG, '--work-dir', ''], '--work-dir'),
+    'train --train-images': (['train', CONFIG, '--train-images', ''], '--train-images'),
+    'train --resume': (['train', CONFIG, '--resume', ''], '--resume'),
+    'train --classes': (['train', CONFIG, '--classes', 'cat', ''], '--classes'),
+    'train --mlflow': (['train', CONFIG, '--mlflow', ''], '--mlflow'),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize('name', EMPTY)
-def test_an_empty_output_is_refused(name, tmp_path, monkeypatch, capsys):
-    """It would be the folder of the command; a variable of the shell is not set."""
+def test_an_empty_argument_is_refused(name, tmp_path, monkeypatch, capsys):
+    """It would be a default or the folder of the command; a variable of the shell is not set."""
+    words, flag = EMPTY[name]
     monkeypatch.chdir(tmp_path)
-    assert main(EMPTY[name]) == 1
-    assert capsys.readouterr().err.startswith(f'lomar {name}: the path of ')
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert stopped.value.code == 2  # wrong usage
+    assert (
+        said == f"lomar {words[0]}: error: argument {flag}: '' found; allowed: a text that is "
+        'not empty'
+    )
     assert not any(tmp_path.iterdir())
