@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import islice
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -105,13 +106,16 @@ class ImageModel:
             TypeError, ValueError: the argument is not an image, or the model does not support it.
             UnreadableImage: a file is missing or damaged.
         """
-        is_path, ours = isinstance(image, (str, Path)), isinstance(self._loader, LoadImage)
-        sample: dict[str, Any] = dict(ANY_IDS, img_path=str(image) if is_path else None)
-        if is_path and not ours:
-            with reasons(str(image)):  # mmcv raises errors of many types
+        path = expanduser(image) if isinstance(image, (str, Path)) else None
+        ours = isinstance(self._loader, LoadImage)
+        sample: dict[str, Any] = dict(ANY_IDS, img_path=path)
+        if path is not None and not ours:
+            with reasons(path):  # mmcv raises errors of many types
                 sample = self._loader(sample)
         elif ours:
-            sample = self._loader(sample if is_path else dict(sample, img=self._in_bgr(image)))
+            sample = self._loader(
+                sample if path is not None else dict(sample, img=self._in_bgr(image))
+            )
         else:
             pixels = self._in_bgr(image)
             if getattr(self._loader, 'to_float32', False):

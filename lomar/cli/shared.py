@@ -181,13 +181,14 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
 
 
 def given_text(text: str) -> str:
-    """Return the text of an argument, which is not empty.
+    """Return the text of an argument, which is not empty, with the home folder for a first `~`.
 
-    An empty text is often a variable of the shell that is not set.
+    An empty text is often a variable of the shell that is not set. After `=`, the shell does not
+    expand `~`.
     """
     if not text:
         raise argparse.ArgumentTypeError("'' found; allowed: a text that is not empty")
-    return text
+    return os.path.expanduser(text)
 
 
 def count(text: str) -> int:

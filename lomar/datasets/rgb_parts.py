@@ -1,5 +1,6 @@
 """Read parts of image files as 8-bit RGB, without decoding the rest of large TIFF files."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -45,6 +46,7 @@ def open_rgb(path: str | Path, value_range: Sequence[float] | None = None) -> It
         ImportError: the file is a TIFF that Pillow cannot read, and rasterio is not installed.
         UnreadableImage: the file is missing or cannot be decoded.
     """
+    path = os.path.expanduser(path)
     with reasons(path), _pixel_limit(None):
         convert = _converter(path, value_range)
     if convert is None:

@@ -1,6 +1,7 @@
 """Images in tar shards: where their bytes are, and their bytes as an open file."""
 
 import io
+import os
 from pathlib import Path
 
 from lomar.datasets.byte_ranges import read_range
@@ -60,10 +61,14 @@ ImageFile = str | Path | ImageBytes
 def opened(path: ImageFile) -> ImageFile:
     """Return a path that decoders open; the bytes of an image in a shard, which are read once.
 
+    A first `~` of a path is the home folder.
+
     Raises:
         OSError: the shard cannot be read, see `read_range`.
     """
-    return ImageBytes(path) if isinstance(path, ShardImage) else path
+    if isinstance(path, ShardImage):
+        return ImageBytes(path)
+    return path if isinstance(path, ImageBytes) else os.path.expanduser(path)
 
 
 def content(path: ImageFile) -> bytes:

@@ -65,7 +65,9 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if '://' in name and not is_web(name) and not os.path.exists(name):
             raise ValueError(f'{name} has an unknown scheme; allowed as IMAGES: {KINDS}')
-    missing = [name for name in names if not (is_web(name) or has_magic(name) or _exists(name))]
+    missing = [
+        name for name in names if not (is_web(name) or has_magic(name) or os.path.exists(name))
+    ]
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} IMAGES do not exist, such as {missing[:3]}; allowed: {KINDS}'
@@ -130,10 +132,10 @@ def _named(name: str, arrays: bool) -> Iterator[str]:
     """Yield the paths and addresses of one name."""
     if is_web(name):
         yield name
-    elif not _exists(name):
+    elif not os.path.exists(name):
         yield from _matches(name, arrays)
     else:
-        yield from _in_path(os.path.expanduser(name), arrays)
+        yield from _in_path(name, arrays)
 
 
 def _in_path(path: str, arrays: bool) -> Iterator[str]:
@@ -152,7 +154,6 @@ def _in_path(path: str, arrays: bool) -> Iterator[str]:
 def _matches(pattern: str, arrays: bool) -> Iterator[str]:
     """Yield the images and videos that match a glob, and the images of folders that match."""
     suffixes, any_found = SUFFIXES | VIDEOS | (ARRAYS if arrays else frozenset()), False
-    pattern = os.path.expanduser(pattern)
     base = os.path.join(*takewhile(lambda part: not has_magic(part), Path(pattern).parts), '')
     left_out: dict[str, list[str]] = {}
     for path in sorted(glob(pattern, recursive=True)):
@@ -193,7 +194,3 @@ def _web_path(address: str) -> str:
 def _part(text: str) -> str:
     """Return a text as a part of a path, of at most 200 bytes."""
     return os.fsdecode(os.fsencode(text.replace('/', '_').replace('\0', '_'))[:200])
-
-
-def _exists(name: str) -> bool:
-    return os.path.exists(os.path.expanduser(name))

@@ -141,20 +141,22 @@ def test_positions_of_a_grid_that_is_not_square_are_refused(save):
         read_architecture(weights, 3)
 
 
-def test_any_kind_of_image_gives_the_same(encoder, tmp_path):
+def test_any_kind_of_image_gives_the_same(encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
     image = pixels(50, 70)[0]
     array = image.permute(1, 2, 0).numpy()
     picture = Image.fromarray(array)
     picture.save(tmp_path / 'a.png')
     turned = picture.transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6  # to be turned back
-    kinds = [tmp_path / 'a.png', str(tmp_path / 'a.png'), picture, turned, array, image]
+    paths = [tmp_path / 'a.png', str(tmp_path / 'a.png'), '~/a.png']
+    kinds = [*paths, picture, turned, array, image]
     features = encoder(kinds)
     mean, std = torch.tensor([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]])[..., None, None]
     cropped = (image[:, 1:49, 3:67] - mean) / std  # the middle 48 x 64 of 50 x 70
     (expected,) = encoder.backbone(cropped[None])
-    torch.testing.assert_close(features.pooled, expected.mean(dim=(2, 3)).expand(6, -1))
-    assert features.patches.shape == (6, 48, 6, 8)
+    torch.testing.assert_close(features.pooled, expected.mean(dim=(2, 3)).expand(7, -1))
+    assert features.patches.shape == (7, 48, 6, 8)
     # A constant picture stays constant whatever it is resized from; a corner is cropped away.
     half = torch.zeros(3, 30, 90, dtype=torch.uint8)
     half[..., 30:60] = 255

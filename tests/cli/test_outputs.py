@@ -94,6 +94,16 @@ def test_overwrite_replaces_it(name, words, tmp_path):
     assert main(words(command)) == 1
 
 
+def test_a_home_folder_after_an_equals_sign(photographs, tmp_path, monkeypatch):
+    """The shell does not expand such a `~`."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(photographs)
+    words = f'{CHECKPOINT} ~/photographs/0.jpg ~/photographs --size 32 --out=~/a/out.npz'
+    assert main(['encode', *words.split()]) == 0
+    assert len(np.load(tmp_path / 'a/out.npz')['paths']) == 9
+    assert not (photographs / '~').exists()
+
+
 def test_a_folder_in_place_of_a_file(words, tmp_path, capsys):
     (tmp_path / 'out.pth').mkdir()
     line = [*words(COMMANDS['convert'][0]), '--overwrite']

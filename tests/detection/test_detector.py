@@ -82,11 +82,13 @@ def test_images_of_one_size_in_a_batch(detector):
         assert one.names == other.names
 
 
-def test_grey_images(detector, tmp_path):
+def test_grey_images(detector, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
     grey = noise(channels=1)[..., 0]
     Image.fromarray(grey).save(tmp_path / 'grey.png')
     expected, *others = detector(
-        [tmp_path / 'grey.png', grey, grey[..., None], torch.from_numpy(grey)[None]], 0
+        [tmp_path / 'grey.png', '~/grey.png', grey, grey[..., None], torch.from_numpy(grey)[None]],
+        threshold=0,
     )
     for found in others:
         same(found, expected)
@@ -144,13 +146,14 @@ def use_mmcv(config):
     config.test_dataloader.dataset.pipeline[0] = ConfigDict(type='LoadImageFromFile')
 
 
-def test_a_pipeline_of_mmdet(checkpoint, detector, tmp_path):
+def test_a_pipeline_of_mmdet(checkpoint, detector, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
     pixels = noise()
     Image.fromarray(pixels).save(tmp_path / 'a.png')
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     theirs = lomar.Detector(detector_file(tmp_path / 'b.pth', use_mmcv), device='cpu')
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
-    given = [tmp_path / 'a.png', pixels, tensor, Image.fromarray(pixels)]
+    given = [tmp_path / 'a.png', '~/a.png', pixels, tensor, Image.fromarray(pixels)]
     (expected,) = detector([pixels], 0)
     for found in theirs(given, 0):
         same(found, expected)
