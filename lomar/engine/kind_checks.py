@@ -41,6 +41,7 @@ KINDS = {
     'auto_scale_lr': (DICT, NONE),
     'value_range': (LIST, NONE),
     'work_dir': (NAME, NONE),
+    'resume': (('True or False; --resume FILE names a checkpoint', bool),),
     'compile': (BOOL, DICT, NONE),
     'efficient_conv_bn_eval': (NAME, LIST, NONE),
     'efficient_conv_bn_eval.[0-9]*': (NAME,),

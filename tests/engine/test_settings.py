@@ -29,6 +29,8 @@ KINDS = {
     CHECKPOINT + 'save_begin': (True, 'save_begin is True; allowed: a whole number'),
     'default_hooks.logger.interval': ('5', "logger.interval is '5'; allowed: a whole number"),
     'value_range': (4095, 'value_range is 4095; allowed: a list or None'),
+    'resume': ('a.pth', "resume is 'a.pth'; allowed: True or False; --resume FILE names"),
+    'resume ': (1, 'resume is 1; allowed: True or False'),
     'work_dir': (2024, 'work_dir is 2024; allowed: a name or None'),
     'compile': (1, 'compile is 1; allowed: True or False or a dict or None'),
     'efficient_conv_bn_eval': (5, 'efficient_conv_bn_eval is 5; allowed: a name or a list or None'),
