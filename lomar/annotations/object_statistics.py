@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lomar.annotations.source import is_known
+from lomar.annotations.source import check_unique, is_known
 from lomar.detection.annotation_rules import WrongEntry, evaluation_object, has_area, is_number
 from lomar.detection.coco import COCO_FILE, class_names, read_coco
 
@@ -83,9 +83,10 @@ def object_statistics(path: str | Path) -> ObjectStatistics:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not in COCO's format, or has no images.
+        ValueError: the file is not in COCO's format, has an id or a class twice, or has no images.
     """
     coco = read_coco(path, advice=COCO_FILE)
+    check_unique(path, coco)
     names = {one['id']: one['name'] for one in coco['categories']}
     images = {
         one['id']: one

@@ -143,6 +143,22 @@ def is_known(key: object, known: Container) -> bool:
     return type(key) in (int, str) and key in known
 
 
+def check_unique(path: str | Path, coco: dict) -> None:
+    """Raise a ValueError if two images or categories of a COCO file have one id or name."""
+    kinds = (('images', 'id', 'image'), ('categories', 'id', 'category'))
+    for entries, key, kind in (*kinds, ('categories', 'name', 'category')):
+        known: set[object] = set()
+        for index, entry in enumerate(coco[entries]):
+            value = entry.get(key) if isinstance(entry, dict) else None
+            if is_known(value, known):
+                raise ValueError(
+                    f'{path}: {entries}[{index}] has the {key} {one_line(value)} of another '
+                    f'{kind}; see lomar check'
+                )
+            if type(value) in (int, str):
+                known.add(value)
+
+
 def one_line(text: object) -> str:
     """Return a text in which characters such as newlines are written as escapes."""
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lomar.annotations.safe_json import read_json
-from lomar.annotations.source import is_known, one_line
+from lomar.annotations.source import check_unique, is_known, one_line
 from lomar.detection.coco import COCO_FILE, read_coco
 
 PARTS = ('train', 'val', 'test')
@@ -30,11 +30,12 @@ def split_coco(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not in COCO's format, an image does not match `group`, or a part
-            would have no image.
+        ValueError: the file is not in COCO's format or has an id or a class twice, an image does
+            not match `group`, or a part would have no image.
     """
     read_coco(path, advice=COCO_FILE)  # raises the errors of a file that is not in COCO's format
     coco = read_json(Path(path))
+    check_unique(path, coco)
     groups = _groups(path, coco['images'], group)
     part_of = _assign(_objects(path, coco, groups), groups, fractions, seed)
     names = PARTS[: len(fractions)]
@@ -107,8 +108,6 @@ def _groups(path: str | Path, images: list, group: str | None) -> dict:
         key = image.get('id') if isinstance(image, dict) else None
         if type(key) not in (int, str) or not isinstance(image.get('file_name'), str):
             raise ValueError(f'{where} needs an id and a file_name; see lomar check')
-        if key in found:
-            raise ValueError(f'{where} has the id {key} of another image; see lomar check')
         name = image['file_name']
         if group is not None:
             match = re.search(group, name)

@@ -96,6 +96,25 @@ def test_files_without_objects(annotations, tmp_path, capsys):
     assert (tmp_path / 'x.pdf').read_bytes().startswith(b'%PDF')
 
 
+DUPLICATES = dict(
+    image=('images', dict(id=2, file_name='b.png'), 'images[3] has the id 2 of another image'),
+    category=('categories', dict(id=1, name='cog'), 'categories[2] has the id 1 of another cat'),
+    name=('categories', dict(id=3, name='nut'), 'categories[2] has the name nut of another cat'),
+)
+
+
+@pytest.mark.parametrize('name', DUPLICATES)
+def test_duplicates_are_refused(name, tmp_path, capsys):
+    entries, entry, message = DUPLICATES[name]
+    path = write(tmp_path, OBJECTS)
+    coco = json.loads(path.read_text())
+    coco[entries].append(entry)
+    path.write_text(json.dumps(coco))
+    assert main(['statistics', '--objects', str(path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and line.endswith('see lomar check')
+
+
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [

@@ -181,6 +181,16 @@ def broken(change):
         ('[]', (0.8, 0.2), "no list 'images'"),
         ('{', (0.8, 0.2), 'this is no json'),
         (broken(lambda c: c['images'].append(c['images'][0])), (0.5, 0.5), 'images[4] has the id'),
+        (
+            broken(lambda c: c['categories'].append(c['categories'][0])),
+            (0.5, 0.5),
+            'of another category; see lomar check',
+        ),
+        (
+            broken(lambda c: c['categories'].append({**c['categories'][0], 'id': 99})),
+            (0.5, 0.5),
+            'categories[3] has the name nut of another category; see lomar check',
+        ),
         (broken(lambda c: c['images'].append(3)), (0.5, 0.5), 'images[4] needs an id and a file_n'),
         (broken(lambda c: c['images'][1].pop('file_name')), (0.5, 0.5), 'images[1] needs an id'),
         (
