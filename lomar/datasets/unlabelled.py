@@ -93,12 +93,12 @@ def holds_images(path: str) -> bool:
     return not is_image and (Path(path).is_dir() or suffix == '.txt' or is_list(path))
 
 
-def check_images(root: str | Path) -> None:
+def check_images(root: str | Path, advice: str = LAYOUT) -> None:
     """Raise the errors of `list_images` for a list, shards, and a folder without images."""
     folder = Path(root).expanduser()
     is_folder = folder.is_dir() and not is_shards(root)
     if not is_folder or next(iter(FolderWalk(folder, arrays=True)), None) is None:
-        list_images(root, arrays=True)
+        list_images(root, arrays=True, advice=advice)
 
 
 @DATASETS.register_module()

@@ -5,9 +5,12 @@ import argparse
 from mmengine.config import Config
 
 from lomar.datasets import check_images
+from lomar.datasets.unlabelled import FILES
 from lomar.engine.class_order import classes_to_test
 from lomar.engine.distributed import start_processes
 from lomar.engine.setting_checks import LOADERS
+
+DRAWN = f'They are --val-images, or `images` of the ReconstructionHook. {FILES}'
 
 
 def detects(cfg: Config) -> bool:
@@ -59,9 +62,8 @@ def set_data(cfg: Config, args: argparse.Namespace) -> None:
     else:
         if train_images:
             cfg.train_dataloader.dataset.data_root = train_images
-        for hook in cfg.get('custom_hooks') or ():
-            if hook.type == 'ReconstructionHook' and (train_images or args.val_images):
-                hook.images = args.val_images  # None: the training images
+        for hook in _drawing_hooks(cfg) if train_images or args.val_images else ():
+            hook.images = args.val_images  # None: the training images
 
 
 def refuse_foreign_flags(cfg: Config, args: argparse.Namespace) -> None:
@@ -103,5 +105,14 @@ def check_data(
         from lomar.classification import check_folders  # imports mmpretrain
 
         check_folders(cfg, splits)
-    elif cfg.train_dataloader.dataset.type == 'UnlabelledImages':
-        check_images(cfg.train_dataloader.dataset.data_root)
+    else:
+        if cfg.train_dataloader.dataset.type == 'UnlabelledImages':
+            check_images(cfg.train_dataloader.dataset.data_root)
+        for hook in _drawing_hooks(cfg) if 'val' in splits else ():
+            if hook.get('images'):
+                check_images(hook.images, DRAWN)
+
+
+def _drawing_hooks(cfg: Config) -> list:
+    """Return the hooks of a pretraining that draw reconstructions."""
+    return [hook for hook in cfg.get('custom_hooks') or () if hook.type == 'ReconstructionHook']

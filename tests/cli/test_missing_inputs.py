@@ -54,6 +54,20 @@ def test_a_training_has_its_own_advice(tmp_path, capsys):
     assert 'Give your own images with --train-images DIR' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('flag', ['--val-images', 'ReconstructionHook'])
+def test_missing_images_to_draw_are_an_error_of_a_dry_run(flag, photographs, tmp_path, capsys):
+    gone = tmp_path / 'gone'
+    config = tmp_path / 'config.py'
+    hook = f"dict(type='ReconstructionHook', images='{gone}')"
+    text = f"_base_ = '{CONFIG}'\ndata_root = '{photographs}'\ncustom_hooks = [{hook}]\n"
+    config.write_text(f'{text}train_dataloader = dict(dataset=dict(data_root=data_root))')
+    line = ['train', CONFIG, '--train-images', str(photographs), '--val-images', str(gone)]
+    line = ['train', str(config)] if flag == 'ReconstructionHook' else line
+    assert main([*line, '--dry-run']) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f'Images: {gone} does not exist. They are --val-images, or `images` of the Rec' in said
+
+
 EMPTY = {
     'predict': (['predict', DETECTOR, '.', '--out', ''], '--out'),
     'predict, one of two': (['predict', DETECTOR, 'a.jpg', '', '--out', 'out'], 'IMAGES'),
