@@ -11,7 +11,7 @@ from lomar.annotations.cvat import CvatFile, read_cvat
 from lomar.annotations.image_folder import ImageFolder
 from lomar.annotations.labelformat_readers import lightly_classes, read_labelbox, read_lightly
 from lomar.annotations.labelme import read_labelme
-from lomar.annotations.mask_images import read_masks
+from lomar.annotations.mask_images import LARGEST, read_masks
 from lomar.annotations.source import ImportReport, SourceImage, folder_above
 
 
@@ -72,11 +72,17 @@ def open_masks(
     void: int = 0,
     classes: Sequence[str] = (),
 ) -> Source:
-    """Return a source of masks as PNG files; the only one of `classes` needs no folders."""
+    """Return a source of masks as PNG files; the only one of `classes` needs no folder."""
+    if not 0 <= void <= LARGEST:
+        raise ValueError(f'--void is {void}; allowed: 0 to {LARGEST}')
     folder = ImageFolder(_needed(images))
     if _folder(path).resolve().is_relative_to(folder.root.resolve()):
         raise ValueError(f'the masks in {path} are in the folder of images, {folder.root}')
     name = classes[0] if len(classes) == 1 else None
+    folders = {each.name for each in path.iterdir() if each.is_dir()}
+    # A folder of the class, unless the images have such a folder, or an image has this name.
+    if name in folders and not (folder.has_stem(name) or (folder.root / name).is_dir()):
+        name = None
     return Source(folder, lambda report: read_masks(path, folder, report, name, layout, void))
 
 

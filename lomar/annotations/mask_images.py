@@ -21,6 +21,7 @@ LAYOUTS = {
     'objects': 'a folder per image with one PNG per object: 0 = background',
     'regions': 'one PNG per image: 0 = background, every connected region is an object',
 }
+LARGEST = 2**16 - 1  # value in a PNG
 ONE_VALUE = 'has one value besides 0, 255, as masks without ids have (--layout regions)'
 
 

@@ -63,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--void',
         type=int,
         metavar='N',
-        help='masks: value that is background, too, such as 255 in SegmentationObject of VOC',
+        help='masks: value from 0 to 65535 that is background, too, such as 255 in '
+        'SegmentationObject of VOC',
     )
     add(
         '--key',

@@ -161,6 +161,28 @@ def test_masks_are_kept_to_the_pixel(tmp_path):
     assert [one['area'] for one in coco['annotations']] == [100, 20, 12]
 
 
+# An image, its mask and the options; the folder `cell` is that of the class, or of an image.
+FOLDERS_OF_ONE_CLASS = {
+    'class folder': ('images/a.jpg', 'masks/cell/a.png', {}),
+    'class folder, objects': ('images/a.jpg', 'masks/cell/a/1.png', dict(layout='objects')),
+    'folder of images': ('images/cell/a.jpg', 'masks/cell/a.png', {}),
+    'name of an image': ('images/cell.jpg', 'masks/cell/1.png', dict(layout='objects')),
+}
+
+
+@pytest.mark.parametrize('name', FOLDERS_OF_ONE_CLASS)
+def test_one_class_with_and_without_a_folder(name, tmp_path):
+    image, mask, options = FOLDERS_OF_ONE_CLASS[name]
+    write_image(tmp_path / image)
+    sources.mask(tmp_path / mask, BLOCK)
+    folders = tmp_path / 'masks', str(tmp_path / 'images')
+    coco, report, _ = import_annotations('masks', *folders, ['cell'], **options)
+    assert not report.errors.kinds
+    (one,) = coco['annotations']
+    np.testing.assert_array_equal(rle.decode(one['segmentation']), BLOCK)
+    assert [each['name'] for each in coco['categories']] == ['cell']
+
+
 @pytest.mark.parametrize('mode', ['L', 'RGB', 'RGBA', 'LA', '1', 'P', 'I;16'])
 def test_kinds_of_masks(mode, tmp_path):
     """Channels may be equal; --void names a value that is no object."""
@@ -504,6 +526,8 @@ def test_command(tmp_path, capsys):
         ('voc missing', 1, 'missing is no folder; this format has a folder of annotations'),
         ('cvat missing', 1, 'missing is no file; this format has one file of annotations'),
         ('masks a', 1, 'this format needs --images'),
+        ('masks a --images a --void -1', 1, '--void is -1; allowed: 0 to 65535'),
+        ('masks a --images a --void 65536', 1, '--void is 65536; allowed: 0 to 65535'),
         ('labelbox a', 1, 'this format needs --images'),
     ],
 )
