@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lomar.cli.shared import add_config, add_overwrite, count
 
-OUT = 'browse.png'
+OUT, THRESHOLD = 'browse.png', 0.5
 MAX_CELL = 480  # pixels of a picture's side
 
 
@@ -19,11 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add('--train-images', metavar='PATH', help='folder, text list or tar shards to draw from')
     add('--num-images', type=count, default=8, help='number of images to draw')
-    add('--seed', type=int, default=0, help='seed of augmentation, windows and masks')
+    add('--seed', type=int, help='seed of augmentation, windows and masks (default: 0)')
     add('--detections', metavar='JSON', help='segm.json or bbox.json of `lomar test --out`')
     add('--val-ann', metavar='JSON', help='COCO annotations of the tested images')
     add('--val-images', metavar='DIR', help='folder of the tested images')
-    add('--threshold', type=float, default=0.5, help='lowest score of a detection to draw')
+    add(
+        '--threshold',
+        type=float,
+        metavar='SCORE',
+        help=f'lowest score of a detection to draw (default: {THRESHOLD})',
+    )
     add('--out', metavar='FILE', help=f'image file to write (default: {OUT}, which is replaced)')
     add_overwrite(parser)
 
@@ -34,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from lomar.engine import read_config
     from lomar.utils import check_new, check_suffix
 
+    _check_mode(args)
     if args.out:
         check_suffix('--out', args.out, SUFFIXES)
         check_new('--out', args.out, overwrite=args.overwrite)
@@ -43,6 +49,14 @@ def run(args: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     print(f'{what} in {out.resolve()}')
+
+
+def _check_mode(args: argparse.Namespace) -> None:
+    """Raise a ValueError for flags of detections without --detections, and the other way round."""
+    wrong = ('train_images', 'seed') if args.detections else ('val_ann', 'val_images', 'threshold')
+    if given := [name for name in wrong if getattr(args, name) is not None]:
+        mode = 'with' if args.detections else 'without'
+        raise ValueError(f'--{given[0].replace("_", "-")} has no effect {mode} --detections')
 
 
 def _samples(cfg, args: argparse.Namespace):
@@ -67,11 +81,11 @@ def _samples(cfg, args: argparse.Namespace):
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    rows = []
+    rows, seed = [], args.seed or 0
     for i in tqdm(range(min(args.num_images, len(dataset))), desc='drawing', unit='img'):
         index = i * len(dataset) // args.num_images
-        sample = dataset[Draw(index, (args.seed, i))]
-        rows += reconstruct(model, [sample['inputs']], args.seed + i, predict=False)
+        sample = dataset[Draw(index, (seed, i))]
+        rows += reconstruct(model, [sample['inputs']], seed + i, predict=False)
     root = cfg.train_dataloader.dataset.data_root
     return sheet(rows, MAX_CELL), f'{len(rows)} images of {root}'
 
@@ -79,8 +93,11 @@ def _samples(cfg, args: argparse.Namespace):
 def _detections(cfg, args: argparse.Namespace):
     """Return a picture of annotations and detections, and a line about it."""
     from lomar.detection import use_files
+    from lomar.detector import check_threshold
     from lomar.visualization.detections import detection_sheet
 
+    threshold = THRESHOLD if args.threshold is None else args.threshold
+    check_threshold(threshold)
     if cfg.default_scope != 'mmdet':
         raise ValueError('--detections belongs to detection configs')
     use_files(cfg, val_ann=args.val_ann, val_images=args.val_images)
@@ -88,5 +105,5 @@ def _detections(cfg, args: argparse.Namespace):
     root = dataset.get('data_root') or ''
     annotations = os.path.join(root, dataset.ann_file)
     images = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
-    picture = detection_sheet(annotations, images, args.detections, args.num_images, args.threshold)
+    picture = detection_sheet(annotations, images, args.detections, args.num_images, threshold)
     return picture, f'detections on {images}'

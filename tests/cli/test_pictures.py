@@ -85,6 +85,22 @@ def test_a_small_image_does_not_end_the_reconstruction(photographs, tmp_path, ca
     assert drawn == sorted(path.stem for path in photographs.iterdir() if path.stem != '1')
 
 
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (f'{TOY} --val-ann a.json', '--val-ann has no effect without --detections'),
+        (f'{TOY} --train-images . --val-images .', '--val-images has no effect without --det'),
+        (f'{TOY} --threshold 0.5', '--threshold has no effect without --detections'),
+        (f'{DETECTOR} --detections a.json --train-images .', '--train-images has no effect with '),
+        (f'{DETECTOR} --detections a.json --seed 0', '--seed has no effect with --detections'),
+        (f'{DETECTOR} --detections a.json --threshold 7', 'threshold is 7.0; allowed: a score f'),
+    ],
+)
+def test_wrong_flags_of_browse(words, message, capsys):
+    assert main(['browse', *words.split()]) == 1
+    assert f'lomar browse: {message}' in capsys.readouterr().err
+
+
 def test_browse_names_what_a_config_needs(tmp_path, capsys):
     assert main(['browse', DETECTOR]) == 1
     message = 'model.type is MaskRCNN; allowed: LoMaR, or a detector with --detections'
