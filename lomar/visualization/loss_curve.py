@@ -1,9 +1,19 @@
 """Loss curves from mmengine's scalar logs."""
 
 import json
+import math
 from pathlib import Path
 
+import msgspec
 from matplotlib.figure import Figure
+
+
+class Scalars(msgspec.Struct):
+    """Keys of a record of the training that are read here."""
+
+    step: int
+    loss: float
+    lr: float | msgspec.UnsetType = msgspec.UNSET  # several optimizers have no common rate
 
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
@@ -16,10 +26,28 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
         raise FileNotFoundError(f'{work_dir} has no */vis_data/scalars.json: was anything trained?')
     records: list[dict] = []
     for file in files:
-        lines = map(json.loads, file.read_text().splitlines())
-        found = [record for record in lines if 'loss' in record]
+        found = [record for record in _read(file) if 'loss' in record]
         if found:  # a later run replaces what earlier ones logged from its first step on
             records = [one for one in records if one['step'] < found[0]['step']] + found
+    return records
+
+
+def _read(file: Path) -> list[dict]:
+    """Return the records of a file; a last line that was not written whole is left out."""
+    records: list[dict] = []
+    lines = file.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            record = msgspec.convert(json.loads(line), dict)  # Python's reader accepts NaN
+            if 'loss' in record:
+                msgspec.convert(record, Scalars)
+        except (ValueError, RecursionError) as error:
+            if number == len(lines) and not isinstance(error, msgspec.ValidationError):
+                break  # the run was killed, or the disk was full
+            raise ValueError(
+                f'{file}:{number}: {error}; allowed: JSON records of mmengine; remove the line'
+            ) from error
+        records.append(record)
     return records
 
 
@@ -34,7 +62,8 @@ def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
     axes.set(xlabel='step', ylabel='loss (mean squared error)', ylim=(0, None))
     axes.legend(loc='lower left')
     rate = axes.twinx()
-    rate.plot(steps, [record['lr'] for record in records], color='tab:orange', alpha=0.5)
+    rates = [record.get('lr', math.nan) for record in records]
+    rate.plot(steps, rates, color='tab:orange', alpha=0.5)
     rate.set_ylabel('learning rate', color='tab:orange')
     rate.set_ylim(0, None)
     figure.savefig(out, dpi=120)
