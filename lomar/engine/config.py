@@ -47,6 +47,8 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     if segments(cfg):
         check_segmentation()
     merge_options(cfg, options or {})
+    if 'type' not in cfg.model:
+        raise ValueError(f'{path}: model.type is missing; allowed: the name of a class')
     use_channels(cfg)
     use_value_range(cfg)
     if cfg.get('max_dets') is not None:

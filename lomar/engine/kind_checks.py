@@ -22,6 +22,7 @@ KINDS = {
     '*_evaluator.metric': (NAME, LIST),
     '*_evaluator.[0-9]*.metric': (NAME, LIST),
     '*_evaluator.[0-9]*': (DICT,),
+    'model': (DICT,),
     'model.data_preprocessor': (DICT, NONE),
     'optim_wrapper': (DICT, NONE),
     'optim_wrapper.optimizer': (DICT,),

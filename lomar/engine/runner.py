@@ -133,6 +133,15 @@ class Runner(ResumingRunner):
             self.register_hook(StepLimitHook(step_minutes(self.cfg.get('env_cfg') or {})))
             self.register_hook(InterruptedEvaluationHook())
 
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call hooks as mmengine does; an error of settings in `before_run` is one line."""
+        if fn_name != 'before_run':
+            super().call_hook(fn_name, **kwargs)
+            return
+        for hook in self.hooks:
+            with naming_key(f'default_hooks and custom_hooks ({type(hook).__name__})'):
+                hook.before_run(self)
+
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Build mmengine's dataloader; an error in its settings is one line."""

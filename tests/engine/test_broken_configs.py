@@ -15,6 +15,7 @@ BROKEN = {
     'itself.py': '_base_ = "itself.py"\n',
     'package.py': '_base_ = "lomar::absent.py"\n',
     'empty.py': '',
+    'no_type.py': 'model = dict(backbone=dict(type="LoMaRViT"))\n',
     'text.txt': 'model',
 }
 

@@ -31,6 +31,9 @@ KINDS = {
     'value_range': (4095, 'value_range is 4095; allowed: a list or None'),
     'resume': ('a.pth', "resume is 'a.pth'; allowed: True or False; --resume FILE names"),
     'resume ': (1, 'resume is 1; allowed: True or False'),
+    'model': (5, 'model is 5; allowed: a dict$'),
+    'model ': (None, 'model is None; allowed: a dict$'),
+    'model  ': ([], r'model is \[\]; allowed: a dict$'),
     'work_dir': (2024, 'work_dir is 2024; allowed: a name or None'),
     'compile': (1, 'compile is 1; allowed: True or False or a dict or None'),
     'efficient_conv_bn_eval': (5, 'efficient_conv_bn_eval is 5; allowed: a name or a list or None'),
@@ -205,6 +208,11 @@ FOUND_BY_HOSTS = {
     'train_dataloader.num_workers=x': "train_dataloader.num_workers is 'x'; allowed",
     'optim_wrapper.optimizer.lr=None': 'optim_wrapper.optimizer.lr is not set, and LayerGroups',
     'optim_wrapper.optimizer=None': 'optim_wrapper.optimizer is None; allowed: a dict',
+    "custom_hooks=[{'type':'EMAHook','momentum':5}]": (
+        'default_hooks and custom_hooks (EMAHook): momentum must be in range (0.0, 1.0)'
+    ),
+    "custom_hooks=[{'type':'EMAHook','no_such':5}]": 'default_hooks and custom_hooks (EMAHook): ',
+    'model=[]': 'model is []; allowed: a dict',
     'load_from=False': 'load_from is False; allowed: a file, a URL, or None',
 }
 
