@@ -22,6 +22,7 @@ POSITIVE = ('lr', 'weight_decay', 'max_norm', 'clip_value', 'layer_decay')
 ALSO = dict(lr=0, weight_decay=0, max_norm=math.inf)  # lr=0: a dry run; inf: the norm is logged
 WATCHING = EarlyStoppingHook, ReduceOnPlateauParamScheduler
 LEVELS = ('DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'FATAL', 'CRITICAL', 'NOTSET')
+SEEDS = 2**32  # number of NumPy's seeds
 OF_RUNNER = {'runner', 'dataloader'}
 
 
@@ -32,6 +33,10 @@ def check_settings(cfg: Config, training: bool = True) -> None:
             least = dict(batch_size=1, num_workers=0)
             for key in [key for key in least if key in loader]:
                 check_least(name, least[key], **{key: loader[key]})
+    if (seed := (cfg.get('randomness') or {}).get('seed')) is not None:
+        check_least('randomness', 0, seed=seed)
+        if seed >= SEEDS:
+            raise ValueError(f'randomness.seed is {seed}; allowed: 0 to {SEEDS - 1}')
     if training:
         _check_training(cfg)
     _check_masks(cfg)
@@ -42,8 +47,6 @@ def _check_training(cfg: Config) -> None:
         given = cfg.get(place)
         if given is not None and not isinstance(given, dict | list | tuple):
             raise ValueError(f'{place} is {given!r}; allowed: a list, or None')
-    if (seed := (cfg.get('randomness') or {}).get('seed')) is not None:
-        check_least('randomness', 0, seed=seed)
     if isinstance(level := cfg.get('log_level'), str):
         check_choice('log_level', level, LEVELS)
     if cfg.get('optim_wrapper'):

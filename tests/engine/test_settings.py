@@ -60,6 +60,7 @@ WRONG = [
     (PRETRAIN, {'optim_wrapper.clip_grad': dict(type='value', clip_value=0)}, 'clip_value is 0'),
     (MASKS, {'optim_wrapper.paramwise_cfg.layer_decay': 0}, 'paramwise_cfg.layer_decay is 0; all'),
     (PRETRAIN, {'randomness.seed': -1}, 'randomness.seed is -1; allowed: 0 or more'),
+    (PRETRAIN, {'randomness.seed': 2**32}, 'seed is 4294967296; allowed: 0 to 4294967295$'),
     (PRETRAIN, {'randomness.seed': 'x'}, "randomness.seed is 'x'; allowed: a whole number, 0"),
     (PRETRAIN, {'log_level': 'info'}, "log_level is 'info'; allowed: DEBUG, INFO"),
     (PRETRAIN, {'custom_hooks': 5}, 'custom_hooks is 5; allowed: a list, or None'),
@@ -102,6 +103,7 @@ WRONG = [
 ]  # fmt: skip
 RIGHT = [
     (PRETRAIN, {'optim_wrapper.clip_grad': dict(max_norm=float('inf')), 'randomness.seed': None}),
+    (PRETRAIN, {'randomness.seed': 2**32 - 1}),
     (MASKS, {BEST: ['coco/bbox_mAP', 'coco/segm_mAPs']}),
     (MASKS, {BEST: 'auto', 'val_evaluator.metric': 'segm'}),
     (MASKS, {BEST: None, 'val_evaluator.metric': 'segm'}),
