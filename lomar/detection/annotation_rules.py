@@ -39,7 +39,7 @@ def training_object(annotation: dict, image: dict, masks: bool) -> tuple[dict | 
         return None, reason
     one = _common(annotation)
     if masks:
-        one['segmentation'], reason = _usable(annotation, image, _covers_pixels)
+        one['segmentation'], reason = usable_segmentation(annotation, image, _covers_pixels)
         if reason:
             return None, reason
     return one, ''
@@ -61,7 +61,7 @@ def evaluation_object(annotation: dict, image: dict, masks: bool) -> tuple[dict 
         return None, unreachable
     one = {**_common(annotation), 'area': box[2] * box[3]}
     if masks:
-        segmentation, reason = _usable(annotation, image, _is_near)
+        segmentation, reason = usable_segmentation(annotation, image, is_near)
         if segmentation and _has_pixels(segmentation, *_size(image)):
             one['segmentation'] = segmentation
         else:
@@ -111,10 +111,14 @@ def has_area(annotation: dict) -> bool:
     return is_number(area) and area > 0
 
 
-def _usable(
+def usable_segmentation(
     annotation: dict, image: dict, accepted: Callable[[list, int, int], bool]
 ) -> tuple[list | dict | None, str]:
-    """Return the accepted polygons, or the RLE; otherwise None and the reason."""
+    """Return the accepted polygons, or the RLE; otherwise None and the reason.
+
+    Raises:
+        WrongEntry: the segmentation is missing or malformed.
+    """
     segmentation = annotation.get('segmentation')
     height, width = _size(image)
     if not segmentation:
@@ -133,7 +137,7 @@ def _usable(
     return (polygons, '') if polygons else (None, MASK)
 
 
-def _is_near(polygon: list[float], height: int, width: int) -> bool:
+def is_near(polygon: list[float], height: int, width: int) -> bool:
     """Return whether [x, y, ...] has three finite points and is near the image."""
     if not all(map(math.isfinite, polygon)) or len(polygon) < 6 or len(polygon) % 2:
         return False
@@ -147,7 +151,7 @@ def _is_near(polygon: list[float], height: int, width: int) -> bool:
 
 def _covers_pixels(polygon: list[float], height: int, width: int) -> bool:
     """Return whether [x, y, ...] is near the image and has an area of one pixel."""
-    if not _is_near(polygon, height, width):
+    if not is_near(polygon, height, width):
         return False
     xs, ys = polygon[::2], polygon[1::2]
     turned = sum(map(mul, xs, ys[1:] + ys[:1])) - sum(map(mul, xs[1:] + xs[:1], ys))

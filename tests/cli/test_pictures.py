@@ -1,6 +1,8 @@
 """Commands that draw: detections below annotations, and the loss of a run."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from conftest import FIXTURES
@@ -12,6 +14,8 @@ from lomar.datasets.shapes import make_shapes
 
 TOY = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 DETECTOR = 'shapes/mask-rcnn_vitdet-tiny-scratch_shapes'
+BOX = '"category_id": 1, "bbox": [1, 1, 2, 2]'
+RLE = '{"size": [4, 4], "counts": [16]}'
 
 
 @pytest.fixture
@@ -47,8 +51,15 @@ def test_detections_are_drawn_below_the_annotations(shapes, tmp_path, capsys):
         ('{"metrics": 3}', 'Expected `array`, got `object`; allowed: segm.json or bbox.json'),
         ('[1]', 'Expected `object`, got `int`'),
         ('cut', 'JSON is malformed'),
-        ('[{"image_id": 99, "bbox": [1, 1, 2, 2]}]', 'image_id 99 is not in '),
+        (f'[{{"image_id": 99, {BOX}}}]', 'image_id 99 is not in '),
         ('[{"image_id": 1, "category_id": 99, "bbox": [1, 1, 2, 2]}]', 'category_id 99 is not in'),
+        (f'[{{{BOX}}}]', 'missing required field `image_id` - at `$[0]`'),
+        ('[{"image_id": 1, "category_id": 1, "score": 1}]', 'field `bbox` or `segmentation`'),
+        (f'[{{"image_id": 1, {BOX[:-1]}, 9]}}]', 'Expected `array` of length 4 - at'),
+        ('[{"image_id": 1, "category_id": 1, "bbox": "box"}]', 'Expected `array`, got `str`'),
+        (f'[{{"image_id": 1, {BOX[:-2]}1e9]}}]', '<= 1000000.0 - at `$[0].bbox[3]`'),
+        (f'[{{"image_id": 1, {BOX}, "segmentation": {RLE}}}]', 'the size of the RLE is not the'),
+        (f'[{{"image_id": 1, {BOX}, "segmentation": {"[" * 100_000}', 'recursion'),
     ],
 )
 def test_files_that_are_no_detections_of_these_images(shapes, tmp_path, capsys, content, message):
@@ -58,6 +69,44 @@ def test_files_that_are_no_detections_of_these_images(shapes, tmp_path, capsys, 
     assert main(list(map(str, ['browse', DETECTOR, *data, '--detections', results]))) == 1
     line = capsys.readouterr().err
     assert line.startswith(f'lomar browse: {results}: ') and message in line
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda coco: coco.update(images=[]), 'images is empty; allowed: one image or more'),
+        (lambda coco: coco['images'][0].pop('file_name'), 'images: .* field `file_name`'),
+        (lambda coco: coco['images'].append(5), 'images: Expected `object`, got `int`'),
+        (lambda coco: coco['annotations'][0].update(bbox=[1]), 'annotations: .*length 4, got 1'),
+        (lambda coco: coco['annotations'][0].update(image_id=9), 'image_id 9 is not in '),
+        (lambda coco: coco['annotations'][0].update(segmentation=['a']), '0.jpg: segmentation is'),
+    ],
+)
+def test_annotations_that_cannot_be_drawn(shapes, tmp_path, capsys, change, message):
+    annotations, results = shapes / 'annotations/val.json', tmp_path / 'segm.json'
+    coco = json.loads(annotations.read_text())
+    one = coco['annotations'][0]
+    results.write_text(json.dumps([dict(one, score=1)]))
+    change(coco)
+    annotations.write_text(json.dumps(coco))
+    line = ['browse', DETECTOR, '--val-ann', annotations, '--val-images', shapes / 'val']
+    assert main(list(map(str, [*line, '--detections', results]))) == 1
+    assert re.match(f'lomar browse: {annotations}: .*{message}', capsys.readouterr().err)
+
+
+def test_detected_masks_over_annotated_boxes(shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    annotations = shapes / 'annotations/val.json'
+    coco = json.loads(annotations.read_text())
+    Path('segm.json').write_text(json.dumps(coco['annotations']))
+    for one in coco['annotations']:
+        del one['segmentation']
+    annotations.write_text(json.dumps(coco))
+    line = ['browse', DETECTOR, '--val-ann', annotations, '--val-images', shapes / 'val']
+    assert main(list(map(str, [*line, '--detections', 'segm.json', '--num-images', 1]))) == 0
+    with Image.open('browse.png') as picture:
+        above, below = picture.crop((4, 4, 244, 244)), picture.crop((4, 248, 244, 488))
+    assert above != below
 
 
 def test_every_image_gets_a_reconstruction(photographs, tmp_path, capsys):
