@@ -19,6 +19,7 @@ A dataset is a COCO json file and the folder that its file names are relative to
 and the same for validation, --val-ann and --val-images. The embedded dataset has this layout:
     lomar shapes --out data/shapes"""
 COCO_FILE = 'Allowed: a COCO json file; `lomar import` makes one of other formats.'
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # to msgspec
 decode = msgspec.json.Decoder().decode
 
 
@@ -58,7 +59,7 @@ class LazyEntries:
     def _decoded(self, text: msgspec.Raw) -> object:
         try:
             return decode(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError):  # perhaps 1e999, which is inf to Python
+        except UNREADABLE:  # perhaps 1e999, which is inf to Python
             return _python_json(self.path, bytes(text))
 
 
@@ -82,7 +83,7 @@ def read_coco(path: str | os.PathLike, annotated: bool = True, advice: str = LAY
     content = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)  # added by editors on Windows
     try:
         lists = msgspec.json.decode(content, type=CocoLists if annotated else UnannotatedLists)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # NaN, which Python reads, or an error
+    except UNREADABLE:  # NaN, which Python reads, or an error
         coco = _python_lists(path, content, annotated)
     else:
         coco = dict(
@@ -137,7 +138,7 @@ def _python_json(path: str | os.PathLike, text: bytes) -> Any:
     """Return JSON decoded by Python, which accepts NaN, infinity and numbers of any size."""
     try:
         return json.loads(text.decode())
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f'{path}: this is no json: {error}') from error
 
 

@@ -17,7 +17,7 @@ from torchvision.utils import make_grid
 from lomar.datasets.image_io import read_rgb
 from lomar.detection import read_coco
 from lomar.detection.annotation_rules import WrongEntry, is_near, usable_segmentation
-from lomar.detection.coco import COCO_FILE, short
+from lomar.detection.coco import COCO_FILE, UNREADABLE, short
 from lomar.detections import COLOURS, draw_objects
 
 NEAREST = Image.Resampling.NEAREST
@@ -98,7 +98,7 @@ def detection_sheet(
 def _read_detections(path: str | Path) -> list[Object]:
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=list[Object])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         wanted = 'allowed: segm.json or bbox.json of `lomar test --out`'
         raise ValueError(f'{path}: {error}; {wanted}') from error
 

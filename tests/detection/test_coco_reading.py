@@ -78,7 +78,11 @@ def test_a_key_that_comes_twice_has_its_last_value(tmp_path):
     assert len(read_coco(write(tmp_path, text))['annotations']) == 4
 
 
-@pytest.mark.parametrize('fault', ['"\udcff"', '"\x01"', '"\\x"', '01', '1.', '[1,]', '1' * 5000])
+NESTED = pytest.param('[' * 100_000 + ']' * 100_000, id='nested')
+FAULTS = ['"\udcff"', '"\x01"', '"\\x"', '01', '1.', '[1,]', '1' * 5000, NESTED]
+
+
+@pytest.mark.parametrize('fault', FAULTS)
 def test_faults_within_an_entry_are_no_json(tmp_path, fault):
     text = json.dumps(changed(second(note='fault'))).replace('"fault"', fault)
     path = write(tmp_path, valid())
