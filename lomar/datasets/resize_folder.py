@@ -1,6 +1,5 @@
 """Write a downscaled copy of an image folder as ordinary JPEG files."""
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from PIL import Image
 from tqdm import tqdm
 
@@ -84,12 +84,20 @@ def _check(source: Path, out: Path, settings: dict) -> None:
             flag = name.replace('_', '-')
             raise ValueError(f'--{flag} must be {low} to {high}, got {settings[name]}')
     if (out / SUMMARY).exists():
-        there = json.loads((out / SUMMARY).read_text(encoding='utf-8'))
-        there = {name: there.get(name) for name in settings}
+        there = {name: _summary(out / SUMMARY).get(name) for name in settings}
         if there != settings:
             raise ValueError(f'{out} was made with {there}, asked for are {settings}')
     elif out.is_dir() and any(not entry.name.endswith('.part') for entry in out.iterdir()):
         raise ValueError(f'{out} is not empty, and {SUMMARY} is not in it')
+
+
+def _summary(path: Path) -> dict:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(
+            f'{path}: {error}; allowed: the file of an earlier `lomar resize`, or another OUT'
+        ) from error
 
 
 def _check_names(paths: Sequence[str]) -> None:

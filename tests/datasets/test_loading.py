@@ -226,6 +226,15 @@ def test_resizing_goes_on_where_it_was_stopped(tmp_path, photographs):
             resize_images(photographs, **wrong)
 
 
+@pytest.mark.parametrize('content', [b'', b'[]', b'null', b'\xff', b'[' * 100_000])
+def test_a_summary_that_cannot_be_read(content, tmp_path, photographs):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/resized.json').write_bytes(content)
+    message = r'out/resized\.json: .*; allowed: the file of an earlier `lomar resize`, or another'
+    with pytest.raises(ValueError, match=message):
+        resize_images(photographs, tmp_path / 'out', 20, workers=1)
+
+
 def test_resizing_gives_no_two_images_one_name(tmp_path):
     source = tmp_path / 'in'
     source.mkdir()
