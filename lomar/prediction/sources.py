@@ -18,7 +18,7 @@ from lomar.datasets.folder_walk import (
     log_left_out,
     summary,
 )
-from lomar.datasets.text_lists import existing, read_lines
+from lomar.datasets.text_lists import EXAMPLES, existing, list_error, read_lines
 from lomar.datasets.unlabelled import FILES, holds_images, list_images
 
 VIDEOS = frozenset(('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv'))
@@ -60,9 +60,11 @@ def check_names(names: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: files do not exist.
-        ValueError: an address has another scheme than http and https.
+        ValueError: an address has another scheme than http and https, or is malformed.
     """
     for name in names:
+        if fault := _fault(name):
+            raise ValueError(f'IMAGES: {fault}')
         if '://' in name and not is_web(name) and not os.path.exists(name):
             raise ValueError(f'{name} has an unknown scheme; allowed as IMAGES: {KINDS}')
     missing = [
@@ -122,6 +124,16 @@ def is_web(name: str) -> bool:
     return name.lower().startswith(WEB)
 
 
+def _fault(name: str) -> str:
+    """Return why an http(s) address is malformed, or '' for others and for paths."""
+    try:
+        if is_web(name):
+            urlsplit(name)
+    except ValueError as error:
+        return f'{name} is no address: {error}; allowed: http(s)://HOST/PATH'
+    return ''
+
+
 def suffix_of(name: str) -> str:
     """Return the suffix of a path, or of the path in an address, in lower case."""
     path = urlsplit(name).path if is_web(name) else name
@@ -145,6 +157,8 @@ def _in_path(path: str, arrays: bool) -> Iterator[str]:
         yield from list_images(path, arrays, advice=ADVICE)
     else:
         lines = read_lines(Path(path), FORM)
+        if wrong := [(line.number, fault) for line in lines if (fault := _fault(line.text))]:
+            raise list_error(Path(path), wrong[:EXAMPLES], FORM, len(wrong), len(lines))
         files = iter(existing(Path(path), [line for line in lines if not is_web(line.text)], FORM))
         if not lines:
             raise FileNotFoundError(f'{path} names no images. {FORM}')

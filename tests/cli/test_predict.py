@@ -398,6 +398,8 @@ REFUSED = {
     'glob': (['gone/*.png'], "IMAGES 'gone/*.png' matches no image or video"),
     'scheme': (['ftp://host/a.png'], 'ftp://host/a.png has an unknown scheme; allowed as IMAGES'),
     'file scheme': (['file:///etc/passwd'], 'file:///etc/passwd has an unknown scheme'),
+    'address': (['http://[bad/a.png'], 'IMAGES: http://[bad/a.png is no address: Invalid IPv6 URL'),
+    'address in a list': (['web.txt'], 'line 2: http://[bad is no address: Invalid IPv6 URL; all'),
     'empty folder': (['empty'], 'there are none in empty'),
     'list': (['list.txt'], 'there is no file'),
     'threshold': (['a.png', '--threshold', '2'], 'threshold is 2.0; allowed: a score from 0 to 1'),
@@ -412,6 +414,7 @@ def test_refusals(name, predict, tmp_path):
     save(tmp_path / 'a.png')
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'list.txt').write_text('gone.png\n')
+    (tmp_path / 'web.txt').write_text('http://h/a.png\nhttp://[bad\n')
     code, *_, said = predict(*words, threshold=())
     assert code == 1 and reason in said.splitlines()[-1] + said
     assert said.startswith('lomar predict: ') and not (tmp_path / 'out').exists()
