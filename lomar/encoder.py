@@ -213,15 +213,7 @@ class Encoder:
             raise ValueError(
                 f'size is {height} x {width}; allowed: multiples of the patch size, {patch} pixels'
             )
-        self._check_number(height, width)
-
-    def _check_number(self, height: int, width: int) -> None:
-        patch = self.backbone.patch_size
-        if (number := (height // patch) * (width // patch)) > MOST_PATCHES:
-            raise ValueError(
-                f'an image of {height} x {width} pixels has {number:,} patches of {patch} pixels; '
-                f'allowed: {MOST_PATCHES:,}, with a smaller size= (lomar encode --size)'
-            )
+        check_patches(height, width, patch)
 
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return pooled and patch features of each image; images of one size form a batch."""
@@ -265,13 +257,22 @@ class Encoder:
                 raise ValueError(
                     f'an image of {height} x {width} pixels is smaller than a patch of {patch}'
                 )
-            self._check_number(*size)
+            check_patches(*size, self.backbone.patch_size)
         elif size != (height, width):
             scale = max(size[0] / height, size[1] / width)
             covering = max(size[0], round(height * scale)), max(size[1], round(width * scale))
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))
+
+
+def check_patches(height: int, width: int, patch: int) -> None:
+    """Raise a ValueError if an image of a size in pixels has more than `MOST_PATCHES` patches."""
+    if (number := (height // patch) * (width // patch)) > MOST_PATCHES:
+        raise ValueError(
+            f'an image of {height} x {width} pixels has {number:,} patches of {patch} pixels; '
+            f'allowed: {MOST_PATCHES:,}, with a smaller size= (--size of lomar encode and export)'
+        )
 
 
 def _is_ready(image: Tensor, channels: int) -> bool:

@@ -1,6 +1,8 @@
 """Writing of an exported file, and its comparison with PyTorch."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lomar.checkpoints.files import naming
+from lomar.encoder import check_patches
 from lomar.export.bucket_tables import constant_buckets
 from lomar.export.exportable import Exportable
 from lomar.export.formats import FORMATS, check_packages
@@ -63,12 +66,15 @@ def export_file(
     check_packages(out.suffix.lower())
     file_format = FORMATS[out.suffix.lower()]
     patch = source.facts.get('patch_size')
-    if isinstance(patch, int) and any(side % patch for side in size):
-        raise ValueError(
-            f'--size is {size[0]} x {size[1]}; allowed: multiples of the patch size, {patch} pixels'
-        )
+    if isinstance(patch, int):
+        if any(side % patch for side in size):
+            raise ValueError(
+                f'--size is {size[0]} x {size[1]}; allowed: multiples of the patch size, {patch} '
+                'pixels'
+            )
+        check_patches(*size, patch)
     images = _noise(source.graph, CHECKED, size)
-    with torch.no_grad(), naming(f'--size {size[0]} {size[1]}'):
+    with torch.no_grad(), naming(f'--size {size[0]} {size[1]}'), _memory():
         expected = source.graph(images)
     with torch.no_grad(), constant_buckets(source.graph):
         source.graph(images[:1])  # computes the constants
@@ -81,6 +87,17 @@ def export_file(
         if wrong := [f'{name}: {each}' for name, each in found.items() if not each.fits]:
             raise ValueError(f'{out} was not written, it would be wrong: {"; ".join(wrong)}')
     return found
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Raise a ValueError if PyTorch cannot allocate memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if 'DefaultCPUAllocator' not in str(error):
+            raise
+        raise ValueError('there is not enough memory; allowed: a smaller size') from error
 
 
 def compare(

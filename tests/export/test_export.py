@@ -338,6 +338,11 @@ REFUSED = dict(
         ['--size', '63'],
         '--size is 63 x 63; allowed: multiples of t',
     ),
+    patches=(
+        *('pretrain_lomar', 'a.pt2', ['--size', '4096']),
+        'has 1,048,576 patches of 4 pixels; allowed: 65,536, with a smaller size= (--size of',
+    ),
+    patches_of_a_detector=('detector_lomar', 'a.pt2', ['--size', '2048'], 'has 262,144 patches'),
     sizes=('pretrain_lomar', 'a.pt2', ['--size', '64', '64', '64'], 'one side, or height and wid'),
     part=(
         *('pretrain_lomar', 'a.pt2', ['--what', 'features']),
@@ -371,6 +376,13 @@ def test_refused(case, tmp_path, monkeypatch, capsys):
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith('lomar export: ') and message in line
     assert [*tmp_path.iterdir()] == []
+
+
+def test_too_little_memory(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('lomar.models.rpe.bucket_ids', lambda *_: torch.empty(2**60))
+    assert export(V01 / 'pretrain_lomar.pth', tmp_path / 'a.pt2', size=('52', '44')) == 1
+    message = 'lomar export: --size 52 44: there is not enough memory; allowed: a smaller size'
+    assert capsys.readouterr().err.splitlines()[-1] == message
 
 
 LOADER = "dict(type='LoadRGB')"
