@@ -69,7 +69,8 @@ class DataYaml:
         name, base = self.content[split], self.content.get('path') or '.'
         if not isinstance(name, str) or not isinstance(base, str) or name.endswith('.txt'):
             what = f'{split} and path must be folders, got '
-            raise SourceError(str(self.path), what, f'{name!r}; --images names one')
+            found = f'{_shown(name)} and {_shown(base)}'
+            raise SourceError(str(self.path), what, f'{found}; --images names one')
         if 'path' not in self.content and name.startswith('../'):  # of Roboflow
             name = name.removeprefix('../')
         root = self.path.parent
@@ -173,5 +174,12 @@ def _names(path: Path, content: dict) -> dict[int, str]:
         raise SourceError(str(path), 'names has a class twice: ', list(found.values()))
     count = content.get('nc', len(found))
     if count != len(found):
-        raise SourceError(str(path), 'nc is not the number of names: ', f'{count!r}, {len(found)}')
+        raise SourceError(
+            str(path), 'nc is not the number of names: ', f'{_shown(count)}, {len(found)}'
+        )
     return found
+
+
+def _shown(value: object) -> str:
+    """Return a text or number, or the type of another value; aliases may make it endless."""
+    return repr(value) if isinstance(value, str | int | float) else type(value).__name__

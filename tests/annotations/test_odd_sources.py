@@ -100,6 +100,8 @@ def test_lines_of_yolo(case, tmp_path):
     assert line.startswith(str(tmp_path)) and expected in line
 
 
+# A list of 2^60 entries.
+ALIASES = 'a0: &a0 [b]\n' + ''.join(f'a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n' for i in range(1, 61))
 DATA_YAML = {
     'empty': ('', 'is no data.yaml with names, it has a NoneType'),
     'list': ('[a]', 'is no data.yaml with names, it has a list'),
@@ -111,6 +113,8 @@ DATA_YAML = {
     'nc': ('train: images/train\nnc: 3\nnames: [b]', 'nc is not the number of names: 3, 1'),
     'poses': ('train: images/train\nnames: [b]\nkpt_shape: [17, 3]', 'describes key points'),
     'list file': ('train: train.txt\nnames: [b]', 'train and path must be folders'),
+    'aliases of folders': (f'{ALIASES}train: *a60\nnames: [b]', 'folders, got list and '),
+    'aliases of the number': (f'{ALIASES}train: a\nnc: *a60\nnames: [b]', 'names: list, 1'),
     'folders': ('train: [a, b]\nnames: [b]', 'train and path must be folders'),
     'above': ('path: ..\ntrain: images\nnames: [b]', 'is refused: ../images'),
     'absolute': ('path: /data\ntrain: images\nnames: [b]', 'an absolute path is refused: /data'),
