@@ -22,7 +22,7 @@ from lomar.engine.arguments import arguments
 from lomar.engine.config_files import find_config
 from lomar.engine.distributed import check_gpu_of_process, start_processes
 from lomar.engine.epochs import set_epochs
-from lomar.engine.kind_checks import check_kinds
+from lomar.engine.kind_checks import check_kinds, check_writable
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.resume import checkpoint_to_resume
 from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
@@ -39,6 +39,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
+        check_writable(cfg)
     except Exception as error:  # a Python config may raise any
         kind = '' if isinstance(error, OSError | ValueError) else f'{type(error).__name__}: '
         raise ValueError(f'{path}: {kind}{" ".join(str(error).split())}') from error

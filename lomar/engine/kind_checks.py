@@ -1,5 +1,6 @@
 """Check of the kinds of entries in a config, before anything reads them: dicts, lists and names."""
 
+import ast
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -75,6 +76,23 @@ def check_kinds(cfg: Config | dict) -> None:
             raise ValueError(f'{key} is {value!r}; allowed: the name of a class')
         if last == 'pipeline' and not (value and isinstance(value, list | tuple)):
             raise ValueError(f'{key} is {value!r}; allowed: a list of transforms, one or more')
+
+
+def check_writable(cfg: Config) -> None:
+    """Raise a ValueError that names the key if an entry of a config cannot be saved as text."""
+    for key, value in _entries(cfg.to_dict()):
+        if isinstance(value, dict | list | tuple | str):
+            continue
+        try:
+            ast.parse(str(value), mode='eval')
+        except (SyntaxError, ValueError) as error:
+            what = f'the class {value.__name__}' if isinstance(value, type) else ''
+            what = what or f'of the type {type(value).__name__}'
+            end = '' if '.' in key else f'; import whole modules, or end the file with `del {key}`'
+            raise ValueError(
+                f'{key} is {what}, which cannot be saved; allowed: numbers, texts, lists and '
+                f'dicts{end}'
+            ) from error
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:

@@ -19,6 +19,36 @@ BROKEN = {
     'text.txt': 'model',
 }
 
+MODEL = '_base_ = []\nmodel = dict(type="LoMaR")\n'
+UNWRITABLE = {
+    'from pathlib import Path': 'Path is the class Path, which cannot be saved; allowed: numbers',
+    'class A: pass': 'A is the class A, .* whole modules, or end the file with `del A`$',
+    'import numpy as np\nx = np.arange(3)': 'x is of the type ndarray, .* `del x`$',
+    'x = object()': 'x is of the type object, ',
+    'from math import sqrt': 'sqrt is of the type builtin_function_or_method, .* `del sqrt`$',
+    'model["root"] = object()': r'model\.root is of the type object, .* lists and dicts$',
+    'model["list"] = [0, object]': r'model\.list\.1 is the class object, ',
+}
+WRITABLE = (
+    *('import pathlib', 'x = {1}', 'x = range(3)', 'x = 1j', 'x = None', 'x = b"a"', 'x = ...'),
+    *('x = float("inf")', 'import torch\nx = torch.float32', 'def f(): pass'),
+    'from pathlib import Path\nx = str(Path("a/b"))\ndel Path',
+)
+
+
+@pytest.mark.parametrize('text', UNWRITABLE)
+def test_entries_that_cannot_be_saved(text, tmp_path):
+    (tmp_path / 'a.py').write_text(MODEL + text)
+    with pytest.raises(ValueError, match=f'^{tmp_path}/a.py: {UNWRITABLE[text]}') as caught:
+        read_config(tmp_path / 'a.py')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('text', WRITABLE)
+def test_entries_that_can_be_saved(text, tmp_path):
+    (tmp_path / 'a.py').write_text(MODEL + text)
+    assert 'LoMaR' in read_config(tmp_path / 'a.py').pretty_text
+
 
 @pytest.mark.parametrize('name', BROKEN)
 def test_a_broken_config_is_one_line(name, tmp_path):
