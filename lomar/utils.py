@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+LONGEST_NAME = 143  # bytes, in all file systems: eCryptfs has this limit, others 255
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -23,7 +25,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')  # one name: what a killed process left is replaced
+    name = f'.{path.name}.part'  # always the same: what a killed process left is replaced
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f'.{hashlib.sha256(os.fsencode(path.name)).hexdigest()}.part'
+    part = path.with_name(name)
     try:
         yield part
         with open(part, 'rb') as file:

@@ -1,5 +1,6 @@
 """Write a downscaled copy of an image folder as ordinary JPEG files."""
 
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -108,23 +109,31 @@ def _check_names(paths: Sequence[str]) -> None:
             raise ValueError(f'{path} and {path}.jpg would have one name in OUT; rename one')
 
 
-def _resize(
+def _resize(path: str, **settings) -> tuple[str, str | None]:
+    """Write one image; return what was done with it, and for 'unreadable' the reason."""
+    try:
+        return _write(path, **settings), None
+    except UnreadableImage as error:
+        return 'unreadable', error.reason
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return 'unreadable', 'the name of the file in OUT would be too long; rename the image'
+
+
+def _write(
     path: str,
     source: Path,
     out: Path,
     short_side: int,
     quality: int,
     value_range: Sequence[float] | None,
-) -> tuple[str, str | None]:
-    """Write one image; return what was done with it, and for 'unreadable' the reason."""
+) -> str:
     same = out / Path(path).relative_to(source)
     as_jpeg = same if same.suffix.lower() in JPEG else same.with_name(f'{same.name}.jpg')
     if same.exists() or as_jpeg.exists():
-        return 'already_there', None
-    try:
-        pixels, whole = read_resized(path, partial(_whole, short_side), value_range=value_range)
-    except UnreadableImage as error:
-        return 'unreadable', error.reason
+        return 'already_there'
+    pixels, whole = read_resized(path, partial(_whole, short_side), value_range=value_range)
     same.parent.mkdir(parents=True, exist_ok=True)
     if pixels.shape[:2] == whole:
         try:
@@ -132,10 +141,10 @@ def _resize(
         except OSError:  # another disk, or a disk without links
             with atomic_write(same) as part:
                 shutil.copy2(path, part)
-        return 'kept', None
+        return 'kept'
     with atomic_write(as_jpeg) as part:
         Image.fromarray(pixels).save(part, 'JPEG', quality=quality)
-    return 'resized', None
+    return 'resized'
 
 
 def _whole(short_side: int, width: int, height: int) -> tuple[Crop, tuple[int, int]]:

@@ -226,6 +226,22 @@ def test_resizing_goes_on_where_it_was_stopped(tmp_path, photographs):
             resize_images(photographs, **wrong)
 
 
+def test_resizing_of_the_longest_names(tmp_path):
+    """Names of 255 bytes; OUT adds .jpg to that of the second, which is too long for a disk."""
+    source, out = tmp_path / 'in', tmp_path / 'out'
+    source.mkdir()
+    right, wrong = f'{"é" * 125}b.jpg', f'{"a" * 251}.png'
+    for name in (right, wrong):
+        photograph(90, 60).save(source / name)
+    done = resize_images(source, out, 20, workers=1)
+    assert done['resized'] == 1 and sorted(path.name for path in out.iterdir()) == [
+        'resized.json',
+        right,
+    ]
+    ((path, reason),) = done['unreadable'].items()
+    assert path == str(source / wrong) and 'OUT would be too long; rename the image' in reason
+
+
 @pytest.mark.parametrize('content', [b'', b'[]', b'null', b'\xff', b'[' * 100_000])
 def test_a_summary_that_cannot_be_read(content, tmp_path, photographs):
     (tmp_path / 'out').mkdir()
