@@ -216,6 +216,7 @@ def config(folder, train='train.json', val='val.json'):
     return Config(
         dict(
             model=dict(
+                type='MaskRCNN',
                 roi_head=dict(
                     bbox_head=dict(type='BoxHead', num_classes=3),
                     mask_head=dict(type='MaskHead', num_classes=3),

@@ -170,7 +170,7 @@ SAME = dict(
     test_cfg=([], dict(change=set_key('model.test_cfg', dict(max_per_img=7)))),
     scale_off=(['auto_scale_lr.base_batch_size=77'], {}),
     tensorboard=([], dict(flags=['--tensorboard', '--quiet'])),
-    validation_data=([], dict(flags=['--val-images', 'elsewhere', '--no-validate'])),
+    validation_data=([], dict(flags=['--val-images', str(ROOT / 'docs/images'), '--no-validate'])),
 )
 
 
