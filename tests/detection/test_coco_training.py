@@ -220,7 +220,7 @@ def config(folder, train='train.json', val='val.json'):
                 roi_head=dict(
                     bbox_head=dict(type='BoxHead', num_classes=3),
                     mask_head=dict(type='MaskHead', num_classes=3),
-                )
+                ),
             ),
             train_dataloader=wrapped,
             val_dataloader=loader(val),
