@@ -74,6 +74,16 @@ def test_positions_and_mask_ap(labels, points):
     assert round(with_mae - with_lomar) == points and 3 <= round(with_lomar) <= 4
 
 
+def test_layer_decay_of_random_weights():
+    runs = [run for run in RESULTS['nuclei_cpu']['runs'] if run['seed'] == SEARCH_SEED]
+    own = [run for run in runs if (run['contender'], run['task']) == ('random-lomar', 'detect')]
+    (changed,) = [run for run in own if run.get('variant') == 'layer decay 1']
+    usual = max(
+        (run for run in own if 'variant' not in run), key=lambda run: run['figures']['mask_ap']
+    )
+    assert round(usual['figures']['box_ap'] - changed['figures']['box_ap'], 1) == 0.9
+
+
 def test_segmentation_shows_no_difference():
     found = by_contender(final(RESULTS['segment_cpu'], 'segment', labels=8))
     ours, theirs = found['lomar', 'time'], found['random-lomar', None]
