@@ -55,9 +55,10 @@ def check_new(
     there = [str(path) for path in paths if os.path.lexists(path)]
     if folders := [path for path in there if os.path.isdir(path)]:
         raise ValueError(f'{what} {folders[0]} is a folder; allowed: the name of a file')
-    read = [path for path in inputs if os.path.exists(path)]
-    for file in filter(os.path.exists, there):
-        if any(os.path.samefile(file, one) for one in read):
+    existing = list(filter(os.path.exists, there))
+    read = {_identity(path) for path in inputs if os.path.exists(path)} if existing else set()
+    for file in existing:
+        if _identity(file) in read:
             raise ValueError(f'{what} {file} is the source itself; allowed: another file')
     if there and not overwrite:
         raise ValueError(
@@ -67,6 +68,12 @@ def check_new(
         folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise ValueError(f'{what} {path} cannot be written: {folder} is no writable folder')
+
+
+def _identity(path: str | Path) -> tuple[int, int]:
+    """Return what two paths of one file have in common, as for `os.path.samefile`."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def check_suffix(what: str, path: str | Path, allowed: Collection[str]) -> None:

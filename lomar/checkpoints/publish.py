@@ -82,11 +82,7 @@ def publish(
     content, trained = load_file(path), trained_model(path, weights, 'cpu')
     digests = checkpoint_digests(path, content)
     measured, notes = metrics_of(path, digests, weights, metrics)
-    if measured is None and (folder / METRICS).exists() and not (folder / CONFIG).exists():
-        raise ValueError(
-            f'DIR {folder} has a {METRICS} of another checkpoint, which would be lost; allowed: '
-            'another folder, or --metrics FILE'
-        )
+    _check_metrics_kept(folder, measured)
     with naming(path):
         named = unwrap(content, weights)
         starts = origin.starts(content)
@@ -98,10 +94,7 @@ def publish(
         meta = _meta(content.get('meta') or {}, starts, chosen)
         meta[KEY] = digests[0]
         written: dict[str, Any] = {SECTION: as_section(config, meta)}
-        try:
-            settings, no_timm = timm_config(content, named, trained.model, trained.kind), ''
-        except ValueError as error:
-            settings, no_timm = no_timm_config(trained.kind), str(error).split('\n')[0]
+        settings, no_timm = _timm_settings(content, named, trained)
         if trained.kind == 'classifier' and trained.classes:
             settings['label_names'] = list(trained.classes)
     card = Card(
@@ -122,6 +115,23 @@ def _check_folder(path: str | Path, folder: Path, overwrite: bool) -> None:
     if source and source.exists() and any(f.exists() and f.samefile(source) for f in files):
         raise ValueError(f'DIR {folder} has the checkpoint itself; name another folder')
     check_new('DIR', *files, overwrite=overwrite)
+
+
+def _check_metrics_kept(folder: Path, measured: Mapping | None) -> None:
+    """Raise a ValueError if metrics that no publication wrote would be removed."""
+    if measured is None and (folder / METRICS).exists() and not (folder / CONFIG).exists():
+        raise ValueError(
+            f'DIR {folder} has a {METRICS} of another checkpoint, which would be lost; allowed: '
+            'another folder, or --metrics FILE'
+        )
+
+
+def _timm_settings(content: Any, named: dict[str, Tensor], trained: Any) -> tuple[dict, str]:
+    """Return timm's settings of a model, and why timm cannot build it, '' if it can."""
+    try:
+        return timm_config(content, named, trained.model, trained.kind), ''
+    except ValueError as error:
+        return no_timm_config(trained.kind), str(error).split('\n')[0]
 
 
 def _meta(meta: Mapping, starts: list[origin.Start], license: str | None) -> dict[str, Any]:

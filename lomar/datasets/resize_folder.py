@@ -85,7 +85,8 @@ def _check(source: Path, out: Path, settings: dict) -> None:
             flag = name.replace('_', '-')
             raise ValueError(f'--{flag} must be {low} to {high}, got {settings[name]}')
     if (out / SUMMARY).exists():
-        there = {name: _summary(out / SUMMARY).get(name) for name in settings}
+        summary = _summary(out / SUMMARY)
+        there = {name: summary.get(name) for name in settings}
         if there != settings:
             raise ValueError(f'{out} was made with {there}, asked for are {settings}')
     elif out.is_dir() and any(not entry.name.endswith('.part') for entry in out.iterdir()):

@@ -62,9 +62,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Attend within each sequence: (N, L, D) -> (N, L, D), L = height * width (+ 1 for cls)."""
         n, length, dim = x.shape
-        in_cache = x.device.type == 'cpu' and not is_exporting()
         # Without gradients, parts cost nothing: also shorter sequences are faster in the CPU cache.
-        short = MAX_QUERIES_ON_CPU if in_cache and not torch.is_grad_enabled() else MAX_QUERIES
+        short = MAX_QUERIES_ON_CPU if _infers_on_cpu(x) else MAX_QUERIES
         qkv = self.qkv(x).view(n, length, 3, self.num_heads, dim // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         if self.rpe_v is not None:
@@ -79,6 +78,7 @@ class Attention(nn.Module):
         else:
             # Parts are whole rows of the grid, which decomposed positions require.
             # An exported file has fewer, larger parts.
+            in_cache = x.device.type == 'cpu' and not is_exporting()
             queries = MAX_QUERIES_ON_CPU if in_cache else MAX_QUERIES
             step = max(queries // grid[1], 1) * grid[1]
             parts = pairwise([*range(0, length, step), length])
@@ -107,7 +107,7 @@ class Attention(nn.Module):
     def _attend(self, q, k, v, grid: tuple[int, int], start: int, stop: int) -> Tensor:
         bias = self._bias(q, k, grid, start, stop).to(q.dtype)
         q = q[:, :, start:stop]
-        if q.device.type != 'cpu' or not (torch.is_grad_enabled() or is_exporting()):
+        if q.device.type != 'cpu' or _infers_on_cpu(q):
             return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         # No fused CPU kernel computes the gradient of a bias. PyTorch's fallback computes bf16 in
         # float32 and takes up to three times as long as the explicit products below.
@@ -124,6 +124,11 @@ class Attention(nn.Module):
         attention = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype)
         cls_token = k.shape[2] > grid[0] * grid[1]
         return attention @ v + self.rpe_v(attention, grid, cls_token)
+
+
+def _infers_on_cpu(x: Tensor) -> bool:
+    """Return whether the result is computed on a CPU, without gradients, and not exported."""
+    return x.device.type == 'cpu' and not torch.is_grad_enabled() and not is_exporting()
 
 
 class Block(nn.Module):

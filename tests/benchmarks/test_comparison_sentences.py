@@ -13,11 +13,18 @@ RESULTS = records()
 
 
 @pytest.mark.parametrize(
-    ('scale', 'grid', 'times'), [('cpu', 24, 4.9), ('cpu', 28, 5.6), ('gpu', 28, 1.4)]
+    ('scale', 'grid', 'times'),
+    [('cpu', 14, 1.2), ('cpu', 24, 4.9), ('cpu', 28, 5.6), ('gpu', 28, 1.4)],
 )
 def test_mae_takes_longer_per_image(scale, grid, times):
     seconds = grid_seconds(scale)[grid]
     assert round(seconds['mae'] / seconds['lomar'], 1) == times
+
+
+@pytest.mark.parametrize(('scale', 'percent'), [('cpu', 5), ('gpu', 38)])
+def test_time_of_lomar_over_the_grid(scale, percent):
+    seconds = grid_seconds(scale)
+    assert round(100 * (seconds[28]['lomar'] / seconds[14]['lomar'] - 1)) == percent
 
 
 def box_ap(labels):
@@ -74,14 +81,25 @@ def test_positions_and_mask_ap(labels, points):
     assert round(with_mae - with_lomar) == points and 3 <= round(with_lomar) <= 4
 
 
+def searched(contender, variant=None):
+    """Return the box AP of the best detector of the search, or of a variant."""
+    found = [
+        run['figures']
+        for run in RESULTS['nuclei_cpu']['runs']
+        if run['seed'] == SEARCH_SEED
+        and (run['task'], run['contender'], run.get('variant')) == ('detect', contender, variant)
+    ]
+    return max(found, key=lambda figures: figures['mask_ap'])['box_ap']
+
+
 def test_layer_decay_of_random_weights():
-    runs = [run for run in RESULTS['nuclei_cpu']['runs'] if run['seed'] == SEARCH_SEED]
-    own = [run for run in runs if (run['contender'], run['task']) == ('random-lomar', 'detect')]
-    (changed,) = [run for run in own if run.get('variant') == 'layer decay 1']
-    usual = max(
-        (run for run in own if 'variant' not in run), key=lambda run: run['figures']['mask_ap']
-    )
-    assert round(usual['figures']['box_ap'] - changed['figures']['box_ap'], 1) == 0.9
+    change = searched('random-lomar') - searched('random-lomar', 'layer decay 1')
+    assert round(change, 1) == 0.9
+
+
+@pytest.mark.parametrize(('contender', 'points'), [('random-lomar', 3.3), ('random-mae', 1.3)])
+def test_the_search_on_the_nuclei(contender, points):
+    assert round(searched('lomar') - searched(contender), 1) == points
 
 
 def test_segmentation_shows_no_difference():
