@@ -139,6 +139,7 @@ class _Runs:
             'optim_wrapper.optimizer.lr': keys['rate'],
             'default_hooks.checkpoint.interval': max(options['train_cfg.max_epochs'] // 4, 1),
             'custom_hooks.4.images': str(probed),
+            'custom_hooks.4.batch_size': self.scale.probe_batch,
             'randomness.seed': keys['seed'],
             **options,
         }

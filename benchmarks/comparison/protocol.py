@@ -20,6 +20,7 @@ class Scale:
         nuclei_steps, imagenette_epochs: length of LoMaR's pretraining.
         grids: patches per side in pretraining on Imagenette; the classifier has the first.
         probes: number of probes during a pretraining on Imagenette.
+        probe_batch: images per forward pass of a probe.
         detector: further settings of the detector.
         rates: learning rates of the search, of pretraining and fine-tuning.
         search_share: length of a pretraining in the search, as a share of the full length.
@@ -47,6 +48,7 @@ class Scale:
     imagenette_epochs: int
     grids: tuple[int, ...] = (14, 24, 28)
     probes: int = 5
+    probe_batch: int = 256
     detector: tuple[tuple[str, Any], ...] = ()
     rates: tuple[float, ...] = (1e-3, 5e-4, 2e-3)  # the first is tried first
     search_share: float = 1.0
@@ -80,6 +82,7 @@ SCALES = dict(
         detector_side=256,
         imagenette_epochs=10,
         probes=2,  # each takes minutes
+        probe_batch=4,  # the activations of more images do not fit into the cache
         classifier_batch=25,
         classifier_hours=0.12,  # in float32
     ),
