@@ -139,6 +139,10 @@ class RPEViT(LearnedPositions, BaseModule):
             self._compile({} if compiled is True else compiled)
 
     def _compile(self, options: dict) -> None:
+        # Drop path has another rate in each block, and blocks share the code that is compiled: each
+        # block needs its own graphs, for training, evaluation and two grids.
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, 4 * self.depth)
         # With dynamic shapes, grids and iRPE tables would not be constants of a graph.
         for block in self.blocks:
             block.compile(**dict(dynamic=False) | options)
@@ -256,10 +260,10 @@ class RPEViT(LearnedPositions, BaseModule):
 class LoMaRViT(RPEViT):
     """`RPEViT` that also encodes windows with mask tokens in place of masked patches."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, position: str = 'irpe', **kwargs):
+        if position != 'irpe':
+            raise ValueError(f'backbone.position is {position!r}; LoMaRViT allows: irpe')
         super().__init__(*args, **kwargs)
-        if hasattr(self, 'pos_embed'):
-            raise ValueError("backbone.position is 'absolute'; LoMaRViT allows: irpe")
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
         nn.init.normal_(self.mask_token, std=0.02)
 

@@ -1,5 +1,6 @@
 """LoMaR, its backbone and relative positions against plain computations."""
 
+import re
 from copy import deepcopy
 
 import pytest
@@ -216,9 +217,9 @@ def test_gathered_columns_equal_gathered_logits(grid, cls_token, shared_heads, d
         (dict(backbone=dict(rpe=dict(mode='both'))), r"rpe\.mode is 'both'; allowed"),
         (dict(backbone=dict(rpe=dict(on='x'))), r"rpe\.on is 'x'; allowed"),
         (dict(backbone=dict(rpe=dict(mode='bias', on='v'))), r"rpe\.on contains 'v'"),
-        (
-            dict(backbone=dict(position='absolute')),
-            r"position is 'absolute'; LoMaRViT allows: irpe",
+        *(
+            (dict(backbone=dict(position=other)), rf"'{re.escape(other)}'; LoMaRViT allows: irpe")
+            for other in ('absolute', 'absolute+decomposed')
         ),
         (dict(backbone=dict(out_type='map')), r"out_type is 'map'; allowed"),
     ],

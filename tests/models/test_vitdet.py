@@ -283,6 +283,16 @@ def test_compiled_blocks_equal_plain(position):
         torch.testing.assert_close(gradients(compiled, batch), gradients(plain, batch))
 
 
+def test_every_block_is_compiled_whatever_its_drop_path():
+    """Blocks share their code, and the rate is a constant of the graph."""
+    options = dict(backend='eager', fullgraph=True)  # an error where PyTorch would not compile
+    arch = dict(TINY_ARCH, depth=12)
+    with torch._dynamo.config.patch(recompile_limit=8):  # PyTorch's default
+        model = RPEViT(arch, 64, 8, drop_path_rate=0.2, compiled=options)
+        for training in (True, False):
+            model.train(training)(images(64, 64))
+
+
 def test_frozen_stages():
     def frozen(stages):
         model = backbone(frozen_stages=stages)
