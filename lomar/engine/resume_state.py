@@ -1,7 +1,7 @@
 """State of a resumed run: position, optimizer and schedule."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.hooks import EMAHook, RuntimeInfoHook
 from mmengine.optim import OptimWrapper, _ParamScheduler
@@ -58,7 +58,8 @@ def position(
 
     A run counted in epochs goes on after the same number of epochs, and a run counted in steps
     after the same number of steps, also if an epoch has another number of steps than before. An
-    epoch that the checkpoint has begun is repeated, unless the run can begin within it.
+    epoch that the checkpoint has begun is repeated, unless the run can begin within it. So are
+    steps whose gradients were not yet applied to the weights, as checkpoints have no gradients.
 
     Args:
         steps_per_epoch: None in a run counted in steps.
@@ -66,13 +67,27 @@ def position(
     """
     epoch, step, record = resumed.meta['epoch'], resumed.meta['iter'], resumed.record
     if steps_per_epoch is None:
-        return epoch, step
+        return epoch, _last_update(step, record)
     if record and record['by_epoch']:
         # A checkpoint of the last step in an epoch was written before the epoch was counted.
         epoch = max(epoch, step // record['steps_per_epoch'])
         if within and record['steps_per_epoch'] == steps_per_epoch:
-            return epoch, max(step, epoch * steps_per_epoch)
+            step = _last_update(max(step, epoch * steps_per_epoch), record)
+            return step // steps_per_epoch, step
     return epoch, epoch * steps_per_epoch
+
+
+def _last_update(step: int, record: Mapping | None) -> int:
+    """Return the step after which the weights were changed last, at or before a step."""
+    if not record:
+        return step
+    loop, wrapper = (record['settings'][key] for key in ('train_cfg', 'optim_wrapper'))
+    begun = step % wrapper['accumulative_counts']
+    if not begun:
+        return step
+    by_epoch = record['by_epoch']
+    end = loop['max_epochs'] * record['steps_per_epoch'] if by_epoch else loop['max_iters']
+    return step if step == end else step - begun  # the last update may be one of fewer steps
 
 
 def parameter_names(wrapper: OptimWrapper, model: nn.Module) -> list[str]:

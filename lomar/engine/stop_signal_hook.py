@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from lomar.compat.dist import main_process
@@ -66,6 +66,9 @@ class StopSignalHook(Hook):
         """End an evaluation, which a resumed training repeats."""
         saved = runner.saved_step == runner.iter
         if self.received and runner._train_loop is not None and (main_process.alone or saved):
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):  # has exchanged weights and average
+                    hook.after_val_epoch(runner)
             self._stop(runner, self.received, runner.epoch, runner.iter)
 
     def after_train(self, runner) -> None:

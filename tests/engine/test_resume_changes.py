@@ -5,11 +5,13 @@ import json
 import os
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from mmengine.hooks import EMAHook
 from old_checkpoints import arguments, make_shapes
 from PIL import Image
 from processes import run_lomar, run_ranks
@@ -17,7 +19,9 @@ from processes import run_lomar, run_ranks
 from lomar.checkpoints import load_file
 from lomar.cli import parse_args
 from lomar.engine import Runner, train_config
+from lomar.engine.resume import INTERRUPTED
 from lomar.engine.run_record import KEY, Difference, describe, differences, table
+from lomar.engine.stop_signal_hook import StopSignalHook
 
 CONFIG = str(ROOT / 'mmconfigs/shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes.py')
 TOY = [
@@ -441,6 +445,28 @@ def test_a_checkpoint_within_an_epoch(sampler, base, tmp_path):
                 torch.testing.assert_close(ends[0][key], ends[1][key], atol=0, rtol=0)
 
 
+@pytest.mark.parametrize('by', ['epochs', 'steps'])
+def test_a_checkpoint_within_an_accumulation(by, base, tmp_path):
+    """A checkpoint has no gradients, so the run goes on after the last change of the weights."""
+    images, counts = base / 'images', 'optim_wrapper.accumulative_counts=3'
+
+    def often(cfg):
+        if by == 'steps':
+            by_steps(8)(cfg)
+        cfg.default_hooks.checkpoint = dict(OFTEN, type='SafeCheckpointHook')
+
+    whole = train(line(images, tmp_path / 'whole', counts), often)
+    for step, begin in ((3, 3), (4, 3), (5, 3), (8, 8)):  # the last accumulation is a shorter one
+        flags = ['--resume', str(tmp_path / f'whole/iter_{step}.pth')]
+        resumed = train(line(images, tmp_path / str(step), counts, flags=flags), often)
+        rates = {number: rate for number, rate in whole.rates.items() if number >= begin}
+        assert resumed.__dict__.get('rates', {}) == rates
+        if step < 8:
+            ends = [load_file(tmp_path / name / 'iter_8.pth') for name in ('whole', str(step))]
+            for key in ('state_dict', 'optimizer'):
+                torch.testing.assert_close(ends[0][key], ends[1][key], atol=0, rtol=0)
+
+
 OFTEN = dict(by_epoch=False, interval=1, max_keep_ckpts=-1)
 
 
@@ -617,6 +643,22 @@ def test_without_its_average_a_run_goes_on_from_its_weights(base, tmp_path):
     assert any(
         not trained.model.state_dict()[name].cpu().equal(value) for name, value in average.items()
     )
+
+
+def test_a_signal_during_an_evaluation_saves_weights_and_average(base, tmp_path):
+    """EMAHook exchanges them for an evaluation."""
+    runner = train(line(base / 'images', tmp_path, epochs=1), add_ema)
+    average, stop = (
+        next(hook for hook in runner.hooks if isinstance(hook, kind))
+        for kind in (EMAHook, StopSignalHook)
+    )
+    average.before_val_epoch(runner)
+    stop.received, runner.saved_step = signal.SIGTERM, None
+    with pytest.raises(SystemExit):
+        stop.after_val_iter(runner, 0)
+    regular, saved = (load_file(tmp_path / name) for name in ('epoch_1.pth', INTERRUPTED))
+    for key in ('state_dict', 'ema_state_dict'):
+        torch.testing.assert_close(saved[key], regular[key], atol=0, rtol=0)
 
 
 # Classes, labels, annotations
