@@ -1,4 +1,4 @@
-"""mmengine's Runner with a start-up log; learning-rate scaling includes accumulation."""
+"""The runner of trainings and tests: mmengine's, with checks, own hooks, transfer and sharding."""
 
 import platform
 from contextlib import ExitStack
@@ -10,7 +10,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader
@@ -35,6 +35,7 @@ from lomar.engine.host_errors import naming_key
 from lomar.engine.interrupted_evaluation import InterruptedEvaluationHook
 from lomar.engine.load_weights import load_weights, transfer_settings
 from lomar.engine.model_checks import check_model
+from lomar.engine.pretrained_init import drop_pretrained
 from lomar.engine.resuming_runner import ResumingRunner
 from lomar.engine.run_record import KEY
 from lomar.engine.schedule import Length, check_lowest_rates, resolve_schedule, target
@@ -209,7 +210,11 @@ class Runner(ResumingRunner):
         if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
             with naming_key('model_wrapper_cfg'):
                 return super().wrap_model(model_wrapper_cfg, model)
+        if self.cfg.get('sync_bn'):
+            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
         if self._train_loop is not None:
+            if self._resumed:
+                drop_pretrained(model)
             model.init_weights()  # draws whole tensors, equal in all processes
         return shard(model.to(get_device()))
 

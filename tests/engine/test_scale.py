@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from mmengine.config import Config
 from PIL import Image
 from processes import run_lomar, run_ranks
+from torch import nn
 
 from lomar.checkpoints.files import load_file
 from lomar.datasets.folder_walk import holds_pictures
 from lomar.datasets.shapes import make_shapes
+from lomar.engine import Runner
 
 STEPS = 3
 # SGD, because AdamW turns the noise of gradients that are zero on paper into steps of full length.
@@ -168,3 +171,14 @@ def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     before, after = (weights(tmp_path / f'epoch_{n}.pth')['backbone.pos_embed'] for n in (1, 2))
     assert before.shape == after.shape == (1, (96 // 4) ** 2, 16)
     assert not before.equal(after)
+
+
+def test_sharding_keeps_synchronized_batch_norms(monkeypatch):
+    """mmengine replaces the batch norms of models that it wraps itself."""
+    monkeypatch.setattr('lomar.engine.runner.shard', lambda model: model)
+    runner = Runner.__new__(Runner)
+    runner._distributed, runner._train_loop = True, None
+    for setting, kind in ((None, nn.BatchNorm2d), ('torch', nn.SyncBatchNorm)):
+        runner.cfg = Config(dict(sync_bn=setting))
+        model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        assert type(runner.wrap_model(dict(type='FullySharded'), model)[1]) is kind
