@@ -17,13 +17,13 @@ CLASSES = ('background', 'nucleus', 'boundary')
 WIDTH = 1  # pixels of the boundary on both sides of an edge
 
 
-def three_classes(instances: np.ndarray, width: int = WIDTH) -> np.ndarray:
+def three_classes(instances: np.ndarray) -> np.ndarray:
     """Return the labels of `CLASSES`, (H, W) uint8, from a map of instance ids (H, W), 0 = none.
 
     A pixel is boundary if there is another instance, or the background beside an instance, within
-    `width` pixels in any direction. Where nuclei touch, both sides are boundary.
+    `WIDTH` pixels in any direction. Where nuclei touch, both sides are boundary.
     """
-    ids, square = instances.astype(np.float32), np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    ids, square = instances.astype(np.float32), np.ones((2 * WIDTH + 1,) * 2, np.uint8)
     edge = cv2.erode(ids, square) != cv2.dilate(ids, square)
     return np.where(edge, 2, instances > 0).astype(np.uint8)
 

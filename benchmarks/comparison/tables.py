@@ -45,9 +45,9 @@ def by_contender(runs: Sequence[dict]) -> dict[Key, dict[int, dict]]:
     return found
 
 
-def figure(runs: Mapping[int, dict], name: str, pattern: str = '{:.1f}') -> str:
+def figure(runs: Mapping[int, dict], name: str) -> str:
     """Return mean ± standard deviation of a figure over the seeds."""
-    return spread([run['figures'][name] for run in runs.values()], pattern)
+    return spread([run['figures'][name] for run in runs.values()], '{:.1f}')
 
 
 def difference(ours: Mapping[int, dict], theirs: Mapping[int, dict], name: str) -> str:

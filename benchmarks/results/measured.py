@@ -139,13 +139,13 @@ class Measurement(msgspec.Struct):
         return ', '.join(dict.fromkeys(machine(**run['hardware']) for run in self.runs))
 
 
-def read_source(path: Path = CLAIMS) -> Source:
-    """Return the claims and the measured rows of a YAML file.
+def read_source() -> Source:
+    """Return the claims and the measured rows of `CLAIMS`.
 
     Raises:
         msgspec.ValidationError: a key is missing, unknown, or has another type.
     """
-    return msgspec.yaml.decode(path.read_bytes(), type=Source)
+    return msgspec.yaml.decode(CLAIMS.read_bytes(), type=Source)
 
 
 def measure(row: Row, folder: Path = HERE.parent) -> Measurement:
