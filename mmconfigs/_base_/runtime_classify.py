@@ -1,12 +1,7 @@
 _base_ = './runtime.py'
 
 default_hooks = dict(checkpoint=dict(save_best='accuracy/top1'))
-custom_hooks = [
-    dict(type='StepSeedHook'),
-    dict(type='ModelSummaryHook'),
-    dict(type='ThroughputHook'),
-    dict(type='UnreadableImagesHook', max_share=0.05),
-]
+custom_hooks = _base_.custom_hooks[:-1]  # without the reconstructions of a pretraining
 
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -9,12 +9,7 @@ default_hooks = dict(
 )
 log_processor = dict(by_epoch=False)
 env_cfg = dict(cudnn_benchmark=False)  # numbers of proposals and objects vary
-custom_hooks = [
-    dict(type='StepSeedHook'),
-    dict(type='ModelSummaryHook'),
-    dict(type='ThroughputHook'),
-    dict(type='UnreadableImagesHook', max_share=0.05),
-]
+custom_hooks = _base_.custom_hooks[:-1]  # without the reconstructions of a pretraining
 visualizer = dict(
     _delete_=True, type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
 )

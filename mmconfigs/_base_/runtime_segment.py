@@ -8,12 +8,7 @@ default_hooks = dict(
 )
 log_processor = dict(by_epoch=False)
 env_cfg = dict(cudnn_benchmark=False)  # images to evaluate have several sizes
-custom_hooks = [
-    dict(type='StepSeedHook'),
-    dict(type='ModelSummaryHook'),
-    dict(type='ThroughputHook'),
-    dict(type='UnreadableImagesHook', max_share=0.05),
-]
+custom_hooks = _base_.custom_hooks[:-1]  # without the reconstructions of a pretraining
 
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,6 +1,6 @@
 # ADE20K (SceneParse150), with mmseg's augmentation: resize by 0.5 to 2, crop, flip, colours.
 train_dataloader = dict(
-    batch_size=2,  # a GPU; 8 GPUs = 16
+    batch_size=2,  # per GPU; 8 GPUs = 16
     num_workers=4,
     sampler=dict(type='InfiniteReplaySampler', shuffle=True),
     dataset=dict(

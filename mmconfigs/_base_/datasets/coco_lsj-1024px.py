@@ -1,6 +1,6 @@
 # COCO with large-scale jitter, in detectron2's order: flip, resize by 0.1 to 2, crop.
 train_dataloader = dict(
-    batch_size=8,  # a GPU; 8 GPUs = 64
+    batch_size=8,  # per GPU; 8 GPUs = 64
     num_workers=8,
     sampler=dict(type='InfiniteReplaySampler', shuffle=True),
     dataset=dict(
