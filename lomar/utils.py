@@ -5,7 +5,7 @@ import json
 import math
 import os
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,17 @@ def sha256(path: str | Path) -> str:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def type_name(node: Mapping) -> str:
+    """Return the name of the class in `type`, which may be the class or its name with a scope."""
+    kind = node.get('type')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+
+
+def preprocessor_of(config: Mapping) -> Mapping:
+    """Return the settings of `data_preprocessor` in `model`, or beside it, as mmengine does."""
+    return config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
 
 
 def unwrapped(model: Any) -> Any:

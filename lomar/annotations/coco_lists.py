@@ -23,7 +23,6 @@ UNLISTED = 'is of a class that the source does not list: '
 FLAGGED = 'is marked '
 OTHER_SIZE = 'the size is not that of the file, which counts: '
 UNANNOTATED = 'has no annotations, and has no objects'
-DIFFICULT = ('ignore', 'keep', 'drop')
 ROUNDING = 1e-3  # pixels that a box may lie out of its image without a note
 DIGITS = 3  # of coordinates, after the point
 

@@ -16,11 +16,6 @@ from lomar.annotations.source import (
     files_in,
 )
 
-LAYOUTS = {
-    'ids': 'one PNG per image: 0 = background, every other value is an object',
-    'objects': 'a folder per image with one PNG per object: 0 = background',
-    'regions': 'one PNG per image: 0 = background, every connected region is an object',
-}
 LARGEST = 2**16 - 1  # value in a PNG
 ONE_VALUE = 'has one value besides 0, 255, as masks without ids have (--layout regions)'
 
@@ -40,7 +35,8 @@ def read_masks(
 
     Args:
         name: class of all objects; None = the folders name the classes.
-        layout: one of `LAYOUTS`.
+        layout: 'ids' (one PNG per image: 0 = background, every other value is an object), 'regions'
+            (every connected region is an object) or 'objects' (a folder of PNGs per image).
         void: value that is background, too.
     """
     found: dict[str, SourceImage] = {}

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mmengine.config import Config
+
 from lomar.checkpoints.config_reader import read_configs
 from lomar.models.architectures import ARCHS, as_size
+from lomar.utils import preprocessor_of, type_name
 
 HEADS, METHOD, RATIO = 'backbone.arch.num_heads', 'backbone.rpe.method', 'backbone.rpe.ratio'
 MEAN, STD = 'data_preprocessor.mean', 'data_preprocessor.std'
@@ -29,14 +32,15 @@ def trained_settings(content: object) -> dict[str, Any]:
     The keys are `HEADS`, `METHOD`, `RATIO`, `MEAN` and `STD`, as far as the config has them.
     """
     config = next(iter(read_configs(content).values()), None)
-    return model_settings(_dict(config).get('model'))
+    return config_settings(config)
 
 
-def model_settings(model: object) -> dict[str, Any]:
-    """Return the same settings of the `model` in a config."""
-    model = _dict(_dict(model).get('module', model))  # of a model for test-time augmentation
-    backbone, preprocessor = _dict(model.get('backbone')), _dict(model.get('data_preprocessor'))
-    kind = str(backbone.get('type')).rpartition('.')[2]
+def config_settings(config: object) -> dict[str, Any]:
+    """Return the same settings of a config."""
+    model = _model(config)
+    backbone = _dict(model.get('backbone'))
+    preprocessor = _dict(preprocessor_of(dict(_dict(config), model=model)))
+    kind = type_name(backbone)
     found: dict[str, Any] = {}
     if kind in ('RPEViT', 'LoMaRViT'):
         arch = backbone.get('arch', 'base')
@@ -57,17 +61,17 @@ def model_settings(model: object) -> dict[str, Any]:
 def trained_size(content: object) -> tuple[int, int] | None:
     """Return (height, width) of the images in training, in pixels; None without a stored config."""
     config = next(iter(read_configs(content).values()), None)
-    model = _dict(_dict(config).get('model'))
-    backbone = _dict(_dict(model.get('module', model)).get('backbone'))
-    kind = str(backbone.get('type')).rpartition('.')[2]
+    backbone = _dict(_model(config).get('backbone'))
+    kind = type_name(backbone)
     if kind not in ('RPEViT', 'LoMaRViT', 'MAEViT', 'VisionTransformer'):
         return None
     return as_size('img_size', backbone.get('img_size', 224))
 
 
-def changes(content: object, model: object) -> list[Change]:
-    """Return the settings that differ between a checkpoint and the `model` of a config."""
-    trained, now = trained_settings(content), model_settings(model)
+def changes(content: object, config: Config) -> list[Change]:
+    """Return the settings that differ between a checkpoint and a config."""
+    now = config_settings({key: config.get(key) for key in ('model', 'data_preprocessor')})
+    trained = trained_settings(content)
     return [
         Change(key, trained[key], now[key])
         for key in trained.keys() & now.keys()
@@ -75,6 +79,11 @@ def changes(content: object, model: object) -> list[Change]:
         # Other channels are a change that the patch embedding shows.
         and not (key in (MEAN, STD) and len(trained[key]) != len(now[key]))
     ]
+
+
+def _model(config: object) -> Mapping:
+    model = _dict(_dict(config).get('model'))
+    return _dict(model.get('module', model))  # of a model for test-time augmentation
 
 
 def _dict(node: object) -> Mapping:

@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `lomar results | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
-        message = _message_of_worker(str(error))
+    except (ImportError, KeyError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        message = _message_of_worker(str(error)) or _without_memory(error)
         if not message and (isinstance(error, RuntimeError) or not _is_expected(error)):
             raise
         message = message or _text(error)
@@ -128,6 +128,15 @@ def _message_of_worker(text: str) -> str:
     if f'{os.sep}lomar{os.sep}' not in path:
         return ''
     return '\n'.join(dropwhile(lambda line: line[:1] == ' ', lines)).partition(': ')[2]
+
+
+def _without_memory(error: Exception) -> str | None:
+    if not isinstance(error, MemoryError | RuntimeError):
+        return None
+    from lomar.engine.stopped import without_memory
+
+    lacking = without_memory(error)
+    return lacking and f'{lacking}; use fewer images at a time, or smaller images'
 
 
 def _is_expected(error: BaseException | None) -> bool:

@@ -66,9 +66,10 @@ def _samples(cfg, args: argparse.Namespace):
 
     from lomar.datasets.replay import Draw
     from lomar.engine import check_data
+    from lomar.utils import type_name
     from lomar.visualization import reconstruct, sheet
 
-    if cfg.model.type != 'LoMaR':
+    if type_name(cfg.model) != 'LoMaR':
         raise ValueError(
             f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR, or a detector with '
             '--detections'

@@ -233,6 +233,7 @@ def _batches(
 ) -> Iterator[list[tuple[Any, 'Ready']]]:
     """Yield lists of images with what is loaded; leave out and record what cannot be loaded."""
     import cv2
+    from torch import OutOfMemoryError
 
     from lomar.datasets import UnreadableImage
     from lomar.prediction.items import forget
@@ -241,7 +242,10 @@ def _batches(
     for item in found:
         try:
             batch.append((item, steps.load(item.image)))
-        except (UnreadableImage, ValueError, cv2.error) as error:  # cv2: a side of no pixels
+        except OutOfMemoryError:
+            raise
+        # cv2: a side of no pixels; RuntimeError: of a model, which predicts tiles while they load
+        except (UnreadableImage, ValueError, RuntimeError, cv2.error) as error:
             unreadable[item.source.name] = getattr(error, 'reason', str(error))
             forget(item)
         if len(batch) == steps.batch:

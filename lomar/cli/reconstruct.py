@@ -61,8 +61,9 @@ def load_model(cfg, args: argparse.Namespace):
 
     from lomar.checkpoints import from_official, load_file, unwrap
     from lomar.checkpoints.files import OWN_CONFIG, misfit_as_value_error, naming
+    from lomar.utils import type_name
 
-    if cfg.model.type != 'LoMaR':
+    if type_name(cfg.model) != 'LoMaR':
         raise ValueError(f'{args.config}: model.type is {cfg.model.type}; allowed: LoMaR')
     init_default_scope(cfg.default_scope)
     if args.num_windows:

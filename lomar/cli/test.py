@@ -42,5 +42,5 @@ def run(args: argparse.Namespace) -> None:
     if is_main_process():
         print(engine.write_metrics(runner, args.config, args.checkpoint, results).resolve())
         dataset = runner.test_dataloader.dataset
-        if left_out := getattr(dataset, 'left_out', None):
+        if left_out := engine.left_out_of(dataset):
             print(f'These metrics cover {len(dataset)} images; {len(left_out)} cannot be read.')

@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from lomar.models.architectures import as_size
+from lomar.utils import type_name
+
 IMAGES = 2  # batch size; a batch norm needs more than one image
 
 
@@ -67,7 +70,7 @@ def count(cfg: Config) -> ImageFlops:
     outputs = _outputs(cfg)
     init_default_scope(cfg.default_scope)
     size, settings = image_size(cfg), deepcopy(cfg.model)
-    if settings.type == 'ImageClassifier':
+    if type_name(settings) == 'ImageClassifier':
         settings.train_cfg = None  # Mixup and CutMix, about which mmpretrain logs a line
     with torch.device('meta'):
         model = MODELS.build(settings).train()
@@ -81,7 +84,7 @@ def count(cfg: Config) -> ImageFlops:
 def regions_of_file(cfg: Config) -> int:
     """Return the model inputs per image: `number` if the pipeline cuts regions, else 1."""
     steps = cfg.get('train_dataloader', {}).get('dataset', {}).get('pipeline', ())
-    return next((step.number for step in steps if step.type in REGIONS), 1)
+    return next((step.number for step in steps if type_name(step) in REGIONS), 1)
 
 
 def image_size(cfg: Config) -> tuple[int, int]:
@@ -92,7 +95,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
             f'model.backbone.img_size is missing (model.type is {cfg.model.type}); set it to the '
             'side of the training images in pixels, or to (height, width)'
         )
-    return (size, size) if isinstance(size, int) else tuple(size)
+    return as_size('img_size', size)
 
 
 def _outputs(cfg: Config) -> Callable[[Any, Tensor], Tensor]:

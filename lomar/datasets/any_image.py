@@ -105,7 +105,11 @@ def visible_pixels(image: AnyImage) -> np.ndarray:
             return np.array(read_rgb(image))
         pixels = given_pixels(image, 3)
     except UnreadableImage:
-        pixels = read_pixels(str(image))  # an array or a raster, if a detector has read the file
+        try:
+            pixels = read_pixels(str(image))  # an array or a raster, if a detector has read it
+        except ImportError:  # without rasterio, a detector has read a TIFF of one channel
+            with Image.open(str(image)) as file:
+                pixels = to_grey(file)
     except ValueError:  # of a PIL image with numbers of an unknown range
         pixels = given_pixels(image, 1)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]

@@ -12,7 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from lomar.datasets.class_names import as_names, enumerated
-from lomar.utils import dicts_in
+from lomar.utils import dicts_in, type_name
 
 SPLITS = ('train', 'val', 'test')
 # Parts of a model whose `num_classes` is not that of the dataset: an RPN separates objects from
@@ -23,7 +23,7 @@ OTHER_PARTS = ('backbone', 'neck', 'rpn_head', 'semantic_head')
 def datasets_of(cfg: Config, split: str, kind: type) -> list[ConfigDict]:
     """Return the datasets of a type in a split, also inside of dataset wrappers."""
     loader = dicts_in(cfg.get(f'{split}_dataloader'))
-    return [node for node in loader if node.get('type') in (kind.__name__, kind)]
+    return [node for node in loader if type_name(node) == kind.__name__]
 
 
 def given_classes(dataset: ConfigDict) -> tuple[str, ...] | None:

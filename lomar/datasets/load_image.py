@@ -23,7 +23,7 @@ from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
 from lomar.datasets.rgb_parts import open_rgb
-from lomar.utils import check_choice, dicts_in
+from lomar.utils import check_choice, dicts_in, preprocessor_of, type_name
 
 LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')  # with the key `channels`
 
@@ -115,11 +115,11 @@ def converts(channels: int, convert: bool | None) -> bool:
 def use_channels(cfg: Config) -> None:
     """Set `channels` of all loaders to `model.backbone.in_channels`; refuse other values."""
     channels = (cfg.model.get('backbone') or {}).get('in_channels', 3)
-    preprocessor = cfg.model.get('data_preprocessor') or {}
+    preprocessor = preprocessor_of(cfg)
     order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'
     for split in ('train', 'val', 'test'):
         for step in dicts_in(cfg.get(f'{split}_dataloader')):
-            if step.get('type') not in (*LOADERS, *RENAMED):
+            if type_name(step) not in (*LOADERS, *RENAMED):
                 continue
             where = f'{split}_dataloader: {step["type"]}'
             if step.get('channels', channels) != channels:
@@ -127,7 +127,7 @@ def use_channels(cfg: Config) -> None:
                     f'{where}.channels is {step["channels"]}; allowed: model.backbone.in_channels, '
                     f'{channels}'
                 )
-            if channels != 3 and step['type'] in LOADERS:  # not the array loaders of mmdet
+            if channels != 3 and type_name(step) in LOADERS:  # former names keep their channels
                 step['channels'] = channels
             if channels == 3 and (found := step.get('color_type', 'rgb')) != order:
                 raise ValueError(
@@ -145,11 +145,11 @@ def use_value_range(cfg: Config) -> None:
     if cfg.get('value_range') is None:
         return
     for hook in cfg.get('custom_hooks') or ():
-        if hook['type'] == 'ProbeHook':
+        if type_name(hook) == 'ProbeHook':
             hook['value_range'] = list(cfg.value_range)
     for split in ('train', 'val', 'test'):
         steps = list(dicts_in(cfg.get(f'{split}_dataloader')))
-        loaders = [step for step in steps if step.get('type') in (*LOADERS, *RENAMED, 'LoadNative')]
+        loaders = [step for step in steps if type_name(step) in (*LOADERS, *RENAMED, 'LoadNative')]
         for step in loaders:
             step['value_range'] = list(cfg.value_range)
             TRANSFORMS.build(step)  # refuses a range that has no effect

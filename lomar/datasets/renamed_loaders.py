@@ -7,6 +7,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from lomar.utils import type_name
+
 RENAMED: dict[str, dict] = {
     'LoadRGB': dict(type='LoadImage'),
     'LoadChannels': dict(type='LoadImage', convert=False),
@@ -18,8 +20,7 @@ RENAMED: dict[str, dict] = {
 
 def loads_whole_images(step: dict) -> bool:
     """Return whether a step of a pipeline is `LoadImage`, by a present or a former name."""
-    kind = step['type']
-    name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+    name = type_name(step)
     return RENAMED.get(name, dict(type=name))['type'] == 'LoadImage'
 
 

@@ -20,7 +20,6 @@ from lomar.detection.annotation_checks import check_coco
 from lomar.detection.annotation_report import AnnotationReport, keep_for_datasets
 from lomar.detection.category_labels import MISSING
 from lomar.detection.coco import class_names, read_coco
-from lomar.detection.coco_ap import CocoAP
 from lomar.detection.dataset import CocoFiles, chosen_classes
 from lomar.detection.detection_limit import add_crowded_images
 from lomar.detection.evaluation_config import (
@@ -29,6 +28,7 @@ from lomar.detection.evaluation_config import (
     prepare_evaluation,
     trains_masks,
 )
+from lomar.utils import type_name
 
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
@@ -151,7 +151,7 @@ def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None
             where = f'{split}_evaluator.ann_file'
             report.errors.add(where, 'the evaluation reads another file, ', evaluator.ann_file)
         by_id = [name for _, name in sorted(report.categories.items())]
-        if evaluator.get('type') not in ('CocoAP', CocoAP) and by_id != list(report.model_names):
+        if type_name(evaluator) != 'CocoAP' and by_id != list(report.model_names):
             report.errors.add(
                 f'{split}_evaluator.type',
                 'this evaluation needs the classes of the model in the order of ids; allowed: '

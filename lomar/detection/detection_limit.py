@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from mmengine.config import Config
 
 from lomar.detection.annotation_report import AnnotationReport, unpacked
+from lomar.utils import type_name
 
 DEFAULT = 100  # COCO's
 DETECTIONS = ('max_per_img', 'max_per_image')
@@ -90,7 +91,7 @@ def _evaluators(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
     """Yield the evaluators of type CocoAP of a split with their keys in the config."""
     name = f'{split}_evaluator'
     for path, one in _paths(cfg.get(name), name):
-        if getattr(one.get('type'), '__name__', one.get('type')) == 'CocoAP':
+        if type_name(one) == 'CocoAP':
             yield path, one
 
 

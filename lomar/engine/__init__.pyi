@@ -8,6 +8,7 @@ from .distributed import BFloat16DataParallel as BFloat16DataParallel
 from .dry_run import dry_run as dry_run
 from .finite_loss_hook import FiniteLossHook as FiniteLossHook
 from .loops import ReplayIterLoop as ReplayIterLoop
+from .metrics_json import left_out_of as left_out_of
 from .metrics_json import write_metrics as write_metrics
 from .param_groups import LayerGroups as LayerGroups
 from .probe_hook import ProbeHook as ProbeHook

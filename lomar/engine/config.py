@@ -20,12 +20,17 @@ from lomar.compat.dist import main_process
 from lomar.datasets import use_channels, use_value_range
 from lomar.engine.arguments import arguments
 from lomar.engine.config_files import find_config
-from lomar.engine.distributed import check_gpu_of_process, start_processes
+from lomar.engine.distributed import check_gpu_of_process, set_local_rank, start_processes
 from lomar.engine.epochs import set_epochs
 from lomar.engine.kind_checks import check_kinds, check_writable
 from lomar.engine.option_keys import check_option_keys
 from lomar.engine.resume import checkpoint_to_resume
-from lomar.engine.setting_checks import LOADERS, check_metrics, check_settings
+from lomar.engine.setting_checks import (
+    LOADERS,
+    check_metrics,
+    check_settings,
+    check_val_begin,
+)
 from lomar.engine.task_data import check_data, detects, segments, set_data
 from lomar.engine.tracker_config import add_trackers, keep_test_backends
 from lomar.utils import dicts_in
@@ -94,6 +99,8 @@ def train_config(args: argparse.Namespace) -> Config:
         if not args.print_config:
             start_processes(cfg.launcher, cfg.get('env_cfg') or {})
         set_epochs(cfg, args.epochs, args.cfg_options or {})
+    if not args.print_config:
+        check_val_begin(cfg)
     return cfg
 
 
@@ -231,8 +238,8 @@ def _check_checkpoint(cfg: Config, advice: str, key: str = 'load_from') -> None:
 
 
 def _read(args: argparse.Namespace) -> Config:
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if args.launcher == 'pytorch':  # slurm and MPI share the GPUs out by themselves
+    set_local_rank(args.launcher, args.local_rank)
+    if args.launcher != 'none':
         check_gpu_of_process()
     # Set before the options are checked, because mixed precision has additional keys.
     amp = {'optim_wrapper.type': 'AmpOptimWrapper'} if args.amp else {}
@@ -251,6 +258,11 @@ def _read(args: argparse.Namespace) -> Config:
         raise ValueError(
             f'--launcher {args.launcher}: the environment has no {variable}, so this launcher did '
             'not start the command (docs/scaling.md)'
+        )
+    if args.launcher == 'mpi' and 'MASTER_ADDR' not in os.environ and not args.print_config:
+        raise ValueError(
+            '--launcher mpi: the environment has no MASTER_ADDR; set it to the name or the address '
+            'of the first machine (docs/scaling.md)'
         )
     for name in LOADERS:
         if cfg.get(name):

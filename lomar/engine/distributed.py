@@ -20,6 +20,8 @@ from lomar.engine.step_limit_hook import STEP_MINUTES
 from lomar.models import LoMaR
 
 MAIN_PROCESS_MINUTES = 120  # enough for a probe or an evaluation with many images
+# Variables by which mmengine finds the GPU of a process.
+LOCAL_RANKS = dict(slurm='SLURM_LOCALID', mpi='OMPI_COMM_WORLD_LOCAL_RANK')
 SHARDED = 'FullySharded'  # a model_wrapper_cfg.type
 
 
@@ -36,6 +38,20 @@ class BFloat16DataParallel(MMDistributedDataParallel):
         self.register_comm_hook(None, bf16_compress_hook)
 
 
+def set_local_rank(launcher: str, local_rank: int) -> None:
+    """Set `LOCAL_RANK`, the number of the process's GPU, as the launcher numbers its processes.
+
+    mmengine chooses the GPU by the launcher's variable, and wraps the model by `LOCAL_RANK`.
+    """
+    variable = LOCAL_RANKS.get(launcher)
+    if variable is None:
+        os.environ.setdefault('LOCAL_RANK', str(local_rank))
+        return
+    if torch.cuda.device_count() == 1:  # the launcher shows each process its own GPU only
+        os.environ[variable] = '0'
+    os.environ['LOCAL_RANK'] = os.environ.get(variable, str(local_rank))
+
+
 def check_gpu_of_process() -> None:
     """Check that the process has a GPU, if there are any; `LOCAL_RANK` is its number.
 
@@ -48,7 +64,7 @@ def check_gpu_of_process() -> None:
         raise ValueError(
             f'process {rank + 1} of this machine has no GPU: {count} are there'
             f'{"" if visible is None else f", by CUDA_VISIBLE_DEVICES={visible}"}; allowed: at '
-            'most one process per GPU (--nproc_per_node)'
+            'most one process per GPU (--nproc_per_node, --ntasks-per-node)'
         )
 
 

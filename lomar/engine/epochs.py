@@ -15,12 +15,13 @@ from lomar.engine.schedule import DROPS, PERIODS
 def set_epochs(cfg: Config, epochs: int, given: Container[str] = ()) -> None:
     """Set the length of the training, and in proportion to it, everything that is counted with it.
 
-    These are numbers of `param_scheduler`, and the intervals of evaluation and of checkpoints. The
-    intervals are at least one epoch. In a loop that counts iterations, the number of iterations
-    follows from the training images, the batch size and the number of processes.
+    These are numbers of `param_scheduler`, the intervals of evaluation and of checkpoints, and the
+    begin of evaluations. The intervals are at least one epoch. In a loop that counts iterations,
+    the number of iterations follows from the training images, the batch size and the number of
+    processes.
 
     Args:
-        given: keys that the command line sets; their intervals are kept.
+        given: keys that the command line sets; they are kept.
     """
     loop, by_epoch = cfg.train_cfg, 'max_iters' not in cfg.train_cfg
     key = 'max_epochs' if by_epoch else 'max_iters'
@@ -38,6 +39,13 @@ def set_epochs(cfg: Config, epochs: int, given: Container[str] = ()) -> None:
     loop[key] = after
     if 'train_cfg.val_interval' not in given:
         loop.val_interval = scaled(loop.get('val_interval', 1 if by_epoch else 1000))
+    if 'train_cfg.val_begin' not in given and loop.get('val_begin'):
+        loop.val_begin = min(round(loop.val_begin * Fraction(after, before)), after)
+    if 'train_cfg.dynamic_intervals' not in given and loop.get('dynamic_intervals'):
+        loop.dynamic_intervals = [
+            (min(round(begin * Fraction(after, before)), after), scaled(interval))
+            for begin, interval in loop.dynamic_intervals
+        ]
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
     kept = 'default_hooks.checkpoint.interval' in given
     if checkpoint and not kept and checkpoint.get('by_epoch', True) == by_epoch:

@@ -69,7 +69,7 @@ def _check_settings(runner, content: dict, allow) -> None:
     Other heads or relative positions, and for testing another normalization, raise a ValueError
     unless `allow` lists them. Training with another normalization gets a warning.
     """
-    for change in changes(content, runner.cfg.get('model')):
+    for change in changes(content, runner.cfg):
         if change.key in allow:
             continue
         if runner._train_loop is None or change.key.startswith('backbone.'):

@@ -1,6 +1,11 @@
 """The file metrics.json, which holds the results of a test run."""
 
+from collections import ChainMap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
 
 from lomar.checkpoints.measured import local_file
 from lomar.engine.run_record import schedule_epochs
@@ -17,22 +22,43 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
     augmentation was used.
     """
     dataset, file = runner.test_dataloader.dataset, local_file(checkpoint)
+    metrics = runner.test_evaluator.metrics
+    model = runner.cfg.get('model', {})
     record = dict(
         config=str(config),
-        arch=runner.cfg.get('model', {}).get('backbone', {}).get('arch'),
+        arch=model.get('module', model).get('backbone', {}).get('arch'),
         epochs=schedule_epochs(runner.loaded_record),
         checkpoint=str(checkpoint),
         # empty for a URL
         checkpoint_sha256=sha256(file) if file.is_file() else '',
         date=now(),
         versions=installed(),
-        dataset=str(dataset.ann_file or dataset.data_root),
+        dataset=', '.join(_place(part) for part in _parts(dataset)),
         images=len(dataset),
         tta=bool(runner.cfg.model.get('tta_cfg')),
-        left_out=getattr(dataset, 'left_out', {}),  # reason by path: images that cannot be read
+        left_out=left_out_of(dataset),
         # Evaluators of other packages have no summary.
-        metrics=getattr(runner.test_evaluator.metrics[0], 'summary', results),
+        metrics=getattr(metrics[0], 'summary', results) if len(metrics) == 1 else results,
     )
     path = Path(runner.work_dir) / 'metrics.json'
     write_json(path, record)
     return path
+
+
+def left_out_of(dataset: Dataset) -> dict[str, str]:
+    """Return the images that a test left out: the reason why one cannot be read, by its path."""
+    return dict(ChainMap(*(getattr(part, 'left_out', {}) for part in _parts(dataset))))
+
+
+def _parts(dataset: Any) -> Iterator[Dataset]:
+    """Yield the datasets inside of wrappers such as `ConcatDataset`."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if inner == [None]:
+        yield dataset
+    else:
+        for part in inner:
+            yield from _parts(part)
+
+
+def _place(dataset: Dataset) -> str:
+    return str(getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', ''))

@@ -22,7 +22,7 @@ from lomar.engine.plain_batch import from_plain, to_plain
 from lomar.engine.step_seed_hook import seed_step
 from lomar.models import LoMaR
 from lomar.models.patches import Images
-from lomar.utils import atomic_write, undisturbed_rng, unwrapped
+from lomar.utils import atomic_write, type_name, undisturbed_rng, unwrapped
 
 KEY = 'replay'  # in the file
 
@@ -152,7 +152,7 @@ def _draws(model: LoMaR, batch: dict, seed: Sequence[int]) -> list:
 def _dtype(cfg) -> str | None:
     """Return the name of the dtype of mixed precision, None for float32."""
     wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') != 'AmpOptimWrapper':
+    if type_name(wrapper) != 'AmpOptimWrapper':
         return None
     dtype = mixed_dtype(wrapper.get('dtype'))
     return str(dtype).removeprefix('torch.') if dtype else None

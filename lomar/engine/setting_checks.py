@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from lomar.datasets import InfiniteReplaySampler
 from lomar.engine.arguments import arguments
 from lomar.engine.loops import ReplayIterLoop
-from lomar.utils import check_choice, check_least, dicts_in
+from lomar.utils import check_choice, check_least, dicts_in, type_name
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 INTERVALS = dict(max_epochs=1, max_iters=1, val_interval=1, val_begin=0)  # lowest values
@@ -100,17 +100,23 @@ def _check_train_loop(cfg: Config) -> None:
     if loop.get(length) is None:
         raise ValueError(f'train_cfg.{length} is not set, and {kind.__name__} needs it')
     _check_numbers('train_cfg', loop, INTERVALS)
-    if cfg.get('val_cfg') is not None and loop.get('val_begin', 1) > loop[length]:
-        raise ValueError(
-            f'train_cfg.val_begin is {loop.val_begin}, and train_cfg.{length} is {loop[length]}, '
-            f'so that nothing is evaluated; allowed: 0 to {loop[length]}, or --no-validate'
-        )
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if counts_steps and checkpoint.get('by_epoch', True):
         raise ValueError(
             'default_hooks.checkpoint.by_epoch is True, and train_cfg counts iterations, so that '
             'checkpoints would be written at the end only; allowed: by_epoch=False, and interval '
             'in iterations'
+        )
+
+
+def check_val_begin(cfg: Config) -> None:
+    """Raise a ValueError if the training ends before the first evaluation."""
+    loop = cfg.train_cfg
+    length = 'max_iters' if 'max_iters' in loop else 'max_epochs'
+    if cfg.get('val_cfg') is not None and loop.get('val_begin', 1) > loop[length]:
+        raise ValueError(
+            f'train_cfg.val_begin is {loop.val_begin}, and train_cfg.{length} is {loop[length]}, '
+            f'so that nothing is evaluated; allowed: 0 to {loop[length]}, or --no-validate'
         )
 
 
@@ -129,9 +135,8 @@ def _loop_kind(loop: dict) -> type:
 def check_sampler(loader: dict, loop: dict) -> None:
     """Raise a ValueError if a training loop does not work with the sampler of its dataloader."""
     kind = _loop_kind(loop)
-    sampler = (loader.get('sampler') or {}).get('type')
-    sampler = getattr(sampler, '__name__', sampler)
-    endless = 'Infinite' in str(sampler)
+    sampler = type_name(loader.get('sampler') or {})
+    endless = 'Infinite' in sampler
     if endless and not issubclass(kind, IterBasedTrainLoop):
         raise ValueError(
             f'train_dataloader.sampler.type is {sampler}, an endless sequence, and train_cfg '
@@ -201,7 +206,7 @@ def metric_names(cfg: Config) -> list[str]:
 
 def _own_names(node: dict, cfg: Config) -> tuple[str, list[str]] | None:
     """Return prefix and names of the metrics of an evaluator, or None if they are not known."""
-    kind = getattr(node.get('type'), '__name__', node.get('type'))
+    kind = type_name(node)
     if kind in ('CocoAP', 'CocoMetric'):
         default = ['bbox', 'segm'] if kind == 'CocoAP' else 'bbox'
         metric = node.get('metric', default)
@@ -222,7 +227,7 @@ def _check_masks(cfg: Config) -> None:
     """Check that a detector predicts masks if they are evaluated."""
     for split in ('val', 'test'):
         for node in _evaluators(cfg.get(f'{split}_evaluator')):
-            if node.get('type') == 'CocoAP' and 'segm' in node.get('metric', ('segm',)):
+            if type_name(node) == 'CocoAP' and 'segm' in node.get('metric', ('segm',)):
                 from lomar.detection import lacks_masks  # imports mmdet
 
                 if lacks_masks(cfg.model):

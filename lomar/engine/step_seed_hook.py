@@ -27,7 +27,7 @@ class StepSeedHook(Hook):
 
 
 def seed_step(seed: Sequence[int]) -> None:
-    """Seed all random generators of a step, also that of the GPU, by (seed, rank, iteration)."""
+    """Seed all random generators of a step, also those of GPUs, by (seed, rank, iteration)."""
     seed_everything(tuple(seed))
     if torch.cuda.is_available():
-        torch.cuda.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        torch.cuda.manual_seed_all(int(np.random.SeedSequence(seed).generate_state(1)[0]))

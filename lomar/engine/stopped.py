@@ -1,4 +1,4 @@
-"""Ends of a run that are no bug: a full disk, a killed worker, a lost process."""
+"""Ends of a run that are no bug: full memory or disk, a killed worker, a lost process."""
 
 import errno
 import re
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from traceback import walk_tb
+
+import torch
 
 from lomar.engine.resume import latest_checkpoint
 
@@ -24,6 +26,15 @@ CAUSES = {
 }
 
 
+def without_memory(error: Exception) -> str | None:
+    """Return which memory was too small for an operation; None for another error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return 'The GPU has too little free memory'
+    if isinstance(error, MemoryError) or 'DefaultCPUAllocator' in str(error):
+        return 'The computer has too little free memory'
+    return None
+
+
 class TrainingStopped(OSError):
     """A training that cannot go on; its message is for the user."""
 
@@ -37,7 +48,7 @@ def explained(work_dir: str | Path, trains: bool = True) -> Iterator[None]:
     """
     try:
         yield
-    except (EOFError, OSError, RuntimeError) as error:
+    except (EOFError, MemoryError, OSError, RuntimeError) as error:
         try:
             reason = None if isinstance(error, TrainingStopped) else _reason(error, work_dir)
         except RuntimeError as named:  # of PyTorch's signal handler, which may run at any moment
@@ -61,6 +72,11 @@ def _reason(error: Exception, work_dir: str | Path) -> str | None:
         ended = f'was killed by {number.name}' if number else 'ended unexpectedly'
         cause = CAUSES.get(number, 'see the messages above') if number else 'see the messages above'
         return f'A data worker (pid {pid}) {ended}, {cause}'
+    if lacking := without_memory(error):
+        return (
+            f'{lacking}; use a smaller batch_size of the dataloader, in a training with '
+            'optim_wrapper.accumulative_counts, or model.backbone.with_cp=True'
+        )
     text = ' '.join(str(error).split())
     if isinstance(error, RuntimeError) and LOST.search(text):
         return (

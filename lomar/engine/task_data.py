@@ -9,6 +9,7 @@ from lomar.datasets.unlabelled import FILES
 from lomar.engine.class_order import classes_to_test
 from lomar.engine.distributed import start_processes
 from lomar.engine.setting_checks import LOADERS
+from lomar.utils import type_name
 
 DRAWN = f'They are --val-images, or `images` of the ReconstructionHook. {FILES}'
 
@@ -20,7 +21,7 @@ def detects(cfg: Config) -> bool:
 
 def classifies(cfg: Config) -> bool:
     """Return whether a config is one of classification."""
-    return cfg.model.type == 'ImageClassifier'
+    return type_name(cfg.model) == 'ImageClassifier'
 
 
 def segments(cfg: Config) -> bool:
@@ -106,7 +107,7 @@ def check_data(
 
         check_folders(cfg, splits)
     else:
-        if cfg.train_dataloader.dataset.type == 'UnlabelledImages':
+        if type_name(cfg.train_dataloader.dataset) == 'UnlabelledImages':
             check_images(cfg.train_dataloader.dataset.data_root)
         for hook in _drawing_hooks(cfg) if 'val' in splits else ():
             if hook.get('images'):
@@ -115,4 +116,5 @@ def check_data(
 
 def _drawing_hooks(cfg: Config) -> list:
     """Return the hooks of a pretraining that draw reconstructions."""
-    return [hook for hook in cfg.get('custom_hooks') or () if hook.type == 'ReconstructionHook']
+    hooks = cfg.get('custom_hooks') or ()
+    return [hook for hook in hooks if type_name(hook) == 'ReconstructionHook']

@@ -15,9 +15,7 @@ MLFLOW = ('mlflow', 'sqlalchemy', 'alembic')  # the last two for its store in th
 PACKAGES = dict(
     TensorboardVisBackend=dict(tensorboard="'lomar-openmmlab[tensorboard]'"),
     WandbVisBackend=dict(wandb="'lomar-openmmlab[wandb]'"),
-    MLflowVisBackend=dict.fromkeys(
-        ('mlflow', 'sqlalchemy', 'alembic'), "'lomar-openmmlab[mlflow]'"
-    ),
+    MLflowVisBackend=dict.fromkeys(MLFLOW, "'lomar-openmmlab[mlflow]'"),
     ClearMLVisBackend=dict(clearml='clearml'),
     NeptuneVisBackend=dict(neptune='neptune'),
     DVCLiveVisBackend=dict(dvclive='dvclive', pygit2='dvclive'),

@@ -18,7 +18,7 @@ from lomar.datasets.load_image import LOADERS
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.encoder import Encoder
 from lomar.export.graphs import ClassifierGraph, EncoderGraph, FeaturesGraph, RawPixels
-from lomar.utils import check_choice, dicts_in
+from lomar.utils import check_choice, dicts_in, preprocessor_of, type_name
 
 PARTS = dict(pretraining='encoder', classifier='classifier', detector='features')
 CONVERSIONS = ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')
@@ -137,14 +137,13 @@ def _facts(part: str, mean: Sequence[float], std: Sequence[float], **more) -> di
 
 def _check_order(found: TrainedModel) -> None:
     """Raise a ValueError if the model takes B, G, R: the file says that its input is R, G, B."""
-    preprocessor = found.config.model.get('data_preprocessor')
-    preprocessor = preprocessor or found.config.get('data_preprocessor') or {}
+    preprocessor = preprocessor_of(found.config)
     converts = any(preprocessor.get(key) for key in CONVERSIONS)
     known = (*LOADERS, *RENAMED, 'LoadImageFromFile')
     for step in dicts_in(found.config.get('test_dataloader')):
-        if step.get('type') not in known:
+        if type_name(step) not in known:
             continue
-        default = 'color' if step['type'] == 'LoadImageFromFile' else 'rgb'  # as of the classes
+        default = 'color' if type_name(step) == 'LoadImageFromFile' else 'rgb'  # as of the classes
         if (step.get('color_type', default) == 'color') != converts:
             raise ValueError(
                 f'the model takes B, G, R: {step["type"]} loads color_type='

@@ -11,8 +11,6 @@ from mmengine.registry import METRICS
 from lomar.segmentation.mask_ids import IGNORED
 from lomar.utils import write_json
 
-FIGURES = ('mIoU', 'aAcc', 'mAcc')
-
 
 @METRICS.register_module()
 class ClassIoU(BaseMetric):

@@ -36,7 +36,7 @@ class MaskReport:
         """Raise a ValueError with the first errors of each kind."""
         lines = []
         for kind, found in self.errors.items():
-            lines += [f'{line}' for line in found[:EXAMPLES]]
+            lines += found[:EXAMPLES]
             if len(found) > EXAMPLES:
                 lines.append(f'and {len(found) - EXAMPLES} more: {kind}')
         if lines:
@@ -103,10 +103,9 @@ def _count(
 
 
 def problem_of_classes(report: MaskReport, classes: Sequence[str]) -> tuple[str, bool]:
-    """Return a message on classes without a pixel in the masks of a training, or ''.
+    """Return a message on classes without a pixel in the masks of a training ('' without any).
 
-    Returns:
-        The message; and whether nothing can be learnt, because only one class occurs.
+    The second result is whether nothing can be learnt, because only one class occurs.
     """
     there = report.pixels[: len(classes)] > 0
     missing = [name for name, found in zip(classes, there, strict=True) if not found]

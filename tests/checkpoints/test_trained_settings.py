@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 
 from lomar import Encoder
 from lomar.checkpoints.convert import convert_file
-from lomar.checkpoints.trained_settings import model_settings, trained_settings
+from lomar.checkpoints.trained_settings import config_settings, trained_settings
 from lomar.engine.runner import Runner
 
 ARCH = dict(embed_dim=48, depth=2, num_heads=6)
@@ -103,12 +103,22 @@ def test_heads_and_positions_of_every_model_are_read():
         (dict(type='MAEViT', arch='b'), 12),
         (dict(type='ResNet', depth=50), None),
     ):
-        found = model_settings(dict(backbone=backbone))
+        found = config_settings(dict(model=dict(backbone=backbone)))
         assert found.get('backbone.arch.num_heads') == heads
-        assert model_settings(dict(type='BoxTTAModel', module=dict(backbone=backbone))) == found
+        wrapped = dict(type='BoxTTAModel', module=dict(backbone=backbone))
+        assert config_settings(dict(model=wrapped)) == found
     for nothing in (None, {}, dict(backbone=None), dict(backbone=dict(type='RPEViT', arch='own'))):
-        model_settings(nothing)
+        config_settings(dict(model=nothing))
     assert trained_settings(dict(state_dict={})) == {}
+
+
+def test_a_preprocessor_beside_the_model_is_read():
+    """As in mmpretrain's configs; mmengine gives it to the model."""
+    own, shared = dict(mean=[1, 2, 3], std=[4, 5, 6]), dict(mean=[7, 8, 9], std=[4, 5, 6])
+    for model, expected in (({}, shared), (dict(data_preprocessor=own), own)):
+        for nested in (model, dict(type='BoxTTAModel', module=model)):
+            found = config_settings(dict(model=nested, data_preprocessor=shared))
+            assert found == {f'data_preprocessor.{key}': value for key, value in expected.items()}
 
 
 def test_encoder_and_converter_read_the_heads_of_the_config(tmp_path):

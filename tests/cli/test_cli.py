@@ -14,6 +14,7 @@ import types
 
 import numpy as np
 import pytest
+import torch
 from conftest import FIXTURES, ROOT
 from mmengine.config import Config, DictAction
 from old_checkpoints import TINY_DETECTOR
@@ -209,12 +210,41 @@ def test_wrong_configs_are_one_line(text, message, tmp_path, capsys):
         ('--cfg-options launcher=pytorch', 'has no effect; use --launcher'),
         ('--launcher pytorch', '--launcher pytorch: the environment has no RANK'),
         ('--launcher slurm', '--launcher slurm: the environment has no SLURM_PROCID'),
+        ('--launcher mpi', '--launcher mpi: the environment has no OMPI_COMM_WORLD_RANK'),
     ],
 )
 def test_wrong_settings_are_one_line(words, message, photographs, capsys):
     command = ['train', TOY, '--dry-run', '--train-images', str(photographs), *words.split()]
     assert main([*command, '--cfg-options', *SMALL]) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB.'),
+        MemoryError('Unable to allocate 9 GiB'),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_one_line(error, tmp_path, capsys, monkeypatch):
+    def lacking(*_, **__):
+        raise error
+
+    monkeypatch.setattr('lomar.cli.statistics.run', lacking)
+    assert main(['statistics', str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r'lomar statistics: The (GPU|computer) has too little .* images\n', said)
+
+
+def test_mpi_needs_an_address(photographs, capsys, monkeypatch):
+    monkeypatch.setenv('OMPI_COMM_WORLD_RANK', '0')
+    monkeypatch.delenv('MASTER_ADDR', raising=False)
+    command = ['train', TOY, '--dry-run', '--train-images', str(photographs), '--launcher', 'mpi']
+    assert main([*command, '--cfg-options', *SMALL]) == 1
+    assert (
+        'lomar train: --launcher mpi: the environment has no MASTER_ADDR' in capsys.readouterr().err
+    )
 
 
 def test_settings_of_the_config_stay_without_a_flag(tmp_path, capsys):
@@ -315,8 +345,29 @@ def test_metrics_of_a_checkpoint_that_is_no_plain_path(name, digits, tmp_path, m
     assert json.loads(written)['metrics'] == {'coco/AP': 0.5}
 
 
+def test_metrics_of_several_datasets_and_evaluators(tmp_path):
+    parts = [FakeDataset([1], left_out={'a.png': 'damaged'}), FakeDataset([2, 3], 'test.json')]
+    both = types.SimpleNamespace(dataset=types.SimpleNamespace(datasets=parts))
+    runner = types.SimpleNamespace(
+        test_dataloader=types.SimpleNamespace(dataset=FakeDataset([1, 2, 3], dataset=both.dataset)),
+        test_evaluator=types.SimpleNamespace(metrics=[types.SimpleNamespace(summary={'a': 1})] * 2),
+        work_dir=tmp_path,
+        cfg=Config(dict(model=dict(type='BoxTTAModel', module=dict(backbone=dict(arch='base'))))),
+        loaded_record=None,
+    )
+    (tmp_path / 'a.pth').touch()
+    results = {'a': 1, 'b': 2}
+    path = write_metrics(runner, 'CONFIG', tmp_path / 'a.pth', results)
+    record = json.loads(path.read_text())
+    assert record['dataset'] == 'val.json, test.json' and record['images'] == 3
+    assert record['left_out'] == {'a.png': 'damaged'}
+    assert record['metrics'] == results and record['arch'] == 'base'
+
+
 class FakeDataset(list):
-    ann_file = 'val.json'
+    def __init__(self, items, ann_file='val.json', **attributes):
+        super().__init__(items)
+        vars(self).update(attributes, ann_file=ann_file)
 
 
 def test_quiet_leaves_the_log_to_the_file(photographs, tmp_path):

@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from weakref import ref
 
 import cv2
@@ -23,6 +25,7 @@ from trained import OBJECTS, V01, detector_file, noise
 import lomar
 from lomar.checkpoints import load_file
 from lomar.cli import main
+from lomar.cli.predict import Steps, _batches
 from lomar.datasets.folder_walk import MARK
 from lomar.prediction import Masks, Pictures, downloads, find_sources
 from lomar.prediction.pictures import QUALITY
@@ -239,6 +242,30 @@ def test_frames_are_rgb(predict, checkpoint, tmp_path):
     expected = lomar.Detector(checkpoint)([frame[..., ::-1].copy() for frame in frames], 0)
     scores = [score for found in expected for score in found.scores.tolist()]
     assert [one['score'] for one in predictions] == scores
+
+
+@pytest.mark.parametrize(
+    ('error', 'goes_on'),
+    [(RuntimeError('a map of no pixels'), True), (torch.OutOfMemoryError('CUDA'), False)],
+)
+def test_an_error_of_the_model_in_the_tiles_of_an_image(error, goes_on, monkeypatch):
+    """Tiles are predicted while an image is loaded."""
+    monkeypatch.setattr(sys.modules['lomar.prediction.items'], 'forget', lambda item: None)
+
+    def load(image):
+        if image == 'b':
+            raise error
+        return image
+
+    found = [SimpleNamespace(image=name, source=SimpleNamespace(name=name)) for name in 'abc']
+    unreadable = {}
+    batches = _batches(found, Steps(load, list, None, 1), unreadable)
+    if goes_on:
+        assert [loaded for batch in batches for _, loaded in batch] == ['a', 'c']
+        assert unreadable == {'b': 'a map of no pixels'}
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            list(batches)
 
 
 def test_two_videos_of_one_name(predict, tmp_path):

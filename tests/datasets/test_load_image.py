@@ -220,6 +220,9 @@ def test_loaders_and_preprocessor_agree_on_the_color_order(name):
     cfg.model.data_preprocessor['to_rgb' if name == CLASSIFIER else 'bgr_to_rgb'] = swap
     with pytest.raises(ValueError, match=rf"color_type is '\w+'; .* bgr_to_rgb={swap}"):
         use_channels(cfg)
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')  # where mmpretrain's configs have it
+    with pytest.raises(ValueError, match=rf"color_type is '\w+'; .* bgr_to_rgb={swap}"):
+        use_channels(cfg)
     cfg.model.backbone.in_channels = 5  # no color order
     use_channels(cfg)
 

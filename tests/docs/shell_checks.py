@@ -12,7 +12,7 @@ from shell_table import RUNS, WORDS, Page
 from lomar.cli import build_parser, main
 from lomar.engine.config import read_config
 
-PROGRAMS = r'(lomar|git|python3?|make|docker|mkdir|sh|srun|(\.venv/bin/)?pip|tools/\w+\.sh)$'
+PROGRAMS = r'(lomar|git|python3?|make|docker|mkdir|sh|srun|mpirun|(\.venv/bin/)?pip|tools/\w+\.sh)$'
 MAKEFILE = (ROOT / 'Makefile').read_text()
 EXTRAS = (ROOT / 'pyproject.toml').read_text().partition('optional-dependencies]')[2]
 DIST = re.compile(r'tools/dist_(train|test)\.sh (CONFIG CHECKPOINT|\S+) \d+')

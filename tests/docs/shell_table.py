@@ -51,7 +51,7 @@ TESTED = {
 }
 
 # What a marked line may need; such lines are not run.
-NEEDS = r'(network|Docker|Slurm|a GPU|\d+ GPUs|the folder wheels|COCO|ADE20K|ImageNet)\b'
+NEEDS = r'(network|Docker|Slurm|MPI|a GPU|\d+ GPUs|the folder wheels|COCO|ADE20K|ImageNet)\b'
 
 # A word of a usage line: what stands in its place.
 WORDS = {
@@ -198,7 +198,7 @@ RUNS = {
     ),
     'docs/publish.md': Page(
         config='detector',
-        make={'work_dirs/my_detector/epoch_12.pth': 'detector', 'data/shapes': 'shapes'},
+        make={'work_dirs/my_detector/iter_22125.pth': 'detector', 'data/shapes': 'shapes'},
     ),
     'docs/scaling.md': Page(make={'data/shapes': 'shapes'}),
     'docs/segmentation.md': Page(

@@ -13,6 +13,7 @@ from processes import run_lomar
 from lomar.cli import main, parse_args
 from lomar.engine import Runner, epochs, train_config
 from lomar.engine.schedule import Length, resolve_schedule
+from lomar.engine.setting_checks import check_val_begin
 from lomar.engine.startup_log_hook import notes
 
 SHAPES = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
@@ -87,6 +88,26 @@ def test_numbers_of_ones_own_schedule_become_shares(given, entries, expected):
     found = cfg.param_scheduler
     assert (found and [dict(each) for each in found]) == expected
     assert cfg.train_cfg == dict(max_epochs=10, val_interval=1)
+
+
+@pytest.mark.parametrize(
+    ('options', 'begin', 'intervals'),
+    [
+        ([], 4, [(0, 1), (6, 2)]),
+        (['train_cfg.val_begin'], 40, [(0, 1), (6, 2)]),
+        (['train_cfg.dynamic_intervals'], 4, [(0, 1), (60, 20)]),
+    ],
+)
+def test_evaluations_begin_in_proportion(options, begin, intervals):
+    cfg = Config(dict(train_cfg=dict(max_epochs=100, val_begin=40), val_cfg={}))
+    cfg.train_cfg.dynamic_intervals = [(0, 1), (60, 20)]
+    epochs.set_epochs(cfg, 10, options)
+    assert (cfg.train_cfg.val_begin, cfg.train_cfg.dynamic_intervals) == (begin, intervals)
+    if begin > 10:
+        with pytest.raises(ValueError, match=r'val_begin is 40, and .* is 10'):
+            check_val_begin(cfg)
+    else:
+        check_val_begin(cfg)
 
 
 @pytest.mark.parametrize('wrong', ['0', '-3', '2.5', 'x', ''])

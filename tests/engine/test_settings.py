@@ -1,17 +1,21 @@
 """Settings that cannot work are refused before data are read, by a message that names the key."""
 
+import os
 from copy import deepcopy
 
 import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmpretrain.models import ImageClassifier
 
 from lomar.cli import main, parse_args
 from lomar.engine.config import merge_options
 from lomar.engine.config import test_config as config_of_test
+from lomar.engine.distributed import LOCAL_RANKS, check_gpu_of_process, set_local_rank
 from lomar.engine.kind_checks import check_kinds
-from lomar.engine.setting_checks import check_sampler, check_settings
+from lomar.engine.setting_checks import check_sampler, check_settings, check_val_begin
+from lomar.engine.task_data import classifies
 
 PRETRAIN = 'pretrain/lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
 CLASSIFY = 'classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k.py'
@@ -141,6 +145,7 @@ def test_what_cannot_work_is_refused(name, options, line):
         cfg = changed(name, options)
         check_settings(cfg)
         check_sampler(cfg.train_dataloader, cfg.train_cfg)
+        check_val_begin(cfg)
     assert '\n' not in str(caught.value)
 
 
@@ -243,3 +248,32 @@ def test_more_processes_than_gpus(visible, words, photographs, tmp_path, monkeyp
     assert main(['train', config, *line, '--launcher', 'pytorch']) == 1
     assert f'lomar train: process 2 of this machine has no GPU: {words}' in capfd.readouterr().err
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'found', 'gpus', 'expected'),
+    [
+        ('slurm', {'SLURM_LOCALID': '3'}, 8, '3'),
+        ('slurm', {'SLURM_LOCALID': '3'}, 1, '0'),  # each process sees its own GPU only
+        ('mpi', {'OMPI_COMM_WORLD_LOCAL_RANK': '2', 'LOCAL_RANK': '0'}, 4, '2'),
+        ('mpi', {'OMPI_COMM_WORLD_LOCAL_RANK': '2'}, 1, '0'),
+        ('pytorch', {'LOCAL_RANK': '1', 'SLURM_LOCALID': '0'}, 2, '1'),
+        ('none', {'SLURM_LOCALID': '3'}, 8, '0'),
+    ],
+)
+def test_each_process_has_the_gpu_that_its_launcher_gives(
+    launcher, found, gpus, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    monkeypatch.setattr(os, 'environ', dict(found))
+    set_local_rank(launcher, 0)
+    check_gpu_of_process()
+    assert os.environ['LOCAL_RANK'] == expected
+    for variable in found.keys() - {'LOCAL_RANK'} if launcher in LOCAL_RANKS else ():
+        assert os.environ[variable] == expected  # by which mmengine chooses the GPU
+
+
+@pytest.mark.parametrize('kind', ['ImageClassifier', 'mmpretrain.ImageClassifier', ImageClassifier])
+def test_a_class_and_its_scope_are_the_same_type(kind):
+    assert classifies(Config(dict(model=dict(type=kind))))
+    assert not classifies(Config(dict(model=dict(type='LoMaR'))))

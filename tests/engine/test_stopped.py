@@ -28,6 +28,15 @@ ERRORS = dict(
         RuntimeError('DataLoader worker (pid 12) is killed by signal: Bus error. It is possible'),
         r'\(pid 12\) was killed by SIGBUS, probably because /dev/shm is full',
     ),
+    gpu=(
+        torch.OutOfMemoryError('CUDA out of memory.'),
+        'The GPU has too little free memory; use a',
+    ),
+    array=(MemoryError('Unable to allocate 9 GiB'), 'The computer has too little free memory; use'),
+    tensor=(
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        'The computer has too little free memory; use a smaller batch_size',
+    ),
     peer=(RuntimeError(GLOO), 'Another process of the training has ended or does not answer'),
 )
 

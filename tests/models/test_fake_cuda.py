@@ -247,7 +247,7 @@ def test_hooks():
         for hook in hooks:
             hook.after_train_iter(runner, 0, batch, dict(loss=loss))
 
-    with fake_cuda(), mock.patch('torch.cuda.manual_seed') as seeded:
+    with fake_cuda(), mock.patch('torch.cuda.manual_seed_all') as seeded:
         loss = torch.zeros((), device=CUDA)
         assert watched(step) == [] and seeded.call_count == 2
         # mmengine writes every loss into the log's history: the one wait of a step.

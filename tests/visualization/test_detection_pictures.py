@@ -1,5 +1,6 @@
 """Pictures of a test run: one per image, of every kind of image that a detector reads."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +76,13 @@ def test_all_pixels_become_visible(name, save, tmp_path):
     pixels = visible_pixels(tmp_path / name)
     assert pixels.shape == (16, 24, 3) and pixels.dtype == np.uint8
     assert pixels[0, 0].max() < 5 and pixels[-1, -1].min() > 250 and 100 < pixels.mean() < 155
+
+
+def test_numbers_become_visible_without_rasterio(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    Image.fromarray(RAMP.astype(np.float32) * 3000 - 1000).save(tmp_path / 'float.tif')
+    pixels = visible_pixels(tmp_path / 'float.tif')
+    assert pixels.shape == (16, 24, 3) and 100 < pixels.mean() < 155
 
 
 def test_a_constant_image_is_drawn(tmp_path):
