@@ -11,9 +11,9 @@ SUITE, PAGE = ROOT / 'tests/faults', ROOT / 'docs/faults.md'
 RESULTS = SUITE / 'results.json'
 HEAD = """# Faults
 
-Which faults does a run survive, and what happens after the others? `make faults` disturbs real
-trainings and commands at toy size on a CPU, and writes this page from their results. Edit the tests
-in `tests/faults/` instead of the page. `make test` runs a part of the suite.
+This page lists the faults that are tested, and what happens after each of them. `make faults`
+disturbs real trainings and commands at toy size on a CPU, and writes this page from their results.
+Edit the tests in `tests/faults/` instead of the page. `make test` runs a part of the suite.
 
 "Cases" counts tests and, in parentheses, single faults such as kills, if a test makes several.
 

@@ -115,6 +115,13 @@ def test_mae_with_equal_time_is_below_lomar(labels, points):
     assert round(scores['lomar', 'time'] - scores['mae', 'time'], 1) == points
 
 
+@pytest.mark.parametrize('labels', [8, 32, 128, 530])
+def test_mae_with_equal_time_and_random_weights(labels):
+    scores = box_ap(labels)
+    ahead = [scores['mae', 'time'] - scores[key] for key in RANDOM]
+    assert all(round(one) == 1 if labels == 8 else one < 0 for one in ahead)
+
+
 def test_the_search_on_a_gpu():
     runs = RESULTS['imagenette_gpu']['runs']
     assert {(run['seed'], run['epochs'], run['grid']) for run in runs} == {(SEARCH_SEED, 25, 14)}

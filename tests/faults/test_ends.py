@@ -34,7 +34,7 @@ def test_a_killed_data_worker(shapes, tmp_path):
 
 
 @pytest.mark.fault(
-    'A process of a training of two is killed',
+    'One of the two processes of a training is killed',
     'The launcher ends the other one within a minute. The exit code is not 0.',
 )
 @pytest.mark.long
@@ -47,7 +47,7 @@ def test_a_killed_process(shapes, tmp_path):
 
 
 @pytest.mark.fault(
-    'A step that does not end: a process of two hangs, or the only one',
+    'A step does not end, because the only process or one of two processes hangs',
     'Each process ends at the limit `env_cfg.step_minutes` (30 minutes by default, 12 seconds in '
     'the test) with exit code 1. One line names the limit.',
 )
@@ -64,7 +64,7 @@ def test_a_step_that_hangs(count, shapes, tmp_path):
 
 
 @pytest.mark.fault(
-    'A process of a training of two is slower than the other one',
+    'One of the two processes of a training is slower than the other',
     'The other one waits in each step. The bytes are the same.',
 )
 @pytest.mark.long
