@@ -110,6 +110,16 @@ def preprocessor_of(config: Mapping) -> Mapping:
     return config['model'].get('data_preprocessor') or config.get('data_preprocessor') or {}
 
 
+def inner_datasets(dataset: Any) -> Iterator[Any]:
+    """Yield the datasets inside of wrappers such as `ConcatDataset`, or the dataset itself."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if inner == [None]:
+        yield dataset
+        return
+    for part in inner:
+        yield from inner_datasets(part)
+
+
 def unwrapped(model: Any) -> Any:
     """Return the model without wrappers for distributed runs and test-time augmentation."""
     from mmengine.model import BaseTTAModel, is_model_wrapper

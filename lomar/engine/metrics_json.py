@@ -1,16 +1,14 @@
 """The file metrics.json, which holds the results of a test run."""
 
 from collections import ChainMap
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from torch.utils.data import Dataset
 
 from lomar.checkpoints.measured import local_file
 from lomar.engine.run_record import schedule_epochs
 from lomar.provenance import installed, now
-from lomar.utils import sha256, write_json
+from lomar.utils import inner_datasets, sha256, write_json
 
 
 def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
@@ -33,7 +31,7 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
         checkpoint_sha256=sha256(file) if file.is_file() else '',
         date=now(),
         versions=installed(),
-        dataset=', '.join(_place(part) for part in _parts(dataset)),
+        dataset=', '.join(_place(part) for part in inner_datasets(dataset)),
         images=len(dataset),
         tta=bool(runner.cfg.model.get('tta_cfg')),
         left_out=left_out_of(dataset),
@@ -47,17 +45,7 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
 
 def left_out_of(dataset: Dataset) -> dict[str, str]:
     """Return the images that a test left out: the reason why one cannot be read, by its path."""
-    return dict(ChainMap(*(getattr(part, 'left_out', {}) for part in _parts(dataset))))
-
-
-def _parts(dataset: Any) -> Iterator[Dataset]:
-    """Yield the datasets inside of wrappers such as `ConcatDataset`."""
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    if inner == [None]:
-        yield dataset
-    else:
-        for part in inner:
-            yield from _parts(part)
+    return dict(ChainMap(*(getattr(part, 'left_out', {}) for part in inner_datasets(dataset))))
 
 
 def _place(dataset: Dataset) -> str:

@@ -16,6 +16,7 @@ from lomar.checkpoints.config_reader import stored_config
 from lomar.compat.amp import mixed_dtype
 from lomar.datasets.fingerprint import dataset_fingerprint, file_fingerprint
 from lomar.provenance import installed
+from lomar.utils import type_name
 
 KEY = 'run_record'  # in `meta` of a checkpoint
 # Compared parts of a record, and where they are in the config.
@@ -180,7 +181,8 @@ def _hooks(cfg: Mapping) -> dict[str, list]:
     given = [each for key, each in _node(cfg, 'default_hooks').items() if key not in IDLE_KEYS]
     for hook in [*given, *(cfg.get('custom_hooks') or ())]:
         settings = plain(hook) if isinstance(hook, Mapping) else dict(type=plain(type(hook)))
-        name = str(settings.pop('type', None)).rpartition('.')[2]
+        name = type_name(settings)
+        settings.pop('type', None)
         if hook is not None and name not in IDLE_HOOKS:
             settings.pop('priority', None)
             hooks.setdefault(name, []).append(settings)

@@ -41,7 +41,7 @@ class TrainingStopped(OSError):
 
 @contextmanager
 def explained(work_dir: str | Path, trains: bool = True) -> Iterator[None]:
-    """Raise errors of storage, data workers and other processes as a `TrainingStopped`.
+    """Raise errors of memory, storage, data workers and other processes as a `TrainingStopped`.
 
     The message has the cause, and for a training the last checkpoint in the work dir. Other errors
     are unchanged.

@@ -14,7 +14,7 @@ from torch import Tensor
 from lomar.datasets import UnreadableImage, list_images
 from lomar.datasets.folder_walk import mark_pictures
 from lomar.datasets.replay import seed_everything
-from lomar.utils import check_least, undisturbed, unwrapped
+from lomar.utils import check_least, inner_datasets, undisturbed, unwrapped
 from lomar.visualization.reconstruction import reconstruct, sheet
 
 MAX_CELL = 512  # largest side of a picture in pixels; larger pictures are shrunk
@@ -40,9 +40,7 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner) -> None:
         """Read the images, so that a wrong path is an error before the first step."""
-        dataset = runner.train_dataloader.dataset
-        while not hasattr(dataset, 'arrays'):  # of RepeatDataset, ConcatDataset
-            dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+        dataset = next(inner_datasets(runner.train_dataloader.dataset))
         root = self.images or dataset.data_root
         with undisturbed(unwrapped(runner.model)):  # keep the training's RNG state
             self.batch = self._load(list_images(root, dataset.arrays), dataset.pipeline)
