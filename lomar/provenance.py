@@ -25,11 +25,11 @@ def installed() -> dict[str, str]:
     return found
 
 
-def provenance(**machine: int) -> dict:
+def provenance(**machine: float) -> dict:
     """Return date, commit, versions and hardware for the record of a result.
 
     Args:
-        machine: more about the machine, such as the number of jobs that share it.
+        machine: more about the machine, such as its load average.
     """
     import torch
 

@@ -57,7 +57,7 @@ def run(folder: Path) -> Callable[[], list]:
     if distributed:
         from lomar.engine.distributed import start_processes
 
-        start_processes(cfg)
+        start_processes(cfg.launcher, cfg.env_cfg)
 
     def read() -> list:
         use_files(cfg, str(folder / 'annotations.json'), str(folder / 'images'))

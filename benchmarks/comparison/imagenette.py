@@ -116,9 +116,9 @@ class _Runs:
     def untrained(self, method: str, grid: int, seed: int) -> Run:
         """Return a run whose learning rate is 0: the probes of random weights."""
         keys = dict(task='pretrain', contender=f'random-{method}', grid=grid, seed=seed, rate=0)
-        images, options = self.work / 'one-batch.txt', {'train_cfg.max_epochs': 1}
+        images = self.work / 'one-batch.txt'
         # A schedule in shares needs more than one step.
-        options |= {'param_scheduler': '[]'}
+        options = {'train_cfg.max_epochs': 1, 'param_scheduler': '[]'}
         return self._probed(keys, method, grid, images, self.data, options, steps=1)
 
     def _probed(

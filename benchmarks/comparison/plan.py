@@ -11,7 +11,10 @@ from benchmarks.results.page import table
 
 
 def plan(
-    stages: Generator, scale: Scale, seconds: Mapping[str, Mapping[str, float]], slots: int
+    stages: Generator[list[Run], Scores, object],
+    scale: Scale,
+    seconds: Mapping[str, Mapping[str, float]],
+    slots: int,
 ) -> str:
     """Return a table of the cells of a study, in the order of their runs.
 

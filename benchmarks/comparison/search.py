@@ -9,7 +9,7 @@ Scores = Mapping[str, Mapping[str, float]]
 
 
 def each_stage(
-    stages: Generator[list[Run], Scores, None], act: Callable[[list[Run]], Scores]
+    stages: Generator[list[Run], Scores, object], act: Callable[[list[Run]], Scores]
 ) -> None:
     """Call `act` with the runs of each stage; the next stage follows from the returned scores."""
     runs = next(stages)

@@ -48,7 +48,9 @@ def stages(
     few, _ = scale.searched
 
     def start(contender: str, seed: int, budget: str | None) -> Run | None:
-        return budget and pretrained.pretraining(contender, seed, rate[contender], budget)
+        if budget is None:
+            return None
+        return pretrained.pretraining(contender, seed, rate[contender], budget)
 
     budgets = {name: None if name.startswith('random') else 'time' for name in CONTENDERS}
     tried = {

@@ -160,7 +160,9 @@ def variant_table(record: dict) -> str:
 
 def segmenter_tables(record: dict, seconds: Seconds) -> str:
     """Return tables of mIoU over labels, and of the search."""
-    rows = [('labelled images', 'weights', 'mIoU', 'pixel accuracy', f'{MINUS}: mIoU', 'seeds')]
+    rows: list[tuple[str, ...]] = [
+        ('labelled images', 'weights', 'mIoU', 'pixel accuracy', f'{MINUS}: mIoU', 'seeds')
+    ]
     for labels in sorted({run['labels'] for run in final(record, 'segment')}):
         found = by_contender(final(record, 'segment', labels=labels))
         ours = found.get(('lomar', 'time'), {})
@@ -198,10 +200,18 @@ def classifier_tables(record: dict, seconds: Seconds) -> str:
             trained = key[1] is not None
             spent = f'{hours(some, seconds):.2f}' if trained else ''
             figures = [figure(runs, name) for name in PROBES]
-            minus = [difference(ours, runs, name) for name in PROBES]
+            differences = [difference(ours, runs, name) for name in PROBES]
             epochs = str(some['epochs']) if trained else ''
             rows.append(
-                (f'{grid} x {grid}', NAMES[key], epochs, spent, *figures, *minus, str(len(runs)))
+                (
+                    f'{grid} x {grid}',
+                    NAMES[key],
+                    epochs,
+                    spent,
+                    *figures,
+                    *differences,
+                    str(len(runs)),
+                )
             )
     parts = {}
     if len(rows) > 1:

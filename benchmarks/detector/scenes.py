@@ -20,7 +20,8 @@ def make_scenes(folder: Path, images: int, classes: int) -> Path:
     """Write JPEG files and COCO annotations; return the path of the annotations."""
     rng = np.random.default_rng(0)
     make_images(folder, images, WIDTH, HEIGHT, quality=90)
-    entries, objects = [], []
+    entries: list[dict] = []
+    objects: list[dict] = []
     for image, path in enumerate(sorted(folder.glob('*.jpg'))):
         entries.append(dict(id=image, file_name=path.name, width=WIDTH, height=HEIGHT))
         for _ in range(rng.integers(*OBJECTS, endpoint=True)):

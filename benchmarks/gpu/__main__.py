@@ -94,7 +94,7 @@ def main() -> None:
             run_here(args)
         elif args.table_only:
             record = Record(args.json or only_record())
-            newest = max(record.results, key=lambda result: result['date'], default={})
+            newest: dict = max(record.results, key=lambda result: result['date'], default={})
             show(record, newest, args.table)
         else:
             sys.exit(measure(args))

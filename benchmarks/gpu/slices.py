@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
+from lomar.provenance import now
 from lomar.utils import write_json
 
 # Results that differ in any of these keys are never combined or shown in one table.
@@ -106,7 +106,9 @@ def run_slices(
     Returns:
         Names of the slices that failed in this call, and of the slices that are not finished.
     """
-    deadline, failed, waiting = time.monotonic() + seconds, [], []
+    deadline = time.monotonic() + seconds
+    failed: list[str] = []
+    waiting: list[str] = []
     states = {one: record.find(one.name, machine) or {} for one in slices}
     finished = ('done',) if retry else ('done', 'failed')
     todo = [one for one, state in states.items() if state.get('status') not in finished]
@@ -120,7 +122,7 @@ def run_slices(
             waiting.append(one.name)
             continue
         say(f'{one.name}: started, {left:.0f} s left')
-        result = dict(slice=one.name, **machine, date=_now())
+        result = dict(slice=one.name, **machine, date=now())
         result |= run_slice(one, command, min(one.limit, left), env)
         record.put(result)
         say(f'{one.name}: {result["status"]} after {result["seconds"]:.0f} s')
@@ -206,10 +208,6 @@ def _wait(command: list[str], log: Path, limit: float, env: dict | None) -> int 
             # Also kill the children of the process, which may outlive it and keep GPU memory.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.stdin.close()
+            process.stdin.close()  # type: ignore[union-attr]  # a pipe
             with suppress(subprocess.TimeoutExpired):  # the driver may block the exit forever
                 process.wait(10)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec='seconds')

@@ -121,7 +121,8 @@ def time_steps(
 
     MMLogger.get_instance('benchmark', log_level='ERROR')  # hide mmpretrain's initialization log
     torch.backends.cudnn.benchmark = True  # shapes are fixed; may speed up patch embeddings
-    dtype, notes = precision(), []
+    dtype = precision()
+    notes: list[str] = []
     rates = {dtype: matrix_rate(DTYPES[dtype], rate_side)}
     setting = Setting(task, arch, size, dtype, compiled=compiled)
     batch = batch or BATCH[task]
@@ -130,11 +131,21 @@ def time_steps(
     return outcome if rows else outcome | dict(error='; '.join(notes))
 
 
-def time_toy_steps(*args, **kwargs) -> dict:
+def time_toy_steps(task: str, size: int, names: list[str], compiled: bool = False) -> dict:
     """Return the result of `time_steps` for a tiny model; compiling needs no C++ compiler."""
-    small = dict(batch=1, repeats=1, warmup=1, rate_side=256, backend='aot_eager')
     with mock.patch.dict(ARCHS, tiny=TOY_ARCH):
-        return time_steps(*args, arch='tiny', **small, **kwargs)
+        return time_steps(
+            task,
+            size,
+            names,
+            compiled,
+            arch='tiny',
+            batch=1,
+            repeats=1,
+            warmup=1,
+            rate_side=256,
+            backend='aot_eager',
+        )
 
 
 def time_guard(
@@ -203,8 +214,8 @@ def run_tests(paths: list[str] | None = None) -> dict:
 
 def read_report(path: Path) -> dict:
     """Return the counts and failures in pytest's JUnit report."""
-    suite = ElementTree.parse(path).getroot().find('testsuite')
-    counts = {key: int(suite.get(key)) for key in ('tests', 'failures', 'errors', 'skipped')}
+    suite = ElementTree.parse(path).getroot()[0]
+    counts = {key: int(suite.attrib[key]) for key in ('tests', 'failures', 'errors', 'skipped')}
     counts['passed'] = counts['tests'] - sum(counts[key] for key in list(counts)[1:])
     failures = {}
     for case in suite.iter('testcase'):

@@ -44,7 +44,8 @@ def benchmark_regions(
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    loads, shapes = {}, {}
+    loads = {}
+    shapes: dict[tuple[str, int], tuple[int, ...]] = {}
     for scale in scales:
         crop = dict(type='LoadRandomResizedCrop', scale=scale, crop_ratio_range=RANGE)
         windows = dict(size=WINDOW, number=NUMBER, patch_size=PATCH)
@@ -87,7 +88,7 @@ def benchmark_raster(side: int, repeats: int = 3) -> dict:
             regions=lambda: load.transform(dict(img_path=str(path))),
             whole=lambda: read_pixels(path),
         )
-        seconds = {name: [] for name in ways}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
         ways['regions']()
         for _ in range(repeats):
             for name, run in ways.items():

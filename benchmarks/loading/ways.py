@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 from unittest import mock
 
 import cv2
@@ -32,6 +33,7 @@ NOT_RUN = {
     GPU: 'not run: there is no CUDA device',
     'ours, simplejpeg': 'not run: simplejpeg is not installed',
 }
+Way = TypeVar('Way', bound=Hashable)
 Load = Callable[[list[str]], Tensor]  # paths -> (B, 3, 224, 224) uint8
 
 
@@ -47,8 +49,8 @@ def make_images(folder: Path, count: int, width: int, height: int, quality: int)
     for number in range(count):
         if photographs and number % 2:
             image = photographs[number // 2 % len(photographs)]
-            left = rng.integers(image.width - width + 1)
-            top = rng.integers(image.height - height + 1)
+            left = int(rng.integers(image.width - width + 1))
+            top = int(rng.integers(image.height - height + 1))
             image = image.crop((left, top, left + width, top + height))
         else:
             image = spectrum(rng, width, height)
@@ -132,16 +134,16 @@ def _gpu() -> Load:
 
 
 def time_ways(
-    ways: dict[Hashable, tuple[Load, list[str]]],
+    ways: Mapping[Way, tuple[Load, list[str]]],
     repeats: int,
-    shapes: Mapping[Hashable, tuple[int, ...]] = MappingProxyType({}),
-) -> dict[Hashable, list[float]]:
+    shapes: Mapping[Way, tuple[int, ...]] = MappingProxyType({}),
+) -> dict[Way, list[float]]:
     """Return images per second of each method in `repeats` rounds, after one round of warm-up.
 
     The methods take turns, so that other load on the machine affects all of them alike. Times are
     thread CPU times; for the GPU, wall-clock times.
     """
-    speeds = {name: [] for name in ways}
+    speeds: dict[Way, list[float]] = {name: [] for name in ways}
     for repeat in range(-1, repeats):
         for name, (load, paths) in ways.items():
             random.seed(repeat + 1)

@@ -1,7 +1,7 @@
 """The results page as Markdown and HTML, the tables of README.md, and metafile.yml."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -40,7 +40,7 @@ def fill(name: str, **parts: str) -> str:
     return Template((TEMPLATES / name).read_text(encoding='utf-8')).substitute(parts)
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table of a heading and rows, without columns that are empty."""
     used = [place for place in range(len(rows[0])) if any(row[place] for row in rows[1:])]
     lines = [[row[place] for place in used] for row in rows]

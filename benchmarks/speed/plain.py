@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from lomar.models.attention import Attention
 from lomar.models.lomar import LoMaR
 from lomar.models.patches import patch_coordinates
+from lomar.models.rpe import RelativePosition
+from lomar.models.vit import RPEViT
 
 
 def plain_attention(self: Attention, x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -19,20 +21,19 @@ def plain_attention(self: Attention, x: Tensor, grid: tuple[int, int]) -> Tensor
     qkv = self.qkv(x).view(n, length, 3, self.num_heads, dim // self.num_heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
     logits = q @ k.transpose(-2, -1) * self.scale
-    if self.rpe_k is not None:
-        table, cls_token = self.rpe_k, length > grid[0] * grid[1]
-        if hasattr(table, 'lookup_table_weight'):
-            logits = logits + table.gather_logits(q, table.ids(grid, cls_token, x.device))
-        else:
-            logits = logits + table(q, grid, cls_token)
+    table, cls_token = self.rpe_k, length > grid[0] * grid[1]
+    if isinstance(table, RelativePosition):
+        logits = logits + table.gather_logits(q, table.ids(grid, cls_token, x.device))
+    elif isinstance(table, nn.Module):  # decomposed positions
+        logits = logits + table(q, grid, cls_token)
     out = logits.softmax(dim=-1) @ v
     return self.proj(out.transpose(1, 2).reshape(n, length, dim))
 
 
-def make_plain(backbone: nn.Module) -> nn.Module:
+def make_plain(backbone: RPEViT) -> RPEViT:
     """Replace the attention of all blocks by `plain_attention`; weights and results stay equal."""
     for block in backbone.blocks:
-        block.attn.forward = MethodType(plain_attention, block.attn)
+        block.attn.forward = MethodType(plain_attention, block.attn)  # type: ignore[union-attr]
     return backbone
 
 
@@ -47,7 +48,7 @@ class PlainLoMaR(LoMaR):
         super().__init__(*args, **kwargs)
         make_plain(self.backbone)
 
-    def loss(self, images: Tensor) -> dict[str, Tensor]:
+    def loss(self, images: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # no lists
         """Return the loss of `LoMaR.loss`, from the same random windows and masks."""
         backbone = self.backbone
         windows, masked = self.sample(images)

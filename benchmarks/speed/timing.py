@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -67,13 +67,13 @@ def synchronise() -> None:
 
 
 def interleave(
-    steps: dict[str, Callable[[], object]], repeats: int, warmup: int, title: str = ''
+    steps: Mapping[str, Callable[[], object]], repeats: int, warmup: int, title: str = ''
 ) -> dict[str, Spread]:
     """Return seconds of each step, over `repeats` rounds after `warmup` rounds.
 
     In every round each step runs once. Each round starts with another step.
     """
-    seconds = {name: [] for name in steps}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     names = list(steps)
     for turn in tqdm(range(warmup + repeats), desc=title, unit='round', leave=False):
         shift = turn % len(names)

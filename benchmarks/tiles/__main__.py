@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -77,7 +78,7 @@ def detect(
     for image in images:
         path = folder / image['file_name']
         if settings:
-            found = lomar.detect_tiles(detector, path, threshold=threshold, **settings)
+            found: Any = lomar.detect_tiles(detector, path, threshold=threshold, **settings)
             masks = found.rles
         else:
             (found,) = detector([path], threshold)

@@ -7,6 +7,7 @@ For segmentors, DIR/masks gets a PNG file of class ids per image.
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -174,53 +175,41 @@ def _model(args: argparse.Namespace) -> Any:
 
 def _steps(args: argparse.Namespace, model: Any) -> Steps:
     """Return the steps of a prediction of whole images."""
+    result: Callable[[Any], Any]
+    if model.kind == 'segmentor':
+        result = model.segmentation
+    elif model.kind == 'classifier':
+        result = partial(model.best, top_k=args.top_k or TOP_K)
+    else:
+        result = partial(model.detections, threshold=_threshold(args))
+
+    def predict(images: Sequence[Any]) -> list[Any]:
+        return [result(found) for found in model.predict(images)]
+
+    return Steps(model.load, predict, lambda found, image: found.draw(image), args.batch)
+
+
+def _threshold(args: argparse.Namespace) -> float:
+    """Return the smallest score of an object."""
     from lomar.detector import check_threshold
 
-    def draw(found: Any, image: Any) -> 'Picture':
-        return found.draw(image)
-
-    if model.kind == 'segmentor':
-        return Steps(
-            model.load,
-            lambda images: [model.segmentation(one) for one in model.predict(images)],
-            draw,
-            args.batch,
-        )
-    if model.kind == 'classifier':
-        top_k = args.top_k or TOP_K
-        return Steps(
-            model.load,
-            lambda images: [model.best(one, top_k) for one in model.predict(images)],
-            draw,
-            args.batch,
-        )
     threshold = THRESHOLD if args.threshold is None else args.threshold
     check_threshold(threshold)
-    return Steps(
-        model.load,
-        lambda images: [model.detections(one, threshold) for one in model.predict(images)],
-        draw,
-        args.batch,
-    )
+    return threshold
 
 
 def _tile_steps(args: argparse.Namespace, model: Any) -> Steps:
     """Return the steps of a prediction with a detector, tile by tile."""
-    from functools import partial
-
     from tqdm import tqdm
 
-    from lomar.detector import check_threshold
     from lomar.large_images import detect_tiles
 
-    threshold = THRESHOLD if args.threshold is None else args.threshold
-    check_threshold(threshold)
     load = partial(
         detect_tiles,
         model,
         tile=args.tile,
         overlap=args.overlap,
-        threshold=threshold,
+        threshold=_threshold(args),
         batch_size=args.batch,
         longest=None if args.no_pictures else LONGEST,
         progress=partial(tqdm, desc='tiles', unit='tile', leave=False),
