@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lomar.cli.config_options import option
+
 METHODS = ('lomar', 'mae')
 # Random weights come with the positions of either method.
 CONTENDERS = ('lomar', 'mae', 'random-lomar', 'random-mae')
@@ -45,10 +47,9 @@ class Run:
     def command(self, work: Path) -> list[str]:
         """Return the arguments of `lomar` that train and evaluate in a folder of `work`."""
         folder = work / self.name
-        options = dict(self.options)
+        words = [f'{key}={value}' for key, value in self.options.items()]
         if self.start:
-            options['load_from'] = str(checkpoint(work, self.start))
-        words = [f'{key}={value}' for key, value in options.items()]
+            words.append(option('load_from', str(checkpoint(work, self.start))))
         return [
             *(
                 'train',

@@ -13,6 +13,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from lomar.cli.config_options import option
 from lomar.cli.shared import count
 
 PRETRAIN = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
@@ -135,7 +136,8 @@ def detect(args: argparse.Namespace, work: Path, pretrained: Path) -> dict:
     val = ('--val-ann', labels / 'val.json', '--val-images', images / 'val')
     length = ('--epochs', args.epochs) if args.epochs else ()
     flags = ('--work-dir', folder, '--amp', '--no-validate', *length)
-    call('train', DETECT, *flags, *train, *val, '--cfg-options', f'load_from={pretrained}')
+    weights = option('load_from', str(pretrained))
+    call('train', DETECT, *flags, *train, *val, '--cfg-options', weights)
     checkpoint = (folder / 'last_checkpoint').read_text()
     call('test', DETECT, checkpoint, '--work-dir', folder, *val, '--out', folder, '--overwrite')
     drawn = ('--detections', folder / 'segm.json', '--threshold', 0.5, '--num-images', 6)

@@ -1,10 +1,10 @@
 """Arguments and actions that several commands share. Nothing here imports torch or OpenMMLab."""
 
 import argparse
-import ast
-import contextlib
 import os
 from collections.abc import Sequence
+
+from lomar.cli.config_options import ConfigOptions
 
 CONFIG_HELP = (
     'config file, or name of a packaged config: lomar_pretrain, or '
@@ -21,32 +21,8 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
-class ConfigOptions(argparse.Action):
-    """`--cfg-options`, as mmengine's DictAction reads them; mmengine is imported when they are."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        """Add `KEY=VALUE` pairs to those of earlier flags."""
-        from mmengine.config import DictAction
-
-        known = 'allowed: KEY=VALUE, and KEY.NAME=VALUE for each entry of a dict'
-        for value in values:
-            if '=' not in value or '={' in value:
-                raise argparse.ArgumentError(self, f'{value!r} found; {known}')
-        try:
-            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
-        except AssertionError as error:  # unbalanced brackets
-            raise argparse.ArgumentError(self, str(error)) from error
-        except RecursionError:  # of brackets after a name, such as dict(a=1, b=2)
-            raise argparse.ArgumentError(self, f'{values} found; {known}') from None
-        # mmengine removes spaces and quotes, also those of names such as 'traffic light'.
-        for key, _, text in (value.partition('=') for value in values):
-            if text[:1] in ('[', '(') and ('"' in text or "'" in text):
-                with contextlib.suppress(SyntaxError, ValueError):
-                    getattr(namespace, self.dest)[key] = ast.literal_eval(text)
-
-
 class PrintVersions(argparse.Action):
-    """`--version`: versions of this package, Python and what is below."""
+    """`--version`: versions of this package, of Python and of the packages that it uses."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         """Print one package per line."""

@@ -23,6 +23,7 @@ from processes import without_gpus
 from lomar import cli
 from lomar.checkpoints.names import SOURCES, TARGETS
 from lomar.cli import convert, demo, main, parse_args, results, shapes
+from lomar.cli.config_options import option
 from lomar.datasets.shape_drawing import CATEGORIES
 from lomar.datasets.shapes import make_shapes
 from lomar.engine import write_metrics
@@ -111,10 +112,37 @@ def test_options_are_read_as_mmengine_reads_them(words):
 
 
 @pytest.mark.parametrize(
+    ('text', 'value'),
+    [  # where mmengine removes spaces and quotes
+        ('/my drive/a (old).pth', '/my drive/a (old).pth'),
+        ("'/data/run,1'", '/data/run,1'),
+        ("'5'", '5'),
+        ("it's", "it's"),
+        ('[traffic light, car]', ['traffic light', 'car']),
+        ("['traffic light','a, b']", ['traffic light', 'a, b']),
+        ("[[it's, 'a, b'], x y]", [["it's", 'a, b'], 'x y']),
+        ('a b, c', ['a b', 'c']),
+        (' [1, (2.5, True), None] ', [1, (2.5, True), None]),
+    ],
+)
+def test_options_keep_spaces_and_quoted_text(text, value):
+    line = ['check', 'CONFIG', '--cfg-options', f'key={text}']
+    assert parse_args(line).cfg_options == {'key': value}
+
+
+@pytest.mark.parametrize('text', ['/a b/c', '/a,b', '[a]', '5', 'None', "it's, both", '/a (b', ''])
+def test_options_of_text(text):
+    line = ['check', 'CONFIG', '--cfg-options', option('key', text)]
+    assert parse_args(line).cfg_options == {'key': text}
+
+
+@pytest.mark.parametrize(
     ('line', 'message'),
     [
         ('check CONFIG --cfg-options a', "--cfg-options: 'a' found; allowed: KEY=VALUE"),
-        ('check CONFIG --cfg-options a=[(1]', '--cfg-options: Imbalanced brackets'),
+        ('check CONFIG --cfg-options a=[(1]', "'a=[(1]': brackets or quotes are not in pairs"),
+        ('check CONFIG --cfg-options a=1,)2(', "'a=1,)2(': brackets or quotes are not in pairs"),
+        ("check CONFIG --cfg-options a='b,c", 'brackets or quotes are not in pairs'),
         ('check CONFIG --cfg-options a={b:1}', "'a={b:1}' found; allowed: KEY=VALUE, and KEY.NAME"),
         ('check CONFIG --cfg-options a=dict(b=1,c=2)', 'and KEY.NAME=VALUE for each entry of'),
         ('resize IN OUT --workers -1', '--workers: -1 found; allowed: 1 or more'),
