@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.optim.scheduler import LinearParamScheduler
@@ -11,8 +12,9 @@ from torch import nn
 
 from lomar.engine.loops import has_ended
 from lomar.engine.schedule import Length, rates
-from lomar.utils import unwrapped
+from lomar.utils import dicts_in, type_name, unwrapped
 
+CROPS = 'LoadRandomResizedCrop', 'LoadWindows', 'RandomResizedCrop'  # whose scale is a side
 # A schedule of many more epochs than its name says was made for a larger dataset.
 MANY = 10
 
@@ -74,6 +76,27 @@ def model_line(model: nn.Module) -> str:
 
 
 def notes(runner) -> list[str]:
+    """Return notes on settings that are valid, but probably not meant."""
+    return [*_size_notes(runner.cfg), *_length_notes(runner)]
+
+
+def _size_notes(cfg: Config) -> list[str]:
+    """Return a note if the training images have another side than `backbone.img_size`."""
+    side = ((cfg.get('model') or {}).get('backbone') or {}).get('img_size')
+    scales = [
+        step['scale']
+        for step in dicts_in(cfg.get('train_dataloader'))
+        if type_name(step) in CROPS and isinstance(step.get('scale'), int)
+    ]
+    return [
+        f'model.backbone.img_size is {side}, and the training images have {scale} px: set scale of '
+        'the loader in train_dataloader to train at another size'
+        for scale in scales
+        if isinstance(side, int) and side != scale
+    ]
+
+
+def _length_notes(runner) -> list[str]:
     """Return a note if the iterations of the config are far more epochs than its name says."""
     found = re.search(r'-(\d+)e_', Path(runner.cfg.filename or '').name)
     length, epochs = Length.of(runner.train_loop), _epochs(runner)

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 from mmengine.config import Config
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from processes import run_lomar
 
 from lomar.cli import main, parse_args
 from lomar.engine import Runner, epochs, train_config
+from lomar.engine.config import read_config
 from lomar.engine.schedule import Length, resolve_schedule
 from lomar.engine.setting_checks import check_val_begin
 from lomar.engine.startup_log_hook import notes
@@ -166,11 +167,31 @@ def test_many_more_epochs_than_the_name_says_are_noted(file, images, steps, note
     loader = SimpleNamespace(dataset=range(images), batch_sampler=sampler)
     loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
     loop._max_iters, loop.dataloader = steps, range(images // 8)
-    runner = SimpleNamespace(
-        train_loop=loop, train_dataloader=loader, cfg=SimpleNamespace(filename=f'a/{file}')
-    )
+    cfg = SimpleNamespace(filename=f'a/{file}', get={}.get)
+    runner = SimpleNamespace(train_loop=loop, train_dataloader=loader, cfg=cfg)
     found = notes(runner)
     assert len(found) == bool(note) and (not note or re.search(note, found[0]))
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'number'),
+    [
+        ('lomar_pretrain', {}, 0),
+        ('lomar_pretrain', {'model.backbone.img_size': 448}, 1),
+        ('lomar_pretrain', {'train_dataloader.dataset.pipeline.0.scale': (512, 2048)}, 0),
+        ('pretrain/lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k-448px-regions', {}, 0),
+        ('pretrain/mae_vit-base-p16_8xb512-amp-coslr-400e_in1k-384px', {}, 0),
+        ('classify/vit-b_lomar_8xb128-amp-coslr-100e_in1k', {'model.backbone.img_size': 384}, 1),
+    ],
+)
+def test_another_side_of_the_training_images_is_noted(name, options, number):
+    cfg = read_config(name, options)
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', dataset=cfg.train_dataloader.dataset)
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    loop._max_epochs, loop._max_iters, loop.dataloader = 1, 8, range(8)
+    found = notes(SimpleNamespace(cfg=cfg, train_loop=loop, train_dataloader=loop.dataloader))
+    assert len(found) == number
+    assert all('training images have 224 px: set scale' in note for note in found)
 
 
 def test_a_rate_that_is_not_scaled_is_refused():
