@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from lomar.datasets.folder_walk import mark_pictures
     from lomar.engine import read_config
     from lomar.visualization import read_image, reconstruct, sheet
-    from lomar.visualization.output_paths import check_images_kept, output_paths
+    from lomar.visualization.output_paths import check_files_kept, output_paths
 
     cfg = read_config(args.config, args.cfg_options)
     model, value_range = load_model(cfg, args), cfg.get('value_range')
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     patch_size = model.backbone.patch_size
     pictures = output_paths(paths, '.png')
-    check_images_kept('--out', out, pictures)
+    check_files_kept('--out', out, pictures)
     unreadable: dict[str, str] = {}
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:

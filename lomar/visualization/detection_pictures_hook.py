@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 
 from lomar.datasets.any_image import visible_pixels
 from lomar.datasets.folder_walk import mark_pictures
-from lomar.visualization.output_paths import check_images_kept, output_paths
+from lomar.visualization.output_paths import check_files_kept, output_paths
 
 
 @HOOKS.register_module()
@@ -27,7 +27,7 @@ class DetectionPicturesHook(DetVisualizationHook):
             images = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
             self.names = output_paths(images, '.jpg')
             if folder := self._folder(runner):
-                check_images_kept('--show-dir', folder, self.names)
+                check_files_kept('--show-dir', folder, self.names)
 
     def after_test_iter(
         self, runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]

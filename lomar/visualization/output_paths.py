@@ -58,6 +58,20 @@ def check_images_kept(what: str, folder: str | Path, pictures: Mapping[str, Path
             )
 
 
+def check_files_kept(what: str, folder: str | Path, pictures: Mapping[str, Path]) -> None:
+    """Raise a ValueError if a picture would replace a file, unless the folder is marked.
+
+    Args:
+        what, pictures: as in `check_images_kept`, which is called first.
+    """
+    check_images_kept(what, folder, pictures)
+    files = (Path(folder, picture) for picture in pictures.values())
+    if not holds_pictures(folder) and (file := next(filter(Path.exists, files), None)):
+        raise ValueError(
+            f'{what}: {file} exists, and no earlier command drew it; allowed: another folder'
+        )
+
+
 def check_own_folder(what: str, folder: str | Path) -> None:
     """Raise a ValueError if a folder has files, and `mark_pictures` did not mark it."""
     folder = Path(folder)
@@ -70,5 +84,5 @@ def check_own_folder(what: str, folder: str | Path) -> None:
 
 
 def _key(path: Path) -> str:
-    """Return what is equal for two paths that are one file on a disk that ignores case."""
+    """Return the path in lower case, by which disks that ignore case compare names."""
     return str(path).casefold()

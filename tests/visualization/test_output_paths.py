@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lomar.visualization.output_paths import check_images_kept, output_paths
+from lomar.datasets.folder_walk import mark_pictures
+from lomar.visualization.output_paths import check_files_kept, check_images_kept, output_paths
 
 CASES = {
     'one file': (['x/1.jpg'], ['1.png']),
@@ -44,3 +45,16 @@ def test_no_picture_replaces_an_image(tmp_path, folder, suffix, kept):
     pictures = output_paths(images, suffix)
     with nullcontext() if kept else pytest.raises(ValueError, match=r'--out: .* is one of the'):
         check_images_kept('--out', tmp_path / folder, pictures)
+
+
+def test_only_pictures_are_replaced(tmp_path):
+    pictures = output_paths(['in/a.png', 'in/b.png'], '.jpg')
+    own, foreign = tmp_path / 'own', tmp_path / 'train'
+    mark_pictures(own)
+    for folder in (own, foreign):
+        check_files_kept('--show-dir', folder, pictures)
+        folder.mkdir(exist_ok=True)
+        (folder / 'b.jpg').touch()
+    check_files_kept('--show-dir', own, pictures)
+    with pytest.raises(ValueError, match=r'--show-dir: .*train/b\.jpg exists, and no earlier'):
+        check_files_kept('--show-dir', foreign, pictures)
