@@ -1,4 +1,4 @@
-"""Shared helpers: atomic writes, JSON, hashes, unwrapped models, unchanged random state."""
+"""Shared helpers: atomic writes, JSON, hashes, checks of values, configs, random state."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ def check_new(
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
-    """Return what two paths of one file have in common, as for `os.path.samefile`."""
+    """Return device and inode, which are equal for two paths of one file."""
     status = os.stat(path)
     return status.st_dev, status.st_ino
 

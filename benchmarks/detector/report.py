@@ -5,9 +5,9 @@ def to_markdown(result: dict) -> str:
     """Return the three tables, with medians and ranges in ms."""
     lines = []
     for title, key in (
-        ('pipeline, ms an image', 'pipeline'),
+        ('pipeline, ms per image', 'pipeline'),
         ('training step, ms', 'step'),
-        ('evaluation, ms an image', 'evaluation'),
+        ('evaluation, ms per image', 'evaluation'),
     ):
         lines += [f'| {title} | mmdet | lomar |', '|---|---:|---:|']
         for part, spreads in result[key].items():

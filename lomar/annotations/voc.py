@@ -47,7 +47,8 @@ def read_voc(
 
     Args:
         first_pixel: 1 for VOC's convention: corners are the first and the last pixel of the box,
-            which count from 1. 0 for corners that are coordinates from 0, as labelformat reads all.
+            which count from 1. 0 for corners that are coordinates from 0; labelformat reads
+            all files this way.
         split: read the files that ImageSets/Main/SPLIT.txt names.
         pair_by_stem: the image has the name of the XML file; `<filename>` is ignored.
     """

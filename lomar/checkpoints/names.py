@@ -24,8 +24,8 @@ _TO_TIMM = (
     (r'^layers\.(\d+)\.', r'blocks.\1.'),
     (r'^ln1\.', 'norm.'),
     (r'^ln2\.', 'fc_norm.'),
-    (r'^head\.(fc|layers\.head)\.', 'head.'),  # its classifiers
-    (r'^neck\.(decoder_|mask_token)', r'\1'),  # its MAE
+    (r'^head\.(fc|layers\.head)\.', 'head.'),  # mmpretrain's classifiers
+    (r'^neck\.(decoder_|mask_token)', r'\1'),  # mmpretrain's MAE
     (r'^neck\.ln1\.', 'decoder_norm.'),
     (r'^(decoder_blocks\.\d+)\.ln(\d)\.', r'\1.norm\2.'),
     (r'^(decoder_blocks\.\d+)\.ffn\.layers\.0\.0\.', r'\1.mlp.fc1.'),

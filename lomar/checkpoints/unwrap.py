@@ -26,7 +26,9 @@ def unwrap(content: dict, weights: str = 'plain') -> dict[str, Tensor]:
     check_choice('weights', weights, KEYS)
     found = _state_dicts(content)
     if weights == 'ema' and 'ema' not in found:
-        raise ValueError(f"weights is 'ema', but there is none of {', '.join(KEYS['ema'])}")
+        raise ValueError(
+            f"weights is 'ema', but the file has none of the keys {', '.join(KEYS['ema'])}"
+        )
     if weights == 'plain' and 'ema' in found:
         line = (
             'The checkpoint holds plain weights and their moving average: the plain weights load. '

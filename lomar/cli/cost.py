@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     speed = cost.Speed(args.device_tflops, args.utilisation, args.images_per_second)
     if args.images_per_second and len(args.configs) > 1:
         raise ValueError(
-            f'--images-per-second is of one model, found {len(args.configs)} configs; name one'
+            f'--images-per-second is the speed of one model; {len(args.configs)} configs found; '
+            'allowed: one'
         )
     costs = [
         cost.estimate(name, read_config(name, args.cfg_options), speed, args.gpus, args.num_images)

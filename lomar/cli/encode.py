@@ -213,7 +213,7 @@ def _check_out(out: Path, patches: bool, overwrite: bool, images: Sequence[str])
     if out.exists() and not out.is_dir():
         raise ValueError(f'--out is {out}, a file; allowed: a folder, or {allowed}')
     written = [out / 'features.npy', out / 'paths.txt']
-    # Other arrays there are no features, such as images of the user.
+    # Other arrays, such as images of the user, are kept.
     numbered = [file for file in (out / 'patches').glob('*.npy') if file.stem.isdecimal()]
     old = sorted(numbered) if written[0].exists() else []
     new = [out / f'patches/{place}.npy' for place in range(len(images))] if patches else []

@@ -26,7 +26,7 @@ def to_rgb(
     """Return an image as 8-bit RGB, with its EXIF orientation applied.
 
     Grey, palette and CMYK images are converted, and transparent images are composited over white.
-    Grey images of 16 unsigned bits are scaled to 8 bits, TIFF files of 12 bits by these.
+    Grey images of 16 unsigned bits are scaled to 8 bits, TIFF files of 12 bits from 12 bits.
 
     Args:
         value_range: values of black and white in images of other than 8 bits.
@@ -147,7 +147,7 @@ def largest_of_16_bits(path: ImageFile) -> int | None:
 
 
 def dark_images(paths: Sequence[str]) -> str:
-    """Return a note on images of 16 bits with few used, by a sample of the files, or ''."""
+    """Return a note on 16-bit images with small values only, by a sample of the files, or ''."""
     found = [largest_of_16_bits(path) for path in paths[:: max(1, len(paths) // SAMPLED)]]
     return dark_note(max((value for value in found if value is not None), default=0), 65535)
 

@@ -90,7 +90,7 @@ class ReadableImages(BaseDataset):
         raise OSError(f'{MAX_TRIES} draws in a row from {where} cannot be read:\n{names}')
 
     def _warn_of_dark_images(self) -> None:
-        """Warn of images of 16 bits with few used, which a loader makes dark 8-bit images."""
+        """Warn of 16-bit images with small values only, which a loader makes dark 8-bit images."""
         load = next(iter(self.pipeline.transforms), None)
         if getattr(load, 'reads_arrays', True):  # keeps the numbers, or knows their range
             return

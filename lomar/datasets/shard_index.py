@@ -20,7 +20,7 @@ VERSION = 1
 BLOCK = tarfile.BLOCKSIZE
 READ = 2**18  # bytes of a remote tar that are read at a time: several headers of small images
 PADDING = 2**20  # largest number of zero bytes that are expected after the members
-# What the first bytes of a file that is given as a shard say.
+# First bytes of compressed files: name of the format, and command that decompresses it.
 COMPRESSED = {
     b'\x1f\x8b': ('gzip', 'gunzip'),
     b'BZh': ('bzip2', 'bunzip2'),

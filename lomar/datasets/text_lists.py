@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 EXAMPLES = 5  # lines that an error names
 BLOCK = 65536  # bytes by which a text is told from other files
-# What the first bytes of a file that is given as a list say.
+# First bytes of files that are no text lists, and what the files are.
 KINDS = {
     b'\xff\xd8\xff': 'a JPEG image',
     b'\x89PNG': 'a PNG image',

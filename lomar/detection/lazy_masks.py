@@ -107,8 +107,9 @@ class LazyMasks(BitmapMasks):
             return super().crop_and_resize(bboxes, out_shape, inds, device, interpolation, binarize)
         bboxes = torch.as_tensor(bboxes)
         used, places = np.unique(torch.as_tensor(inds).cpu().numpy(), return_inverse=True)
-        # Each instance once, not once for each of its boxes, and the part that is read: memory of
-        # zeros costs nothing before it is touched. Bytes are a quarter of the way to a GPU.
+        # Each instance is copied once, not once for each of its boxes, and only the part that is
+        # read: memory of zeros costs nothing before it is touched. uint8 needs a quarter of the
+        # transfer to a GPU.
         dtype = np.float32 if torch.device(device).type == 'cpu' else np.uint8
         bitmaps = np.zeros((len(used), self.height, self.width), dtype)
         corners = bboxes.cpu().numpy()

@@ -1,4 +1,4 @@
-"""Processes that load data: signals that are meant for the main process."""
+"""Protection of data workers from signals that are meant for the main process."""
 
 import multiprocessing
 import os

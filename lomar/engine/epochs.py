@@ -13,7 +13,7 @@ from lomar.engine.schedule import DROPS, PERIODS
 
 
 def set_epochs(cfg: Config, epochs: int, given: Container[str] = ()) -> None:
-    """Set the length of the training, and in proportion to it, everything that is counted with it.
+    """Set the length of the training, and scale its schedule and its intervals in proportion.
 
     These are numbers of `param_scheduler`, the intervals of evaluation and of checkpoints, and the
     begin of evaluations. The intervals are at least one epoch. In a loop that counts iterations,

@@ -1,4 +1,4 @@
-"""Hook that makes up for an evaluation during which a training was interrupted."""
+"""Hook that repeats an evaluation during which a training was interrupted."""
 
 from pathlib import Path
 

@@ -77,4 +77,4 @@ def _check_settings(runner, content: dict, allow) -> None:
                 f'{change}, which the shapes of the weights do not show; allowed: the value of the '
                 f"training, or transfer=dict(allow=['{change.key}'])"
             )
-        runner.logger.warning(f'{change}: the weights were trained on the former')
+        runner.logger.warning(f'{change}: the weights were trained with the first value')

@@ -1,4 +1,4 @@
-"""Training loops that resume at any step without loading earlier images; the end of a loop."""
+"""Training loops that resume at any step without loading earlier images."""
 
 from itertools import chain, repeat
 

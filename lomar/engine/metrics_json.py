@@ -27,8 +27,7 @@ def write_metrics(runner, config: str, checkpoint: str, results: dict) -> Path:
         arch=model.get('module', model).get('backbone', {}).get('arch'),
         epochs=schedule_epochs(runner.loaded_record),
         checkpoint=str(checkpoint),
-        # empty for a URL
-        checkpoint_sha256=sha256(file) if file.is_file() else '',
+        checkpoint_sha256=sha256(file) if file.is_file() else '',  # empty for a URL
         date=now(),
         versions=installed(),
         dataset=', '.join(_place(part) for part in inner_datasets(dataset)),

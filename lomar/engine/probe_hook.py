@@ -103,7 +103,7 @@ class ProbeHook(Hook):
         model = unwrapped(runner.model)
         check_backbone(model)
         size = model.backbone.img_size
-        with undisturbed(model):  # whatever it refuses it refuses now
+        with undisturbed(model):  # errors are raised before the training
             encode(model, torch.zeros(1, 3, *size, dtype=torch.uint8))
         self.labels, self.num_train = torch.tensor(labels), len(train)
         self.images = FixedSizeImages(paths, size, self.max_memory * 1e9, self.value_range)

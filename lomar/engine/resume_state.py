@@ -58,8 +58,8 @@ def position(
 
     A run counted in epochs goes on after the same number of epochs, and a run counted in steps
     after the same number of steps, also if an epoch has another number of steps than before. An
-    epoch that the checkpoint has begun is repeated, unless the run can begin within it. So are
-    steps whose gradients were not yet applied to the weights, as checkpoints have no gradients.
+    epoch that the checkpoint has begun is repeated, unless the run can begin within it.
+    Checkpoints have no gradients: steps whose gradients were not yet applied are repeated, too.
 
     Args:
         steps_per_epoch: None in a run counted in steps.

@@ -43,10 +43,6 @@ def check_settings(cfg: Config, training: bool = True) -> None:
 
 
 def _check_training(cfg: Config) -> None:
-    for place in ('custom_hooks', 'param_scheduler'):
-        given = cfg.get(place)
-        if given is not None and not isinstance(given, dict | list | tuple):
-            raise ValueError(f'{place} is {given!r}; allowed: a list, or None')
     if isinstance(level := cfg.get('log_level'), str):
         check_choice('log_level', level, LEVELS)
     if cfg.get('optim_wrapper'):
@@ -67,8 +63,6 @@ def _check_numbers(owner: str, node: dict, least: dict[str, int]) -> None:
 
 def _check_optimizer(wrapper: dict) -> None:
     _check_numbers('optim_wrapper', wrapper, dict(accumulative_counts=1))
-    if wrapper.get('optimizer', {}) is None:
-        raise ValueError('optim_wrapper.optimizer is None; allowed: a dict with type and lr')
     nodes = {
         f'optim_wrapper.{name}': wrapper.get(name) or {}
         for name in ('optimizer', 'clip_grad', 'paramwise_cfg')

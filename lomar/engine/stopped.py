@@ -1,4 +1,4 @@
-"""Ends of a run that are no bug: full memory or disk, a killed worker, a lost process."""
+"""Errors whose cause is not the code: full memory or disk, a killed worker, a lost process."""
 
 import errno
 import re

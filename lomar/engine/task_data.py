@@ -1,4 +1,4 @@
-"""The data of a run: those of the flags in the config of each task, and their checks."""
+"""Set the data that flags name in the config of each task, and check them."""
 
 import argparse
 

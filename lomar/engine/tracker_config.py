@@ -1,4 +1,4 @@
-"""Backends of experiment trackers in the config: those of flags, and their checks."""
+"""Add the experiment trackers that flags name to a config, and check them."""
 
 import argparse
 from importlib.util import find_spec

@@ -5,7 +5,8 @@ from mmengine.registry import HOOKS
 
 from lomar.compat.dist import main_process
 
-INTERVAL = 50  # steps between two exchanges of several processes, after as many steps with one each
+# Processes exchange their lists after each of the first 50 steps, then after every 50 steps.
+INTERVAL = 50
 
 
 @HOOKS.register_module()

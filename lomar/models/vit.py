@@ -237,8 +237,8 @@ class RPEViT(LearnedPositions, BaseModule):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the layer of a parameter and the number of layers, for layer-wise learning rates.
 
-        Layer 0 is the embedding, layer i + 1 is block i, layer depth + 1 is the norm, and all that
-        does not begin with `prefix`, such as a head.
+        Layer 0 is the embedding, layer i + 1 is block i, layer depth + 1 is the norm, and every
+        parameter whose name does not begin with `prefix`, such as that of a head.
 
         Raises:
             ValueError: the layer of the parameter is unknown, so its learning rate would be wrong.

@@ -16,8 +16,8 @@ from lomar.utils import write_json
 class ClassIoU(BaseMetric):
     """Metric for mIoU, aAcc and mAcc in percent over all pixels of a dataset, as in mmseg.
 
-    A class that neither the ground truth nor the predictions have does not count in the mean IoU,
-    and a class that the ground truth lacks not in the mean accuracy. Ignored pixels do not count.
+    The mean IoU leaves out classes that occur neither in the ground truth nor in the predictions.
+    The mean accuracy leaves out classes without ground truth. Ignored pixels do not count.
     mmseg's `IoUMetric` has the same figures, rounded to two digits, and no record of the classes.
 
     Args:

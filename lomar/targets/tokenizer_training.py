@@ -1,6 +1,5 @@
 """Training of a `PatchTokenizer` as a VQ-VAE (arXiv 1711.00937)."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,9 +173,6 @@ def _check(settings: Settings) -> int:
     if out.suffix != '.pth':
         raise ValueError(f'--out is {out}; allowed: a file that ends in .pth')
     check_new('--out', out, out.with_suffix('.json'), overwrite=settings.overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise ValueError(f'--out {out} cannot be written')
     paths, images = list_images(settings.images, advice=FILES), settings.images
     if not any(map(is_readable, paths)):
         raise OSError(f'--images: none of the {len(paths)} files in {images} can be read')

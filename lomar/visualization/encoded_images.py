@@ -20,8 +20,8 @@ def check_images(
 ) -> str:
     """Return a note for the user on images of many patches, or ''; encode nothing.
 
-    Only images on which the result depends are read: without `size`, those of a position in pixels
-    are all of them. Images that cannot be read, or that the model does not support, are skipped.
+    Only one image is read, or all if there is no `size` and the position is in pixels. Images that
+    cannot be read, or that the model does not support, are skipped.
 
     Args:
         size: as in `Encoder.read`.

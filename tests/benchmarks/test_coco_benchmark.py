@@ -1,8 +1,9 @@
 """The benchmark of reading annotations, with few of them."""
 
+from conftest import ROOT
+
 from benchmarks.coco.__main__ import measure
 from benchmarks.coco.generate import generate
-from conftest import ROOT
 
 
 def test_two_processes_read_what_one_reads(tmp_path):

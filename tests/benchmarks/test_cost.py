@@ -310,7 +310,7 @@ def test_the_command(capsys, tmp_path, counted_once):
     assert record['gpu_hours'] == pytest.approx(9 * 4096 * record['gflops'] / 500e3 / 3600)
     assert '9 epochs = 9 steps' in text and '500 TFLOP/s (assumed, 500 TFLOP/s x util' in text
     text = run(capsys, config, config, '--images-per-second', 5, code=1)
-    assert '--images-per-second is of one model, found 2 configs' in text
+    assert '--images-per-second is the speed of one model; 2 configs found' in text
 
 
 def test_a_process_of_its_own(tmp_path):

@@ -159,7 +159,9 @@ def test_a_moving_average_is_a_choice(monkeypatch):
     assert not unwrap(content)['norm.weight'].any()
     assert len(lines) == 1 and "weights='ema'" in lines[0]
     assert unwrap(content, 'ema')['norm.weight'].all()
-    with pytest.raises(ValueError, match=r"weights is 'ema', but there is none of state_dict_ema"):
+    with pytest.raises(
+        ValueError, match=r"weights is 'ema', but the file has none of the keys state_dict_ema"
+    ):
         unwrap(dict(state_dict=vit()), 'ema')
     with pytest.raises(ValueError, match=r"weights is 'best'; allowed: plain, ema"):
         unwrap(content, 'best')
