@@ -8,7 +8,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 # Rooms whose public names are documented, after those of `lomar` itself.
-ROOMS = ('models', 'datasets', 'checkpoints', 'detection', 'classification', 'engine')
+PACKAGES = ('models', 'datasets', 'checkpoints', 'detection', 'classification', 'engine')
 
 
 def on_files(files: Files, config) -> Files:
@@ -33,14 +33,14 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
 
 
 def reference() -> str:
-    """Return a page with the public names of the package and of its rooms."""
+    """Return a page with the public names of the package and of its packages."""
     parts = ['# Python reference\n\nThe names that programs may use, from their docstrings.\n']
-    for room in ('', *ROOMS):
-        stub = ROOT / 'lomar' / room / '__init__.pyi'
-        package = '.'.join(('lomar', room)).rstrip('.')
+    for name in ('', *PACKAGES):
+        stub = ROOT / 'lomar' / name / '__init__.pyi'
+        package = '.'.join(('lomar', name)).rstrip('.')
         parts.append(f'\n## {package}\n')
         for node in parse(stub.read_text(encoding='utf-8')).body:
-            if isinstance(node, ImportFrom) and node.module:  # without: other rooms
+            if isinstance(node, ImportFrom) and node.module:  # without: other packages
                 module = f'{package}.{node.module}' if node.level else str(node.module)
                 parts += [f'\n::: {module}.{one.name}\n' for one in node.names]
     return ''.join(parts)

@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 
 from lomar import compat
 
-ROOMS = (
+PACKAGES = (
     'models',
     'targets',
     'datasets',
@@ -22,6 +22,6 @@ ROOMS = (
 )
 
 compat.apply()  # before mmcv, mmdet and mmpretrain are imported
-for room in ROOMS:
-    for module in iter_modules(import_module(f'lomar.{room}').__path__):
-        import_module(f'lomar.{room}.{module.name}')
+for package in PACKAGES:
+    for module in iter_modules(import_module(f'lomar.{package}').__path__):
+        import_module(f'lomar.{package}.{module.name}')

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The same as `lomar test`, with or without an activated environment."""
 
-import door
+from run_command import run
 
-door.run('test')
+run('test')

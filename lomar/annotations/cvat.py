@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from lomar.annotations.image_folder import ImageFolder
-from lomar.annotations.outlines import corners_of_rotated, rle_of_part
+from lomar.annotations.outlines import corners_of_rotated
 from lomar.annotations.safe_xml import place, read_xml
 from lomar.annotations.source import (
     ImportReport,
@@ -17,6 +17,7 @@ from lomar.annotations.source import (
     class_name,
     number,
 )
+from lomar.detection.run_lengths import placed_rle
 
 NO_OUTLINE = 'is no outline of an object, and is left out: '
 CORNERS = ('xtl', 'ytl', 'xbr', 'ybr')
@@ -99,4 +100,4 @@ def _mask(node: Element, size: tuple[int, int]) -> dict:
         what = f'{sum(runs)} pixels in runs, part of {width} x {height} from {left}, {top}'
         raise SourceError(where, 'the mask does not fit its part or the image: ', what)
     part = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
-    return rle_of_part(part, left, top, size)
+    return placed_rle(part, top, left, size[1], size[0])

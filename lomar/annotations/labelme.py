@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lomar.annotations.image_folder import ImageFolder, inside
-from lomar.annotations.outlines import circle, rle_of_part
+from lomar.annotations.outlines import circle
 from lomar.annotations.safe_json import read_json
 from lomar.annotations.source import (
     ImportReport,
@@ -22,6 +22,7 @@ from lomar.annotations.source import (
     files_in,
     number,
 )
+from lomar.detection.run_lengths import placed_rle
 
 NO_OUTLINE = 'is no outline of an object, and is left out: '
 POINTS = dict(rectangle=2, circle=2, mask=2)  # a polygon has 3 or more
@@ -113,4 +114,4 @@ def _mask(shape: dict, corner: tuple[float, float], where: str, size: tuple[int,
     if not (0 <= left <= size[0] - part.shape[1] and 0 <= top <= size[1] - part.shape[0]):
         what = f'{part.shape[1]} x {part.shape[0]} pixels from {left}, {top}'
         raise SourceError(where, 'the mask reaches out of the image: ', what)
-    return rle_of_part(part, left, top, size)
+    return placed_rle(part, top, left, size[1], size[0])

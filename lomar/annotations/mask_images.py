@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from lomar.annotations.image_folder import ImageFolder, inside
-from lomar.annotations.outlines import rle_of
 from lomar.annotations.source import (
     ImportReport,
     SourceError,
@@ -15,6 +14,7 @@ from lomar.annotations.source import (
     SourceObject,
     files_in,
 )
+from lomar.detection.run_lengths import placed_rle
 
 LARGEST = 2**16 - 1  # value in a PNG
 ONE_VALUE = 'has one value besides 0, 255, as masks without ids have (--layout regions)'
@@ -45,16 +45,17 @@ def read_masks(
             where, relative = str(path), path.relative_to(source)
             inside(source, relative.as_posix(), where)
             key = relative.parent if layout == 'objects' else relative.with_suffix('')
-            stem, label = _place(key, folder, where, name)
+            stem, label = _place(key, where, name)
             file_name = folder.with_stem(stem, where)
             image = found.setdefault(file_name, SourceImage(file_name, where))
             size = folder.size(file_name, where)
             for mask in _masks(path, layout, void, size, report):
-                image.objects.append(SourceObject(label, where, rle=rle_of(mask)))
+                rle = placed_rle(mask, 0, 0, *mask.shape)
+                image.objects.append(SourceObject(label, where, rle=rle))
     yield from found.values()
 
 
-def _place(key: Path, folder: ImageFolder, where: str, name: str | None) -> tuple[str, str]:
+def _place(key: Path, where: str, name: str | None) -> tuple[str, str]:
     """Return the path without suffix of the image, and the class, of a mask."""
     if name is not None:
         return key.as_posix(), name

@@ -1,9 +1,6 @@
-"""Outlines of objects in the forms that COCO has: polygons, and masks as RLE."""
+"""Outlines of objects as polygons, [x, y, ...] in pixels."""
 
 import math
-
-import numpy as np
-from pycocotools import mask as rle
 
 
 def corners_of_rotated(
@@ -21,19 +18,6 @@ def circle(x: float, y: float, radius: float, points: int = 64) -> list[float]:
     """Return [x, y, ...] of a regular polygon in a circle."""
     angles = (2 * math.pi * point / points for point in range(points))
     return [v for a in angles for v in (x + radius * math.cos(a), y + radius * math.sin(a))]
-
-
-def rle_of(mask: np.ndarray) -> dict:
-    """Return the compressed RLE, as in JSON, of a mask (H, W)."""
-    found = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(size=[int(side) for side in found['size']], counts=found['counts'].decode())
-
-
-def rle_of_part(part: np.ndarray, left: int, top: int, size: tuple[int, int]) -> dict:
-    """Return the RLE of an image of `size` (width, height) with a mask (h, w) at a place in it."""
-    mask = np.zeros(size[::-1], dtype=bool)
-    mask[top : top + part.shape[0], left : left + part.shape[1]] = part
-    return rle_of(mask)
 
 
 def bounds(polygons: list[list[float]]) -> tuple[float, float, float, float]:

@@ -16,7 +16,7 @@ from lomar.checkpoints.architecture import LOMAR_RPE, Architecture, read_archite
 from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import load_file, naming
 from lomar.checkpoints.published import weights_file
-from lomar.checkpoints.safetensors_file import write_safetensors
+from lomar.checkpoints.safetensors_file import separate, write_safetensors
 from lomar.checkpoints.trained_settings import HEADS, trained_settings
 from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
@@ -128,15 +128,11 @@ def _save(weights: dict[str, Tensor], out: Path, target: str, classes: Sequence[
     if out.suffix == '.safetensors':
         write_safetensors(out, weights)
         return
-    # Copy each tensor: tensors that share storage would be stored with the whole storage.
-    weights = {
-        name: value.detach().clone(memory_format=torch.contiguous_format)
-        for name, value in weights.items()
-    }
     meta = dict(meta=dict(dataset_meta=dict(classes=classes))) if classes else {}
     key = 'model' if target == 'detectron2' else 'state_dict'
     with atomic_write(out) as part:
-        torch.save({**meta, key: weights}, part)
+        # Tensors that share storage would be stored with the whole storage.
+        torch.save({**meta, key: separate(weights)}, part)
 
 
 def _check_weights(

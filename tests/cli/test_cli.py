@@ -585,7 +585,7 @@ def test_scripts_find_the_interpreter(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['train', 'test'])
-def test_python_scripts_are_doors(name, tmp_path):
+def test_python_scripts_run_the_commands(name, tmp_path):
     done = run([sys.executable, ROOT / f'tools/{name}.py', '--help'], cwd=tmp_path, env=bare(''))
     assert done.returncode == 0 and done.stdout.startswith(f'usage: lomar {name}')
 
@@ -593,7 +593,7 @@ def test_python_scripts_are_doors(name, tmp_path):
 def test_a_script_without_any_environment_says_what_to_do(tmp_path):
     tools = tmp_path / 'tools'
     tools.mkdir()
-    for name in ('door.py', 'train.py'):
+    for name in ('run_command.py', 'train.py'):
         (tools / name).write_text((ROOT / 'tools' / name).read_text())
     # -S: an interpreter without installed packages.
     command = [sys.executable, '-S', str(tools / 'train.py'), 'lomar_pretrain']

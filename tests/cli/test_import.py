@@ -34,9 +34,9 @@ def test_import_is_light():
     assert not set(heavy) & set(modules)
 
 
-@pytest.mark.parametrize('room', ['models', 'datasets', 'targets', 'checkpoints', 'engine'])
-def test_rooms_load_nothing_before_a_name_is_used(room):
-    modules = run(f'import sys, lomar.{room}; print(*sys.modules)')
+@pytest.mark.parametrize('package', ['models', 'datasets', 'targets', 'checkpoints', 'engine'])
+def test_packages_load_nothing_before_a_name_is_used(package):
+    modules = run(f'import sys, lomar.{package}; print(*sys.modules)')
     assert not {'torch', 'numpy', 'mmengine'} & set(modules)
 
 
