@@ -6,8 +6,7 @@ from pathlib import Path
 
 from lomar.cli.shared import add_overwrite
 
-KINDS = ('detection', 'imagenet')  # of results_table, which imports matplotlib
-
+KINDS = ('detection', 'imagenet')  # of results_table, which imports msgspec and yaml
 PLOTS = ('.png', '.jpg', '.jpeg', '.pdf', '.svg', '.tif', '.tiff', '.webp')  # of matplotlib
 
 
@@ -54,7 +53,9 @@ def run(args: argparse.Namespace) -> None:
             with atomic_write(path) as part:
                 part.write_text(text(rows), encoding='utf-8')
     if args.plot:
-        results.plot(rows, args.plot)
+        from lomar.visualization.results_plot import plot
+
+        plot(rows, args.plot)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Tables and plots of published and measured results."""
+"""Tables of published and measured results."""
 
 import csv
 import io
@@ -9,9 +9,6 @@ from typing import Annotated, Any
 
 import msgspec
 import yaml
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from msgspec import UNSET, UnsetType
 
 PUBLISHED = Path(__file__).with_name('published.yaml')
@@ -30,7 +27,6 @@ SHOWN = [
 ]
 COLUMNS = ['table', 'dataset', 'kind', *SHOWN, 'hardware', *FURTHER]
 MAX_DETS, COCO_CLASSES = 100, 80  # detections per image, and classes, that COCO's AP counts
-COLOURS = {'measured': 'tab:orange', 'published, same recipe': 'tab:blue', 'published': 'lightblue'}
 
 # Words in the names of configs.
 METHODS = {'lomar': 'LoMaR', 'mae': 'MAE', 'scratch': 'random'}
@@ -229,7 +225,8 @@ def comparison(published: list[dict], measured: list[dict], kind: str | None = N
     return beside + sorted(apart, key=lambda row: row['table'])
 
 
-def _cell(column: str, value: Any) -> str:
+def cell(column: str, value: Any) -> str:
+    """Return the text of a value in a table."""
     if value is None:
         return '-'
     if column.endswith('_gap'):
@@ -237,7 +234,8 @@ def _cell(column: str, value: Any) -> str:
     return str(round(value, 2) if isinstance(value, float) else value).replace('|', '\\|')
 
 
-def _heading(column: str) -> str:
+def heading(column: str) -> str:
+    """Return the heading of a column."""
     return 'gap' if column.endswith('_gap') else column.replace('_ap', ' AP').replace('_', ' ')
 
 
@@ -247,8 +245,8 @@ def to_markdown(rows: list[dict]) -> str:
     for title, group in groupby(rows, key=lambda row: row['table']):
         table = list(group)
         used = [key for key in SHOWN if any(row.get(key) is not None for row in table)]
-        body = [[_cell(key, row.get(key)) for key in used] for row in table]
-        cells = [map(_heading, used), ['---'] * len(used), *body]
+        body = [[cell(key, row.get(key)) for key in used] for row in table]
+        cells = [map(heading, used), ['---'] * len(used), *body]
         lines += [f'### {title}', '', *(f'| {" | ".join(line)} |' for line in cells), '']
     return '\n'.join(lines)
 
@@ -260,54 +258,3 @@ def to_csv(rows: list[dict]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _look(row: dict) -> str:
-    near = any(key.endswith('_gap') for key in row)
-    return f'{row["origin"]}, same recipe' if near else row['origin']
-
-
-def _label(row: dict) -> str:
-    words = [row.get(key) for key in ('method', 'model', 'detector', 'recipe', 'framework')]
-    units = {'input': 'px', 'epochs': 'epochs', 'pretrain_epochs': 'of pretraining'}
-    words += [f'{row[key]} {unit}' for key, unit in units.items() if row.get(key)]
-    return f'{", ".join(dict.fromkeys(filter(None, words)))}\n{row["source"]}'
-
-
-def _draw(axes: Axes, metric: str, rows: list[dict]) -> None:
-    values = [row[metric] for row in rows]
-    colours = [COLOURS[_look(row)] for row in rows]
-    bars = axes.barh(range(len(rows)), [value or 0 for value in values], 0.7, color=colours)
-    axes.bar_label(bars, ['' if v is None else _cell('', v) for v in values], padding=3, fontsize=8)
-    axes.set_yticks(range(len(rows)), map(_label, rows), fontsize=7)
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 1.15 * max(value or 1 for value in values)))
-    axes.set_title(f'{_heading(metric)} (%)', fontsize=9)
-    axes.spines[['top', 'right']].set_visible(False)
-
-
-def plot(rows: list[dict], out: str | Path) -> Path:
-    """Plot AP and accuracy of rows as bars into an image file, one panel row per dataset."""
-    groups: dict[tuple[str, str], dict] = {}
-    for row in sorted(rows, key=lambda row: list(COLOURS).index(_look(row))):
-        figures = [row[metric] for metric in METRICS.get(row['kind'], [])]
-        if any(figure is not None for figure in figures):
-            group = groups.setdefault((row['kind'], row['dataset']), {})
-            group.setdefault((_label(row), *figures), row)  # once, however many tables it is in
-    if not groups:
-        raise ValueError('nothing to plot: no row holds AP or accuracy')
-    heights = [1 + 0.32 * len(group) for group in groups.values()]
-    figure = Figure(figsize=(12, sum(heights)), layout='constrained')
-    grid = figure.subplots(
-        nrows=len(groups), ncols=2, sharey='row', squeeze=False, height_ratios=heights
-    )
-    for panels, ((kind, dataset), group) in zip(grid, groups.items(), strict=True):
-        for axes in panels[len(METRICS[kind]) :]:
-            axes.set_axis_off()
-        for axes, metric in zip(panels, METRICS[kind], strict=False):
-            _draw(axes, metric, list(group.values()))
-        panels[0].set_title(dataset, loc='right', x=-0.03, fontsize=10)  # above the labels
-    used = [look for look in COLOURS if look in map(_look, rows)]
-    handles = [Patch(color=COLOURS[look], label=look) for look in used]
-    figure.legend(handles=handles, loc='outside upper right', ncols=3, fontsize=8)
-    figure.savefig(out, dpi=120, bbox_inches='tight')  # long names of data stick out
-    return Path(out)
