@@ -1,9 +1,12 @@
 """Datasets of image files that may be damaged: replacement in training, a check before testing."""
 
 import os
+from collections.abc import Iterable
+from functools import partial
 from itertools import chain
 from logging import WARNING
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -135,6 +138,26 @@ class ReadableImages(BaseDataset):
         self.get_subset_([index for index in range(total) if index not in unreadable])
         lines = [f'{count} cannot be read and are left out: metrics cover the other images', *names]
         print_log('\n'.join(lines), logger='current', level=WARNING)
+
+
+def replayed(loader: DataLoader) -> DataLoader:
+    """Make a dataloader fetch each batch with `samples`; return it."""
+    vars(loader.dataset)['__getitems__'] = partial(samples, loader.dataset)
+    return loader
+
+
+def samples(dataset: Any, indices: Iterable[int]) -> list:
+    """Return samples of a dataset, each augmented with the seed of its index if that is a `Draw`.
+
+    A dataset wrapper may replace the index by one without a seed. Generators are therefore seeded
+    before the wrapper is called.
+    """
+    found = []
+    for index in indices:
+        if isinstance(index, Draw):
+            seed_everything(index.seed)
+        found.append(dataset[index])
+    return found
 
 
 class _Errors(Dataset):

@@ -17,6 +17,7 @@ from torch import Tensor
 from lomar.checkpoints.files import load_file
 from lomar.checkpoints.trained_model import trained_model
 from lomar.compat.amp import device_type, mixed_dtype
+from lomar.datasets.readable import samples
 from lomar.engine.loops import starts_anywhere
 from lomar.engine.plain_batch import from_plain, to_plain
 from lomar.engine.step_seed_hook import seed_step
@@ -90,8 +91,7 @@ def load_batch(loop, step: int):
     number = step - loop.epoch * len(loader) if by_epoch else step
     sampler, size = copy.copy(loader.sampler), loader.batch_sampler.batch_size
     sampler.start = number * size
-    draws = list(islice(iter(sampler), size))
-    return loader.collate_fn([loader.dataset[draw] for draw in draws])
+    return loader.collate_fn(samples(loader.dataset, islice(sampler, size)))
 
 
 def replay(path: str | Path, device: str | None = None) -> list[Replayed]:

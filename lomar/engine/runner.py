@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
+from lomar.datasets.readable import replayed
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.data_workers import protect_workers
 from lomar.engine.distributed import (
@@ -147,7 +148,8 @@ class Runner(ResumingRunner):
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Build mmengine's dataloader; an error in its settings is one line."""
         with naming_key('dataloader'):
-            return protect_workers(ResumingRunner.build_dataloader(dataloader, *args, **kwargs))
+            loader = ResumingRunner.build_dataloader(dataloader, *args, **kwargs)
+        return protect_workers(replayed(loader))
 
     def train(self) -> nn.Module:
         """Train as mmengine does; afterwards, signals have their former effect.

@@ -10,8 +10,9 @@ import torch
 from mmengine.registry import DATA_SAMPLERS, DATASETS, init_default_scope
 from PIL import Image
 
-from lomar.datasets import UnreadableImage, list_images, read_rgb
+from lomar.datasets import UnlabelledImages, UnreadableImage, list_images, read_rgb
 from lomar.datasets.replay import Draw
+from lomar.engine import Runner
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 PIPELINE = [
@@ -154,6 +155,29 @@ def test_workers_and_epochs(photographs):
     assert torch.equal(batches(0, 1), batches(2, 1))
     assert not torch.equal(batches(0, 0), batches(0, 1))
     assert len({image.numpy().tobytes() for image in batches(0, 0)}) == 8
+
+
+WRAPPERS = {
+    'RepeatDataset': dict(times=2),
+    'ConcatDataset': {},
+    'ClassBalancedDataset': dict(oversample_thr=0.1),  # passes indices without seeds on
+}
+
+
+@pytest.mark.parametrize('kind', WRAPPERS)
+def test_samples_of_wrapped_datasets_are_replayed(photographs, monkeypatch, kind):
+    monkeypatch.setattr(UnlabelledImages, 'get_cat_ids', lambda self, index: [index % 2])
+    inner = build(photographs)
+    part = dict(datasets=[inner, inner]) if kind == 'ConcatDataset' else dict(dataset=inner)
+    dataset = DATASETS.build(dict(type=kind, **part, **WRAPPERS[kind]))
+
+    def images(workers):
+        sampler = dict(type='ReplaySampler', shuffle=True)
+        settings = dict(dataset=dataset, batch_size=3, sampler=sampler, num_workers=workers)
+        loader = Runner.build_dataloader(settings, seed=4)
+        return torch.stack([image for batch in loader for image in batch['inputs']])
+
+    assert torch.equal(images(0), images(2))
 
 
 def test_unreadable_images_are_replaced_and_reported(photographs):
