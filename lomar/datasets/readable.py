@@ -24,14 +24,16 @@ MAX_TRIES = 10
 PROCESSES = min(16, os.cpu_count() or 1)  # Pillow's decoders hold Python's global lock
 BATCH = 64  # images that a process reads at a time
 NAMED = 10  # images that an error names
+_replaced: dict[str, str] = {}  # for the sample that `samples` fetches: reason by path
 
 
 class ReadableImages(BaseDataset):
     """Base of datasets whose samples are replayed from the seed of a `Draw`.
 
     In training, an image that cannot be read is replaced by another one, drawn from the same seed.
-    The field `unreadable` of the sample's `data_samples` has the reason by path. With `test_mode`,
-    all images are read once when the dataset is made, in the main process.
+    The field `unreadable` of the sample's `data_samples` has the reason by path; `samples` sets it
+    if a dataset wrapper packs the sample. With `test_mode`, all images are read once when the
+    dataset is made, in the main process.
 
     Args:
         skip_unreadable: whether images that cannot be read are left out of a test; by default they
@@ -85,8 +87,8 @@ class ReadableImages(BaseDataset):
                 unreadable[error.path] = error.reason
                 index = np.random.randint(len(self))
                 continue
-            if unreadable:
-                sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
+            _replaced.update(unreadable)
+            _mark(sample, unreadable)
             return sample
         names = '\n'.join(f'  {path}: {reason}' for path, reason in unreadable.items())
         where = self.ann_file or self.data_root
@@ -150,14 +152,24 @@ def samples(dataset: Any, indices: Iterable[int]) -> list:
     """Return samples of a dataset, each augmented with the seed of its index if that is a `Draw`.
 
     A dataset wrapper may replace the index by one without a seed. Generators are therefore seeded
-    before the wrapper is called.
+    before the wrapper is called. It may also pack samples of several images, such as a mosaic. The
+    field `unreadable` therefore has the reasons for all of them.
     """
     found = []
     for index in indices:
         if isinstance(index, Draw):
             seed_everything(index.seed)
-        found.append(dataset[index])
+        _replaced.clear()
+        sample = dataset[index]
+        _mark(sample, _replaced)
+        found.append(sample)
     return found
+
+
+def _mark(sample: dict, unreadable: dict[str, str]) -> None:
+    """Set the field `unreadable` of a sample that is packed and has images that were replaced."""
+    if unreadable and 'data_samples' in sample:
+        sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
 
 
 class _Errors(Dataset):

@@ -97,6 +97,27 @@ def test_training_replaces_by_the_draw(images, kind, how):
         dataset[index]
 
 
+def mosaic(inner):
+    """Return mmdet's wrapper, which packs a main image and three others of an unpacked dataset."""
+    inner.pipeline.transforms.pop()
+    steps = [dict(type='Mosaic', img_scale=(SIDE, SIDE)), dict(type='PackDetInputs')]
+    return DATASETS.build(dict(type='MultiImageMixDataset', dataset=inner, pipeline=steps))
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_wrapper_that_packs_names_replaced_images(images, workers):
+    broken = images / 'cat/3.png'
+    BROKEN['cut'](broken)
+    settings = dict(batch_size=2, num_workers=workers, sampler=dict(type='ReplaySampler'))
+    dataset = mosaic(built('CocoFiles', images))
+    loader = Runner.build_dataloader(dict(settings, dataset=dataset), seed=0)
+    found = [sample for batch in loader for sample in batch['data_samples']]
+    assert len(found) == COUNT and str(broken) not in {sample.img_path for sample in found}
+    named = [list(sample.unreadable) for sample in found if 'unreadable' in sample]
+    # As the main image, and as one of the others in some mosaics.
+    assert 1 < len(named) < COUNT and all(paths == [str(broken)] for paths in named)
+
+
 @pytest.mark.parametrize('how', BROKEN)
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_test_stops_before_it_begins_or_leaves_out(images, kind, how):
