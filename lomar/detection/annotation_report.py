@@ -70,6 +70,7 @@ class AnnotationReport:
         ann_file, image_folder, masks, classes, model_classes, training: arguments of `check_coco`.
         annotations: number of annotations in the file.
         names: classes of the file in the order of category id.
+        listed: classes of the file in the order of its list.
         model_names: classes of the model in the order of the labels.
         categories: name by category id of the classes that are used, in the order of the labels.
         unknown: name by category id of the classes that the model does not know.
@@ -90,6 +91,7 @@ class AnnotationReport:
     training: bool = True
     annotations: int = 0
     names: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     model_names: tuple[str, ...] = ()
     categories: dict[int, str] = field(default_factory=dict)
     unknown: dict[int, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ def choose_categories(report: AnnotationReport, categories: list[dict]) -> None:
     chosen, model = report.classes, report.model_classes
     by_id = sorted(categories, key=lambda one: one['id'])
     names = report.names = tuple(one['name'] for one in by_id)
+    report.listed = tuple(one['name'] for one in categories)
     report.model_names = tuple(model or chosen or names)
     used = [one for one in by_id if chosen is None or one['name'] in chosen]
     known = [one for one in used if one['name'] in report.model_names]

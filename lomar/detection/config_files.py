@@ -150,14 +150,22 @@ def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None
         if os.path.abspath(evaluator.ann_file) != os.path.abspath(report.ann_file):
             where = f'{split}_evaluator.ann_file'
             report.errors.add(where, 'the evaluation reads another file, ', evaluator.ann_file)
-        by_id = [name for _, name in sorted(report.categories.items())]
-        if type_name(evaluator) != 'CocoAP' and by_id != list(report.model_names):
+        order = _order(evaluator, report)
+        if type_name(evaluator) != 'CocoAP' and order != list(report.model_names):
             report.errors.add(
                 f'{split}_evaluator.type',
-                'this evaluation needs the classes of the model in the order of ids; allowed: '
-                'CocoAP, which maps classes by name; found ',
-                f'{evaluator.get("type")} for {by_id}; the model has {list(report.model_names)}',
+                "this evaluation takes a label as the place of a class in the file's list "
+                "'categories'; allowed: CocoAP, which maps classes by name; found ",
+                f'{type_name(evaluator)} for {order}; the model has {list(report.model_names)}',
             )
+
+
+def _order(evaluator: ConfigDict, report: AnnotationReport) -> list[str]:
+    """Return the classes of a file in the order of the labels that mmdet's evaluator expects."""
+    names = report.names if evaluator.get('sort_categories') else report.listed
+    used = report.categories.values()
+    every = type_name(evaluator).startswith('LVIS')  # also classes that the model does not know
+    return [name for name in names if every or name in used]
 
 
 def _check_classes(cfg: Config, reports: dict[str, AnnotationReport]) -> None:

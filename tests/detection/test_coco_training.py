@@ -259,6 +259,33 @@ def test_a_config_is_checked_as_a_whole(tmp_path):
     stop_on_errors(check_config(boxes).values())
 
 
+EVALUATIONS = {  # categories of the file, settings, whether mmdet's labels are those of the model
+    'CocoAP': ('ring bolt nut', dict(), True),
+    'ascending ids': ('bolt ring nut', dict(type='CocoMetric'), True),
+    'other ids': ('ring bolt nut', dict(type='CocoMetric'), False),
+    'a class with a scope': ('ring bolt nut', dict(type='mmdet.CocoMetric'), False),
+    'a subclass': ('ring bolt nut', dict(type='CocoOccludedSeparatedMetric'), False),
+    'sorted ids': ('ring bolt nut', dict(type='CocoMetric', sort_categories=True), True),
+    'an unknown class': ('gear bolt ring nut', dict(type='CocoMetric'), True),
+    'an unknown class in LVIS': ('gear bolt ring nut', dict(type='LVISMetric'), False),
+}
+
+
+@pytest.mark.parametrize('name', EVALUATIONS)
+def test_evaluators_of_mmdet_need_the_order_of_the_list(tmp_path, name):
+    names, settings, fits = EVALUATIONS[name]
+    coco, ids = valid(), dict(gear=0, bolt=1, ring=3, nut=9)
+    write(tmp_path, coco)
+    coco['categories'] = [dict(id=ids[each], name=each) for each in names.split()]
+    write(tmp_path, coco, 'val.json')
+    cfg = config(tmp_path)
+    cfg.val_evaluator.update(settings)
+    lines = check_config(cfg)['val'].errors.lines()
+    kind = settings.get('type', '').removeprefix('mmdet.')
+    message = f'found {kind} for {names.split()}; the model has {list(CLASSES)}'
+    assert not lines if fits else 'val_evaluator.type: ' in lines[0] and message in lines[0]
+
+
 def test_a_users_files_take_the_place_of_a_configs(tmp_path, tmp_path_factory, monkeypatch):
     cfg = config(tmp_path_factory.mktemp('nothing'))
     coco = changed(lambda c: c['categories'].append(dict(id=2, name='gear')))

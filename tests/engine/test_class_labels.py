@@ -288,12 +288,18 @@ def test_a_resumed_run_compares_classes_as_read(tmp_path, capfd, case):
     assert not expected or re.search(expected, text)
 
 
-def test_another_evaluation_needs_the_order_of_the_file(detector, tmp_path, capfd):
-    path = draw_coco(tmp_path, ['box', 'tri'], 'tested', **ORDER)
+@pytest.mark.parametrize(('order', 'fits'), [(ORDER, True), ({}, False)], ids=['same', 'other'])
+def test_another_evaluation_needs_the_order_of_the_file(detector, tmp_path, capfd, order, fits):
+    """The order of the list, which is not that of the ids."""
+    path = draw_coco(tmp_path, ['box', 'tri'], 'tested', **order)
     line = ['test', detector / 'config.py', detector / 'work/epoch_1.pth', '--val-ann', path]
     line += ['--val-images', tmp_path, '--work-dir', tmp_path]
-    text = lomar(capfd, *line, '--cfg-options', 'test_evaluator.type=CocoMetric', code=1)
-    assert 'allowed: CocoAP, which maps classes by name; found CocoMetric' in text
+    line += ['--cfg-options', 'test_evaluator.type=CocoMetric']
+    text = lomar(capfd, *line, code=0 if fits else 1)
+    if fits:
+        assert metrics(tmp_path)['coco/bbox_mAP'] == 1
+    else:
+        assert 'allowed: CocoAP, which maps classes by name; found CocoMetric' in text
 
 
 @pytest.mark.parametrize('order', [['box', 'tri'], ['tri', 'box']])
