@@ -66,7 +66,8 @@ def _samples(cfg, args: argparse.Namespace):
 
     from lomar.datasets.replay import Draw
     from lomar.engine import check_data
-    from lomar.utils import type_name
+    from lomar.engine.task_data import set_unlabelled
+    from lomar.utils import inner_datasets, type_name
     from lomar.visualization import reconstruct, sheet
 
     if type_name(cfg.model) != 'LoMaR':
@@ -75,7 +76,7 @@ def _samples(cfg, args: argparse.Namespace):
             '--detections'
         )
     if args.train_images:
-        cfg.train_dataloader.dataset.data_root = args.train_images
+        set_unlabelled(cfg, args.train_images)
     check_data(cfg, ('train',))
     # Windows do not depend on the target, whose network may be large or missing.
     cfg.model.head = dict(type='WindowPixelHead')
@@ -87,8 +88,8 @@ def _samples(cfg, args: argparse.Namespace):
         index = i * len(dataset) // args.num_images
         sample = dataset[Draw(index, (seed, i))]
         rows += reconstruct(model, [sample['inputs']], seed + i, predict=False)
-    root = cfg.train_dataloader.dataset.data_root
-    return sheet(rows, MAX_CELL), f'{len(rows)} images of {root}'
+    roots = dict.fromkeys(part.data_root for part in inner_datasets(dataset))
+    return sheet(rows, MAX_CELL), f'{len(rows)} images of {", ".join(roots)}'
 
 
 def _detections(cfg, args: argparse.Namespace):

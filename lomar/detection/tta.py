@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from lomar.detection.detection_limit import DEFAULT, detector_limit
+from lomar.utils import inner_datasets
 
 
 @MODELS.register_module()
@@ -26,13 +27,11 @@ def augment_tests(cfg: Config) -> None:
 
     As many merged boxes are kept as the detector keeps boxes.
     """
-    *steps, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
-    pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
     flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
-    cfg.test_dataloader.dataset.pipeline = [
-        *steps,
-        dict(type='TestTimeAug', transforms=[flips, [pack]]),
-    ]
+    for dataset in inner_datasets(cfg.test_dataloader.dataset):
+        *steps, pack = deepcopy(dataset.pipeline)
+        pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
+        dataset.pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
     _, limit = detector_limit(cfg) or ('', cfg.test_evaluator.get('max_dets', DEFAULT))
     cfg.model = dict(
         type='BoxTTAModel',

@@ -1,6 +1,7 @@
 """Set the data that flags name in the config of each task, and check them."""
 
 import argparse
+from itertools import chain
 
 from mmengine.config import Config
 
@@ -9,7 +10,7 @@ from lomar.datasets.unlabelled import FILES
 from lomar.engine.class_order import classes_to_test
 from lomar.engine.distributed import start_processes
 from lomar.engine.setting_checks import LOADERS
-from lomar.utils import type_name
+from lomar.utils import inner_datasets, type_name
 
 DRAWN = f'They are --val-images, or `images` of the ReconstructionHook. {FILES}'
 
@@ -35,8 +36,8 @@ def set_data(cfg: Config, args: argparse.Namespace) -> None:
         loaders = [cfg.get(name) for name in LOADERS[1:] if cfg.get(name)]
         if not loaders:
             raise ValueError('--skip-unreadable belongs to commands that evaluate')
-        for loader in loaders:
-            loader.dataset.skip_unreadable = True
+        for dataset in chain.from_iterable(inner_datasets(loader.dataset) for loader in loaders):
+            dataset.skip_unreadable = True
     train_ann, train_images = getattr(args, 'train_ann', None), getattr(args, 'train_images', None)
     if (detects(cfg) or segments(cfg)) and not args.print_config:
         # The main process alone reads the files.
@@ -62,9 +63,20 @@ def set_data(cfg: Config, args: argparse.Namespace) -> None:
         use_folders(cfg, train_images, args.val_images, trained)
     else:
         if train_images:
-            cfg.train_dataloader.dataset.data_root = train_images
+            set_unlabelled(cfg, train_images)
         for hook in _drawing_hooks(cfg) if train_images or args.val_images else ():
             hook.images = args.val_images  # None: the training images
+
+
+def set_unlabelled(cfg: Config, images: str) -> None:
+    """Set the images of --train-images in a pretraining config, also inside of dataset wrappers."""
+    dataset, *others = inner_datasets(cfg.train_dataloader.dataset)
+    if others:
+        raise ValueError(
+            '--train-images names the images of one dataset, and train_dataloader.dataset combines '
+            f'{len(others) + 1}; allowed: one dataset, or data_root of each dataset in the config'
+        )
+    dataset.data_root = images
 
 
 def refuse_foreign_flags(cfg: Config, args: argparse.Namespace) -> None:
@@ -107,8 +119,9 @@ def check_data(
 
         check_folders(cfg, splits)
     else:
-        if type_name(cfg.train_dataloader.dataset) == 'UnlabelledImages':
-            check_images(cfg.train_dataloader.dataset.data_root)
+        for dataset in inner_datasets(cfg.train_dataloader.dataset):
+            if type_name(dataset) == 'UnlabelledImages':
+                check_images(dataset.data_root)
         for hook in _drawing_hooks(cfg) if 'val' in splits else ():
             if hook.get('images'):
                 check_images(hook.images, DRAWN)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from conftest import FIXTURES
 from PIL import Image
 from pycocotools.coco import COCO
 
-from lomar.cli import main
+from lomar.cli import main, parse_args
 from lomar.datasets.shapes import make_shapes
+from lomar.engine import read_config, train_config
 
 TOY = 'shapes/lomar_vit-tiny-p4_1xb32-coslr-8e_shapes'
 DETECTOR = 'shapes/mask-rcnn_vitdet-tiny-scratch_shapes'
@@ -148,6 +150,34 @@ def test_a_small_image_does_not_end_the_reconstruction(photographs, tmp_path, ca
 def test_wrong_flags_of_browse(words, message, capsys):
     assert main(['browse', *words.split()]) == 1
     assert f'lomar browse: {message}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_wrapped_training_images(photographs, tmp_path, capsys, number):
+    other, path = tmp_path / 'other', tmp_path / 'config.py'
+    shutil.copytree(photographs, other)
+    cfg = read_config(TOY)
+    part = dict(cfg.train_dataloader.dataset, data_root=str(photographs))
+    inner = dict(type='ConcatDataset', datasets=[dict(part) for _ in range(number)])
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    cfg.dump(path)
+    line = ['browse', str(path), '--num-images', '2', '--out', str(tmp_path / 'a.png')]
+    assert main(line) == 0
+    assert f'2 images of {photographs} in' in capsys.readouterr().out
+    flags = ['--train-images', str(other)]
+    assert main([*line, *flags, '--overwrite']) == (0 if number == 1 else 1)
+    printed = capsys.readouterr()
+    if number == 1:
+        assert f'2 images of {other} in' in printed.out
+        cfg = train_config(parse_args(['train', str(path), *flags]))
+        assert cfg.train_dataloader.dataset.dataset.datasets[0].data_root == str(other)
+        assert 'data_root' not in cfg.train_dataloader.dataset
+        shutil.rmtree(other)
+        with pytest.raises(FileNotFoundError, match='other does not exist'):
+            train_config(parse_args(['train', str(path), *flags]))
+    else:
+        message = 'train_dataloader.dataset combines 2; allowed: one dataset, or data_root of each'
+        assert message in printed.err
 
 
 def test_browse_names_what_a_config_needs(tmp_path, capsys):

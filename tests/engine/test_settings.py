@@ -171,6 +171,18 @@ def test_a_test_run_has_no_validation_to_check():
         config_of_test(parse_args(words))
 
 
+def test_flags_of_a_test_reach_wrapped_datasets(tmp_path):
+    cfg, path = Config.fromfile(ROOT / 'mmconfigs' / MASKS), tmp_path / 'own.py'
+    part = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[part, deepcopy(part)])
+    cfg.dump(path)
+    words = ['test', str(path), 'no.pth', '--skip-unreadable', '--tta', '--print-config']
+    dataset = config_of_test(parse_args(words)).test_dataloader.dataset
+    assert dataset.keys() == {'type', 'datasets'}
+    for part in dataset.datasets:
+        assert part.skip_unreadable and part.pipeline[-1].type == 'TestTimeAug'
+
+
 def test_flags_of_a_test_with_several_metrics_and_without_a_visualization(tmp_path):
     evaluators = "[dict(type='CocoAP', ann_file='a.json'), dict(type='UsersMetric')]"
     path = tmp_path / 'own.py'
