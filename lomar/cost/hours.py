@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from lomar.cost.flops import count, image_size
 from lomar.datasets.shards import is_shards
+from lomar.utils import inner_datasets
 
 # Data paths of the configs: name and number of training images.
 DATA = {
@@ -163,17 +164,19 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
     if given:
         return given, '--num-images'
     dataset = cfg.train_dataloader.dataset
-    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    if path.exists() or is_shards(dataset.get('data_root') or ''):
+    parts = [*inner_datasets(dataset)]
+    files = [Path(part.get('data_root') or '', part.get('ann_file') or '') for part in parts]
+    paths = ', '.join(file.as_posix() for file in files)
+    if all(file.exists() or is_shards(file) for file in files):
         init_default_scope(cfg.default_scope)
-        return len(DATASETS.build(dataset)), f'counted in {path}'
-    if path.as_posix() in DATA:
-        title, number = DATA[path.as_posix()]
-        return number, f'{title}; {path} was not found'
+        return len(DATASETS.build(dataset)), f'counted in {paths}'
+    if parts == [dataset] and paths in DATA:
+        title, number = DATA[paths]
+        return number, f'{title}; {paths} was not found'
     if cfg.train_cfg.get('max_iters'):
-        return None, f'{path} was not found'
+        return None, f'{paths} was not found'
     raise FileNotFoundError(
-        f'{name}: train_dataloader.dataset is {path}, which does not exist, so its images cannot '
+        f'{name}: train_dataloader.dataset is {paths}, which does not exist, so its images cannot '
         'be counted; give their number with --num-images'
     )
 

@@ -236,6 +236,11 @@ def test_where_the_number_of_images_is_from(photographs, counted_once, monkeypat
     cfg.train_dataloader.batch_size, cfg.auto_scale_lr.base_batch_size = 4, 8
     found = cost.estimate('a', cfg)
     assert (found.images_an_epoch, found.images_source) == (8, f'counted in {photographs}')
+    dataset = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=dataset)
+    found = cost.estimate('a', cfg)
+    cfg.train_dataloader.dataset = dataset
+    assert (found.images_an_epoch, found.images_source) == (16, f'counted in {photographs}')
     monkeypatch.chdir(tmp_path)
     known = cost.estimate('a', load('lomar_pretrain.py'))
     assert known.images_an_epoch == 1281167 and known.images_source.startswith('ImageNet-1k')
