@@ -5,7 +5,6 @@ For a LoMaR config, the picture shows augmented training images with windows and
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from lomar.cli.shared import add_config, add_overwrite, count
@@ -94,18 +93,16 @@ def _samples(cfg, args: argparse.Namespace):
 
 def _detections(cfg, args: argparse.Namespace):
     """Return a picture of annotations and detections, and a line about it."""
-    from lomar.detection import use_files
+    from lomar.detection import tested_files, use_files
     from lomar.detector import check_threshold
+    from lomar.engine.task_data import detects
     from lomar.visualization.detections import detection_sheet
 
     threshold = THRESHOLD if args.threshold is None else args.threshold
     check_threshold(threshold)
-    if cfg.default_scope != 'mmdet':
+    if not detects(cfg):
         raise ValueError('--detections belongs to detection configs')
     use_files(cfg, val_ann=args.val_ann, val_images=args.val_images)
-    dataset = cfg.test_dataloader.dataset
-    root = dataset.get('data_root') or ''
-    annotations = os.path.join(root, dataset.ann_file)
-    images = os.path.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
+    annotations, images = tested_files(cfg)
     picture = detection_sheet(annotations, images, args.detections, args.num_images, threshold)
     return picture, f'detections on {images}'

@@ -6,6 +6,7 @@ from .coco import normalised_coco as normalised_coco
 from .coco import read_coco as read_coco
 from .coco_ap import CocoAP as CocoAP
 from .config_files import check_config as check_config
+from .config_files import tested_files as tested_files
 from .config_files import use_files as use_files
 from .dataset import CocoFiles as CocoFiles
 from .detection_limit import detector_limit as detector_limit

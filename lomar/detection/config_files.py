@@ -28,7 +28,7 @@ from lomar.detection.evaluation_config import (
     prepare_evaluation,
     trains_masks,
 )
-from lomar.utils import type_name
+from lomar.utils import inner_datasets, type_name
 
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS) -> dict[str, AnnotationReport]:
@@ -96,6 +96,24 @@ def use_files(
             for dataset in datasets_of(cfg, split, CocoFiles):
                 dataset.leave_out = True
     prepare_evaluation(cfg)
+
+
+def tested_files(cfg: Config) -> tuple[str, str]:
+    """Return the annotation file of the test and the folder of its images.
+
+    Raises:
+        ValueError: the test has no such file, or several.
+    """
+    loader = cfg.get('test_dataloader') or {}
+    parts = inner_datasets(loader['dataset']) if loader.get('dataset') else ()
+    found = {_files(part) for part in parts if part.get('ann_file')}
+    if len(found) != 1:
+        advice = ', or --val-ann and --val-images for all' if found else ''
+        raise ValueError(
+            f'test_dataloader.dataset of the config has {len(found)} annotation files; allowed: '
+            f'one{advice}'
+        )
+    return found.pop()
 
 
 def _names_in_file(dataset: dict) -> tuple[str, ...]:

@@ -152,6 +152,30 @@ def test_wrong_flags_of_browse(words, message, capsys):
     assert f'lomar browse: {message}' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('splits', [['val'], ['val', 'train'], []])
+def test_detections_of_wrapped_datasets(shapes, tmp_path, capsys, splits):
+    results, path = tmp_path / 'segm.json', tmp_path / 'config.py'
+    coco = json.loads((shapes / 'annotations/val.json').read_text())
+    results.write_text(json.dumps(coco['annotations']))
+    cfg = read_config(DETECTOR)
+    part = dict(cfg.test_dataloader.dataset, data_root=str(shapes))
+    parts = [
+        dict(part, ann_file=f'annotations/{split}.json', data_prefix=dict(img=split))
+        for split in splits
+    ]
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
+    if not splits:
+        cfg.pop('test_dataloader')
+    cfg.dump(path)
+    line = ['browse', str(path), '--detections', str(results), '--out', str(tmp_path / 'a.png')]
+    given = ['--val-ann', str(shapes / 'annotations/val.json'), '--val-images', str(shapes / 'val')]
+    for flags, fits in (([], len(splits) == 1), (given, bool(splits))):
+        assert main([*line, *flags, '--overwrite']) == (0 if fits else 1)
+        printed = capsys.readouterr()
+        message = f'test_dataloader.dataset of the config has {len(splits)} annotation files'
+        assert f'detections on {shapes}/val in' in printed.out if fits else message in printed.err
+
+
 @pytest.mark.parametrize('number', [1, 2])
 def test_wrapped_training_images(photographs, tmp_path, capsys, number):
     other, path = tmp_path / 'other', tmp_path / 'config.py'
