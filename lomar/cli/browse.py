@@ -63,6 +63,7 @@ def _samples(cfg, args: argparse.Namespace):
     from mmengine.registry import DATASETS, MODELS, init_default_scope
     from tqdm import tqdm
 
+    from lomar.datasets.readable import samples
     from lomar.datasets.replay import Draw
     from lomar.engine import check_data
     from lomar.engine.task_data import set_unlabelled
@@ -85,7 +86,7 @@ def _samples(cfg, args: argparse.Namespace):
     rows, seed = [], args.seed or 0
     for i in tqdm(range(min(args.num_images, len(dataset))), desc='drawing', unit='img'):
         index = i * len(dataset) // args.num_images
-        sample = dataset[Draw(index, (seed, i))]
+        (sample,) = samples(dataset, [Draw(index, (seed, i))])
         rows += reconstruct(model, [sample['inputs']], seed + i, predict=False)
     roots = dict.fromkeys(part.data_root for part in inner_datasets(dataset))
     return sheet(rows, MAX_CELL), f'{len(rows)} images of {", ".join(roots)}'

@@ -143,8 +143,9 @@ class ReadableImages(BaseDataset):
 
 
 def replayed(loader: DataLoader) -> DataLoader:
-    """Make a dataloader fetch each batch with `samples`; return it."""
-    vars(loader.dataset)['__getitems__'] = partial(samples, loader.dataset)
+    """Make a dataloader fetch each batch with `samples`; return it. A list remains a list."""
+    if hasattr(loader.dataset, '__dict__'):
+        vars(loader.dataset)['__getitems__'] = partial(samples, loader.dataset)
     return loader
 
 
