@@ -20,6 +20,7 @@ from lomar.checkpoints.trained_settings import (
     METHOD,
     RATIO,
     STD,
+    timm_settings,
     trained_settings,
     trained_size,
 )
@@ -62,14 +63,14 @@ class Encoder:
         rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's and the
             checkpoint stores no config.
         mean, std: one number per channel in pixel units; images may then have any real dtype.
-            None = ImageNet's values, for 8-bit RGB images; an error if the config in the checkpoint
-            has others.
+            None = those of timm's config.json in the folder, or else ImageNet's, for 8-bit RGB
+            images; an error if the config in the checkpoint has others.
         weights: 'plain', or 'ema' for the moving average in the file.
         value_range: values of black and white in images of other than 8 bits, without mean and std.
 
     Attributes:
         backbone: the `RPEViT`.
-        rgb: whether images are 8-bit RGB, with ImageNet's mean and standard deviation.
+        rgb: whether images are 8-bit RGB, because neither `mean` nor `std` was given.
         report: report of every weight, see `lomar.checkpoints.Report`.
         trained_size: (height, width) in pixels of the images in training; None if neither a stored
             config nor absolute positions tell it.
@@ -116,8 +117,10 @@ class Encoder:
         self.rgb, self.value_range = mean is None and std is None, value_range
         check_value_range('Encoder', value_range, self.rgb)
         if self.rgb and backbone.in_channels == len(IMAGENET_MEAN):
-            mean, std = IMAGENET_MEAN, IMAGENET_STD
-            _check_normalisation(path, trained)
+            stated = timm_settings(content)
+            mean, std = stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
+            if not stated:
+                _check_normalisation(path, trained)
         found = [0 if each is None else len(each) for each in (mean, std)]
         if found != [backbone.in_channels] * 2:
             raise ValueError(

@@ -13,6 +13,7 @@ from lomar.checkpoints.json_values import CONFIG, decode, encode
 WEIGHTS = 'model.safetensors'
 SECTION = 'lomar'  # the part of config.json that this package reads; timm reads the other parts
 FORMAT = 1  # of the section
+TIMM = 'timm'  # in `meta` of a folder of timm: its normalization, as a part of a config
 ALLOWED = f'allowed: a folder with {CONFIG} and {WEIGHTS}, as `lomar publish` writes it'
 
 
@@ -42,7 +43,8 @@ def weights_file(path: str | Path) -> Path:
 def read_folder(folder: Path, read_weights: Callable[[Path], dict[str, Tensor]]) -> dict[str, Any]:
     """Return the content of a published folder as that of a training checkpoint.
 
-    The content of a folder of another program, such as timm, is that of its weights alone.
+    The content of a folder of another program is that of its weights alone. A folder of timm that
+    states mean and std also has `meta`, with a part of a config under `TIMM`.
 
     Args:
         read_weights: function that returns the state dict in a .safetensors file.
@@ -51,10 +53,14 @@ def read_folder(folder: Path, read_weights: Callable[[Path], dict[str, Tensor]])
         ValueError: config.json is damaged, or has other values than `lomar publish` writes.
     """
     try:
-        section = _section(folder / CONFIG)
+        whole = _json_object(folder / CONFIG)
+        section = _section(whole)
         weights = read_weights(folder / WEIGHTS)
         if section is None:
-            return weights
+            stated = _timm_normalization(whole)
+            if not stated:
+                return weights
+            return dict(meta={TIMM: dict(data_preprocessor=stated)}, state_dict=weights)
         config, meta = (decode(section.get(key)) for key in ('config', 'meta'))
         if not isinstance(config, dict) or not isinstance(meta, dict):
             raise ValueError(f"'{SECTION}' has no config and meta; {ALLOWED}")
@@ -76,13 +82,18 @@ def as_section(config: dict, meta: dict) -> dict[str, Any]:
     return dict(format=FORMAT, config=encode(config, 'config'), meta=encode(meta, 'meta'))
 
 
-def _section(path: Path) -> dict[str, Any] | None:
-    """Return the section of this package in config.json; None if another program wrote the file."""
+def _json_object(path: Path) -> dict[str, Any]:
+    """Return the content of config.json."""
     if (size := path.stat().st_size) > LONGEST:
         raise ValueError(f'{size} bytes found; allowed: {LONGEST}')
     content = json.loads(path.read_text(encoding='utf-8'))
     if not isinstance(content, dict):
         raise ValueError(f'{type(content).__name__} found; allowed: a JSON object')
+    return content
+
+
+def _section(content: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the section of this package in config.json; None if another program wrote the file."""
     section = content.get(SECTION)
     if section is not None and not isinstance(section, dict):
         raise ValueError(f"'{SECTION}' is {type(section).__name__}; allowed: a JSON object")
@@ -92,3 +103,19 @@ def _section(path: Path) -> dict[str, Any] | None:
             'version of this package may have written it)'
         )
     return section
+
+
+def _timm_normalization(content: dict[str, Any]) -> dict[str, list[float]]:
+    """Return mean and std that timm's config.json states, for pixels of 0 to 255."""
+    given = content.get('pretrained_cfg', content)  # older versions of timm write one level
+    given = given if isinstance(given, dict) else {}
+    stated = {key: given[key] for key in ('mean', 'std') if given.get(key) is not None}
+    for key, numbers in stated.items():
+        known = isinstance(numbers, list) and all(type(each) in (int, float) for each in numbers)
+        if not known or not all(abs(each) < 1e6 for each in numbers):
+            raise ValueError(
+                f'pretrained_cfg.{key} is {numbers!r:.80}; allowed: one number per channel, for '
+                'pixels of 0 to 1'
+            )
+    # 123.675, and not 123.67499999999998
+    return {key: [round(255 * each, 4) for each in numbers] for key, numbers in stated.items()}

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from lomar.checkpoints.config_reader import read_configs
+from lomar.checkpoints.published import TIMM
 from lomar.models.architectures import ARCHS, as_size
 from lomar.utils import preprocessor_of, type_name
 
@@ -29,10 +30,16 @@ class Change(NamedTuple):
 def trained_settings(content: object) -> dict[str, Any]:
     """Return the settings by key that a checkpoint was trained with; {} without a stored config.
 
-    The keys are `HEADS`, `METHOD`, `RATIO`, `MEAN` and `STD`, as far as the config has them.
+    The keys are `HEADS`, `METHOD`, `RATIO`, `MEAN` and `STD`, as far as the config has them, and
+    for a folder of timm `MEAN` and `STD`.
     """
     config = next(iter(read_configs(content).values()), None)
-    return config_settings(config)
+    return timm_settings(content) if config is None else config_settings(config)
+
+
+def timm_settings(content: object) -> dict[str, Any]:
+    """Return `MEAN` and `STD` of a folder of timm, as far as its config.json has them."""
+    return config_settings(_dict(_dict(content).get('meta')).get(TIMM))
 
 
 def config_settings(config: object) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='number of attention heads, if the checkpoint does not determine it',
     )
     for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
-        help = f'{what} per channel in pixel units (default: ImageNet, for 8-bit RGB images)'
+        help = f"{what} per channel in pixel units (default: timm's config.json, else ImageNet)"
         add(f'--{name}', type=float, nargs='+', metavar='X', help=help)
     add_value_range(parser)
     add_overwrite(parser)

@@ -60,8 +60,8 @@ def exportable(
         part: 'encoder', 'classifier' or 'features' (of a detector); None = by the stored config,
             'encoder' without a config.
         weights: 'plain', or 'ema' for the moving average in the file.
-        mean, std: for 'encoder', one number per channel; None = as in the stored config, else
-            ImageNet's.
+        mean, std: for 'encoder', one number per channel; None = as in the stored config or timm's
+            config.json, else ImageNet's.
         num_heads: for 'encoder', as for `lomar.Encoder`.
 
     Raises:

@@ -29,9 +29,11 @@ from lomar.checkpoints.origin import licence, record, starts
 from lomar.checkpoints.publish import publish as write
 from lomar.checkpoints.safetensors_file import write_safetensors
 from lomar.checkpoints.trained_model import trained_model
+from lomar.checkpoints.trained_settings import changes
 from lomar.cli import main
 from lomar.engine.class_order import classes_to_test
 from lomar.engine.resume import read_resumed
+from lomar.export.exportable import exportable
 
 KINDS = [f'{kind}_{method}' for kind in ('pretrain', 'classifier', 'detector') for method in
          ('lomar', 'mae')]  # fmt: skip
@@ -636,7 +638,7 @@ def test_types_that_would_run_code_are_refused(folder, tmp_path):
 
 
 def test_folders_of_other_programs(folders, tmp_path):
-    """timm writes the same two files: the content is that of the weights alone."""
+    """Other programs write the same two files: the content is that of the weights alone."""
     folder = shutil.copytree(folders / 'pretrain_lomar', tmp_path / 'theirs')
     (folder / 'config.json').write_text('{"architecture": "vit_base_patch16_224"}')
     weights = load_file(folder / 'model.safetensors')
@@ -647,6 +649,31 @@ def test_folders_of_other_programs(folders, tmp_path):
     )
     assert encoder(folder).shape == (1, 16)
     assert published.folder_of(tmp_path) is None
+
+
+@pytest.mark.parametrize('nested', [True, False])
+def test_the_normalization_in_a_folder_of_timm(nested, folders, tmp_path):
+    folder = shutil.copytree(folders / 'pretrain_lomar', tmp_path / 'theirs')
+    config = dict(architecture='vit_base_patch16_224')
+
+    def write(**stated):
+        given = dict(pretrained_cfg=stated) if nested else stated  # the latter is of older versions
+        (folder / 'config.json').write_text(json.dumps(config | given))
+
+    write(mean=[0.485, 0.456, 0.406], std=[0.5, 0.25, 1])
+    image = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
+    numbers = dict(mean=[123.675, 116.28, 103.53], std=[127.5, 63.75, 255])
+    expected = lomar.Encoder(source('pretrain_lomar'), 'cpu', **numbers)(image).pooled
+    for path in (folder, folder / 'model.safetensors'):
+        assert lomar.Encoder(path, 'cpu')(image).pooled.equal(expected)
+    assert exportable(folder).facts['std'] == numbers['std']
+    other = dict(mean=[0] * 3, std=[1] * 3)
+    assert lomar.Encoder(folder, 'cpu', **other).mean.tolist() == [0] * 3
+    (change,) = changes(load_file(folder), stored_config(load_file(source('pretrain_lomar'))))
+    assert (change.key, change.trained) == ('data_preprocessor.std', numbers['std'])
+    write(mean='imagenet')
+    with pytest.raises(ValueError, match=r"pretrained_cfg\.mean is 'imagenet'; allowed: one"):
+        lomar.Encoder(folder, 'cpu')
 
 
 def test_classes_of_a_folder_are_in_the_printed_config(folders):
