@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     for path, reason in done['unreadable'].items():
         print(f'unreadable, left out: {path}: {reason}')
     print(
-        f'{done["resized"]} resized, {done["kept"]} kept, {done["already_there"]} there already, '
-        f'{len(done["unreadable"])} unreadable; details in {Path(args.out) / SUMMARY}'
+        f'{done["resized"]} resized, {done["converted"]} converted, {done["kept"]} kept, '
+        f'{done["already_there"]} there already, {len(done["unreadable"])} unreadable; '
+        f'details in {Path(args.out) / SUMMARY}'
     )

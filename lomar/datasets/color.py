@@ -35,7 +35,7 @@ def to_rgb(
     Raises:
         ValueError: the range of the values is unknown, or values are not finite.
     """
-    numbers, known = _numbers(image), value_range or _known_range(image)
+    numbers, known = other_numbers(image), value_range or _known_range(image)
     if numbers is not None:
         if known is None:
             raise ValueError(f'pixels are {numbers.dtype}, whose range is unknown; {advice}')
@@ -56,7 +56,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 def to_grey(image: Image.Image) -> np.ndarray:
     """Return a grey image as (H, W, 1) with its numbers, and any other as `to_rgb`, (H, W, 3)."""
-    numbers = _numbers(image)
+    numbers = other_numbers(image)
     if numbers is not None:
         whole = _known_range(image) is not None  # Pillow before 11 gives 16 bits as int32
         return (numbers.astype(np.uint16) if whole else numbers)[..., None].copy()
@@ -141,7 +141,7 @@ def largest_of_16_bits(path: ImageFile) -> int | None:
     with suppress(Exception), Image.open(path) as image:
         pixels = deep_png(path, image)
         if _known_range(image) == (0, 65535):
-            pixels = _numbers(image)
+            pixels = other_numbers(image)
         return None if pixels is None else int(pixels.max())
     return None
 
@@ -169,7 +169,7 @@ def _tag(image: Image.Image, tag: int) -> int | None:
     return values[0] if isinstance(values, tuple) else values
 
 
-def _numbers(image: Image.Image) -> np.ndarray | None:
+def other_numbers(image: Image.Image) -> np.ndarray | None:
     """Return the numbers (H, W) of an upright image of other than 8 unsigned bits, or None."""
     stored = _tag(image, SAMPLE_FORMAT) or (UNSIGNED if image.format == 'TIFF' else None)
     if image.mode[0] in 'IF':

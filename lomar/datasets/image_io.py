@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lomar.datasets.color import BITS, array_to_rgb, deep_png, to_grey, to_rgb
+from lomar.datasets.color import BITS, array_to_rgb, deep_png, other_numbers, to_grey, to_rgb
 from lomar.datasets.orientation import load
 from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.shard_images import ImageBytes, ImageFile, first_bytes, opened
@@ -75,6 +75,16 @@ def _deep(path: ImageFile, image: Image.Image) -> np.ndarray | None:
     if image.mode == 'RGB' and getattr(image, 'tag_v2', {}).get(BITS) == (16, 16, 16):
         return _one_or_three(path)
     return deep_png(path, image)
+
+
+def has_8_bits(path: ImageFile) -> bool:
+    """Return whether `read_rgb`, which can read the file, needs no `value_range` and ignores it."""
+    path = opened(path)
+    try:
+        with Image.open(path) as image:
+            return _deep(path, image) is None and other_numbers(image) is None
+    except UnidentifiedImageError:
+        return False
 
 
 def _one_or_three(path: ImageFile) -> np.ndarray:

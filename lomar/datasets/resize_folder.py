@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lomar.datasets.color import check_value_range
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.image_io import UnreadableImage, has_8_bits
 from lomar.datasets.random_resized_crop import Crop, read_resized
 from lomar.datasets.unlabelled import FOLDER, list_images
 from lomar.utils import atomic_write, write_json
@@ -33,12 +33,13 @@ def resize_images(
     """Write the images of a folder tree to `out` with shorter sides of at most `short_side` pixels.
 
     Larger images become upright RGB JPEG files of the same name; `.jpg` is added to names of other
-    formats. Smaller images are linked, or copied where the disk has no links. Files that exist in
-    `out` are kept, so an interrupted run can be repeated. `value_range` is that of `read_rgb`.
+    formats. Smaller images are linked, or copied where the disk has no links. With `value_range`,
+    that of `read_rgb`, smaller images of other than 8 bits become JPEG files of their own size.
+    Files that exist in `out` are kept, so an interrupted run can be repeated.
 
     Returns:
         the contents of `out`/resized.json: {'source', 'short_side', 'quality', 'value_range',
-        'resized', 'kept', 'already_there' (counts), 'unreadable' (path: reason)}.
+        'resized', 'converted', 'kept', 'already_there' (counts), 'unreadable' (path: reason)}.
 
     Raises:
         FileNotFoundError: `source` has no images.
@@ -53,7 +54,8 @@ def resize_images(
     _check_names(paths)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / SUMMARY, settings)
-    counts, unreadable = {'resized': 0, 'kept': 0, 'already_there': 0}, {}
+    kinds = ('resized', 'converted', 'kept', 'already_there')
+    counts, unreadable = dict.fromkeys(kinds, 0), {}
     resize = partial(
         _resize,
         source=source,
@@ -136,7 +138,8 @@ def _write(
         return 'already_there'
     pixels, whole = read_resized(path, partial(_whole, short_side), value_range=value_range)
     same.parent.mkdir(parents=True, exist_ok=True)
-    if pixels.shape[:2] == whole:
+    small = pixels.shape[:2] == whole
+    if small and (value_range is None or has_8_bits(path)):
         try:
             os.link(Path(path).resolve(), same)
         except OSError:  # another disk, or a disk without links
@@ -145,7 +148,7 @@ def _write(
         return 'kept'
     with atomic_write(as_jpeg) as part:
         Image.fromarray(pixels).save(part, 'JPEG', quality=quality)
-    return 'resized'
+    return 'converted' if small else 'resized'
 
 
 def _whole(short_side: int, width: int, height: int) -> tuple[Crop, tuple[int, int]]:

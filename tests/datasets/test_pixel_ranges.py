@@ -24,6 +24,7 @@ from lomar.datasets import (
     use_value_range,
 )
 from lomar.datasets.color import dark_note
+from lomar.datasets.resize_folder import resize_images
 from lomar.models import RPEViT
 
 RAMP = np.arange(256).reshape(16, 16)
@@ -210,6 +211,24 @@ def test_every_loader_agrees(file):
                     np.testing.assert_array_equal(found, whole)
                 else:
                     assert abs(found.mean() - whole.mean()) < 12
+
+
+def test_small_images_in_a_resized_copy(file, tmp_path_factory):
+    """Linked if a reader needs no range, otherwise converted: the copy is read without a range."""
+    path, _, declared, dtype = file
+    value_range, out = declared or (9, 99), tmp_path_factory.mktemp('out')
+    done = resize_images(path.parent, out, 16, 100, workers=1, value_range=value_range)
+    if dtype == 'are bool':
+        assert list(done['unreadable']) == [str(path)]
+        return
+    (copy,) = (each for each in out.iterdir() if each.name != 'resized.json')
+    expected = np.asarray(read_rgb(path, value_range), int)
+    try:
+        kept = np.array_equal(read_rgb(path), expected)
+    except UnreadableImage:
+        kept = False
+    assert (done['kept'], done['converted'], copy.samefile(path)) == (kept, not kept, kept)
+    assert np.abs(expected - np.asarray(read_rgb(copy))).max() <= 9 * (not kept)
 
 
 def test_one_channel(file, encoders):
@@ -409,7 +428,7 @@ def test_the_commands(tmp_path, capsys):
     assert main([*resize, str(tmp_path / 'a')]) == 0
     assert '3 unreadable' in capsys.readouterr().out
     assert main([*resize, str(tmp_path / 'b'), '--value-range', '0', '4080']) == 0
-    assert '3 kept, 0 there already, 0 unreadable' in capsys.readouterr().out
+    assert '0 resized, 3 converted, 0 kept, 0 there already, 0 unread' in capsys.readouterr().out
     for path in folder.iterdir():
         path.unlink()
     png16(16, 1)(folder / '1.png')
