@@ -30,19 +30,24 @@ class Masks:
 
     def __init__(self, folder: str | Path, sources: Sequence[Source], common: str):
         self.folder = Path(folder)
-        self.names = output_paths([one.place for one in sources], '.png', common)
+        images, videos = (
+            [one.place for one in sources if one.is_video == kind] for kind in (False, True)
+        )
+        self.names = output_paths(images, '.png', common)
+        self.names |= output_paths(videos, '', common, self.names.values())  # folders of frames
         check_images_kept('--out', self.folder, self.names)
         check_own_folder('--out', self.folder)
 
     def add(self, item: Item, ids: np.ndarray) -> str:
         """Write the ids (H, W) uint8 of an image; return the path below the folder.
 
-        Frame 12 of `video.mp4` is `video/000012.png`.
+        Frame 12 of `video.mp4` is `video/000012.png`, or `video.mp4/000012.png` if the images have
+        a folder `video`.
         """
         mark_pictures(self.folder)
         name = self.names[item.source.place]
         if item.rate is not None:
-            name = name.with_suffix('') / f'{item.title.rpartition("#")[2]}.png'
+            name /= f'{item.title.rpartition("#")[2]}.png'
         with atomic_write(self.folder / name) as part:
             Image.fromarray(ids).save(part, 'PNG')
         return name.as_posix()

@@ -36,7 +36,7 @@ class Pictures:
         self.names: dict[str, Path] = {}
         for suffix in ('.jpg', '.mp4'):
             chosen = [place for place, own in places if own == suffix]
-            self.names |= output_paths(chosen, suffix, common)
+            self.names |= output_paths(chosen, suffix, common, self.names.values())
         check_images_kept('--out', self.folder, self.names)
         check_own_folder('--out', self.folder)
         self._video: tuple[Source, VideoFile] | None = None

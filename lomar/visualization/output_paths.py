@@ -9,18 +9,23 @@ from lomar.datasets.folder_walk import holds_pictures
 
 
 def output_paths(
-    images: Iterable[str | Path], suffix: str, common: str | None = None
+    images: Iterable[str | Path],
+    suffix: str,
+    common: str | None = None,
+    others: Iterable[Path] = (),
 ) -> dict[str, Path]:
     """Return the relative path of one picture per image, all of them different.
 
     A picture keeps the sub-folders below the folder that all images have in common, and the name,
-    with `suffix` instead of the image's own one. Where that would be equal, also if the case of
-    letters is ignored, `suffix` is added to the whole name, and a number if need be.
+    with `suffix` instead of the image's own one. Where that would be equal to another picture or to
+    a folder, also if the case of letters is ignored, `suffix` is added to the whole name, and a
+    number if need be.
 
     Args:
         images: paths of images; the same path again means the same picture.
         suffix: such as '.png'.
         common: another folder below which all images are.
+        others: relative paths of other pictures.
     """
     names = list(dict.fromkeys(map(str, images)))
     places = [Path(os.path.abspath(name)) for name in names]
@@ -28,8 +33,11 @@ def output_paths(
         common = os.path.commonpath([place.parent for place in places]) if places else ''
     relative = [place.relative_to(common) for place in places]
     short = [path.with_suffix(suffix) for path in relative]
-    times = Counter(_key(path) for path in short)
-    taken = {_key(path) for path in short if times[_key(path)] == 1}
+    others = [*others]
+    folders = [parent for path in (*relative, *others) for parent in path.parents]
+    used = {_key(path) for path in (*others, *folders)}
+    times = Counter(_key(path) for path in short) + Counter(used)
+    taken = used | {_key(path) for path in short if times[_key(path)] == 1}
     found = {}
     for name, path, brief in zip(names, relative, short, strict=True):
         if times[_key(brief)] > 1:

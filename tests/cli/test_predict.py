@@ -28,7 +28,9 @@ from lomar.cli import main
 from lomar.cli.predict import Steps, _batches
 from lomar.datasets.folder_walk import MARK
 from lomar.prediction import Masks, Pictures, downloads, find_sources
+from lomar.prediction.items import Item
 from lomar.prediction.pictures import QUALITY
+from lomar.prediction.sources import Source
 
 CLASSES = ('striped', 'checked', 'dotted')
 CLASSIFIER = str(V01 / 'classifier_lomar.pth')
@@ -418,6 +420,25 @@ def test_files_of_the_user_are_never_replaced(kind, tmp_path):
         kind(folder, sources, common)
     (folder / MARK).touch()
     kind(folder, sources, common)
+
+
+def test_masks_of_videos_and_images_share_no_file(tmp_path):
+    """The frames of clip.mp4, and clip/000000.jpg, among other names that are nearly equal."""
+    names = ('clip.mp4', 'clip/000000.jpg', 'b.png.mp4', 'b.jpg', 'C/000000.jpg', 'c.avi', 'c.mp4')
+    places = [str(tmp_path / name) for name in names]
+    sources = [Source(place, place, place) for place in places]
+    masks = Masks(tmp_path / 'masks', sources, str(tmp_path))
+    ids = np.zeros((2, 2), np.uint8)
+    made = []
+    for source in sources:
+        frames = [f'{source.title}#{frame:06d}' for frame in range(1 + source.is_video)]
+        made += [
+            masks.add(Item(t, ids, source, 25.0 if source.is_video else None), ids) for t in frames
+        ]
+    assert made[:3] == ['clip.mp4/000000.png', 'clip.mp4/000001.png', 'clip/000000.png']
+    assert made[3:6] == ['b.png.mp4/000000.png', 'b.png.mp4/000001.png', 'b.png']
+    assert len({name.casefold() for name in made}) == len(made) == 11
+    assert all((tmp_path / 'masks' / name).is_file() for name in made)
 
 
 REFUSED = {

@@ -20,6 +20,7 @@ CASES = {
     'dots in names': (['x/v1.0.jpg', 'x/v1.1.jpg', 'x/none'], ['v1.0.png', 'v1.1.png', 'none.png']),
     'same file twice': (['a.jpg', 'a.jpg'], ['a.png']),
     'outside of the folder': (['x/../y/1.jpg', 'x/1.jpg'], ['y/1.png', 'x/1.png']),
+    'a folder of the name of a picture': (['1.jpg', '1.png/2.jpg'], ['1.jpg.png', '1.png/2.png']),
     'no image': ([], []),
 }  # fmt: skip
 
