@@ -15,6 +15,7 @@ from lomar.annotations.source import (
     SourceImage,
     SourceObject,
     class_name,
+    flag,
     number,
 )
 from lomar.detection.run_lengths import placed_rle
@@ -65,7 +66,8 @@ def _object(node: Element, size: tuple[int, int], report: ImportReport) -> Sourc
     if node.tag not in ('box', 'polygon', 'mask'):
         report.note(where, NO_OUTLINE, f'<{node.tag}>')
         return None
-    flags = frozenset({'occluded'} if node.get('occluded') == '1' else ())
+    occluded = flag(node.get('occluded', ''), where, 'occluded')
+    flags = frozenset({'occluded'} if occluded else ())
     one = SourceObject(class_name(node.get('label'), where), where, flags=flags)
     if node.tag == 'polygon':
         one.polygons = [_points(node.get('points', ''), where)]

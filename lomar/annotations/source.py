@@ -11,6 +11,9 @@ from lomar.detection.annotation_report import Findings
 from lomar.detection.coco import short
 
 ERRORS = 50  # of each kind, that a message names
+WORDS = {'0': False, 'false': False, 'no': False, 'unspecified': False, '': False} | dict.fromkeys(
+    ('1', 'true', 'yes'), True
+)
 
 
 class SourceError(ValueError):
@@ -136,6 +139,15 @@ def number(text: object, where: str, what: str) -> float:
     if isinstance(text, bool) or not -1e15 < value < 1e15:
         raise SourceError(where, f'{what} is no number, got ', repr(text))
     return value
+
+
+def flag(text: str, where: str, what: str) -> bool:
+    """Return a flag from a word in any case, '' for a flag that is not set."""
+    found = WORDS.get(text.strip().lower())
+    if found is None:
+        allowed = ', '.join(filter(None, WORDS))
+        raise SourceError(where, f'{what} is no flag; allowed: {allowed}; got ', repr(text))
+    return found
 
 
 def is_known(key: object, known: Container) -> bool:

@@ -15,12 +15,14 @@ from lomar.annotations.source import (
     SourceObject,
     class_name,
     files_in,
+    flag,
     folder_above,
     number,
     read_text,
 )
 
 LAST_WORD = re.compile(r'\s+\S+$')
+NUMBER = re.compile(r'\d+(\.\d+)?', re.ASCII)
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 FLAGS = ('difficult', 'truncated', 'occluded')
 ONE_PIXEL = 'the box is one pixel wide or high, and kept: '
@@ -135,11 +137,18 @@ def _object(node: Element, report: ImportReport, first_pixel: int) -> SourceObje
         report.note(where, FROM_ZERO, values)
     if first_pixel and (left == right or top == bottom):
         report.note(where, ONE_PIXEL, values)
-    flags = {flag for flag in FLAGS if text_of(node, flag, needed=False) not in ('', '0')}
+    flags = {key for key in FLAGS if _flag(text_of(node, key, needed=False), where, key)}
     if (polygon := node.find('polygon')) is not None:  # of Roboflow; its numbers are coordinates
         return SourceObject(name, where, None, [_polygon(polygon)], flags=frozenset(flags))
     box = (left - first_pixel, top - first_pixel, right, bottom)
     return SourceObject(name, where, box, flags=frozenset(flags))
+
+
+def _flag(text: str, where: str, key: str) -> bool:
+    """Return a flag; files that were KITTI's have numbers, the part or the level of occlusion."""
+    if key != 'difficult' and NUMBER.fullmatch(text):
+        return float(text) > 0
+    return flag(text, where, key)
 
 
 def _polygon(node: Element) -> list[float]:

@@ -317,6 +317,30 @@ def test_difficult(difficult, crowds, tmp_path):
     assert all(one['difficult'] == 1 for one in coco['annotations'])
 
 
+@pytest.mark.parametrize(
+    ('word', 'given'),
+    [
+        *((word, True) for word in ('1', 'true', 'True', ' YES ')),
+        *((word, False) for word in ('0', 'False', 'no', 'Unspecified', '', ' ')),
+    ],
+)
+def test_words_of_flags(word, given, tmp_path):
+    names = ('difficult', 'truncated', 'occluded')
+    flags = ''.join(f'<{name}>{word}</{name}>' for name in names)
+    coco, report, _ = import_annotations('voc', sources.voc(tmp_path, voc_object(extra=flags)))
+    (one,) = coco['annotations']
+    assert not report.errors.kinds and [one.get(name, 0) for name in names] == [given] * 3
+    shape = f'<box label="cell" occluded="{word}" xtl="2" ytl="3" xbr="9" ybr="9"/>'
+    coco, _, _ = import_annotations('cvat', sources.cvat(tmp_path / 'cvat', shape))
+    assert coco['annotations'][0].get('occluded', 0) == given
+
+
+def test_flags_of_files_that_were_those_of_kitti(tmp_path):
+    flags = '<truncated>0.00</truncated><occluded>2</occluded>'
+    coco, _, _ = import_annotations('voc', sources.voc(tmp_path, voc_object(extra=flags)))
+    assert [coco['annotations'][0].get(key) for key in ('truncated', 'occluded')] == [None, 1]
+
+
 def test_sizes_are_those_of_the_upright_file(tmp_path):
     path = sources.voc(tmp_path, size=(50, 60))
     exif = Image.Exif()

@@ -41,6 +41,14 @@ VOC = {
     'word': (voc_xml(voc_object(corners=(1, 2, 'x', 4))), ":4: xmax is no number, got 'x'"),
     'nan': (voc_xml(voc_object(corners=(1, 2, 'nan', 4))), ":4: xmax is no number, got 'nan'"),
     'huge': (voc_xml(voc_object(corners=(1, 2, '1e300', 4))), ':4: xmax is no number'),
+    'flag': (
+        voc_xml(voc_object(extra='<difficult>maybe</difficult>')),
+        ":4: difficult is no flag; allowed: 0, false, no, unspecified, 1, true, yes; got 'maybe'",
+    ),
+    'level': (
+        voc_xml(voc_object(extra='<difficult>2</difficult>')),
+        ":4: difficult is no flag; allowed: 0, false, no, unspecified, 1, true, yes; got '2'",
+    ),
     'swapped': (voc_xml(voc_object(corners=(9, 2, 3, 4))), ':4: xmax or ymax is less than xmin'),
     'fractions': (
         voc_xml(voc_object(corners=(0.1, 0.1, 0.5, 1))),
@@ -176,6 +184,7 @@ KITTI = {
 CVAT = {
     'track': ('<track/>', None),  # below <image>, which is a note
     'box': ('<box label="cell" xtl="2"/>', 'annotations.xml:3: ytl is no number, got None'),
+    'flag': ('<box label="a" occluded="x"/>', ':3: occluded is no flag; allowed: 0, false, no'),
     'label': ('<box xtl="1" ytl="1" xbr="2" ybr="2"/>', ':3: the object has no class name'),
     'points': ('<polygon label="a" points="1,2;3,4"/>', ':3: a polygon needs 3 or more points'),
     'words': (
