@@ -1,5 +1,6 @@
 """Features of images in Python, from a checkpoint without a config."""
 
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from lomar.datasets.color import array_to_rgb, check_value_range
 from lomar.datasets.image_io import array_pixels, read_pixels, read_rgb
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
+from lomar.utils import check_least
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
 MOST_PATCHES = 2**16  # of an image: more have attention matrices above 16 GB per head
@@ -121,7 +123,7 @@ class Encoder:
             mean, std = stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
             if not stated:
                 _check_normalisation(path, trained)
-        found = [0 if each is None else len(each) for each in (mean, std)]
+        found = [0 if each is None else np.size(each) for each in (mean, std)]
         if found != [backbone.in_channels] * 2:
             raise ValueError(
                 f'{path}: the weights take {backbone.in_channels} channels, and mean and std have '
@@ -129,7 +131,8 @@ class Encoder:
                 '(`lomar statistics` computes them)'
             )
         self.mean, self.std = (  # in float32: NumPy's numbers are float64
-            torch.tensor(each, dtype=torch.float32, device=self.device) for each in (mean, std)
+            torch.tensor(each, dtype=torch.float32, device=self.device).view(-1)
+            for each in (mean, std)
         )
         if not (self.std > 0).all():
             raise ValueError(f'{path}: std is {self.std.tolist()}; allowed: numbers above 0')
@@ -161,8 +164,7 @@ class Encoder:
             UnreadableImage: a file is missing or damaged.
         """
         check_listed(images)
-        if batch_size < 1:
-            raise ValueError(f'batch_size is {batch_size}; allowed: 1 or more')
+        check_least('Encoder', batch_size=batch_size)
         self.check_size(size)
         pooled, maps = [], []
         read = ((None, self.read(image, size)) for image in images)
@@ -182,7 +184,7 @@ class Encoder:
         errors.
         """
         self.check_size(size)
-        return self._fit(self._pixels(image), (size, size) if isinstance(size, int) else size)
+        return self._fit(self._pixels(image), None if size is None else _sides(size))
 
     def batches(
         self, images: Iterable[tuple[Any, Tensor]], batch_size: int
@@ -210,7 +212,7 @@ class Encoder:
         """Raise a ValueError unless images can be resized to a size for the model."""
         if size is None:
             return
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = _sides(size)
         patch = self.backbone.patch_size
         if min(height, width) < 1 or height % patch or width % patch:
             raise ValueError(
@@ -267,6 +269,16 @@ class Encoder:
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return a size in pixels as (height, width)."""
+    try:
+        height, width = np.broadcast_to(np.asarray(size, object), 2)
+        return operator.index(height), operator.index(width)
+    except (TypeError, ValueError):
+        allowed = 'a whole number of pixels, (height, width) or None'
+        raise ValueError(f'size is {size!r}; allowed: {allowed}') from None
 
 
 def check_patches(height: int, width: int, patch: int) -> None:

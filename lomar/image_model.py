@@ -190,4 +190,4 @@ def _test_steps(config: ConfigDict) -> list[ConfigDict]:
 def _set_range(step: ConfigDict, value_range: Sequence[float]) -> None:
     if not loads_whole_images(step):
         raise ValueError(f'value_range has no effect on {step.type}; allowed: with LoadImage')
-    step.value_range = list(value_range)
+    step.value_range = value_range

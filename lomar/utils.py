@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -176,15 +177,15 @@ def check_least(owner: str, least: int = 1, **settings: object) -> None:
         owner: name of the config node or class, for the message.
     """
     for key, value in settings.items():
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not isinstance(value, int) or not whole or value < least:
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not isinstance(value, Integral) or not whole or value < least:
             number = '' if whole else 'a whole number, '
             raise ValueError(f'{owner}.{key} is {value!r}; allowed: {number}{least} or more')
 
 
 def check_number(key: str, value: object, least: float = 0, below: float = math.inf) -> None:
     """Raise a ValueError unless the value of a config key is a number in [least, below)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) < below:
         limits = f' of {least:g} or more' if least > -math.inf else ''
         limits += f' and less than {below:g}' if below < math.inf else ''
         raise ValueError(f'{key} is {value!r}; allowed: a number{limits}')
@@ -193,7 +194,7 @@ def check_number(key: str, value: object, least: float = 0, below: float = math.
 def check_range(key: str, value: object, most: float = math.inf) -> None:
     """Raise a ValueError unless the value of a config key is two numbers, 0 < low <= high."""
     pair = [*value] if isinstance(value, list | tuple) else []
-    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in pair)
+    numbers = all(isinstance(one, Real) and not isinstance(one, bool) for one in pair)
     if len(pair) != 2 or not numbers or not 0 < pair[0] <= pair[1] <= most or pair[1] == math.inf:
         limit = f' <= {most:g}' if most < math.inf else ''
         raise ValueError(f'{key} is {value!r}; allowed: two numbers, 0 < low <= high{limit}')

@@ -1,8 +1,9 @@
 """Conversion of images to 8-bit RGB or to one channel, and the range of their pixel values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import isfinite
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -35,7 +36,8 @@ def to_rgb(
     Raises:
         ValueError: the range of the values is unknown, or values are not finite.
     """
-    numbers, known = other_numbers(image), value_range or _known_range(image)
+    numbers = other_numbers(image)
+    known = _known_range(image) if value_range is None else value_range
     if numbers is not None:
         if known is None:
             raise ValueError(f'pixels are {numbers.dtype}, whose range is unknown; {advice}')
@@ -67,7 +69,7 @@ def to_grey(image: Image.Image) -> np.ndarray:
 
 def scaled(pixels: np.ndarray, value_range: Sequence[float]) -> np.ndarray:
     """Return numbers as uint8: LOW of a range becomes 0, HIGH 255; values outside are clipped."""
-    low, high = value_range
+    low, high = map(float, value_range)  # differences of NumPy's integers overflow
     pixels = pixels.astype(np.float64)
     if bad := np.count_nonzero(~np.isfinite(pixels)):
         raise ValueError(f'{bad} of {pixels.size} numbers are NaN or infinite')
@@ -126,8 +128,9 @@ def check_value_range(owner: str, value_range: Sequence[float] | None, convert: 
             f'{owner}.value_range is {value_range}, but the loader keeps the numbers of files, '
             'which data_preprocessor normalizes by its mean and std; allowed: None'
         )
-    numbers = [value for value in value_range if isinstance(value, int | float)]
-    if len(value_range) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):
+    pair = [*value_range] if isinstance(value_range, Iterable) else []
+    numbers = [float(value) for value in pair if isinstance(value, Real)]
+    if not len(numbers) == len(pair) == 2 or not all(map(isfinite, numbers)):
         raise ValueError(
             f'{owner}.value_range is {value_range}; allowed: two numbers, LOW and HIGH'
         )

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -47,8 +48,9 @@ def resize_images(
             settings, or two images would have one name.
     """
     source, out = Path(source).expanduser().resolve(), Path(out).expanduser().resolve()
+    check_value_range('resize_images', value_range, convert=True)
     settings = {'source': str(source), 'short_side': short_side, 'quality': quality}
-    settings['value_range'] = None if value_range is None else list(value_range)
+    settings['value_range'] = None if value_range is None else np.asarray(value_range).tolist()
     _check(source, out, settings)
     paths = list_images(source, arrays=value_range is not None, shards=False, advice=f'{FOLDER}.')
     _check_names(paths)
@@ -77,7 +79,6 @@ def resize_images(
 
 
 def _check(source: Path, out: Path, settings: dict) -> None:
-    check_value_range('resize_images', settings['value_range'], convert=True)
     if not source.is_dir():
         raise FileNotFoundError(f'{source} is no folder.')
     if out.is_relative_to(source):

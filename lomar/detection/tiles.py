@@ -7,6 +7,7 @@ one pixel wide. The rest is the ten lines of `tile_places`.
 """
 
 from collections.abc import Iterator, Sequence
+from operator import index
 
 from lomar.utils import check_least
 
@@ -40,6 +41,7 @@ def tile_places(height: int, width: int, tile: int, overlap: int) -> list[Place]
         ValueError: the overlap is not smaller than the tile.
     """
     check_tiles(tile, overlap)
+    tile, overlap = index(tile), index(overlap)  # NumPy's integers overflow
     rows, columns = (_starts(side, tile, tile - overlap) for side in (height, width))
     size = min(tile, height), min(tile, width)
     return [(top, left, *size) for top in rows for left in columns]

@@ -76,7 +76,7 @@ def exportable(
     check_choice('--what', part, PARTS.values())
     if part == 'encoder':
         return _encoder(path, weights, mean, std, num_heads)
-    if given := [name for name, value in (('mean', mean), ('std', std)) if value]:
+    if given := [name for name, value in (('mean', mean), ('std', std)) if value is not None]:
         raise ValueError(f'--{given[0]} is for --what encoder; --what {part} has its own')
     found = found or trained_model(path, weights, 'cpu')
     if _part(path, found) != part:
@@ -97,7 +97,8 @@ def _part(path: str | Path, found: TrainedModel) -> str:
 
 def _encoder(path, weights, mean, std, num_heads) -> Exportable:
     trained = trained_settings(load_file(path))
-    mean, std = mean or trained.get(MEAN), std or trained.get(STD)
+    mean = trained.get(MEAN) if mean is None else mean
+    std = trained.get(STD) if std is None else std
     encoder = Encoder(path, 'cpu', num_heads, mean=mean, std=std, weights=weights)
     numbers = encoder.mean.tolist(), encoder.std.tolist()
     facts = _facts('encoder', *numbers, patch_size=encoder.backbone.patch_size)

@@ -179,6 +179,16 @@ def test_images_on_a_gpu_of_which_one_is_resized(encoder):
     torch.testing.assert_close(together.pooled, expected.pooled)
 
 
+def test_numbers_of_numpy(encoder, save):
+    images = [pixels(50, 70)[0], pixels(70, 50)[0]]
+    for given, expected in ((np.int64(48), 48), (np.array([24, 48]), (24, 48))):
+        found = encoder(images, np.uint8(1), size=given)
+        assert torch.equal(found.patches, encoder(images, 1, size=expected).patches)
+    weights = RPEViT(lomar_arch(), 64, 8, in_channels=1).state_dict()
+    one = lomar.Encoder(save(weights), 'cpu', np.int64(3), mean=np.float32(4), std=np.array(2.0))
+    assert (one.mean.tolist(), one.std.tolist()) == ([4], [2])
+
+
 def test_sizes_mix_and_keep_their_order(encoder):
     images = [pixels(side, 64, seed=side, number=1)[0] for side in (64, 32, 40, 64, 32)]
     alone = [encoder([image]) for image in images]
@@ -203,6 +213,14 @@ def test_sizes_mix_and_keep_their_order(encoder):
         ([pixels()[0, :2]], None, ValueError, r'the shape \(2, 64, 64\); allowed: \(1, H'),
         ([pixels(7, 64)[0]], None, ValueError, '7 x 64 pixels is smaller than a patch of 8'),
         (pixels(), 60, ValueError, 'size is 60 x 60; allowed: multiples of the patch size, 8 p'),
+        (
+            pixels(),
+            64.0,
+            ValueError,
+            r'size is 64\.0; allowed: a whole number of pixels, \(height, w',
+        ),
+        (pixels(), (8, 8, 8), ValueError, r'size is \(8, 8, 8\); allowed: a whole number'),
+        (pixels(), '64', ValueError, "size is '64'; allowed: a whole number of pixels"),
         (pixels(), 8192, ValueError, 'has 1,048,576 patches of 8 pixels; allowed: 65,536, with'),
         ([np.zeros((8192, 8192, 3), np.uint8)], None, ValueError, 'allowed: 65,536, with a smal'),
     ],
@@ -210,6 +228,12 @@ def test_sizes_mix_and_keep_their_order(encoder):
 def test_refuses_images(encoder, images, size, error, message):
     with pytest.raises(error, match=message):
         encoder(images, size=size)
+
+
+@pytest.mark.parametrize('batch_size', [0, 2.0, '2', True, np.float64(2)])
+def test_refuses_batch_sizes(encoder, batch_size):
+    with pytest.raises(ValueError, match=r'Encoder\.batch_size is .*; allowed: .*1 or more'):
+        encoder(pixels(), batch_size)
 
 
 def test_refuses_weights(save):

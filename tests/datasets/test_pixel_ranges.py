@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import warnings
 
 import cv2
@@ -352,9 +353,25 @@ def test_the_setting_of_a_config():
         use_channels(cfg)
         with pytest.raises(ValueError, match=message):
             use_value_range(cfg)
-    for wrong in ([1, 0], [0, 0], [0], [0, float('nan')], ['a', 'b']):
+    for wrong in ([1, 0], [0, 0], [0], [0, float('nan')], ['a', 'b'], 5, np.zeros(3)):
         with pytest.raises(ValueError, match=r'LoadImage\.value_range is .*; allowed:'):
             LoadImage(value_range=wrong)
+
+
+@pytest.mark.parametrize(
+    'given', [(np.int8(-100), np.int8(100)), np.float32([-100, 100]), [np.int64(-100), 100.0]]
+)
+def test_ranges_of_numpy(given, tmp_path):
+    values = np.linspace(-120, 120, 48, dtype=np.float32).reshape(6, 8)
+    Image.fromarray(values).save(tmp_path / 'a.tif')
+    expected = read_rgb(tmp_path / 'a.tif', (-100, 100))
+    load = LoadImage(value_range=given)
+    found = load(dict(img_path=str(tmp_path / 'a.tif')))['img'][..., ::-1]
+    np.testing.assert_array_equal(found, expected)
+    (tmp_path / 'in').mkdir()
+    shutil.copy(tmp_path / 'a.tif', tmp_path / 'in')
+    done = resize_images(tmp_path / 'in', tmp_path / 'out', 16, workers=1, value_range=given)
+    assert done['value_range'] == [-100, 100] and done['converted'] == 1
 
 
 RAW_LOADERS = {

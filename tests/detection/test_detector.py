@@ -118,6 +118,19 @@ def test_refused_thresholds(detector, threshold):
         detector([noise()], threshold)
 
 
+def test_numbers_of_numpy(detector):
+    images = [noise(seed=seed) for seed in range(2)]
+    expected = detector(images, 0.25, 2)
+    for found, one in zip(detector(images, np.float32(0.25), np.uint8(2)), expected, strict=True):
+        same(found, one)
+    found = lomar.detect_tiles(detector, noise(), np.uint8(60), np.uint8(4), np.float64(0))
+    same_boxes = lomar.detect_tiles(detector, noise(), 60, 4, 0).boxes
+    np.testing.assert_array_equal(found.boxes, same_boxes)
+    classifier = lomar.Classifier(V01 / 'classifier_lomar.pth', device='cpu')
+    (found,) = classifier([noise(64, 64)], np.int64(2), np.int64(1))
+    assert len(found.names) == 2
+
+
 def declare_range(config):
     config.test_dataloader.dataset.pipeline[0].value_range = [0, 4095]
 

@@ -36,6 +36,10 @@ def test_places(side, tile, overlap, starts):
     assert whole.min() == 1
 
 
+def test_places_of_numbers_of_numpy():
+    assert tile_places(1000, 900, np.uint8(200), np.int8(20)) == tile_places(1000, 900, 200, 20)
+
+
 @pytest.mark.parametrize(
     ('tile', 'overlap', 'message'),
     [
