@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS
 
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.inferencers import registered_types_only
@@ -93,8 +93,7 @@ class ImageModel:
             steps = _test_steps(self.trained.config)
             if value_range is not None:
                 _set_range(steps[0], value_range)
-            scope = DefaultScope.overwrite_default_scope(self.trained.config.get('default_scope'))
-            with scope, registered_types_only():
+            with registered_types_only(self.trained.config.get('default_scope')):
                 self._loader = TRANSFORMS.build(steps[0])
                 self._rest = Compose(steps[1:])
         self.reads_arrays = getattr(self._loader, 'reads_arrays', False)

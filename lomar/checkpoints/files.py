@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
+from threading import RLock
 from typing import Any
 from urllib.parse import urlparse
 
@@ -38,6 +39,7 @@ def _history_method(owner: type, name: str):
     raise pickle.UnpicklingError(f'getattr of {owner!r} and {name!r} is not allowed')
 
 
+LOADING = RLock()  # held while PyTorch's list of allowed objects is changed
 # For weights of another model.
 OWN_CONFIG = 'Use the config that the training saved in its work dir.'
 ADVICE = (
@@ -101,10 +103,17 @@ def load_file(path: str | Path, map_location='cpu') -> dict:
     return _checked(path, content)
 
 
+@contextmanager
+def _allowed() -> Iterator[None]:
+    """Let PyTorch load objects that are `ALLOWED`; other threads wait."""
+    with LOADING, torch.serialization.safe_globals(ALLOWED):
+        yield
+
+
 def _load_torch(path: Path, map_location) -> Any:
     """Return the content of a file of `torch.save`."""
     try:
-        with torch.serialization.safe_globals(ALLOWED):
+        with _allowed():
             return torch.load(path, map_location=map_location, weights_only=True)
     except (OSError, pickle.UnpicklingError):
         raise
@@ -183,7 +192,7 @@ def load_url(url: str, **kwargs) -> dict:
         ValueError: the downloaded file is refused, see `load_file`.
     """
     try:
-        with torch.serialization.safe_globals(ALLOWED):
+        with _allowed():
             content = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
         folder = kwargs.get('model_dir') or Path(torch.hub.get_dir(), 'checkpoints')

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from lomar.checkpoints.published import WEIGHTS
 SCHEME = re.compile('^hf:/{1,2}')  # `Path` joins the two slashes
 PART = r'[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?'
 NAME = re.compile(rf'({PART}/{PART})(?:@([\w./-]+))?', re.ASCII)
+LEVEL = RLock()  # held while the level of a logger is changed
 SECONDS = 5  # to wait for an answer of the hub before the files in the cache are used
 
 
@@ -122,14 +124,15 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the warnings of huggingface_hub."""
+    """Hide the warnings of huggingface_hub; other threads wait."""
     logger = logging.getLogger('huggingface_hub')
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with LEVEL:
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def push(folder: Path, name: str, files: Sequence[str]) -> str:

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
 import mmengine.registry
 from mmengine.config import ConfigDict
 from mmengine.infer.infer import BaseInferencer
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from mmengine.registry import registry as lookup
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import import_modules_from_strings
@@ -27,6 +28,7 @@ from lomar.utils import dicts_in
 # Settings that mmcv, mmdet and mmpretrain pass to `eval`: the type of an NMS among others.
 EVALUATED = ('type', 'dtype', 'warp_mode')
 NAME_CONFIG = 'or name the config file, for example DetInferencer(CONFIG, CHECKPOINT)'
+BUILDING = RLock()  # held while the registries or the default scope of mmengine are changed
 theirs = BaseInferencer.__init__
 
 
@@ -72,12 +74,23 @@ def buildable_config(content: dict, advice: str) -> ConfigDict:
 
 
 @contextmanager
-def registered_types_only() -> Iterator[None]:
+def registered_types_only(scope: str | None = None) -> Iterator[None]:
     """Let mmengine's registries find registered classes only, also by the names of their modules.
+
+    Other threads wait, as registries and default scope are those of the process.
+
+    Args:
+        scope: default scope of the registries; None = as it is.
 
     Raises:
         ValueError: a type was looked up that is not registered.
     """
+    with BUILDING, DefaultScope.overwrite_default_scope(scope), _registered_types():
+        yield
+
+
+@contextmanager
+def _registered_types() -> Iterator[None]:
     refused: list[str] = []
     import_module, from_string = lookup.import_module, lookup.get_object_from_string
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import ConfigDict
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
@@ -87,9 +87,8 @@ def _build(config: ConfigDict) -> nn.Module:
     name = config.get('default_scope', 'mmengine')
     if name == 'mmseg':
         check_segmentation()
-    scope = DefaultScope.overwrite_default_scope(name)
     try:
-        with scope, registered_types_only():
+        with registered_types_only(name):
             return MODELS.build(_bare(config))
     except Exception as error:
         raise ValueError(f'the model of the stored config cannot be built: {error}') from error

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lomar.checkpoints.architecture import Architecture
 from lomar.checkpoints.files import misfit_as_value_error
+from lomar.checkpoints.inferencers import BUILDING
 from lomar.checkpoints.names import from_official
 from lomar.models.timm_vit import VisionTransformer as LoMaRVisionTransformer
 
@@ -91,7 +92,7 @@ def _openmmlab(config: dict, weights: Weights, encoder: Architecture, what: str)
         config['out_type'] = 'avg_featmap' if encoder.fc_norm else 'cls_token'
         head = dict(type=kind, num_classes=encoder.classes, in_channels=width)
         config = dict(type='ImageClassifier', backbone=config, head=head)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
+    with BUILDING, DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(config)
     if 'head.pred.weight' in weights:
         # The weights determine the number of outputs, but not the target, which is not used here.

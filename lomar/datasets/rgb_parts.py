@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -26,6 +27,7 @@ SMALLER_OR_MASK = (
     0b101  # a page of a TIFF file that repeats another at a lower resolution, or masks
 )
 WHOLE_LIMIT = 10**9  # pixels of a file that is decoded whole: 3 GB as RGB
+LIMIT = RLock()  # held while Pillow's limit is changed
 GREY, RGB = 1, 2  # values of PHOTOMETRIC
 UNSPECIFIED, STRAIGHT_ALPHA = 0, 2  # values of EXTRA_SAMPLES
 Converter = Callable[[np.ndarray], np.ndarray]
@@ -134,9 +136,10 @@ def _pages(image: Image.Image) -> int:
 
 @contextmanager
 def _pixel_limit(pixels: int | None) -> Iterator[None]:
-    """Replace Pillow's limit on the number of pixels, above which it warns."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    """Replace Pillow's limit on the number of pixels, above which it warns; other threads wait."""
+    with LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
