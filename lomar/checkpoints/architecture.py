@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from lomar.checkpoints.names import PATCHES
+from lomar.checkpoints.names import PATCHES, check_format
 from lomar.models.architectures import ARCHS
 from lomar.models.rpe import num_buckets
 from lomar.models.vit import RPEViT
@@ -107,6 +107,7 @@ def read_architecture(
 
 def _check_encoder(weights: dict[str, Tensor]) -> tuple[int, ...]:
     """Return the shape of the patch embedding; raise a ValueError without an encoder."""
+    check_format(weights)
     if PATCHES not in weights or not any(re.match(r'blocks\.\d+\.attn\.', n) for n in weights):
         raise ValueError(
             f'these are no weights of a vision transformer, which has {PATCHES} and blocks.*.attn'

@@ -40,6 +40,7 @@ _FROM_TIMM = {
     'detectron2': ((r'^', 'backbone.net.'),),
 }
 TARGETS = tuple(_FROM_TIMM)
+_TRANSFORMERS = re.compile(r'(^|\.)embeddings\.patch_embeddings?\.')
 # Patterns of names, without prefix, that a project's files have and never have.
 _SIGNS = {
     'official': (r'^blocks\.\d+\.attn\.rpe_', r'^head\.(fc|pred)\.'),
@@ -127,6 +128,7 @@ def unused(names: Collection[str]) -> dict[str, str]:
 
 def check_source(names: Collection[str], source: str) -> None:
     """Raise a ValueError if the names, without prefix, cannot be from the source."""
+    check_format(names)
     possible = [
         other
         for other, (needed, never) in _SIGNS.items()
@@ -137,6 +139,21 @@ def check_source(names: Collection[str], source: str) -> None:
         found = ', '.join(list(names)[:3])
         hint = f'try --from {" or ".join(possible)}' if possible else 'no known source has them'
         raise ValueError(f"the names are not those of '{source}' (found: {found}, ...); {hint}")
+
+
+def check_format(names: Iterable[str], model: Iterable[str] = ()) -> None:
+    """Raise a ValueError if the names are those of Hugging Face transformers.
+
+    Args:
+        model: names of the model that the weights are for, which may be a model of transformers.
+    """
+    found = next(filter(_TRANSFORMERS.search, names), None)
+    if found and not any(map(_TRANSFORMERS.search, model)):
+        raise ValueError(
+            f'the weights are in the format of Hugging Face transformers ({found}), which is not '
+            "read; allowed: the same weights in the original project's file or from timm, for "
+            'ViT-MAE a file of facebookresearch/mae or hf://timm/vit_base_patch16_224.mae'
+        )
 
 
 def from_official(state_dict: dict[str, Tensor], target: str) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from torch import Tensor, nn
 
 from lomar.checkpoints.fitting import channel_change, fit
-from lomar.checkpoints.names import PATCHES, rename, timm_names, unused
+from lomar.checkpoints.names import PATCHES, check_format, rename, timm_names, unused
 from lomar.models.absolute_positions import LearnedPositions
 
 # Weights of the pretraining and of other tasks, which a backbone does not need.
@@ -109,6 +109,7 @@ def transfer_backbone(
 
     Raises:
         TransferError: a weight of the backbone was not loaded, or a loaded weight is unexpected.
+        ValueError: the weights are in the format of Hugging Face transformers.
     """
     if isinstance(allow, str):  # whose characters would be patterns, '*' among them
         raise ValueError(f"transfer.allow is '{allow}'; allowed: a list of patterns, ['{allow}']")
@@ -116,6 +117,7 @@ def transfer_backbone(
     if isinstance(backbone, LearnedPositions):
         backbone.adopt_positions(weights.get('pos_embed'))
     state, never = backbone.state_dict(), unused(weights)
+    check_format(weights, state)
     places = {new: name for name, new in timm_names(state).items()}
     loaded = {}
     for name, value in weights.items():

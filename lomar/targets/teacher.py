@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.files import naming
-from lomar.checkpoints.names import timm_names, unused
+from lomar.checkpoints.names import check_format, timm_names, unused
 from lomar.models.targets import TARGETS, InputFormat, Normalisation, Target
 from lomar.models.vit import RPEViT
 from lomar.targets.frozen import Frozen
@@ -158,6 +158,7 @@ def _load_by_name(weights: dict[str, Tensor], network: nn.Module) -> None:
     """Load weights under the network's own names or those of another project."""
     places = {new: own for own, new in timm_names(network.state_dict()).items()}
     weights = rename(weights)
+    check_format(weights, places)
     known = {name for name in weights if name.split('.')[0] in HEADS} | unused(weights).keys()
     weights = {places.get(k, k): v for k, v in weights.items() if k in places or k not in known}
     try:

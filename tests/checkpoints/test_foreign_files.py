@@ -173,6 +173,23 @@ def test_every_reader_says_what_a_file_is(kind, reader, tmp_path):
         assert 'in.pth' in str(refused.value)
 
 
+@pytest.mark.parametrize('reader', ['load_from', 'encoder', 'convert', 'teacher'])
+@pytest.mark.parametrize('prefix', ['vit.', '', 'module.'])
+def test_the_format_of_hugging_face_transformers(prefix, reader, tmp_path):
+    names = (
+        *('embeddings.cls_token', 'embeddings.patch_embeddings.projection.weight'),
+        *('encoder.layer.0.attention.attention.query.weight', 'layernorm.weight'),
+    )
+    save_file({f'{prefix}{name}': torch.ones(2, 2) for name in names}, tmp_path / 'in.safetensors')
+    reason = (
+        r'format of Hugging Face transformers \(.*patch_embeddings\.projection\.weight\), which is '
+        r'not read; allowed: .*facebookresearch/mae or hf://timm/vit_base_patch16_224\.mae$'
+    )
+    with pytest.raises(ValueError, match=reason) as refused:
+        READERS[reader](tmp_path / 'in.safetensors')
+    assert 'in.safetensors' in str(refused.value) and '\n' not in str(refused.value)
+
+
 @pytest.mark.parametrize('kind', ['page', 'nan', 'a_list', 'a_folder'])
 def test_commands_name_the_file_in_one_line(kind, tmp_path, photographs, capsys):
     content, reason = FILES[kind]
