@@ -342,11 +342,11 @@ def test_results_before_an_error_are_kept(predict, tmp_path, monkeypatch):
     detections = lomar.Detector.detections
     seen = []
 
-    def interrupted(self, *given):
+    def interrupted(self, *given, **options):
         seen.append(given)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return detections(self, *given)
+        return detections(self, *given, **options)
 
     monkeypatch.setattr(lomar.Detector, 'detections', interrupted)
     code, images, predictions, said = predict('in')
@@ -638,8 +638,8 @@ def test_memory_stays_flat(predict, tmp_path, monkeypatch):
         save(tmp_path / f'in/{number}.png', number)
     detections, made, alive = lomar.Detector.detections, [], []
 
-    def counted(self, *given):
-        found = detections(self, *given)
+    def counted(self, *given, **options):
+        found = detections(self, *given, **options)
         made.append(ref(found))
         alive.append(sum(each() is not None for each in made))
         return found
