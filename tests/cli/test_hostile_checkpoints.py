@@ -9,7 +9,7 @@ import torch
 from conftest import FIXTURES, ROOT
 from mmdet.apis import DetInferencer, init_detector
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
 from mmpretrain import FeatureExtractor, ImageClassificationInferencer, get_model
 from torch import nn
 
@@ -204,6 +204,7 @@ def test_values_that_would_be_executed(tmp_path, monkeypatch, name, read):
 
 def test_names_of_modules_are_types_of_registered_classes(tmp_path):
     """mmengine stores a config of classes, as in mmdet's new configs, with the names of modules."""
+    init_default_scope('mmdet')
     detector = MODELS.build(DETECTOR.model)
     model = dict(MODEL, type=f'{type(detector).__module__}.{type(detector).__name__}')
     backbone = type(detector.backbone)
