@@ -33,7 +33,7 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
 
 
 def reference() -> str:
-    """Return a page with the public names of the package and of its packages."""
+    """Return a page with the public names of the package and of its subpackages."""
     parts = ['# Python reference\n\nThe names that programs may use, from their docstrings.\n']
     for name in ('', *PACKAGES):
         stub = ROOT / 'lomar' / name / '__init__.pyi'

@@ -4,6 +4,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +124,18 @@ class Encoder:
             mean, std = stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
             if not stated:
                 _check_normalisation(path, trained)
-        found = [0 if each is None else np.size(each) for each in (mean, std)]
+        self.mean, self.std = (  # in float32: NumPy's numbers are float64
+            torch.as_tensor(() if each is None else each, dtype=torch.float32).view(-1)
+            for each in (mean, std)
+        )
+        found = [len(self.mean), len(self.std)]
         if found != [backbone.in_channels] * 2:
             raise ValueError(
                 f'{path}: the weights take {backbone.in_channels} channels, and mean and std have '
                 f'{found[0]} and {found[1]} numbers; allowed: one for each channel '
                 '(`lomar statistics` computes them)'
             )
-        self.mean, self.std = (  # in float32: NumPy's numbers are float64
-            torch.tensor(each, dtype=torch.float32, device=self.device).view(-1)
-            for each in (mean, std)
-        )
+        self.mean, self.std = self.mean.to(self.device), self.std.to(self.device)
         if not (self.std > 0).all():
             raise ValueError(f'{path}: std is {self.std.tolist()}; allowed: numbers above 0')
 
@@ -271,10 +273,10 @@ class Encoder:
         return center_crop(image, list(size))
 
 
-def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+def _sides(size: Any) -> tuple[int, int]:
     """Return a size in pixels as (height, width)."""
     try:
-        height, width = np.broadcast_to(np.asarray(size, object), 2)
+        height, width = (size, size) if isinstance(size, Integral) else size
         return operator.index(height), operator.index(width)
     except (TypeError, ValueError):
         allowed = 'a whole number of pixels, (height, width) or None'

@@ -68,7 +68,7 @@ def name_of(keys: Mapping[str, Any]) -> str:
     """Return the name of the run with these keys."""
     task, contender, *others = keys.items()
     words = [task[1], contender[1], *(f'{key}-{value}' for key, value in others)]
-    # No comma, = or space, which --cfg-options would parse.
+    # The name is also a folder: plain characters only.
     return re.sub('[^a-zA-Z0-9_.-]+', '-', '_'.join(words))
 
 

@@ -142,7 +142,7 @@ def number(text: object, where: str, what: str) -> float:
 
 
 def flag(text: str, where: str, what: str) -> bool:
-    """Return a flag from a word in any case, '' for a flag that is not set."""
+    """Return whether a word, in any case, sets a flag; an empty text does not."""
     found = WORDS.get(text.strip().lower())
     if found is None:
         allowed = ', '.join(filter(None, WORDS))

@@ -22,7 +22,7 @@ from lomar.annotations.source import (
 )
 
 LAST_WORD = re.compile(r'\s+\S+$')
-NUMBER = re.compile(r'\d+(\.\d+)?', re.ASCII)
+NUMBER = re.compile(r'-?\d+(\.\d+)?', re.ASCII)
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 FLAGS = ('difficult', 'truncated', 'occluded')
 ONE_PIXEL = 'the box is one pixel wide or high, and kept: '
@@ -145,7 +145,7 @@ def _object(node: Element, report: ImportReport, first_pixel: int) -> SourceObje
 
 
 def _flag(text: str, where: str, key: str) -> bool:
-    """Return a flag; files that were KITTI's have numbers, the part or the level of occlusion."""
+    """Return whether a flag is set; files that were KITTI's have numbers, such as the part."""
     if key != 'difficult' and NUMBER.fullmatch(text):
         return float(text) > 0
     return flag(text, where, key)

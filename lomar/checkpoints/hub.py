@@ -85,7 +85,7 @@ def optional_file(path: str | Path, name: str) -> Path | None:
 
 
 def _fetch(hub: ModuleType, name: str, file: str, revision: str | None, cause: str) -> Path:
-    """Return the local copy of a file; if `cause` says why not to ask the hub, the cached one."""
+    """Return the local copy of a file; with a `cause` not to ask the hub, only from the cache."""
     cached: dict[str, Any] = dict(local_files_only=True) if cause else {}
     return Path(hub.hf_hub_download(name, file, revision=revision, **cached))
 

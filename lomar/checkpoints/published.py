@@ -107,14 +107,17 @@ def _section(content: dict[str, Any]) -> dict[str, Any] | None:
 
 def _timm_normalization(content: dict[str, Any]) -> dict[str, list[float]]:
     """Return mean and std that timm's config.json states, for pixels of 0 to 255."""
-    given = content.get('pretrained_cfg', content)  # older versions of timm write one level
+    if 'architecture' not in content:  # another program's file
+        return {}
+    place = 'pretrained_cfg.' if 'pretrained_cfg' in content else ''  # missing in older versions
+    given = content['pretrained_cfg'] if place else content
     given = given if isinstance(given, dict) else {}
     stated = {key: given[key] for key in ('mean', 'std') if given.get(key) is not None}
     for key, numbers in stated.items():
         known = isinstance(numbers, list) and all(type(each) in (int, float) for each in numbers)
         if not known or not all(abs(each) < 1e6 for each in numbers):
             raise ValueError(
-                f'pretrained_cfg.{key} is {numbers!r:.80}; allowed: one number per channel, for '
+                f'{place}{key} is {numbers!r:.80}; allowed: one number per channel, for '
                 'pixels of 0 to 1'
             )
     # 123.675, and not 123.67499999999998

@@ -8,6 +8,7 @@ import ast
 import contextlib
 from typing import Any
 
+QUOTES, OPEN, CLOSE = ('"', "'"), ('[', '('), (']', ')')
 ALLOWED = 'allowed: KEY=VALUE, and KEY.NAME=VALUE for each entry of a dict'
 
 
@@ -38,16 +39,19 @@ def parse_value(text: str) -> Any:
         ValueError: brackets or quotes are not in pairs, or belong to a call such as `dict(a=1)`.
     """
     text = text.strip()
-    if '"' in text or "'" in text:
+    if text[:1] in QUOTES or (text[:1] in OPEN and any(quote in text for quote in QUOTES)):
         with contextlib.suppress(SyntaxError, ValueError):
-            return ast.literal_eval(text)
-    if text[:1] + text[-1:] in ('[]', '()'):
+            value = ast.literal_eval(text)
+            return [*value] if isinstance(value, tuple) and not _is_enclosed(text) else value
+    if _is_enclosed(text):
         values = [parse_value(item) for item in _items(text[1:-1])]
         return tuple(values) if text[0] == '(' else values
-    items = _items(text) if ',' in text else []
-    if len(items) == 1:
+    if ',' not in text:
+        return _scalar(text)
+    items = _items(text)
+    if items == [text]:
         raise ValueError(f'{text!r} found; {ALLOWED}, and quotes for text with a comma')
-    return [parse_value(item) for item in items] if items else _scalar(text)
+    return [parse_value(item) for item in items]
 
 
 def option(key: str, text: str) -> str:
@@ -58,24 +62,36 @@ def option(key: str, text: str) -> str:
     return f'{key}={text!r}'
 
 
-def _items(text: str) -> list[str]:
-    """Return the parts between commas outside of brackets and quotes; a last comma ends a part."""
-    items, depth, quote = [''], 0, ''
+def _levels(text: str) -> list[int]:
+    """Return the number of brackets and quotes that are open after each character."""
+    levels, depth, quote, before = [], 0, '', ','
     for character in text:
         if quote:
             quote = '' if character == quote else quote
-        elif character in '\'"' and not items[-1].strip():
+        elif character in QUOTES and before in (',', *OPEN):  # no apostrophe in a word
             quote = character
         else:
-            depth += (character in '([') - (character in ')]')
-            if depth < 0:
-                break
-        if character == ',' and not depth and not quote:
-            items.append('')
-        else:
-            items[-1] += character
+            depth += (character in OPEN) - (character in CLOSE)
+        if depth < 0:
+            break
+        levels.append(depth + bool(quote))
+        before = before if character.isspace() else character
     if depth or quote:
         raise ValueError('brackets or quotes are not in pairs')
+    return levels
+
+
+def _is_enclosed(text: str) -> bool:
+    """Return whether the first bracket of a text closes at its end."""
+    return text[:1] + text[-1:] in ('[]', '()') and 0 not in _levels(text)[:-1]
+
+
+def _items(text: str) -> list[str]:
+    """Return the parts between commas outside of brackets and quotes; a last comma ends a part."""
+    levels = _levels(text)
+    commas = [i for i, character in enumerate(text) if character == ',' and not levels[i]]
+    starts = [0, *(place + 1 for place in commas)]
+    items = [text[a:b] for a, b in zip(starts, [*commas, len(text)], strict=True)]
     return items if items[-1].strip() else items[:-1]
 
 

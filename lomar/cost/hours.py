@@ -167,7 +167,8 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
     parts = [*inner_datasets(dataset)]
     files = [Path(part.get('data_root') or '', part.get('ann_file') or '') for part in parts]
     paths = ', '.join(file.as_posix() for file in files)
-    if all(file.exists() or is_shards(file) for file in files):
+    known = zip(parts, files, strict=True)
+    if all(file.exists() or is_shards(part.get('data_root') or '') for part, file in known):
         init_default_scope(cfg.default_scope)
         return len(DATASETS.build(dataset)), f'counted in {paths}'
     if parts == [dataset] and paths in DATA:
@@ -176,8 +177,8 @@ def _training_images(name: str, cfg: Config, given: int | None) -> tuple[int | N
     if cfg.train_cfg.get('max_iters'):
         return None, f'{paths} was not found'
     raise FileNotFoundError(
-        f'{name}: train_dataloader.dataset is {paths}, which does not exist, so its images cannot '
-        'be counted; give their number with --num-images'
+        f'{name}: train_dataloader.dataset reads {paths}, which does not exist, so its images '
+        'cannot be counted; give their number with --num-images'
     )
 
 

@@ -143,8 +143,11 @@ class ReadableImages(BaseDataset):
 
 
 def replayed(loader: DataLoader) -> DataLoader:
-    """Make a dataloader fetch each batch with `samples`; return it. A list remains a list."""
-    if hasattr(loader.dataset, '__dict__'):
+    """Make a dataloader fetch each batch with `samples`; return it.
+
+    Lists, and datasets that have a method for batches, stay as they are.
+    """
+    if hasattr(loader.dataset, '__dict__') and not hasattr(loader.dataset, '__getitems__'):
         vars(loader.dataset)['__getitems__'] = partial(samples, loader.dataset)
     return loader
 

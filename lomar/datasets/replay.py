@@ -14,7 +14,8 @@ class Draw(int):
     """Index of a sample that also has the seed of the sample's augmentation.
 
     The index that `RepeatDataset` or `ConcatDataset` computes for its dataset has the same seed.
-    `ClassBalancedDataset` passes a plain index on, so `readable.samples` seeds first.
+    `ClassBalancedDataset` passes a plain index on; `readable.samples`
+    therefore seeds before the call.
     """
 
     seed: tuple[int, ...]

@@ -172,8 +172,8 @@ def _check_evaluators(cfg: Config, split: str, report: AnnotationReport) -> None
         if type_name(evaluator) != 'CocoAP' and order != list(report.model_names):
             report.errors.add(
                 f'{split}_evaluator.type',
-                "this evaluation takes a label as the place of a class in the file's list "
-                "'categories'; allowed: CocoAP, which maps classes by name; found ",
+                "this evaluation expects the labels in another order than the model's; allowed: "
+                'CocoAP, which maps classes by name; found ',
                 f'{type_name(evaluator)} for {order}; the model has {list(report.model_names)}',
             )
 

@@ -83,14 +83,14 @@ def notes(runner) -> list[str]:
 def _size_notes(cfg: Config) -> list[str]:
     """Return a note if the training images have another side than `backbone.img_size`."""
     side = ((cfg.get('model') or {}).get('backbone') or {}).get('img_size')
-    scales = [
+    scales = {
         step['scale']
         for step in dicts_in(cfg.get('train_dataloader'))
         if type_name(step) in CROPS and isinstance(step.get('scale'), int)
-    ]
+    }
     return [
-        f'model.backbone.img_size is {side}, and the training images have {scale} px: set scale of '
-        'the loader in train_dataloader to train at another size'
+        f'model.backbone.img_size is {side}, but the training images have {scale} px: set scale of '
+        f'the loader in train_dataloader to {side}, or img_size to {scale}'
         for scale in scales
         if isinstance(side, int) and side != scale
     ]

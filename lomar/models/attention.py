@@ -62,7 +62,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Attend within each sequence: (N, L, D) -> (N, L, D), L = height * width (+ 1 for cls)."""
         n, length, dim = x.shape
-        # Without gradients, nothing is computed again: parts are faster for shorter sequences, too.
+        # Without gradients, parts need no recomputation: shorter sequences are faster, too.
         short = MAX_QUERIES_ON_CPU if _infers_on_cpu(x) else MAX_QUERIES
         qkv = self.qkv(x).view(n, length, 3, self.num_heads, dim // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)

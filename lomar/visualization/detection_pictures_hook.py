@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.structures import DetDataSample
+from mmengine.dist import is_main_process
 from mmengine.registry import HOOKS
 
 from lomar.datasets.any_image import visible_pixels
@@ -26,7 +27,8 @@ class DetectionPicturesHook(DetVisualizationHook):
             dataset = runner.test_dataloader.dataset
             images = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
             self.names = output_paths(images, '.jpg')
-            if folder := self._folder(runner):
+            # Other processes may be slower, and would find pictures of this test.
+            if is_main_process() and (folder := self._folder(runner)):
                 check_files_kept('--show-dir', folder, self.names)
 
     def after_test_iter(

@@ -67,7 +67,7 @@ def check_images_kept(what: str, folder: str | Path, pictures: Mapping[str, Path
 
 
 def check_files_kept(what: str, folder: str | Path, pictures: Mapping[str, Path]) -> None:
-    """Raise a ValueError if a picture would replace a file, unless the folder is marked.
+    """Raise a ValueError if a picture would replace a file, unless `mark_pictures` marked `folder`.
 
     Args:
         what, pictures: as in `check_images_kept`, which is called first.
@@ -76,7 +76,8 @@ def check_files_kept(what: str, folder: str | Path, pictures: Mapping[str, Path]
     files = (Path(folder, picture) for picture in pictures.values())
     if not holds_pictures(folder) and (file := next(filter(Path.exists, files), None)):
         raise ValueError(
-            f'{what}: {file} exists, and no earlier command drew it; allowed: another folder'
+            f'{what}: {file} exists, and its folder is not one of pictures alone; allowed: another '
+            'folder'
         )
 
 
@@ -85,7 +86,7 @@ def check_own_folder(what: str, folder: str | Path) -> None:
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not holds_pictures(folder):
         raise ValueError(
-            f'{what}: {folder} has files that no earlier prediction wrote; allowed: another folder'
+            f'{what}: {folder} has files that no earlier command drew; allowed: another folder'
         )
     if folder.exists() and not folder.is_dir():
         raise ValueError(f'{what}: {folder} is a file; allowed: another folder')

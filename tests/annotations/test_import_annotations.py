@@ -336,9 +336,12 @@ def test_words_of_flags(word, given, tmp_path):
 
 
 def test_flags_of_files_that_were_those_of_kitti(tmp_path):
-    flags = '<truncated>0.00</truncated><occluded>2</occluded>'
-    coco, _, _ = import_annotations('voc', sources.voc(tmp_path, voc_object(extra=flags)))
-    assert [coco['annotations'][0].get(key) for key in ('truncated', 'occluded')] == [None, 1]
+    for value, kept in (('0.00', None), ('-1', None), ('2', 1), ('0.5', 1)):
+        flags = f'<truncated>{value}</truncated><occluded>{value}</occluded>'
+        path = sources.voc(tmp_path / value, voc_object(extra=flags))
+        coco, _, _ = import_annotations('voc', path)
+        found = [coco['annotations'][0].get(key) for key in ('truncated', 'occluded')]
+        assert found == [kept, kept]
 
 
 def test_sizes_are_those_of_the_upright_file(tmp_path):

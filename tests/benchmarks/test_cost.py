@@ -246,7 +246,7 @@ def test_where_the_number_of_images_is_from(photographs, counted_once, monkeypat
     assert known.images_an_epoch == 1281167 and known.images_source.startswith('ImageNet-1k')
     cfg.train_dataloader.dataset.data_root = 'other/place'
     with pytest.raises(
-        FileNotFoundError, match=r'dataset is other/place, which does not exist.*--num-images'
+        FileNotFoundError, match=r'dataset reads other/place, which does not exist.*--num-images'
     ):
         cost.estimate('a', cfg)
 

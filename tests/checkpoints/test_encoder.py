@@ -187,6 +187,8 @@ def test_numbers_of_numpy(encoder, save):
     weights = RPEViT(lomar_arch(), 64, 8, in_channels=1).state_dict()
     one = lomar.Encoder(save(weights), 'cpu', np.int64(3), mean=np.float32(4), std=np.array(2.0))
     assert (one.mean.tolist(), one.std.tolist()) == ([4], [2])
+    same = lomar.Encoder(save(weights), 'cpu', 3, mean=one.mean, std=one.std)
+    assert same.mean.equal(one.mean) and same.std.equal(one.std)
 
 
 def test_sizes_mix_and_keep_their_order(encoder):

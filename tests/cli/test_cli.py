@@ -123,6 +123,12 @@ def test_options_are_read_as_mmengine_reads_them(words):
         ("[[it's, 'a, b'], x y]", [["it's", 'a, b'], 'x y']),
         ('a b, c', ['a b', 'c']),
         (' [1, (2.5, True), None] ', [1, (2.5, True), None]),
+        ('cat,', ['cat']),
+        ("'bbox','segm'", ['bbox', 'segm']),
+        ("('bbox','segm')", ('bbox', 'segm')),
+        ('(1,2),(3,4)', [(1, 2), (3, 4)]),
+        ("[['light (red'], true]", [['light (red'], True]),
+        ('[1] [2]', '[1] [2]'),
     ],
 )
 def test_options_keep_spaces_and_quoted_text(text, value):

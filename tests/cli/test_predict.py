@@ -416,7 +416,7 @@ def test_files_of_the_user_are_never_replaced(kind, tmp_path):
     sources, common = find_sources([save(tmp_path / 'images/a.png')])
     folder = tmp_path / kind.__name__
     save(folder / 'a.png')
-    with pytest.raises(ValueError, match='has files that no earlier prediction wrote; allowed: an'):
+    with pytest.raises(ValueError, match='has files that no earlier command drew; allowed: an'):
         kind(folder, sources, common)
     (folder / MARK).touch()
     kind(folder, sources, common)

@@ -191,7 +191,7 @@ def test_another_side_of_the_training_images_is_noted(name, options, number):
     loop._max_epochs, loop._max_iters, loop.dataloader = 1, 8, range(8)
     found = notes(SimpleNamespace(cfg=cfg, train_loop=loop, train_dataloader=loop.dataloader))
     assert len(found) == number
-    assert all('training images have 224 px: set scale' in note for note in found)
+    assert all('training images have 224 px: set scale of the loader' in note for note in found)
 
 
 def test_a_rate_that_is_not_scaled_is_refused():
