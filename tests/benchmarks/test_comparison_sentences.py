@@ -92,9 +92,26 @@ def searched(contender, variant=None):
     return max(found, key=lambda figures: figures['mask_ap'])['box_ap']
 
 
-def test_layer_decay_of_random_weights():
-    change = searched('random-lomar') - searched('random-lomar', 'layer decay 1')
-    assert round(change, 1) == 0.9
+@pytest.mark.parametrize(('contender', 'lost', 'behind'), [('lomar', 0.9, 5.1), ('mae', 0.8, 3.0)])
+def test_layer_decay_of_random_weights(contender, lost, behind):
+    one = searched(f'random-{contender}', 'layer decay 1')
+    assert round(searched(f'random-{contender}') - one, 1) == lost
+    assert round(searched('lomar', 'layer decay 1') - one, 1) == behind
+
+
+@pytest.mark.parametrize(
+    ('variant', 'points'),
+    [
+        ('layer decay 0.75', 1.4),
+        ('layer decay 1', 1.0),
+        ('8 windows of 5 x 5', 0.1),
+        ('60 % masked', 0.8),
+        ('embedding and two blocks frozen', -1.5),
+        ('HOG target', -3.9),
+    ],
+)
+def test_variants_of_lomar(variant, points):
+    assert round(searched('lomar', variant) - searched('lomar'), 1) == points
 
 
 @pytest.mark.parametrize(('contender', 'points'), [('random-lomar', 3.3), ('random-mae', 1.3)])

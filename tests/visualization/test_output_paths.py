@@ -57,7 +57,5 @@ def test_only_pictures_are_replaced(tmp_path):
         folder.mkdir(exist_ok=True)
         (folder / 'b.jpg').touch()
     check_files_kept('--show-dir', own, pictures)
-    with pytest.raises(
-        ValueError, match=r'--show-dir: .*train/b\.jpg exists, and its folder'
-    ):
+    with pytest.raises(ValueError, match=r'--show-dir: .*train/b\.jpg exists, and its folder'):
         check_files_kept('--show-dir', foreign, pictures)
