@@ -99,6 +99,17 @@ def test_layer_decay_of_random_weights(contender, lost, behind):
     assert round(searched('lomar', 'layer decay 1') - one, 1) == behind
 
 
+def test_the_normalization_of_the_nuclei():
+    scores = [
+        [searched(name, variant) for variant in (None, 'mean and deviation of the nuclei')]
+        for name in ('lomar', 'random-lomar', 'random-mae')
+    ]
+    ours, *others = scores
+    assert [round(own - imagenet, 1) for imagenet, own in scores[:2]] == [-1.2, 1.7]
+    ahead = [[round(a - b, 1) for a, b in zip(ours, theirs, strict=True)] for theirs in others]
+    assert ahead == [[3.3, 0.3], [1.3, 1.6]]
+
+
 @pytest.mark.parametrize(
     ('variant', 'points'),
     [
