@@ -69,7 +69,9 @@ def stages(
                     start = make.pretraining(contender, seed, rate[contender], budget)
                 final.append(make.detector(contender, seed, labels, fine_rate[contender], start))
     yield final
-    yield make.variants(rate, fine_rate)
+    yield [
+        run for seed in (*scale.seeds, SEARCH_SEED) for run in make.variants(seed, rate, fine_rate)
+    ]
 
 
 def search_pretraining(make: 'Runs') -> Generator[list[Run], Scores, dict[str, float]]:
@@ -153,6 +155,7 @@ class Runs:
         keys |= _named(variant)
         side, scale = self.scale.detector_side, self.scale
         steps = scale.detector_steps * variant.tuned
+        parts = 4 if self._has_curve(labels, seed, variant) else 1
         options = {
             **arch(scale),
             'model.backbone.img_size': side,
@@ -165,7 +168,7 @@ class Runs:
             'train_dataloader.batch_size': scale.detector_batch,
             'optim_wrapper.optimizer.lr': rate,
             'train_cfg.max_iters': steps,
-            'train_cfg.val_interval': self._interval(labels, seed, steps),
+            'train_cfg.val_interval': steps // parts,
             'default_hooks.checkpoint.interval': steps // 4,
             'randomness.seed': seed,
             **variant.detector,
@@ -183,23 +186,26 @@ class Runs:
             start,
         )
 
-    def _interval(self, labels: int, seed: int, steps: int) -> int:
-        """Return steps between evaluations: AP over steps is drawn for one number of labels."""
-        return (
-            steps // 4 if (labels, seed != SEARCH_SEED) == (self.scale.searched[0], True) else steps
-        )
+    def _has_curve(self, labels: int, seed: int, variant: Variant) -> bool:
+        """Return whether AP over steps is drawn: for one number of labels of the protocol."""
+        few, _ = self.scale.searched
+        return labels == few and seed != SEARCH_SEED and variant is NONE
 
-    def variants(self, rates: dict[str, float], fine_rates: dict[str, float]) -> list[Run]:
-        """Return the detectors of `VARIANTS`, on the images of the search."""
+    def variants(
+        self, seed: int, rates: dict[str, float], fine_rates: dict[str, float]
+    ) -> list[Run]:
+        """Return the detectors of `VARIANTS`; only the seed of the search has all of them."""
         labels, found = self.scale.searched[0], []
         for variant in VARIANTS:
+            if seed != SEARCH_SEED and not variant.repeated:
+                continue
             start = self.pretraining(
-                'lomar', SEARCH_SEED, rates['lomar'], 'time', variant if variant.pretrains else NONE
+                'lomar', seed, rates['lomar'], 'time', variant if variant.pretrains else NONE
             )
             for contender in ('lomar', *variant.contenders):
                 own = start if contender == 'lomar' else None
                 rate = fine_rates[contender]
-                found.append(self.detector(contender, SEARCH_SEED, labels, rate, own, variant))
+                found.append(self.detector(contender, seed, labels, rate, own, variant))
         return found
 
 

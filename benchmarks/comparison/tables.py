@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.comparison.protocol import SCALES, SEARCH_SEED
 from benchmarks.comparison.runs import METHODS
+from benchmarks.comparison.variants import VARIANTS
 from benchmarks.results.measured import machine, paired, spread
 from benchmarks.results.page import table
 
@@ -25,7 +26,11 @@ STAR = '* = the 95 % confidence interval excludes 0'
 
 
 def final(record: dict, task: str, **keys) -> list[dict]:
-    """Return the runs of a task outside the search that have these values."""
+    """Return the runs of a task outside the search that have these values.
+
+    Runs of a variant are left out, unless `variant` names it.
+    """
+    keys = dict(variant=None) | keys
     return [
         run
         for run in record['runs']
@@ -72,25 +77,34 @@ def origin(record: dict) -> str:
 
 
 def detector_tables(record: dict, seconds: Seconds) -> str:
-    """Return tables of AP over labels, of AP over steps, and of the search."""
-    minus = [f'{MINUS}: {name}' for name in ('box AP', 'mask AP')]
-    rows = [('labelled images', 'weights', *DETECTOR.values(), *minus, 'seeds')]
-    for labels in sorted({run['labels'] for run in final(record, 'detect')}):
-        found = by_contender(final(record, 'detect', labels=labels))
-        ours = found.get(('lomar', 'time'), {})
-        for key, runs in found.items():
-            figures = [figure(runs, name) for name in DETECTOR]
-            minus = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
-            rows.append((str(labels), NAMES[key], *figures, *minus, str(len(runs))))
+    """Return tables of AP over labels, of AP over steps, of the search, and of the variants."""
     parts = {
-        f'AP (%) over the number of labelled images ({STAR}):': table(rows),
+        f'AP (%) over the number of labelled images ({STAR}):': ap_table(record),
         'Box AP (%) over the steps of fine-tuning:': curve_table(record),
         'Search of the learning rates, one seed:': search_table(record, 'mask_ap'),
         'Variants of the protocol, on the held-out images of the search, one seed:': variant_table(
             record
         ),
     }
+    for variant in VARIANTS:
+        if variant.repeated and final(record, 'detect', variant=variant.name):
+            caption = f'AP (%) of the variant "{variant.name}", on the validation images ({STAR}):'
+            parts[caption] = ap_table(record, variant.name)
     return captioned(parts, record)
+
+
+def ap_table(record: dict, variant: str | None = None) -> str:
+    """Return the table of AP over labels, of the protocol or of a variant."""
+    minus = [f'{MINUS}: {name}' for name in ('box AP', 'mask AP')]
+    rows = [('labelled images', 'weights', *DETECTOR.values(), *minus, 'seeds')]
+    for labels in sorted({run['labels'] for run in final(record, 'detect', variant=variant)}):
+        found = by_contender(final(record, 'detect', labels=labels, variant=variant))
+        ours = found.get(('lomar', 'time'), {})
+        for key, runs in found.items():
+            figures = [figure(runs, name) for name in DETECTOR]
+            minus = [difference(ours, runs, name) for name in ('box_ap', 'mask_ap')]
+            rows.append((str(labels), NAMES[key], *figures, *minus, str(len(runs))))
+    return table(rows)
 
 
 def captioned(parts: Mapping[str, str], record: dict) -> str:

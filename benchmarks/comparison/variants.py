@@ -20,6 +20,7 @@ class Variant:
         pretraining, detector: settings that differ.
         longer, tuned: factors of the steps of pretraining and of fine-tuning.
         contenders: contenders beside LoMaR.
+        repeated: also run with the seeds of the results, and tested on the validation images.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Variant:
     longer: int = 1
     tuned: int = 1
     contenders: tuple[str, ...] = ()
+    repeated: bool = False
 
     @property
     def pretrains(self) -> bool:
@@ -52,6 +54,7 @@ VARIANTS = (  # the cheapest first
         pretraining=STATISTICS,
         detector=STATISTICS,
         contenders=RANDOM,
+        repeated=True,
     ),
     Variant('4 x the fine-tuning', tuned=4, contenders=RANDOM),
     Variant('4 x the pretraining', longer=4),

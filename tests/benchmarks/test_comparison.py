@@ -140,6 +140,8 @@ def test_variants_of_the_detector_only_share_the_pretraining(data, tmp_path):
     *_, search, _, tried = staged('nuclei', data, tmp_path)
     assert {run.keys['variant'] for run in tried} == {one.name for one in VARIANTS}
     searched = {run.start.name for run in search if run.start}
+    again = {run.keys['variant'] for run in tried if run.keys['seed'] != SEARCH_SEED}
+    assert again == {one.name for one in VARIANTS if one.repeated} != set()
     for run in tried:
         (variant,) = (one for one in VARIANTS if one.name == run.keys['variant'])
         assert (run.start is None) == (run.keys['contender'] != 'lomar')
@@ -345,8 +347,14 @@ def test_tables_of_the_detector(tmp_path):
     assert '| 32 | MAE, equal images | 1.0 | 5.0 |' in text
     assert '7 x detect on A, 2 threads, commit `b`' in text
     assert '| MAE, equal time | 32 | 0.001 | 7.0 |' in text and '7.0 | 14.0' not in text
+    assert 'of the variant' not in text
     plots.plot_detector(record, {}, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 10_000
+    own = dict(variant='mean and deviation of the nuclei', **ORIGIN)
+    repeated = detected('lomar', 0, 30.0, budget='time') | own
+    changed = dict(record, runs=[*record['runs'], repeated])
+    without, of_variant = tables.detector_tables(changed, {}).split('AP (%) of the variant')
+    assert '| 8 | LoMaR | 30.0 | 60.0 |' in of_variant and '| 30.0 |' not in without
 
 
 def test_tables_of_the_segmentation():
