@@ -22,9 +22,22 @@ def classes_to_test(checkpoint: str, optional: bool = False) -> tuple[str, ...] 
 
 
 def classes_of(dataset: object) -> tuple[str, ...]:
-    """Return the classes of a dataset in the order of its labels; () without any."""
-    classes = getattr(dataset, 'metainfo', {}).get('classes') or ()
-    return (classes,) if isinstance(classes, str) else tuple(classes)
+    """Return the classes of a dataset in the order of its labels; () without any.
+
+    Raises:
+        ValueError: the parts of a combined dataset have different classes.
+    """
+    metainfo = getattr(dataset, 'metainfo', {})
+    # mmdet's ConcatDataset has a list if its parts differ, also in other values than the classes.
+    parts = metainfo if isinstance(metainfo, list) else [metainfo]
+    listed = [part.get('classes') or () for part in parts]
+    found = dict.fromkeys((one,) if isinstance(one, str) else tuple(one) for one in listed)
+    if len(found) > 1:
+        raise ValueError(
+            f'{type(dataset).__name__} combines datasets of different classes: '
+            f'{"; ".join(map(enumerated, found))}; allowed: the same names in the same order'
+        )
+    return next(iter(found), ())
 
 
 def check_order(learnt: Sequence[str], dataset: object) -> None:

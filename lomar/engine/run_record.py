@@ -15,6 +15,7 @@ from lomar import __version__
 from lomar.checkpoints.config_reader import stored_config
 from lomar.compat.amp import mixed_dtype
 from lomar.datasets.fingerprint import dataset_fingerprint, file_fingerprint
+from lomar.engine.class_order import classes_of
 from lomar.provenance import installed
 from lomar.utils import type_name
 
@@ -58,7 +59,6 @@ def describe(cfg: Any, loop: BaseLoop, seed: int, processes: int) -> dict:
         loop: the training loop, with its dataloader.
     """
     loader, by_epoch = loop.dataloader, isinstance(loop, EpochBasedTrainLoop)
-    classes = getattr(loader.dataset, 'metainfo', {}).get('classes') or ()
     data = {
         'number of training images': len(loader.dataset),
         'contents of training images and labels': dataset_fingerprint(loader.dataset),
@@ -69,7 +69,7 @@ def describe(cfg: Any, loop: BaseLoop, seed: int, processes: int) -> dict:
     return dict(
         settings=_settings(cfg),
         data=data,
-        classes=[classes] if isinstance(classes, str) else [str(name) for name in classes],
+        classes=[str(name) for name in classes_of(loader.dataset)],
         seed=seed,
         by_epoch=by_epoch,
         steps_per_epoch=len(loader),

@@ -10,7 +10,9 @@ import mmdet
 import pytest
 import torch
 from colours import classification_config, detection_config, draw_classes, draw_coco
+from mmdet.datasets import ConcatDataset
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
 from processes import ROOT, run_lomar
 
 from lomar.checkpoints import load_file
@@ -19,6 +21,7 @@ from lomar.cli import main
 from lomar.datasets.class_names import defined_classes, label_table
 from lomar.datasets.config_classes import set_head_classes, wrong_counts
 from lomar.engine import Runner
+from lomar.engine.class_order import classes_of
 
 LETTERS = 'abcdefghijkl'
 NUMBERS = count()
@@ -575,6 +578,19 @@ def test_the_best_checkpoint_needs_a_metric_of_the_classes_as_read(classifier, t
     best = ['default_hooks.checkpoint.save_best=accuracy/top5']
     text = lomar(capfd, *line, '--work-dir', tmp_path / 'w', '--cfg-options', *best, code=1)
     assert "save_best is 'accuracy/top5', which val_evaluator does not compute; allowed: a" in text
+
+
+@pytest.mark.parametrize('classes', [('a', 'b'), ('b', 'a')])
+def test_the_parts_of_a_combined_dataset_have_the_same_classes(classes):
+    values = dict(classes=('a', 'b'), author='a'), dict(classes=classes, author='b')
+    parts = [BaseDataset(metainfo=one, lazy_init=True) for one in values]
+    combined = ConcatDataset(parts, lazy_init=True)
+    assert isinstance(combined.metainfo, list)  # mmdet's, as the authors differ
+    if classes == ('a', 'b'):
+        assert classes_of(combined) == ('a', 'b')
+    else:
+        with pytest.raises(ValueError, match=r"classes: 2: \['a', 'b'\]; 2: \['b', 'a'\]"):
+            classes_of(combined)
 
 
 @pytest.mark.parametrize('case', TRAINED_IMAGES)
