@@ -25,11 +25,11 @@ def installed() -> dict[str, str]:
     return found
 
 
-def provenance(**machine: float) -> dict:
+def provenance(**machine: float | str) -> dict:
     """Return date, commit, versions and hardware for the record of a result.
 
     Args:
-        machine: more about the machine, such as its load average.
+        machine: more about the machine, such as its load average, or about its use.
     """
     import torch
 

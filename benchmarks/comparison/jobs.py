@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.comparison.results import outcome
 from benchmarks.comparison.runs import Run, checkpoint, name_of
 from benchmarks.comparison.search import Scores
+from benchmarks.comparison.timing import precision
 from lomar.provenance import provenance
 from lomar.utils import write_json
 
@@ -48,7 +49,7 @@ class Jobs:
         self.environment = os.environ | dict(
             OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)
         )
-        self.machine = provenance(slots=slots, threads=threads)
+        self.machine = provenance(slots=slots, threads=threads, precision=precision())
         self.running: set[subprocess.Popen] = set()
         self.stopping = False
 

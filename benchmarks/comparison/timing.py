@@ -22,6 +22,11 @@ FILE = Path(__file__).with_name('step_seconds.json')
 WARMUP, REPEATS = 3, 15
 
 
+def precision() -> str:
+    """Return the dtype of the trainings' mixed precision on this machine, or float32."""
+    return str(mixed_dtype() or torch.float32).removeprefix('torch.')
+
+
 def measure(name: str, scale: Scale) -> None:
     """Time steps of both methods in turns, for each side of the images, and write `FILE`.
 
@@ -35,8 +40,7 @@ def measure(name: str, scale: Scale) -> None:
         seconds[str(side)] = {method: round(found[method].median, 5) for method in METHODS}
         print(f'{side} px: {seconds[str(side)]}', flush=True)
     record = read()
-    precision = str(mixed_dtype() or torch.float32).removeprefix('torch.')
-    record[name] = dict(seconds=seconds, batch=scale.batch, precision=precision, **provenance())
+    record[name] = dict(seconds=seconds, batch=scale.batch, precision=precision(), **provenance())
     write_json(FILE, record)
 
 

@@ -209,6 +209,13 @@ def paired(differences: list[float], unit: str = '') -> str:
     return text + '*' * bool(abs(statistics.fmean(differences)) > reach)
 
 
-def machine(cpu: str, gpu: str | None, threads: int, slots: int = 1, **_: object) -> str:
-    """Return the hardware of a record in words."""
-    return gpu or f'{cpu}, {slots * threads} threads'
+def machine(
+    cpu: str,
+    gpu: str | None,
+    threads: int,
+    slots: int = 1,
+    precision: str = '',
+    **_: object,
+) -> str:
+    """Return the hardware of a record, and the precision if the record has it, in words."""
+    return ', '.join(filter(None, (gpu or f'{cpu}, {slots * threads} threads', precision)))

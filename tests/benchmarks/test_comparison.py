@@ -181,7 +181,9 @@ def test_finished_runs_are_not_repeated(fake, tmp_path):
     for _ in range(2):
         Jobs(tmp_path, 2, 1).finish([made('mae', seed=seed) for seed in range(3)], said.append)
     assert said[0] == '3 runs, 3 to do' and said[-1] == '3 runs, 0 to do'
-    assert len(Jobs(tmp_path, 2, 1).results()) == 3
+    results = Jobs(tmp_path, 2, 1).results()
+    assert len(results) == 3
+    assert all({*HARDWARE} <= {*run['hardware']} for run in results.values())
 
 
 def test_committed_results_are_not_repeated_but_weights_that_are_gone_are(fake, tmp_path):
@@ -323,7 +325,8 @@ def test_the_command(study, data, tmp_path):
     assert ' 0 to do' in again.stdout and json.loads(out.read_text()) == record
 
 
-ORIGIN = dict(hardware=dict(cpu='A', gpu=None, threads=1, slots=2), commit='b')
+HARDWARE = dict(cpu='A', gpu=None, threads=1, slots=2, precision='bfloat16')
+ORIGIN = dict(hardware=HARDWARE, commit='b')
 
 
 def detected(contender, seed, value, labels=8, budget=None, curve=()):
@@ -345,7 +348,7 @@ def test_tables_of_the_detector(tmp_path):
     assert "| 8 | random, MAE's positions | 17.5 ± 0.7 |" in text
     assert '+3.0 ± 1.4 | +3.0 ± 1.4 | 2 |' in text
     assert '| 32 | MAE, equal images | 1.0 | 5.0 |' in text
-    assert '7 x detect on A, 2 threads, commit `b`' in text
+    assert '7 x detect on A, 2 threads, bfloat16, commit `b`' in text
     assert '| MAE, equal time | 32 | 0.001 | 7.0 |' in text and '7.0 | 14.0' not in text
     assert 'of the variant' not in text
     plots.plot_detector(record, {}, tmp_path / 'plot.png')
