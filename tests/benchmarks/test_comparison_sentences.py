@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.comparison.protocol import SEARCH_SEED
 from benchmarks.comparison.report import grid_seconds, records
-from benchmarks.comparison.tables import by_contender, final
+from benchmarks.comparison.tables import by_contender, difference, final
 from benchmarks.results.measured import paired
 
 RESULTS = records()
@@ -105,9 +105,33 @@ def test_the_normalization_of_the_nuclei():
         for name in ('lomar', 'random-lomar', 'random-mae')
     ]
     ours, *others = scores
-    assert [round(own - imagenet, 1) for imagenet, own in scores[:2]] == [-1.2, 1.7]
     ahead = [[round(a - b, 1) for a, b in zip(ours, theirs, strict=True)] for theirs in others]
-    assert ahead == [[3.3, 0.3], [1.3, 1.6]]
+    assert ahead[0] == [3.3, 0.3]
+
+
+def test_three_seeds_of_the_normalization_of_the_nuclei():
+    variants = (None, 'mean and deviation of the nuclei')
+    imagenet, own = (
+        by_contender(final(RESULTS['nuclei_cpu'], 'detect', labels=32, variant=variant))
+        for variant in variants
+    )
+    lomar = 'lomar', 'time'
+    mean_ap = [
+        {
+            key: mean(run['figures']['box_ap'] for run in found[key].values())
+            for key in (lomar, *RANDOM)
+        }
+        for found in (imagenet, own)
+    ]
+    assert all(len(runs) == 3 for runs in own.values()) and {*own} == {lomar, *RANDOM}
+    changed = [round(mean_ap[1][key] - mean_ap[0][key], 1) for key in (lomar, RANDOM[0])]
+    assert changed == [-1.6, 0.9]
+    assert round(mean_ap[0][lomar] - max(mean_ap[1].values())) == 2
+    assert [
+        [difference(found[lomar], found[key], 'box_ap').rstrip('*') for key in RANDOM]
+        for found in (imagenet, own)
+    ] == [['+2.8 ± 1.4', '+4.4 ± 1.1'], ['+0.4 ± 0.2', '+2.0 ± 1.9']]
+    assert difference(own[lomar], own[RANDOM[0]], 'mask_ap') == '-0.6 ± 0.4'
 
 
 @pytest.mark.parametrize(
