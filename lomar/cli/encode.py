@@ -164,7 +164,7 @@ def _encoded(
     import torch
     from tqdm import tqdm
 
-    from lomar.datasets import UnreadableImage
+    from lomar.datasets.image_io import IMAGE_ERRORS
 
     used = bool(args.patches or args.map)
 
@@ -172,7 +172,7 @@ def _encoded(
         for name in images:
             try:
                 yield name, encoder.read(name, args.size)
-            except (UnreadableImage, ValueError) as error:
+            except IMAGE_ERRORS as error:
                 unreadable[name] = getattr(error, 'reason', str(error))
                 bar.update()
 

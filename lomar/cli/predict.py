@@ -224,7 +224,7 @@ def _batches(
     import cv2
     from torch import OutOfMemoryError
 
-    from lomar.datasets import UnreadableImage
+    from lomar.datasets.image_io import IMAGE_ERRORS
     from lomar.prediction.items import forget
 
     batch: list[tuple[Any, Ready]] = []
@@ -234,7 +234,7 @@ def _batches(
         except OutOfMemoryError:
             raise
         # cv2: a side of no pixels; RuntimeError: of a model, which predicts tiles while they load
-        except (UnreadableImage, ValueError, RuntimeError, cv2.error) as error:
+        except (*IMAGE_ERRORS, RuntimeError, cv2.error) as error:
             unreadable[item.source.name] = getattr(error, 'reason', str(error))
             forget(item)
         if len(batch) == steps.batch:

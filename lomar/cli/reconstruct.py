@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> None:
     """Draw one picture per image."""
     from tqdm import tqdm
 
-    from lomar.datasets import UnreadableImage
     from lomar.datasets.folder_walk import mark_pictures
+    from lomar.datasets.image_io import IMAGE_ERRORS
     from lomar.engine import read_config
     from lomar.visualization import read_image, reconstruct, sheet
     from lomar.visualization.output_paths import check_files_kept, output_paths
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         try:
             batch = read_image(path, patch_size, args.size, channels, value_range)
             picture = sheet(reconstruct(model, batch, args.seed))
-        except (UnreadableImage, ValueError) as error:  # such as fewer patches than a window
+        except IMAGE_ERRORS as error:  # such as fewer patches than a window
             unreadable[path] = getattr(error, 'reason', str(error))
             continue
         mark_pictures(out)

@@ -41,6 +41,11 @@ class UnreadableImage(OSError):
         return type(self), (self.path, self.reason)
 
 
+# Errors of one image, after which commands continue with the next image. ImportError: a TIFF file
+# that needs rasterio.
+IMAGE_ERRORS = UnreadableImage, ImportError, ValueError
+
+
 def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Image.Image:
     """Return an image file as 8-bit RGB, converted by `to_rgb`.
 

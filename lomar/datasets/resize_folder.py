@@ -21,6 +21,7 @@ from lomar.utils import atomic_write, write_json
 
 SUMMARY = 'resized.json'
 JPEG = ('.jpg', '.jpeg')
+JPEG_SIDE = 65500  # pixels, a limit of libjpeg
 
 
 def resize_images(
@@ -117,8 +118,8 @@ def _resize(path: str, **settings) -> tuple[str, str | None]:
     """Write one image; return what was done with it, and for 'unreadable' the reason."""
     try:
         return _write(path, **settings), None
-    except UnreadableImage as error:
-        return 'unreadable', error.reason
+    except (UnreadableImage, ImportError) as error:  # ImportError: a TIFF file needs rasterio
+        return 'unreadable', getattr(error, 'reason', str(error))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -147,6 +148,11 @@ def _write(
             with atomic_write(same) as part:
                 shutil.copy2(path, part)
         return 'kept'
+    if max(pixels.shape[:2]) > JPEG_SIDE:
+        height, width = pixels.shape[:2]
+        raise UnreadableImage(
+            path, f'{height} x {width} pixels after resizing; allowed in JPEG: {JPEG_SIDE} per side'
+        )
     with atomic_write(as_jpeg) as part:
         Image.fromarray(pixels).save(part, 'JPEG', quality=quality)
     return 'converted' if small else 'resized'

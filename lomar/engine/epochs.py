@@ -9,7 +9,7 @@ from mmengine.dist import get_world_size
 from mmengine.registry import DATASETS, init_default_scope
 
 from lomar.compat.dist import main_process
-from lomar.engine.schedule import DROPS, PERIODS
+from lomar.engine.schedule import DROPS, PERIODS, counts_validations
 
 
 def set_epochs(cfg: Config, epochs: int, given: Container[str] = ()) -> None:
@@ -67,7 +67,7 @@ def _as_shares(schedulers: dict | list | None, length: int, by_epoch: bool) -> l
     found = [schedulers] if isinstance(schedulers, dict) else schedulers
     return [
         {key: _share(value, length) if key in KEYS else value for key, value in each.items()}
-        if each.get('by_epoch', True) == by_epoch
+        if each.get('by_epoch', True) == by_epoch and not counts_validations(each)
         else each
         for each in found
     ]

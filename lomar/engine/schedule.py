@@ -78,8 +78,8 @@ def resolve_schedule(schedulers: dict | Sequence[Any], length: Length) -> list[A
 def _resolve(place: str, config: dict, length: Length) -> dict:
     entry = {key: value for key, value in config.items() if value is not None}
     kind = _kind(place, entry)
-    if issubclass(kind, kinds.ReduceOnPlateauParamScheduler):
-        return entry  # counts validations
+    if counts_validations(entry):
+        return entry
     by_epoch, convert = entry.get('by_epoch', True), entry.get('convert_to_iter_based', False)
     if by_epoch and length.epochs is None:
         raise ValueError(
@@ -124,6 +124,11 @@ def _kind(place: str, entry: dict) -> type:
     if not isinstance(found, type):
         raise ValueError(f'{place}.type is {kind!r}, which is not a registered scheduler')
     return found
+
+
+def counts_validations(entry: dict) -> bool:
+    """Return whether the numbers of a scheduler's config are numbers of validations."""
+    return issubclass(_kind('param_scheduler', entry), kinds.ReduceOnPlateauParamScheduler)
 
 
 def target(entry: Any) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.image_io import IMAGE_ERRORS
 from lomar.encoder import Encoder
 from lomar.visualization.feature_maps import patch_at
 
@@ -37,7 +37,7 @@ def check_images(
     for name in images:
         try:
             pixels = encoder.read(name, size)
-        except (UnreadableImage, ValueError):  # reported after the encoding
+        except IMAGE_ERRORS:  # reported after the encoding
             continue
         if note is None:
             note = many_patches(encoder, name, pixels) if size is None else ''

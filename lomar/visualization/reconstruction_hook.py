@@ -35,7 +35,7 @@ class ReconstructionHook(Hook):
     priority = 'LOW'
 
     def __init__(self, interval: int = 1000, images: str | None = None, number: int = 8):
-        check_least('ReconstructionHook', interval=interval)
+        check_least('ReconstructionHook', interval=interval, number=number)
         self.interval, self.images, self.number = interval, images, number
 
     def before_train(self, runner) -> None:

@@ -1,6 +1,7 @@
 """`lomar encode`: the files that it writes hold the features of `lomar.Encoder`."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -92,6 +93,16 @@ def test_an_unreadable_image_is_named(photographs, tmp_path, capsys):
     out.unlink()
     assert main(['encode', CHECKPOINT, str(photographs), '--out', str(out)]) == 1
     assert '8 of 8 images cannot be read' in capsys.readouterr().err and not out.exists()
+
+
+def test_a_file_that_needs_rasterio_is_left_out(photographs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    Image.new('RGBA', (64, 64)).save(photographs / 'z.tif')
+    out = tmp_path / 'features.npz'
+    line = ['encode', CHECKPOINT, str(photographs), '--out', str(out), '--size', '32']
+    assert main([*line, '--mean', *'111', '--std', *'111']) == 1
+    assert 'z.tif is a TIFF file other than 8-bit RGB: pip install' in capsys.readouterr().err
+    assert len(np.load(out)['features']) == 8
 
 
 def test_a_missing_pyarrow_is_one_line(photographs, tmp_path, monkeypatch, capsys):

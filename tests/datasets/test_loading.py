@@ -242,6 +242,16 @@ def test_resizing_of_the_longest_names(tmp_path):
     assert path == str(source / wrong) and 'OUT would be too long; rename the image' in reason
 
 
+def test_resizing_to_more_pixels_than_jpeg_has(tmp_path):
+    source = tmp_path / 'in'
+    source.mkdir()
+    Image.new('L', (90_000, 40)).save(source / 'line.png')
+    photograph(90, 60).save(source / 'a.png')
+    done = resize_images(source, tmp_path / 'out', 30, workers=1)
+    reason = '30 x 67500 pixels after resizing; allowed in JPEG: 65500 per side'
+    assert done['resized'] == 1 and done['unreadable'] == {str(source / 'line.png'): reason}
+
+
 @pytest.mark.parametrize('content', [b'', b'[]', b'null', b'\xff', b'[' * 100_000])
 def test_a_summary_that_cannot_be_read(content, tmp_path, photographs):
     (tmp_path / 'out').mkdir()

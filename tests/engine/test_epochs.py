@@ -29,6 +29,7 @@ OWN = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=3),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=100, milestones=[80, 95]),
 ]
+PLATEAU = dict(type='ReduceOnPlateauLR', monitor='loss', begin=2)  # counts validations
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,7 @@ def test_intervals_of_the_command_line_are_kept(options, intervals, photographs)
         (10, OWN[1], [dict(OWN[1], end='1/1', milestones=['4/5', '19/20'])]),
         (10, [dict(type='LinearLR', end=0.5)], [dict(type='LinearLR', end='1/200')]),
         (10, [dict(type='LinearLR', end='1/8')], [dict(type='LinearLR', end='1/8')]),
+        (10, [PLATEAU], [PLATEAU]),
         (10, None, None),
     ],
 )
