@@ -23,6 +23,7 @@ from lomar.checkpoints.trained_settings import (
     RATIO,
     STD,
     timm_settings,
+    trained_range,
     trained_settings,
     trained_size,
 )
@@ -65,15 +66,18 @@ class Encoder:
             nor a standard width and depth determine the number.
         rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's and the
             checkpoint stores no config.
-        mean, std: one number per channel in pixel units; images may then have any real dtype.
-            None = those of timm's config.json in the folder, or else ImageNet's, for 8-bit RGB
-            images; an error if the config in the checkpoint has others.
+        mean, std: one number per channel in pixel units. Without `value_range`, images may then
+            have any real dtype, and their numbers are not converted. None = those of timm's
+            config.json in the folder, or else ImageNet's, for 8-bit RGB images; an error if the
+            config in the checkpoint has others.
         weights: 'plain', or 'ema' for the moving average in the file.
-        value_range: values of black and white in images of other than 8 bits, without mean and std.
+        value_range: values of black and white in images of other than 8 bits, which are converted
+            to 8-bit RGB; None = those of the config in the checkpoint, if it has them.
 
     Attributes:
         backbone: the `RPEViT`.
-        rgb: whether images are 8-bit RGB, because neither `mean` nor `std` was given.
+        rgb: whether images are converted to 8-bit RGB: with a value range, or without `mean` and
+            `std`.
         report: report of every weight, see `lomar.checkpoints.Report`.
         trained_size: (height, width) in pixels of the images in training; None if neither a stored
             config nor absolute positions tell it.
@@ -117,9 +121,11 @@ class Encoder:
             self.fc_norm.load_state_dict({n.removeprefix('fc_norm.'): named[n] for n in loaded})
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
-        self.rgb, self.value_range = mean is None and std is None, value_range
-        check_value_range('Encoder', value_range, self.rgb)
-        if self.rgb and backbone.in_channels == len(IMAGENET_MEAN):
+        self.value_range = trained_range(content) if value_range is None else value_range
+        usual = mean is None and std is None
+        self.rgb = usual or (self.value_range is not None and backbone.in_channels == 3)
+        check_value_range('Encoder', self.value_range, self.rgb)
+        if usual and backbone.in_channels == len(IMAGENET_MEAN):
             stated = timm_settings(content)
             mean, std = stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
             if not stated:
@@ -150,11 +156,10 @@ class Encoder:
         """Embed images.
 
         Args:
-            images: paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W). Without
-                `mean` and `std`, arrays and tensors are uint8, unless `value_range` is given, and
-                four channels are R, G, B and alpha. With them, `open_pixels` reads the paths. Grey
-                images have one channel for a model of one channel, and three equal channels for a
-                model of RGB.
+            images: paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W). With `rgb`,
+                arrays and tensors are uint8, unless there is a `value_range`, and four channels are
+                R, G, B and alpha. Otherwise, `open_pixels` reads the paths. Grey images have one
+                channel for a model of one channel, and three equal channels for a model of RGB.
             batch_size: number of images in a batch at most. Of large images, a batch has fewer: up
                 to `MAX_PATCHES` patches, or one image.
             size: (height, width) or side in pixels to which images are resized and cropped;

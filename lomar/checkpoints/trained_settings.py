@@ -1,6 +1,6 @@
 """Settings that the shapes of weights do not show, from the config that a checkpoint stores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -8,7 +8,7 @@ from mmengine.config import Config
 from lomar.checkpoints.config_reader import read_configs
 from lomar.checkpoints.published import TIMM
 from lomar.models.architectures import ARCHS, as_size
-from lomar.utils import preprocessor_of, type_name
+from lomar.utils import dicts_in, preprocessor_of, type_name
 
 HEADS, METHOD, RATIO = 'backbone.arch.num_heads', 'backbone.rpe.method', 'backbone.rpe.ratio'
 MEAN, STD = 'data_preprocessor.mean', 'data_preprocessor.std'
@@ -73,6 +73,14 @@ def trained_size(content: object) -> tuple[int, int] | None:
     if kind not in ('RPEViT', 'LoMaRViT', 'MAEViT', 'VisionTransformer'):
         return None
     return as_size('img_size', backbone.get('img_size', 224))
+
+
+def trained_range(content: object) -> Sequence[float] | None:
+    """Return `value_range` of the training's loader; None without it or without a config."""
+    config = _dict(next(iter(read_configs(content).values()), None))
+    steps = dicts_in(config.get('train_dataloader'))
+    found = [step['value_range'] for step in steps if step.get('value_range') is not None]
+    return next(iter(found), config.get('value_range'))
 
 
 def changes(content: object, config: Config) -> list[Change]:

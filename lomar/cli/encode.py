@@ -89,11 +89,12 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if args.at and args.map != 'similarity':
         raise ValueError('--at has no effect without --map similarity')
-    images = image_paths(args.images, arrays=bool(args.mean or args.std or args.value_range))
+    encoder = _encoder(args)
+    arrays = not encoder.rgb or encoder.value_range is not None
+    images = image_paths(args.images, arrays=arrays)
     old = _check_out(out, args.patches, args.overwrite, images)
     _check_names(out, images)
     pictures = _picture_paths(out, images, args) if args.map else {}
-    encoder = _encoder(args)
     at = (args.at or CENTRE) if args.map == 'similarity' else None
     if note := check_images(encoder, images, args.size, at):
         print(f'Note: {note}', flush=True)

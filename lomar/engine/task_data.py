@@ -64,14 +64,7 @@ def set_data(cfg: Config, args: argparse.Namespace) -> None:
     else:
         if train_images:
             set_unlabelled(cfg, train_images)
-        hooks = _drawing_hooks(cfg)
-        if args.val_images and not hooks:
-            raise ValueError(
-                '--val-images of a pretraining names images to draw reconstructions of, and '
-                'custom_hooks has no ReconstructionHook, which draws them (only for LoMaR); leave '
-                '--val-images out'
-            )
-        for hook in hooks if train_images or args.val_images else ():
+        for hook in _drawing_hooks(cfg) if train_images or args.val_images else ():
             hook.images = args.val_images  # None: the training images
 
 

@@ -68,13 +68,6 @@ def test_missing_images_to_draw_are_an_error_of_a_dry_run(flag, photographs, tmp
     assert f'Images: {gone} does not exist. They are --val-images, or `images` of the Rec' in said
 
 
-def test_images_to_draw_need_a_hook_that_draws(photographs, capsys):
-    images = ['--train-images', str(photographs), '--val-images', str(photographs)]
-    mae = 'shapes/mae_vit-tiny-p4_1xb32-coslr-8e_shapes'
-    assert main(['train', mae, *images, '--dry-run']) == 1
-    assert 'custom_hooks has no ReconstructionHook' in capsys.readouterr().err.splitlines()[-1]
-
-
 EMPTY = {
     'predict': (['predict', DETECTOR, '.', '--out', ''], '--out'),
     'predict, one of two': (['predict', DETECTOR, 'a.jpg', '', '--out', 'out'], 'IMAGES'),

@@ -272,6 +272,40 @@ def encoders(tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Return a checkpoint whose training had a value range of 0 to 510."""
+    vit = randomised(RPEViT(TINY_ARCH, 16, 8, out_type='featmap'))
+    loader = dict(type='LoadRandomResizedCrop', scale=16, value_range=[0, 510])
+    cfg = Config(
+        dict(
+            model=dict(type='LoMaR', backbone=dict(type='LoMaRViT', arch=TINY_ARCH)),
+            train_dataloader=dict(dataset=dict(pipeline=[loader])),
+        )
+    )
+    path = tmp_path_factory.mktemp('trained') / 'a.pth'
+    torch.save(dict(state_dict=vit.state_dict(), meta=dict(cfg=cfg.pretty_text)), path)
+    return path
+
+
+def test_an_encoder_has_the_range_of_the_training(trained, tmp_path, capsys):
+    image = picture('I;16')
+    encoder = lomar.Encoder(trained, 'cpu')
+    found = encoder([image]).pooled
+    assert encoder.value_range == [0, 510]
+    assert found.equal(lomar.Encoder(trained, 'cpu', value_range=(0, 510))([image]).pooled)
+    given = lomar.Encoder(trained, 'cpu', value_range=(0, 1020))
+    assert not found.equal(given([image]).pooled)
+    # Own mean and deviation are those of the converted pixels.
+    own = lomar.Encoder(trained, 'cpu', mean=encoder.mean, std=encoder.std)
+    assert found.equal(own([image]).pooled)
+    image.save(tmp_path / 'a.png')
+    np.save(tmp_path / 'b.npy', np.array(image))
+    assert main(['encode', str(trained), str(tmp_path), '--out', str(tmp_path / 'f.npz')]) == 0
+    rows = np.load(tmp_path / 'f.npz')['features']
+    assert len(rows) == 2 and np.allclose(rows, found, atol=1e-6)
+
+
 def picture(mode):
     if mode == 'I;16':
         return Image.fromarray((RAMP * 2).astype(np.uint16))
