@@ -197,7 +197,8 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar=('LOW', 'HIGH'),
         help='pixel values that become black and white, for images of other than 8 bits '
-        '(default: 0 and 65535 for 16 unsigned bits; images of other types are refused)',
+        '(default: those of the training, if the command has a checkpoint that stores them; else 0 '
+        'and 65535 for 16 unsigned bits, and images of other types are refused)',
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import sys
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from lomar.datasets import UnreadableImage, random_resized_crop, read_rgb
-from lomar.datasets.resize_folder import resize_images
+from lomar.datasets.resize_folder import _resize, resize_images
 
 RANGE = (0.2, 1.0)
 PACK = dict(type='PackInputs')
@@ -240,6 +241,16 @@ def test_resizing_of_the_longest_names(tmp_path):
     ]
     ((path, reason),) = done['unreadable'].items()
     assert path == str(source / wrong) and 'OUT would be too long; rename the image' in reason
+
+
+def test_resizing_leaves_out_files_that_need_rasterio(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    source, path = tmp_path / 'in', tmp_path / 'in/z.tif'
+    source.mkdir()
+    cv2.imwrite(str(path), np.zeros((64, 64, 3), np.float32))  # Pillow cannot read it
+    settings = dict(source=source, out=tmp_path, short_side=30, quality=90, value_range=(0, 255))
+    done, reason = _resize(str(path), **settings)
+    assert done == 'unreadable' and 'z.tif is a TIFF file other than 8-bit RGB: pip' in reason
 
 
 def test_resizing_to_more_pixels_than_jpeg_has(tmp_path):

@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 
 from lomar.models.patches import patch_view
 from lomar.visualization import reconstruct
+from lomar.visualization.reconstruction_hook import ReconstructionHook
 
 
 def image(low, high, dtype=torch.uint8):
@@ -63,3 +64,9 @@ def test_all_columns_of_a_row_are_stretched_alike():
         same = (patches[title] == patches['input']).flatten(1).all(1)
         assert same.sum() == 64 - 7
     assert torch.equal(patches['prediction'][~same], patches['composite'][~same])
+
+
+@pytest.mark.parametrize('wrong', [dict(number=0), dict(number=-1), dict(interval=0)])
+def test_a_hook_without_pictures_is_refused(wrong):
+    with pytest.raises(ValueError, match=rf'ReconstructionHook.{next(iter(wrong))} is .*allowed'):
+        ReconstructionHook(**wrong)
