@@ -23,13 +23,14 @@ from lomar.checkpoints.trained_settings import (
     RATIO,
     STD,
     timm_settings,
-    trained_range,
+    trained_config,
     trained_settings,
     trained_size,
 )
 from lomar.datasets.any_image import AnyImage, check_listed, model_pixels
 from lomar.datasets.color import array_to_rgb, check_value_range
-from lomar.datasets.image_io import array_pixels, read_pixels, read_rgb
+from lomar.datasets.image_io import array_pixels
+from lomar.datasets.load_image import LoadImage, training_reading
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 from lomar.utils import check_least
@@ -67,9 +68,10 @@ class Encoder:
         rpe: options of `lomar.models.rpe.build_rpe`, if method or ratio differ from LoMaR's and the
             checkpoint stores no config.
         mean, std: one number per channel in pixel units. Without `value_range`, images may then
-            have any real dtype, and their numbers are not converted. None = those of timm's
-            config.json in the folder, or else ImageNet's, for 8-bit RGB images; an error if the
-            config in the checkpoint has others.
+            have any real dtype, and their numbers are not converted, except in files that the
+            training converted to 8-bit RGB. None = those of timm's config.json in the folder, or
+            else ImageNet's, for 8-bit RGB images; an error if the config in the checkpoint has
+            others.
         weights: 'plain', or 'ema' for the moving average in the file.
         value_range: values of black and white in images of other than 8 bits, which are converted
             to 8-bit RGB; None = those of the config in the checkpoint, if it has them.
@@ -78,6 +80,7 @@ class Encoder:
         backbone: the `RPEViT`.
         rgb: whether images are converted to 8-bit RGB: with a value range, or without `mean` and
             `std`.
+        reads_arrays: whether paths may be those of `.npy` files.
         report: report of every weight, see `lomar.checkpoints.Report`.
         trained_size: (height, width) in pixels of the images in training; None if neither a stored
             config nor absolute positions tell it.
@@ -110,6 +113,7 @@ class Encoder:
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
             self.trained_size = trained_size(content)
+            reading = training_reading(trained_config(content))
             if self.trained_size is None and settings['position'] == 'absolute':
                 self.trained_size = backbone.img_size
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -121,7 +125,7 @@ class Encoder:
             self.fc_norm.load_state_dict({n.removeprefix('fc_norm.'): named[n] for n in loaded})
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
-        self.value_range = trained_range(content) if value_range is None else value_range
+        self.value_range = reading.value_range if value_range is None else value_range
         usual = mean is None and std is None
         self.rgb = usual or (self.value_range is not None and backbone.in_channels == 3)
         check_value_range('Encoder', self.value_range, self.rgb)
@@ -144,6 +148,10 @@ class Encoder:
         self.mean, self.std = self.mean.to(self.device), self.std.to(self.device)
         if not (self.std > 0).all():
             raise ValueError(f'{path}: std is {self.std.tolist()}; allowed: numbers above 0')
+        self._loader = LoadImage(
+            backbone.in_channels, self.rgb or bool(reading.convert), value_range=self.value_range
+        )
+        self.reads_arrays = self._loader.reads_arrays
 
     @torch.no_grad()
     def __call__(
@@ -158,8 +166,8 @@ class Encoder:
         Args:
             images: paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W). With `rgb`,
                 arrays and tensors are uint8, unless there is a `value_range`, and four channels are
-                R, G, B and alpha. Otherwise, `open_pixels` reads the paths. Grey images have one
-                channel for a model of one channel, and three equal channels for a model of RGB.
+                R, G, B and alpha. Grey images have one channel for a model of one channel, and
+                three equal channels for a model of RGB.
             batch_size: number of images in a batch at most. Of large images, a batch has fewer: up
                 to `MAX_PATCHES` patches, or one image.
             size: (height, width) or side in pixels to which images are resized and cropped;
@@ -252,10 +260,8 @@ class Encoder:
         if not isinstance(image, (str, Path)):
             pixels = model_pixels(image, channels, self.rgb, self.value_range)
             pixels = array_to_rgb(pixels, self.value_range) if self.rgb else array_pixels(pixels)
-        elif self.rgb:
-            pixels = np.array(read_rgb(image, self.value_range))
         else:
-            pixels = read_pixels(image, channels)
+            pixels = self._loader.read(image)
         found = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
         return found if found.dtype == torch.uint8 else found.float()
 

@@ -19,10 +19,11 @@ from lomar.checkpoints.inferencers import registered_types_only
 from lomar.checkpoints.trained_model import TrainedModel, trained_model
 from lomar.datasets.any_image import AnyImage, check_listed, model_pixels
 from lomar.datasets.color import array_to_rgb
-from lomar.datasets.image_io import ArrayFile, PixelFile, reasons
 from lomar.datasets.load_image import LoadImage
+from lomar.datasets.pixel_file import ArrayFile, PixelFile
 from lomar.datasets.renamed_loaders import loads_whole_images
 from lomar.datasets.rgb_parts import open_rgb
+from lomar.datasets.unreadable import reasons
 from lomar.utils import check_least
 
 ANY_IDS = dict(img_id=0, sample_idx=0)  # which some pipelines expect

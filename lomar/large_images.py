@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 from pycocotools import mask as coco
 
 from lomar.datasets.any_image import AnyImage, visible_pixels
-from lomar.datasets.image_io import PixelFile
+from lomar.datasets.pixel_file import PixelFile
 from lomar.detection.run_lengths import sampled
 from lomar.detection.tile_merging import merge_tiles, shift_objects
 from lomar.detection.tiles import Place, tile_places

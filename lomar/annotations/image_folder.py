@@ -6,7 +6,7 @@ from pathlib import Path, PureWindowsPath
 
 from lomar.annotations.source import SourceError, one_line
 from lomar.datasets.folder_walk import FolderWalk
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.datasets.upright_size import upright_size
 
 MISSING = 'there is no image '

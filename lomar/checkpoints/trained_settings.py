@@ -1,6 +1,6 @@
 """Settings that the shapes of weights do not show, from the config that a checkpoint stores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -8,7 +8,7 @@ from mmengine.config import Config
 from lomar.checkpoints.config_reader import read_configs
 from lomar.checkpoints.published import TIMM
 from lomar.models.architectures import ARCHS, as_size
-from lomar.utils import dicts_in, preprocessor_of, type_name
+from lomar.utils import preprocessor_of, type_name
 
 HEADS, METHOD, RATIO = 'backbone.arch.num_heads', 'backbone.rpe.method', 'backbone.rpe.ratio'
 MEAN, STD = 'data_preprocessor.mean', 'data_preprocessor.std'
@@ -27,14 +27,19 @@ class Change(NamedTuple):
         return f'model.{self.key} was {self.trained} and is {self.now}'
 
 
+def trained_config(content: object) -> Mapping:
+    """Return the config that a checkpoint stores, or {}."""
+    return next(iter(read_configs(content).values()), {})
+
+
 def trained_settings(content: object) -> dict[str, Any]:
     """Return the settings by key that a checkpoint was trained with; {} without a stored config.
 
     The keys are `HEADS`, `METHOD`, `RATIO`, `MEAN` and `STD`, as far as the config has them, and
     for a folder of timm `MEAN` and `STD`.
     """
-    config = next(iter(read_configs(content).values()), None)
-    return timm_settings(content) if config is None else config_settings(config)
+    config = trained_config(content)
+    return config_settings(config) if config else timm_settings(content)
 
 
 def timm_settings(content: object) -> dict[str, Any]:
@@ -67,20 +72,11 @@ def config_settings(config: object) -> dict[str, Any]:
 
 def trained_size(content: object) -> tuple[int, int] | None:
     """Return (height, width) of the images in training, in pixels; None without a stored config."""
-    config = next(iter(read_configs(content).values()), None)
-    backbone = _dict(_model(config).get('backbone'))
+    backbone = _dict(_model(trained_config(content)).get('backbone'))
     kind = type_name(backbone)
     if kind not in ('RPEViT', 'LoMaRViT', 'MAEViT', 'VisionTransformer'):
         return None
     return as_size('img_size', backbone.get('img_size', 224))
-
-
-def trained_range(content: object) -> Sequence[float] | None:
-    """Return `value_range` of the training's loader; None without it or without a config."""
-    config = _dict(next(iter(read_configs(content).values()), None))
-    steps = dicts_in(config.get('train_dataloader'))
-    found = [step['value_range'] for step in steps if step.get('value_range') is not None]
-    return next(iter(found), config.get('value_range'))
 
 
 def changes(content: object, config: Config) -> list[Change]:

@@ -90,8 +90,7 @@ def run(args: argparse.Namespace) -> None:
     if args.at and args.map != 'similarity':
         raise ValueError('--at has no effect without --map similarity')
     encoder = _encoder(args)
-    arrays = not encoder.rgb or encoder.value_range is not None
-    images = image_paths(args.images, arrays=arrays)
+    images = image_paths(args.images, arrays=encoder.reads_arrays)
     old = _check_out(out, args.patches, args.overwrite, images)
     _check_names(out, images)
     pictures = _picture_paths(out, images, args) if args.map else {}
@@ -165,7 +164,7 @@ def _encoded(
     import torch
     from tqdm import tqdm
 
-    from lomar.datasets.image_io import IMAGE_ERRORS
+    from lomar.datasets.unreadable import IMAGE_ERRORS
 
     used = bool(args.patches or args.map)
 

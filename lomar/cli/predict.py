@@ -224,7 +224,7 @@ def _batches(
     import cv2
     from torch import OutOfMemoryError
 
-    from lomar.datasets.image_io import IMAGE_ERRORS
+    from lomar.datasets.unreadable import IMAGE_ERRORS
     from lomar.prediction.items import forget
 
     batch: list[tuple[Any, Ready]] = []

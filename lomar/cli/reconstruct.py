@@ -26,15 +26,16 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lomar.datasets.folder_walk import mark_pictures
-    from lomar.datasets.image_io import IMAGE_ERRORS
+    from lomar.datasets.load_image import LoadImage, training_reading
+    from lomar.datasets.unreadable import IMAGE_ERRORS
     from lomar.engine import read_config
     from lomar.visualization import read_image, reconstruct, sheet
     from lomar.visualization.output_paths import check_files_kept, output_paths
 
     cfg = read_config(args.config, args.cfg_options)
-    model, value_range = load_model(cfg, args), cfg.get('value_range')
-    channels = model.backbone.in_channels
-    paths = image_paths(args.images, arrays=channels != 3 or value_range is not None)
+    model, reading = load_model(cfg, args), training_reading(cfg)
+    loader = LoadImage(model.backbone.in_channels, reading.convert, value_range=reading.value_range)
+    paths = image_paths(args.images, arrays=loader.reads_arrays)
     out = Path(args.out)
     patch_size = model.backbone.patch_size
     pictures = output_paths(paths, '.png')
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     unreadable: dict[str, str] = {}
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:
-            batch = read_image(path, patch_size, args.size, channels, value_range)
+            batch = read_image(path, patch_size, args.size, loader)
             picture = sheet(reconstruct(model, batch, args.seed))
         except IMAGE_ERRORS as error:  # such as fewer patches than a window
             unreadable[path] = getattr(error, 'reason', str(error))

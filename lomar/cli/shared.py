@@ -189,16 +189,21 @@ def positive(text: str) -> float:
     return number
 
 
-def add_value_range(parser: argparse.ArgumentParser) -> None:
-    """Add --value-range."""
+OF_TRAINING = (
+    'those of the training, if the command has a checkpoint that stores them; else 0 and 65535 for '
+    '16 unsigned bits, and images of other types are refused'
+)
+
+
+def add_value_range(parser: argparse.ArgumentParser, default: str = OF_TRAINING) -> None:
+    """Add --value-range, with the default that its help names."""
     parser.add_argument(
         '--value-range',
         nargs=2,
         type=float,
         metavar=('LOW', 'HIGH'),
-        help='pixel values that become black and white, for images of other than 8 bits '
-        '(default: those of the training, if the command has a checkpoint that stores them; else 0 '
-        'and 65535 for 16 unsigned bits, and images of other types are refused)',
+        help='pixel values that become black and white, for images of other than 8 bits (default: '
+        f'{default})',
     )
 
 

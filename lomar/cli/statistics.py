@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from lomar.cli.shared import add_overwrite, count
+from lomar.cli.shared import add_overwrite, add_value_range, count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         help='number of channels of the model; with 1, grey PNG and JPEG files have one channel',
     )
+    add_value_range(parser, default='the numbers of the files are not converted')
     add('--json', metavar='FILE', help='file for all figures')
     add('--out', metavar='FILE', help='with --objects: picture to write, a .png, .pdf or .svg')
     add_overwrite(parser)
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the statistics of pixels or of objects, and write them to the files that are given."""
     from lomar.utils import check_new, check_suffix
 
-    wrong = ('num_images', 'channels') if args.objects else ('out',)
+    wrong = ('num_images', 'channels', 'value_range') if args.objects else ('out',)
     if given := [name for name in wrong if getattr(args, name) is not None]:
         flag, other = f'--{given[0].replace("_", "-")}', 'pixels' if args.objects else 'objects'
         raise ValueError(f'{flag} is for --{other}')
@@ -98,10 +99,19 @@ def run_pixels(args: argparse.Namespace) -> None:
     from lomar.datasets.channel_statistics import channel_statistics
     from lomar.utils import write_json
 
-    found = channel_statistics(args.source, args.num_images, not args.quiet, args.channels)
+    if args.value_range and args.channels not in (None, 3):
+        raise ValueError(
+            f'--value-range converts images to 8-bit RGB, and --channels is {args.channels}; '
+            'allowed: 3'
+        )
+    found = channel_statistics(
+        args.source, args.num_images, not args.quiet, args.channels, args.value_range
+    )
     if args.json:
         write_json(args.json, found.record())
     show(found)
+    if args.value_range:
+        print('value_range=[{:g}, {:g}]'.format(*args.value_range))
     if found.constant:
         raise ValueError(
             f'channels {found.constant} (from 0) have one value everywhere, so that their standard '

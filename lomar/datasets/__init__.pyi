@@ -1,4 +1,3 @@
-from .image_io import UnreadableImage as UnreadableImage
 from .image_io import is_readable as is_readable
 from .image_io import open_pixels as open_pixels
 from .image_io import read_pixels as read_pixels
@@ -13,5 +12,6 @@ from .rgb_parts import open_rgb as open_rgb
 from .unlabelled import UnlabelledImages as UnlabelledImages
 from .unlabelled import check_images as check_images
 from .unlabelled import list_images as list_images
+from .unreadable import UnreadableImage as UnreadableImage
 from .window_loading import LoadNative as LoadNative
 from .window_loading import LoadWindows as LoadWindows

@@ -8,7 +8,8 @@ from PIL import Image
 from torch import Tensor, bfloat16
 
 from lomar.datasets.color import to_grey, to_rgb
-from lomar.datasets.image_io import UnreadableImage, read_pixels, read_rgb
+from lomar.datasets.image_io import read_pixels, read_rgb
+from lomar.datasets.unreadable import UnreadableImage
 
 AnyImage = str | Path | Image.Image | np.ndarray | Tensor
 WITH_RANGE = 'for other numbers, give value_range=(LOW, HIGH), the values of black and white'

@@ -1,14 +1,19 @@
 """Mean and standard deviation of the channels of a folder of images, for a model's config."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from lomar.datasets.image_io import PixelFile, UnreadableImage, open_pixels
+from lomar.datasets.color import check_value_range
+from lomar.datasets.image_io import open_pixels
+from lomar.datasets.pixel_file import PixelFile
+from lomar.datasets.rgb_parts import open_rgb
 from lomar.datasets.unlabelled import FILES, list_images
+from lomar.datasets.unreadable import UnreadableImage
 
 BLOCK = 512  # side in pixels of the blocks that are read; tiles of most files fit into one
 
@@ -77,6 +82,7 @@ def channel_statistics(
     samples: int | None = None,
     progress: bool = False,
     channels: int | None = None,
+    value_range: Sequence[float] | None = None,
 ) -> Statistics:
     """Return the statistics of the images in a folder or text list, which are read in blocks.
 
@@ -84,11 +90,14 @@ def channel_statistics(
         samples: number of images to draw, with a fixed seed; None = all.
         progress: whether to show a progress bar.
         channels: number of channels of the model; 1 reads grey PNG and JPEG files as one channel.
+        value_range: values of black and white, with which images are converted to 8-bit RGB; None =
+            the numbers of the files.
 
     Raises:
         FileNotFoundError: there are no images.
         ValueError: images differ in the number of channels, or none can be read.
     """
+    check_value_range('channel_statistics', value_range, channels in (None, 3))
     paths = list_images(root, arrays=True, advice=FILES)
     if samples is not None and samples < len(paths):
         drawn = np.random.default_rng(0).choice(len(paths), samples, replace=False)
@@ -96,7 +105,8 @@ def channel_statistics(
     found, first, unreadable = None, None, {}
     for path in tqdm(paths, unit=' images', disable=not progress):
         try:
-            with open_pixels(path, channels) as file:
+            converted = value_range is not None
+            with open_rgb(path, value_range) if converted else open_pixels(path, channels) as file:
                 if found is None:
                     found, first = Statistics(file.channels), path
                 if file.channels != found.channels:

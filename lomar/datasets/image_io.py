@@ -1,20 +1,19 @@
 """Read image files: as 8-bit RGB, or as they are, with any number of channels, whole or in part."""
 
-import os
-import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, array_to_rgb, deep_png, other_numbers, to_grey, to_rgb
 from lomar.datasets.orientation import load
+from lomar.datasets.pixel_file import ArrayFile, PixelFile
 from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.shard_images import ImageBytes, ImageFile, first_bytes, opened
+from lomar.datasets.tiff_file import open_raster
+from lomar.datasets.unreadable import UnreadableImage, reasons
 
 NOT_RGB = (
     ' (arrays, and TIFF files that Pillow cannot read, need `channels` or convert=False, or '
@@ -22,28 +21,7 @@ NOT_RGB = (
 )
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders
-KEPT = ('uint8', 'uint16')  # all other numeric types become float32
-# GDAL must not read other files that a file names or that lie beside it. Every worker process has
-# its own cache of decoded tiles, which by default takes 5 % of the memory.
-GDAL = dict(GDAL_DISABLE_READDIR_ON_OPEN='EMPTY_DIR', GDAL_PAM_ENABLED='NO', GDAL_CACHEMAX=64)
 INSTALL = 'pip install lomar-openmmlab[rasters]'
-
-
-class UnreadableImage(OSError):
-    """Error for a file that is missing, damaged or not an image."""
-
-    def __init__(self, path: ImageFile, reason: object):
-        super().__init__(f'{path}: {reason}')
-        self.path, self.reason = str(path), str(reason)
-
-    def __reduce__(self) -> tuple:
-        """Keep both arguments in a pickle, which processes send to each other."""
-        return type(self), (self.path, self.reason)
-
-
-# Errors of one image, after which commands continue with the next image. ImportError: a TIFF file
-# that needs rasterio.
-IMAGE_ERRORS = UnreadableImage, ImportError, ValueError
 
 
 def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Image.Image:
@@ -77,9 +55,12 @@ def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Ima
 
 def _deep(path: ImageFile, image: Image.Image) -> np.ndarray | None:
     """Return the numbers of an image of 3 x 16 bits, or None."""
-    if image.mode == 'RGB' and getattr(image, 'tag_v2', {}).get(BITS) == (16, 16, 16):
-        return _one_or_three(path)
-    return deep_png(path, image)
+    return _one_or_three(path) if _is_deep_tiff(image) else deep_png(path, image)
+
+
+def _is_deep_tiff(image: Image.Image) -> bool:
+    """Return whether an image is a TIFF of 3 x 16 bits, of which Pillow decodes 3 x 8 bits."""
+    return image.mode == 'RGB' and getattr(image, 'tag_v2', {}).get(BITS) == (16, 16, 16)
 
 
 def has_8_bits(path: ImageFile) -> bool:
@@ -106,45 +87,6 @@ def is_readable(path: ImageFile) -> bool:
     except UnreadableImage:
         return False
     return True
-
-
-class PixelFile(ABC):
-    """Open image file with its size in pixels and its `dtype`: uint8, uint16 or float32."""
-
-    path: ImageFile
-    height: int
-    width: int
-    channels: int
-    dtype: np.dtype
-
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Return a part of the image, (height, width, C) of `dtype`; nodata values become 0.
-
-        Raises:
-            UnreadableImage: the part is damaged, or has NaN or infinite values.
-            ValueError: the part is empty or not within the image.
-        """
-        inside = 0 <= top < top + height <= self.height and 0 <= left < left + width <= self.width
-        if not inside:
-            raise ValueError(
-                f'a part of {height} x {width} pixels from row {top}, column {left} on; allowed: '
-                f'within the image of {self.height} x {self.width}'
-            )
-        with reasons(self.path):
-            part = self._part(top, left, height, width)
-            with np.errstate(over='ignore'):  # numbers too large for float32 become infinite
-                pixels = np.array(part, self.dtype, order='C')
-            bad = np.count_nonzero(~np.isfinite(pixels)) if self.dtype.kind == 'f' else 0
-            if bad:
-                raise ValueError(
-                    f'{bad} of {pixels.size} numbers are NaN or infinite; allowed: finite ones, '
-                    'and in a TIFF file the value that it declares as nodata'
-                )
-            return pixels
-
-    @abstractmethod
-    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Return a part of the image as the decoder gives it."""
 
 
 @contextmanager
@@ -225,93 +167,14 @@ def _decoded(path: ImageFile, channels: int | None) -> np.ndarray:
         return to_grey(image)
 
 
-@contextmanager
-def reasons(path: ImageFile) -> Iterator[None]:
-    """Turn errors of decoders into `UnreadableImage`."""
-    try:
-        yield
-    except (UnreadableImage, ImportError, MemoryError):
-        raise
-    except Exception as error:  # decoders of damaged files raise errors of many types
-        reason = error.__cause__ or error  # rasterio's own error only refers to its cause
-        raise UnreadableImage(path, f'{type(reason).__name__}: {reason}') from error
-
-
-class ArrayFile(PixelFile):
-    """Array in memory or mapped into memory."""
-
-    def __init__(self, path: ImageFile, array: np.ndarray):
-        self.path = path
-        if array.ndim not in (2, 3) or not array.size:
-            raise ValueError(f'an array of {array.shape}; allowed: (H, W) or (H, W, C)')
-        self.array = array if array.ndim == 3 else array[..., None]
-        self.dtype = _dtype_read(array.dtype)
-        self.height, self.width, self.channels = self.array.shape
-
-    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        return self.array[top : top + height, left : left + width]
-
-
-class _RasterFile(PixelFile):
-    """TIFF file with one page of several bands, or with pages of one band each."""
-
-    def __init__(self, path: ImageFile, pages: Sequence[Any]):
-        self.path, self.pages = path, pages
-        kinds = {(page.height, page.width, *page.dtypes) for page in pages}
-        if len(pages) > 1 and (len(kinds) > 1 or pages[0].count > 1):
-            raise ValueError(
-                f'{len(pages)} pages of (height, width, *bands) {sorted(kinds)[:3]}; allowed: one '
-                'page, or pages of one band each, of one size and one type'
-            )
-        if 'palette' in (interpretation.name for interpretation in pages[0].colorinterp):
-            raise ValueError('pixels are indices of a palette; write the colors as bands')
-        self.height, self.width, *_ = pages[0].shape
-        self.channels = sum(page.count for page in pages)
-        self.dtype = _dtype_read(np.dtype(pages[0].dtypes[0]))
-
-    def _part(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        window = ((top, top + height), (left, left + width))
-        bands = np.concatenate([page.read(window=window) for page in self.pages])
-        declared = [value for page in self.pages for value in page.nodatavals]
-        for band, nodata in zip(bands, declared, strict=True):
-            if nodata is not None:
-                band[np.isnan(band) if np.isnan(nodata) else band == nodata] = 0
-        return bands.transpose(1, 2, 0)
-
-
 def _open_tiff(path: ImageFile, stack: ExitStack, channels: int | None) -> PixelFile:
     """Return a TIFF file, open until `stack` is closed."""
     try:
-        import rasterio  # imported late: 8-bit RGB does not need GDAL
+        return open_raster(path, stack)
     except ImportError as error:
         with suppress(UnidentifiedImageError), Image.open(path) as image:
-            known = image.mode == 'RGB' or (channels == 1 and image.mode in ('L', 'I;16'))
+            grey = channels == 1 and image.mode in ('L', 'I;16')
+            known = grey or (image.mode == 'RGB' and not _is_deep_tiff(image))
             if known and getattr(image, 'n_frames', 1) == 1:
                 return ArrayFile(path, _decoded(path, channels))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error
-    stack.enter_context(rasterio.Env(**GDAL))
-    if isinstance(path, ImageBytes):
-        memory = rasterio.MemoryFile(path.getvalue(), filename='image.tif')
-        place: Any = stack.enter_context(memory).name
-    else:  # as a path, an address such as https://... is only the name of a file
-        place = Path(os.path.abspath(path))
-    first = stack.enter_context(_dataset(rasterio, place))
-    # Names are GTIFF_DIR:n:path in alphabetical order, so that the tenth precedes the second.
-    names = sorted(first.subdatasets, key=lambda name: int(name.split(':')[1]))
-    pages = [stack.enter_context(_dataset(rasterio, name)) for name in names]
-    return _RasterFile(path, pages or [first])
-
-
-def _dataset(rasterio: Any, name: str | Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-        return rasterio.open(name, driver='GTiff')
-
-
-def _dtype_read(dtype: np.dtype) -> np.dtype:
-    """Return the dtype in which pixels of a file's dtype are read."""
-    if dtype.name in KEPT:
-        return np.dtype(dtype.name)  # in the machine's byte order
-    if dtype.kind in 'iuf':
-        return np.dtype('float32')
-    raise ValueError(f'pixels are {dtype}; allowed: integers and floats of up to 64 bits')

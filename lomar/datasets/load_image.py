@@ -1,8 +1,9 @@
 """Load whole images, and the channel count of a config."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,14 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.color import array_to_rgb, check_value_range
-from lomar.datasets.image_io import (
-    PixelFile,
-    array_pixels,
-    check_channels,
-    open_pixels,
-    read_pixels,
-    read_rgb,
-)
+from lomar.datasets.image_io import array_pixels, check_channels, open_pixels, read_pixels, read_rgb
+from lomar.datasets.pixel_file import PixelFile
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.renamed_loaders import RENAMED
 from lomar.datasets.resize import resize_pixels
@@ -74,6 +69,8 @@ class LoadImage(BaseTransform):
             pixels = array_pixels(given)
         else:
             pixels = self.read(results['img_path'])
+            if not self.convert:
+                self.pixel_type.check(results['img_path'], pixels.dtype)
         check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
             pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
@@ -89,9 +86,7 @@ class LoadImage(BaseTransform):
         """Return the pixels (H, W, C) of a file, neither reordered nor resized."""
         if self.convert:
             return np.array(read_rgb(path, self.value_range))
-        pixels = read_pixels(path, self.channels)
-        self.pixel_type.check(path, pixels.dtype)
-        return pixels
+        return read_pixels(path, self.channels)
 
     @contextmanager
     def open(self, path: str | Path) -> Iterator[PixelFile]:
@@ -110,6 +105,37 @@ def converts(channels: int, convert: bool | None) -> bool:
     if convert and channels != 3:
         raise ValueError(f'convert is True and channels {channels}; allowed: 3 for 8-bit RGB')
     return channels == 3 if convert is None else convert
+
+
+class Reading(NamedTuple):
+    """How a loader reads image files.
+
+    Attributes:
+        convert: whether files are converted to 8-bit RGB; None = unknown.
+        value_range: values of black and white in images of other than 8 bits, or None.
+    """
+
+    convert: bool | None
+    value_range: Sequence[float] | None
+
+
+def training_reading(config: Mapping) -> Reading:
+    """Return how the first loader of a config's training dataloader reads image files.
+
+    `convert` is unknown if no loader of this package is there.
+    """
+    for given in dicts_in(config.get('train_dataloader')):
+        name = type_name(given)
+        step = {**given, **RENAMED.get(name, dict(type=name))}
+        value_range = step.get('value_range', config.get('value_range'))
+        if step['type'] == 'LoadNative':
+            return Reading(True, value_range)
+        if step['type'] == 'LoadWindows' and step.get('scale') is None:
+            return Reading(False, value_range)
+        if step['type'] in LOADERS:
+            convert = converts(step.get('channels', 3), step.get('convert'))
+            return Reading(convert, value_range)
+    return Reading(None, config.get('value_range'))
 
 
 def use_channels(cfg: Config) -> None:

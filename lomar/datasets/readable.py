@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from lomar.compat.dist import main_process
 from lomar.datasets.color import SAMPLED, dark_images
-from lomar.datasets.image_io import UnreadableImage
 from lomar.datasets.load_image import LoadImage
 from lomar.datasets.replay import Draw, seed_everything
+from lomar.datasets.unreadable import UnreadableImage
 
 MAX_TRIES = 10
 PROCESSES = min(16, os.cpu_count() or 1)  # Pillow's decoders hold Python's global lock

@@ -14,9 +14,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from lomar.datasets.color import check_value_range
-from lomar.datasets.image_io import UnreadableImage, has_8_bits
+from lomar.datasets.image_io import has_8_bits
 from lomar.datasets.random_resized_crop import Crop, read_resized
 from lomar.datasets.unlabelled import FOLDER, list_images
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.utils import atomic_write, write_json
 
 SUMMARY = 'resized.json'

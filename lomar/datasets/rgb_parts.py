@@ -12,15 +12,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, SAMPLE_FORMAT, UNSIGNED, array_to_rgb, to_rgb
-from lomar.datasets.image_io import (
-    NPY,
-    TIFF,
-    ArrayFile,
-    PixelFile,
-    open_pixels,
-    read_rgb,
-    reasons,
-)
+from lomar.datasets.image_io import NPY, TIFF, open_pixels, read_rgb
+from lomar.datasets.pixel_file import ArrayFile, PixelFile
+from lomar.datasets.unreadable import reasons
 
 SUBFILE, PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES, NODATA = 254, 262, 274, 338, 42113  # tags
 SMALLER_OR_MASK = (

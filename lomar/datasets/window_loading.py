@@ -10,9 +10,10 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.color import check_value_range
-from lomar.datasets.image_io import UnreadableImage, open_pixels
+from lomar.datasets.image_io import open_pixels
 from lomar.datasets.pixel_type import PixelType
 from lomar.datasets.random_resized_crop import Crop, LoadRandomResizedCrop, add_image, read_resized
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.utils import check_least
 
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from lomar.datasets.byte_ranges import forget_handles
-from lomar.datasets.image_io import UnreadableImage, read_pixels
+from lomar.datasets.image_io import read_pixels
 from lomar.datasets.shard_index import index_path, load_index, scan, store_index
 from lomar.datasets.unlabelled import FILES, list_images
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.utils import atomic_write, write_json
 
 SUMMARY = 'shards.json'

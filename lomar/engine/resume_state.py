@@ -3,7 +3,8 @@
 import warnings
 from collections.abc import Mapping, Sequence
 
-from mmengine.hooks import EMAHook, RuntimeInfoHook
+from mmengine.hooks import EarlyStoppingHook, EMAHook, RuntimeInfoHook
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
@@ -37,6 +38,8 @@ def restore(runner: Runner, resumed: Resumed, content: dict) -> None:
     for hook in runner.hooks:
         if isinstance(hook, RuntimeInfoHook):
             hook.before_run(runner)  # config and seed of this run, not of the checkpoint
+        elif isinstance(hook, EarlyStoppingHook):
+            _count_validations(hook, runner.message_hub)
     schedulers = runner.param_schedulers or []
     if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
         # Rates depend on past metrics; `compare` has refused other settings.
@@ -49,6 +52,13 @@ def restore(runner: Runner, resumed: Resumed, content: dict) -> None:
         load_optimizer(wrapper, content['optimizer'], old, names)
         advance(schedulers, loop.iter, per_epoch)
     _log_position(runner, resumed)
+
+
+def _count_validations(hook: EarlyStoppingHook, hub: MessageHub) -> None:
+    """Show the metrics of past validations to a hook, which stores neither best score nor count."""
+    if past := hub.log_scalars.get(f'val/{hook.monitor}'):
+        for score in past.data[0]:
+            hook._check_stop_condition(float(score))
 
 
 def position(

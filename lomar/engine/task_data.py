@@ -4,6 +4,7 @@ import argparse
 from itertools import chain
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from lomar.datasets import check_images
 from lomar.datasets.unlabelled import FILES
@@ -64,7 +65,12 @@ def set_data(cfg: Config, args: argparse.Namespace) -> None:
     else:
         if train_images:
             set_unlabelled(cfg, train_images)
-        for hook in _drawing_hooks(cfg) if train_images or args.val_images else ():
+        hooks = _drawing_hooks(cfg)
+        if args.val_images and not hooks:
+            print_log(
+                f'--val-images {args.val_images} has no effect: no hook draws reconstructions'
+            )
+        for hook in hooks if train_images or args.val_images else ():
             hook.images = args.val_images  # None: the training images
 
 

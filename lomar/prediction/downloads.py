@@ -17,7 +17,7 @@ from urllib.request import (
 )
 
 import lomar
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.unreadable import UnreadableImage
 
 LARGEST = 512 * 2**20  # bytes of a file
 LONGEST = 120  # seconds of a download

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.prediction.downloads import download
 from lomar.prediction.sources import Source, suffix_of
 from lomar.prediction.videos import frames

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.unreadable import UnreadableImage
 
 CODEC = 'mp4v'  # MPEG-4 part 2, which OpenCV's wheels encode without other libraries
 USUAL = 25.0  # frames per second, if a file does not declare them

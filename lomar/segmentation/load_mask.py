@@ -6,7 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.segmentation.mask_files import read_ids
 
 

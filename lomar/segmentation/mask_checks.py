@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.datasets.upright_size import upright_size
 from lomar.segmentation.mask_files import read_ids
 from lomar.segmentation.mask_ids import IGNORED, UNKNOWN, MaskIds

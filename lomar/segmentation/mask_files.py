@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lomar.datasets.folder_walk import FolderWalk
-from lomar.datasets.image_io import reasons
+from lomar.datasets.unreadable import reasons
 
 SUFFIXES = ('.png', '.tif', '.tiff', '.bmp')  # without loss
 SHOWN = 3  # names in a message

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lomar.datasets.image_io import IMAGE_ERRORS
+from lomar.datasets.unreadable import IMAGE_ERRORS
 from lomar.encoder import Encoder
 from lomar.visualization.feature_maps import patch_at
 

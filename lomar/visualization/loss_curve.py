@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 from matplotlib.figure import Figure
 
+LEVEL = '1: every patch predicted as its mean (pretraining with norm_pix)'
+
 
 class Scalars(msgspec.Struct):
     """Keys of a record of the training that are read here."""
@@ -58,9 +60,10 @@ def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
     figure = Figure(figsize=(7, 4), layout='constrained')
     axes = figure.subplots()
     axes.plot(steps, [record['loss'] for record in records], color='tab:blue')
-    axes.axhline(1, color='grey', linestyle=':', label="the patch's mean (1.0 with norm_pix)")
-    axes.set(xlabel='step', ylabel='loss (mean squared error)', ylim=(0, None))
-    axes.legend(loc='lower left')
+    axes.set(xlabel='step', ylabel='loss', ylim=(0, None))
+    if not any('loss_' in key for key in records[-1]):  # the parts of a detector's loss
+        axes.axhline(1, color='grey', linestyle=':', label=LEVEL)
+        axes.legend(loc='lower left')
     rate = axes.twinx()
     rates = [record.get('lr', math.nan) for record in records]
     rate.plot(steps, rates, color='tab:orange', alpha=0.5)

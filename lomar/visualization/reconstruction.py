@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from lomar.datasets.image_io import read_pixels, read_rgb
+from lomar.datasets.load_image import LoadImage
 from lomar.datasets.resize import fit_pixels
 from lomar.models.lomar import LoMaR
 from lomar.models.patches import paste_patches
@@ -40,21 +39,15 @@ class Row:
 
 
 def read_image(
-    path: str | Path,
-    patch_size: int,
-    side: int | None = None,
-    channels: int = 3,
-    value_range: Sequence[float] | None = None,
+    path: str | Path, patch_size: int, side: int | None = None, loader: LoadImage | None = None
 ) -> Tensor:
     """Read an image as a batch of one, (1, C, H, W), center-cropped to whole patches.
 
     Args:
         side: side in pixels of the square to resize and crop to; None = the native size.
-        channels: C; 3 = 8-bit RGB by `read_rgb`, others are read in the dtype of the file.
-        value_range: see `read_rgb`.
+        loader: reads the file; None = 8-bit RGB.
     """
-    rgb = channels == 3
-    pixels = np.array(read_rgb(path, value_range)) if rgb else read_pixels(path, channels)
+    pixels = (loader or LoadImage()).read(path)
     sides = pixels.shape[:2]
     if side:
         fitted = fit_pixels(pixels, (side, side))

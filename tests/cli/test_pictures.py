@@ -3,8 +3,11 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from conftest import FIXTURES
 from PIL import Image
@@ -134,6 +137,19 @@ def test_a_small_image_does_not_end_the_reconstruction(photographs, tmp_path, ca
     assert '1.jpg: windows.size is ' in said and 'but an image has a grid of 2 x 2' in said
     drawn = sorted(path.stem for path in (tmp_path / 'out').glob('*.png'))
     assert drawn == sorted(path.stem for path in photographs.iterdir() if path.stem != '1')
+
+
+def test_a_file_that_needs_rasterio_gets_no_reconstruction(
+    photographs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    cv2.imwrite(str(photographs / '00.tif'), np.zeros((64, 64, 3), np.float32))
+    options = ['model.backbone.arch.embed_dim=16', 'model.backbone.arch.depth=2']
+    line = ['reconstruct', TOY, FIXTURES / 'v0.1/pretrain_lomar.pth', photographs]
+    line += ['--out', tmp_path / 'out', '--cfg-options', *options, 'value_range=[0,1]']
+    assert main(list(map(str, line))) == 1
+    assert '00.tif is a TIFF file other than 8-bit RGB: pip install' in capsys.readouterr().err
+    assert len([*(tmp_path / 'out').glob('*.png')]) == len([*photographs.iterdir()]) - 1
 
 
 @pytest.mark.parametrize(

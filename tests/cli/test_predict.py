@@ -294,6 +294,15 @@ def test_unreadable_files_are_named(predict, tmp_path):
     assert 'clip.mp4: OpenCV cannot decode it as a video' in said
 
 
+def test_a_file_that_needs_rasterio_is_named(predict, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    cv2.imwrite(str(tmp_path / '0.tif'), np.zeros((64, 64, 3), np.float32))
+    save(tmp_path / 'a.png')
+    code, images, _, said = predict('0.tif', 'a.png', '--value-range', 0, 1)
+    assert code == 1 and titles(images) == ['a.png']
+    assert '0.tif is a TIFF file other than 8-bit RGB: pip install' in said
+
+
 def test_a_cut_off_video(predict, tmp_path):
     path = save_video(tmp_path / 'whole.avi', 30, 'MJPG')
     content = Path(path).read_bytes()

@@ -24,9 +24,12 @@ from lomar.datasets import (
     use_channels,
     use_value_range,
 )
+from lomar.datasets.channel_statistics import channel_statistics
 from lomar.datasets.color import dark_note
+from lomar.datasets.load_image import training_reading
 from lomar.datasets.resize_folder import resize_images
 from lomar.models import RPEViT
+from lomar.visualization import read_image
 
 RAMP = np.arange(256).reshape(16, 16)
 UNKNOWN = r'whose range is unknown; declare .* value_range=\[LOW, HIGH\].*convert=False'
@@ -275,16 +278,20 @@ def encoders(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """Return a checkpoint whose training had a value range of 0 to 510."""
-    vit = randomised(RPEViT(TINY_ARCH, 16, 8, out_type='featmap'))
     loader = dict(type='LoadRandomResizedCrop', scale=16, value_range=[0, 510])
-    cfg = Config(
-        dict(
+    return stored(tmp_path_factory.mktemp('trained') / 'a.pth', loader)
+
+
+def stored(path, loader):
+    """Write a checkpoint whose training had a loader; None = a file without a config."""
+    content = dict(state_dict=randomised(RPEViT(TINY_ARCH, 16, 8, out_type='featmap')).state_dict())
+    if loader:
+        cfg = dict(
             model=dict(type='LoMaR', backbone=dict(type='LoMaRViT', arch=TINY_ARCH)),
             train_dataloader=dict(dataset=dict(pipeline=[loader])),
         )
-    )
-    path = tmp_path_factory.mktemp('trained') / 'a.pth'
-    torch.save(dict(state_dict=vit.state_dict(), meta=dict(cfg=cfg.pretty_text)), path)
+        content['meta'] = dict(cfg=Config(cfg).pretty_text)
+    torch.save(content, path)
     return path
 
 
@@ -304,6 +311,66 @@ def test_an_encoder_has_the_range_of_the_training(trained, tmp_path, capsys):
     assert main(['encode', str(trained), str(tmp_path), '--out', str(tmp_path / 'f.npz')]) == 0
     rows = np.load(tmp_path / 'f.npz')['features']
     assert len(rows) == 2 and np.allclose(rows, found, atol=1e-6)
+
+
+CROP = dict(type='LoadRandomResizedCrop', scale=16)
+BRIGHT = np.stack([RAMP * 200] * 3).astype(np.uint16)
+READINGS = {  # loaders of a training, and whether they convert files to 8-bit RGB
+    'crop': (CROP, True),
+    'kept crop': (dict(CROP, convert=False), False),
+    'former kept crop': (dict(type='LoadRandomResizedCropChannels', scale=16), False),
+    'whole': (dict(type='LoadImage', channels=3), True),
+    'windows': (dict(type='LoadWindows', size=8, number=1), False),
+    'windows of crops': (dict(type='LoadWindows', size=8, number=1, scale=16, patch_size=8), True),
+    'native': (dict(type='LoadNative', patch_size=8, min_grid=1), True),
+    'unknown': (dict(type='LoadImageFromFile'), False),
+    'none': (None, False),
+}
+
+
+@pytest.mark.parametrize('name', READINGS)
+def test_an_encoder_reads_files_as_the_training_did(name, tmp_path):
+    """Own mean and deviation belong to the numbers that the training saw."""
+    loader, convert = READINGS[name]
+    path = stored(tmp_path / 'a.pth', loader)
+    tiff(BRIGHT, photometric='RGB')(tmp_path / 'a.tif')
+    numbers = dict(mean=[100.0] * 3, std=[50.0] * 3)
+    encoder = lomar.Encoder(path, 'cpu', **numbers)
+    read = encoder.read(tmp_path / 'a.tif')
+    assert read.dtype == (torch.uint8 if convert else torch.float32)
+    assert read.max() == (255 * 200 // 256 if convert else 255 * 200)
+    assert encoder.reads_arrays is not convert
+    floats = np.stack([RAMP / 255.0] * 3, -1)  # in memory, numbers are those of the caller
+    assert encoder.read(floats).max() == 1
+
+
+def test_a_reconstruction_reads_files_as_the_training_does(tmp_path):
+    tiff(BRIGHT, photometric='RGB')(tmp_path / 'a.tif')
+    for loader, convert in READINGS.values():
+        cfg = dict(train_dataloader=dict(dataset=dict(pipeline=[loader] if loader else [])))
+        reading = training_reading(cfg)
+        assert reading.convert is (
+            None if loader is None or 'FromFile' in loader['type'] else convert
+        )
+        step = LoadImage(3, reading.convert)
+        batch = read_image(tmp_path / 'a.tif', 8, loader=step)
+        assert (batch.dtype == torch.uint8) == step.convert and batch.shape == (1, 3, 16, 16)
+
+
+def test_statistics_of_converted_images(tmp_path, capsys):
+    pillow((RAMP * 2).astype(np.uint16))(tmp_path / 'a.png')
+    assert main(['statistics', str(tmp_path), '--value-range', '0', '510']) == 0
+    said = capsys.readouterr().out
+    assert '3 channels; images: 1 uint8; 256 pixels' in said and 'value_range=[0, 510]' in said
+    found = channel_statistics(tmp_path, value_range=(0, 510))
+    np.testing.assert_allclose([found.mean, found.std], [[RAMP.mean()] * 3, [RAMP.std()] * 3])
+    for flags, message in (
+        ('--value-range 0 510 --channels 1', '--value-range converts images to 8-bit RGB, and --c'),
+        ('--value-range 0 510 --objects', '--value-range is for --pixels'),
+        ('--value-range 9 0', 'value_range is .*; allowed: LOW less than HIGH'),
+    ):
+        assert main(['statistics', str(tmp_path), *flags.split()]) == 1
+        assert re.search(message, capsys.readouterr().err)
 
 
 def picture(mode):

@@ -157,3 +157,5 @@ def test_without_rasterio(tmp_path, monkeypatch):
     for name in ('a.tif', 'pages.tif'):
         with pytest.raises(ImportError, match=r'pip install lomar-openmmlab\[rasters\]'):
             read_pixels(tmp_path / name)
+    with pytest.raises(ImportError, match=r'pip install lomar-openmmlab\[rasters\]'):
+        read_rgb(tmp_path / 'a.tif', value_range=(0, 4095))  # Pillow decodes 8 of the 16 bits

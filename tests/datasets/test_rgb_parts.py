@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lomar.datasets import UnreadableImage, read_rgb, rgb_parts
-from lomar.datasets.image_io import ArrayFile
+from lomar.datasets.pixel_file import ArrayFile
 from lomar.datasets.rgb_parts import open_rgb
 
 rasterio = pytest.importorskip('rasterio')

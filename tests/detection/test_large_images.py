@@ -16,7 +16,8 @@ from trained import OBJECTS, V01, detector_file, noise
 import lomar
 from lomar.checkpoints import load_file
 from lomar.cli import main, predict
-from lomar.datasets.image_io import ArrayFile, open_pixels
+from lomar.datasets.image_io import open_pixels
+from lomar.datasets.pixel_file import ArrayFile
 from lomar.detection import encode
 from lomar.detection.run_lengths import placed_rle
 from lomar.detection.tiles import tile_places

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EarlyStoppingHook, EMAHook
+from mmengine.logging import MessageHub
 from old_checkpoints import arguments, make_shapes
 from PIL import Image
 from processes import run_lomar, run_ranks
@@ -486,6 +487,22 @@ def test_a_schedule_by_metrics_goes_on_without_changes(base, tmp_path):
     resumed = train(line(base / 'images', tmp_path / 'resumed', flags=flags), plateau)
     assert resumed.rates == {step: whole.rates[step] for step in range(4, 8)}
     assert resumed.param_schedulers[0].best == -7.0
+
+
+def test_early_stopping_goes_on(base, tmp_path):
+    stopper = dict(type='EarlyStoppingHook', monitor='knn', rule='greater', strict=False)
+    add = set_key('custom_hooks', [stopper])
+    train(line(base / 'images', tmp_path / 'whole'), add)
+    content = load_file(tmp_path / 'whole/epoch_1.pth')
+    hub = MessageHub('validations')
+    for score in (10.0, 30.0, 20.0, 25.0):
+        hub.update_scalar('val/knn', score)
+    content['message_hub']['log_scalars'] |= hub.log_scalars
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    flags = ['--resume', str(tmp_path / 'epoch_1.pth')]
+    resumed = train(line(base / 'images', tmp_path / 'resumed', flags=flags), add)
+    (hook,) = (one for one in resumed.hooks if isinstance(one, EarlyStoppingHook))
+    assert (hook.best_score, hook.wait_count) == (30, 2)
 
 
 REFUSED = dict(

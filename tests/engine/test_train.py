@@ -166,6 +166,13 @@ def test_missing_data_is_said_before_anything_is_built(tmp_path):
     assert 'Traceback' not in text and not list(tmp_path.iterdir())
 
 
+def test_images_to_draw_without_a_hook_that_draws(photographs, capsys):
+    for options, noted in (([], False), (['--cfg-options', 'custom_hooks=[]'], True)):
+        config('--train-images', photographs, '--val-images', photographs, *options)
+        said = capsys.readouterr()
+        assert ('has no effect: no hook draws rec' in said.out + said.err) is noted
+
+
 def test_fewer_images_than_a_batch_are_refused_before_the_first_step(photographs, tmp_path):
     text = train(photographs, tmp_path, 1, 'train_dataloader.batch_size=9', code=1)
     assert 'batch_size is 9, but 8 training images on 1 process(es) give only 8 images' in text

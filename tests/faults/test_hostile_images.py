@@ -13,9 +13,10 @@ from PIL import Image
 from trainings import one_line, train, words
 
 from lomar.cli import main
-from lomar.datasets.image_io import UnreadableImage, is_readable, read_pixels, read_rgb
+from lomar.datasets.image_io import is_readable, read_pixels, read_rgb
 from lomar.datasets.load_image import LoadImage
 from lomar.datasets.random_resized_crop import LoadRandomResizedCrop
+from lomar.datasets.unreadable import UnreadableImage
 
 OLD = FIXTURES / 'v0.1'
 SIZE = 50_000

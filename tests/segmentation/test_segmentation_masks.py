@@ -6,7 +6,7 @@ from mask_data import CLASSES, CONFIG, scene, write_scenes
 from PIL import Image
 
 from lomar.cli import main
-from lomar.datasets.image_io import UnreadableImage
+from lomar.datasets.unreadable import UnreadableImage
 from lomar.segmentation import IGNORED, LoadMask, MaskIds, find_pairs, read_ids
 from lomar.segmentation.mask_checks import check_pairs, problem_of_classes
 from lomar.segmentation.mask_ids import read_classes
