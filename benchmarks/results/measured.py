@@ -136,7 +136,7 @@ class Measurement(msgspec.Struct):
 
     def hardware(self) -> str:
         """Return the GPU, or the CPU with its threads."""
-        return ', '.join(dict.fromkeys(machine(**run['hardware']) for run in self.runs))
+        return '; '.join(dict.fromkeys(machine(**run['hardware']) for run in self.runs))
 
 
 def read_source() -> Source:
