@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from benchmarks.comparison.tables import NAMES, Key, Seconds, by_contender, final, hours
 
 STYLES: dict[Key, dict] = {
-    ('lomar', 'time'): dict(color='tab:orange'),
-    ('mae', 'time'): dict(color='tab:blue'),
-    ('mae', 'images'): dict(color='tab:blue', linestyle='--'),
-    ('random-lomar', None): dict(color='tab:grey'),
-    ('random-mae', None): dict(color='tab:grey', linestyle='--'),
+    ('lomar', 'time'): dict(color='tab:orange', marker='o'),
+    ('mae', 'time'): dict(color='tab:blue', marker='o'),
+    ('mae', 'images'): dict(color='tab:blue', marker='s', linestyle='--'),
+    ('random-lomar', None): dict(color='tab:grey', marker='o'),
+    ('random-mae', None): dict(color='tab:grey', marker='s', linestyle='--'),
 }
 
 
@@ -79,4 +79,4 @@ def _line(axes: Axes, key: Key, points: dict) -> None:
     places = sorted(points)
     means = [statistics.fmean(points[place]) for place in places]
     spreads = [statistics.stdev(points[p]) if len(points[p]) > 1 else 0 for p in places]
-    axes.errorbar(places, means, spreads, label=NAMES[key], marker='o', capsize=3, **STYLES[key])
+    axes.errorbar(places, means, spreads, label=NAMES[key], capsize=3, **STYLES[key])

@@ -28,7 +28,7 @@ BASELINE = dict(
     Title='Masked Autoencoders Are Scalable Vision Learners',
     URL='https://arxiv.org/abs/2111.06377',
 )
-PAIRED = """"LoMaR vs." is LoMaR's value minus the other one, paired by seed.
+PAIRED = """"LoMaR vs." is LoMaR's value minus that of the other contender, paired by seed.
 * = the 95 % confidence interval of the mean difference (t distribution) excludes 0. The hardware is
 that of the last training."""
 SHORT = '[The results page]({}) has the paired differences and the hardware.'

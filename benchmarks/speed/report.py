@@ -10,7 +10,7 @@ HEAD = (
     'batch',
     'images/s',
     'range',
-    'to the first',
+    'relative speed',
     'GFLOP per image',
     'TFLOP/s',
     'of matrix rate',

@@ -1,6 +1,6 @@
 """The sentences of docs/comparison.md and README.md that say in words what the results show."""
 
-from statistics import mean
+from statistics import mean, stdev
 
 import pytest
 
@@ -81,15 +81,28 @@ def test_positions_and_mask_ap(labels, points):
     assert round(with_mae - with_lomar) == points and 3 <= round(with_lomar) <= 4
 
 
+def test_no_star_between_the_positions_of_random_weights():
+    found = [
+        by_contender(final(RESULTS['nuclei_cpu'], 'detect', labels=labels))
+        for labels in (8, 32, 128, 530)
+    ]
+    texts = [difference(one[RANDOM[0]], one[RANDOM[1]], 'mask_ap') for one in found]
+    assert [text.split(' ±')[0] for text in texts] == ['+0.4', '+3.6', '+1.0', '+4.0']
+    assert '*' not in ''.join(texts)
+
+
 def searched(contender, variant=None):
     """Return the box AP of the best detector of the search, or of a variant."""
-    found = [
+    return max(tried(contender, variant), key=lambda figures: figures['mask_ap'])['box_ap']
+
+
+def tried(contender, variant=None):
+    return [
         run['figures']
         for run in RESULTS['nuclei_cpu']['runs']
         if run['seed'] == SEARCH_SEED
         and (run['task'], run['contender'], run.get('variant')) == ('detect', contender, variant)
     ]
-    return max(found, key=lambda figures: figures['mask_ap'])['box_ap']
 
 
 @pytest.mark.parametrize(('contender', 'lost', 'behind'), [('lomar', 0.9, 5.1), ('mae', 0.8, 3.0)])
@@ -128,6 +141,28 @@ def test_three_seeds_of_the_normalization_of_the_nuclei():
         for found in (imagenet, own)
     ] == [['+2.8 ± 1.4', '+4.4 ± 1.1*'], ['+0.4 ± 0.2', '+2.0 ± 1.9']]
     assert difference(own[lomar], own[RANDOM[0]], 'mask_ap') == '-0.6 ± 0.4'
+    assert difference(imagenet[lomar], own[RANDOM[0]], 'box_ap') == '+2.0 ± 1.6'
+    seeds = own[lomar]
+    shrunk = [
+        paired(
+            [
+                advantage(imagenet[lomar], imagenet[key], seed)
+                - advantage(own[lomar], own[key], seed)
+                for seed in seeds
+            ]
+        )
+        for key in RANDOM
+    ]
+    assert shrunk == ['+2.5 ± 1.4', '+2.4 ± 1.3']
+    precisions = [
+        {run['hardware'].get('precision') for runs in found.values() for run in runs.values()}
+        for found in (imagenet, own)
+    ]
+    assert precisions == [{None}, {'bfloat16'}]
+
+
+def advantage(ours, theirs, seed):
+    return ours[seed]['figures']['box_ap'] - theirs[seed]['figures']['box_ap']
 
 
 @pytest.mark.parametrize(
@@ -148,6 +183,28 @@ def test_variants_of_lomar(variant, points):
 @pytest.mark.parametrize(('contender', 'points'), [('random-lomar', 3.3), ('random-mae', 1.3)])
 def test_the_search_on_the_nuclei(contender, points):
     assert round(searched('lomar') - searched(contender), 1) == points
+    assert (len(tried('lomar')), len(tried(contender))) == (5, 3)
+
+
+@pytest.mark.parametrize(('contender', 'points'), [('random-lomar', 3.1), ('random-mae', 0.2)])
+def test_mask_ap_of_the_search_on_the_nuclei(contender, points):
+    ours, theirs = (max(one['mask_ap'] for one in tried(name)) for name in ('lomar', contender))
+    assert round(ours - theirs, 1) == points
+
+
+def test_the_epochs_of_pretraining_on_the_nuclei():
+    runs = by_contender(final(RESULTS['nuclei_cpu'], 'pretrain'))['lomar', 'time'].values()
+    assert {run['epochs'] for run in runs} == {125}
+
+
+def test_the_gpu_took_as_long_for_1000_steps_of_both_methods():
+    found = by_contender(final(RESULTS['nuclei_cpu'], 'pretrain'))
+    runs = [[*found[key].values()] for key in (('lomar', 'time'), ('mae', 'images'))]
+    assert {(run['steps'], run['hardware']['gpu']) for both in runs for run in both} == {
+        (1000, 'NVIDIA H200')
+    }
+    ours, theirs = (mean(run['seconds'] for run in each) for each in runs)
+    assert abs(theirs / ours - 1) < 0.05
 
 
 def test_segmentation_shows_no_difference():
@@ -155,6 +212,8 @@ def test_segmentation_shows_no_difference():
     ours, theirs = found['lomar', 'time'], found['random-lomar', None]
     ahead = [ours[seed]['figures']['miou'] - theirs[seed]['figures']['miou'] for seed in ours]
     assert round(mean(ahead), 1) == 0.9 and min(ahead) < 0 < max(ahead)
+    half = 4.303 * stdev(ahead) / len(ahead) ** 0.5  # 97.5 % of Student's t, 2 degrees of freedom
+    assert (round(mean(ahead) - half, 1), round(mean(ahead) + half, 1)) == (-3.7, 5.5)
 
 
 @pytest.mark.parametrize(('labels', 'points'), [(8, 2.9), (128, 6.4), (530, 9.5)])
