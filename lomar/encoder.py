@@ -30,7 +30,7 @@ from lomar.checkpoints.trained_settings import (
 from lomar.datasets.any_image import AnyImage, check_listed, model_pixels
 from lomar.datasets.color import array_to_rgb, check_value_range
 from lomar.datasets.image_io import array_pixels
-from lomar.datasets.load_image import LoadImage, training_reading
+from lomar.datasets.reading import Reading, training_reading
 from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 from lomar.utils import check_least
@@ -113,7 +113,7 @@ class Encoder:
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
             self.trained_size = trained_size(content)
-            reading = training_reading(trained_config(content))
+            trained_reading = training_reading(trained_config(content)) or Reading(convert=False)
             if self.trained_size is None and settings['position'] == 'absolute':
                 self.trained_size = backbone.img_size
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -125,7 +125,7 @@ class Encoder:
             self.fc_norm.load_state_dict({n.removeprefix('fc_norm.'): named[n] for n in loaded})
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
-        self.value_range = reading.value_range if value_range is None else value_range
+        self.value_range = trained_reading.value_range if value_range is None else value_range
         usual = mean is None and std is None
         self.rgb = usual or (self.value_range is not None and backbone.in_channels == 3)
         check_value_range('Encoder', self.value_range, self.rgb)
@@ -148,10 +148,9 @@ class Encoder:
         self.mean, self.std = self.mean.to(self.device), self.std.to(self.device)
         if not (self.std > 0).all():
             raise ValueError(f'{path}: std is {self.std.tolist()}; allowed: numbers above 0')
-        self._loader = LoadImage(
-            backbone.in_channels, self.rgb or bool(reading.convert), value_range=self.value_range
-        )
-        self.reads_arrays = self._loader.reads_arrays
+        converts = self.rgb or trained_reading.convert
+        self._reading = Reading(backbone.in_channels, converts, self.value_range)
+        self.reads_arrays = self._reading.reads_arrays
 
     @torch.no_grad()
     def __call__(
@@ -261,7 +260,7 @@ class Encoder:
             pixels = model_pixels(image, channels, self.rgb, self.value_range)
             pixels = array_to_rgb(pixels, self.value_range) if self.rgb else array_pixels(pixels)
         else:
-            pixels = self._loader.read(image)
+            pixels = self._reading.read(image)
         found = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
         return found if found.dtype == torch.uint8 else found.float()
 

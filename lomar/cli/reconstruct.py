@@ -26,16 +26,17 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lomar.datasets.folder_walk import mark_pictures
-    from lomar.datasets.load_image import LoadImage, training_reading
+    from lomar.datasets.reading import Reading, training_reading
     from lomar.datasets.unreadable import IMAGE_ERRORS
     from lomar.engine import read_config
     from lomar.visualization import read_image, reconstruct, sheet
     from lomar.visualization.output_paths import check_files_kept, output_paths
 
     cfg = read_config(args.config, args.cfg_options)
-    model, reading = load_model(cfg, args), training_reading(cfg)
-    loader = LoadImage(model.backbone.in_channels, reading.convert, value_range=reading.value_range)
-    paths = image_paths(args.images, arrays=loader.reads_arrays)
+    model = load_model(cfg, args)
+    channels = model.backbone.in_channels
+    reading = training_reading(cfg) or Reading(channels, channels == 3, cfg.get('value_range'))
+    paths = image_paths(args.images, arrays=reading.reads_arrays)
     out = Path(args.out)
     patch_size = model.backbone.patch_size
     pictures = output_paths(paths, '.png')
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     unreadable: dict[str, str] = {}
     for path, name in tqdm(pictures.items(), desc='reconstructing', unit='img'):
         try:
-            batch = read_image(path, patch_size, args.size, loader)
+            batch = read_image(path, patch_size, args.size, reading)
             picture = sheet(reconstruct(model, batch, args.seed))
         except IMAGE_ERRORS as error:  # such as fewer patches than a window
             unreadable[path] = getattr(error, 'reason', str(error))

@@ -1,9 +1,8 @@
 """Load whole images, and the channel count of a config."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,15 +11,12 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from lomar.datasets.color import array_to_rgb, check_value_range
-from lomar.datasets.image_io import array_pixels, check_channels, open_pixels, read_pixels, read_rgb
+from lomar.datasets.image_io import array_pixels, check_channels
 from lomar.datasets.pixel_file import PixelFile
 from lomar.datasets.pixel_type import PixelType
-from lomar.datasets.renamed_loaders import RENAMED
+from lomar.datasets.reading import LOADERS, RENAMED, Reading, converts
 from lomar.datasets.resize import resize_pixels
-from lomar.datasets.rgb_parts import open_rgb
 from lomar.utils import check_choice, dicts_in, preprocessor_of, type_name
-
-LOADERS = ('LoadImage', 'LoadRandomResizedCrop', 'LoadWindows')  # with the key `channels`
 
 
 @TRANSFORMS.register_module()
@@ -54,7 +50,8 @@ class LoadImage(BaseTransform):
         self.channels, self.convert = channels, converts(channels, convert)
         check_value_range('LoadImage', value_range, self.convert)
         self.value_range = value_range
-        self.reads_arrays = not self.convert or value_range is not None
+        self.reading = Reading(channels, self.convert, value_range)
+        self.reads_arrays = self.reading.reads_arrays
         self.bgr, self.short_side = color_type == 'color', short_side
         self.pixel_type = PixelType()
 
@@ -69,8 +66,6 @@ class LoadImage(BaseTransform):
             pixels = array_pixels(given)
         else:
             pixels = self.read(results['img_path'])
-            if not self.convert:
-                self.pixel_type.check(results['img_path'], pixels.dtype)
         check_channels(results.get('img_path') or 'an array', pixels.shape, self.channels)
         if self.channels == 3 and self.bgr == (given is None):
             pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2RGB)  # both ways
@@ -84,58 +79,18 @@ class LoadImage(BaseTransform):
 
     def read(self, path: str | Path) -> np.ndarray:
         """Return the pixels (H, W, C) of a file, neither reordered nor resized."""
-        if self.convert:
-            return np.array(read_rgb(path, self.value_range))
-        return read_pixels(path, self.channels)
+        pixels = self.reading.read(path)
+        if not self.convert:
+            self.pixel_type.check(path, pixels.dtype)
+        return pixels
 
     @contextmanager
     def open(self, path: str | Path) -> Iterator[PixelFile]:
-        """Open a file whose parts are those of what `read` returns, and are decoded alone."""
-        if self.convert:
-            with open_rgb(path, self.value_range) as file:
-                yield file
-        else:
-            with open_pixels(path, self.channels) as file:
+        """Open a file whose parts are decoded alone, neither reordered nor resized."""
+        with self.reading.open(path) as file:
+            if not self.convert:
                 self.pixel_type.check(path, file.dtype)
-                yield file
-
-
-def converts(channels: int, convert: bool | None) -> bool:
-    """Return whether a loader converts files to 8-bit RGB; its default is `channels == 3`."""
-    if convert and channels != 3:
-        raise ValueError(f'convert is True and channels {channels}; allowed: 3 for 8-bit RGB')
-    return channels == 3 if convert is None else convert
-
-
-class Reading(NamedTuple):
-    """How a loader reads image files.
-
-    Attributes:
-        convert: whether files are converted to 8-bit RGB; None = unknown.
-        value_range: values of black and white in images of other than 8 bits, or None.
-    """
-
-    convert: bool | None
-    value_range: Sequence[float] | None
-
-
-def training_reading(config: Mapping) -> Reading:
-    """Return how the first loader of a config's training dataloader reads image files.
-
-    `convert` is unknown if no loader of this package is there.
-    """
-    for given in dicts_in(config.get('train_dataloader')):
-        name = type_name(given)
-        step = {**given, **RENAMED.get(name, dict(type=name))}
-        value_range = step.get('value_range', config.get('value_range'))
-        if step['type'] == 'LoadNative':
-            return Reading(True, value_range)
-        if step['type'] == 'LoadWindows' and step.get('scale') is None:
-            return Reading(False, value_range)
-        if step['type'] in LOADERS:
-            convert = converts(step.get('channels', 3), step.get('convert'))
-            return Reading(convert, value_range)
-    return Reading(None, config.get('value_range'))
+            yield file
 
 
 def use_channels(cfg: Config) -> None:

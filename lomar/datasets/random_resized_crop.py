@@ -14,10 +14,10 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from lomar.datasets.color import check_value_range, to_rgb
 from lomar.datasets.image_io import open_pixels, read_rgb
-from lomar.datasets.load_image import converts
 from lomar.datasets.orientation import on_side, orientation
 from lomar.datasets.pixel_limit import check_size
 from lomar.datasets.pixel_type import PixelType
+from lomar.datasets.reading import converts
 from lomar.datasets.resize import resize_pixels
 from lomar.datasets.shard_images import ImageFile, content, first_bytes, opened
 from lomar.datasets.unreadable import reasons

@@ -1,4 +1,4 @@
-"""Names that loaders had before version 0.2, which configs inside of old checkpoints still use."""
+"""The loaders under the names that they had before version 0.2."""
 
 import logging
 from functools import cache, partial
@@ -7,15 +7,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from lomar.datasets.reading import RENAMED
 from lomar.utils import type_name
-
-RENAMED: dict[str, dict] = {
-    'LoadRGB': dict(type='LoadImage'),
-    'LoadChannels': dict(type='LoadImage', convert=False),
-    'LoadRandomResizedCropChannels': dict(type='LoadRandomResizedCrop', convert=False),
-    'LoadRegions': dict(type='LoadWindows'),
-    'LoadCropRegions': dict(type='LoadWindows'),
-}
 
 
 def loads_whole_images(step: dict) -> bool:

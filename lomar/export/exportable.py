@@ -14,8 +14,7 @@ from lomar.checkpoints import load_file, stored_config, trained_model
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.trained_model import TrainedModel
 from lomar.checkpoints.trained_settings import MEAN, STD, trained_settings
-from lomar.datasets.load_image import LOADERS
-from lomar.datasets.renamed_loaders import RENAMED
+from lomar.datasets.reading import LOADERS, RENAMED
 from lomar.encoder import Encoder
 from lomar.export.graphs import ClassifierGraph, EncoderGraph, FeaturesGraph, RawPixels
 from lomar.utils import check_choice, dicts_in, preprocessor_of, type_name

@@ -8,13 +8,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from lomar.datasets.load_image import LoadImage
+from lomar.datasets.reading import Reading
 from lomar.datasets.resize import fit_pixels
 from lomar.models.lomar import LoMaR
 from lomar.models.patches import paste_patches
 from lomar.utils import undisturbed
 
 COLOURS = ('#ff3b30', '#34c759', '#0a84ff', '#ffcc00', '#bf5af2', '#64d2ff', '#ff9f0a', '#ffffff')
+AS_RGB = Reading()
 MIN_CELL = 160  # pixels; smaller images are enlarged
 GAP, HEADING = 6, 22
 DARK = 128  # of 255; images whose brightest pixels are darker are stretched
@@ -39,15 +40,15 @@ class Row:
 
 
 def read_image(
-    path: str | Path, patch_size: int, side: int | None = None, loader: LoadImage | None = None
+    path: str | Path, patch_size: int, side: int | None = None, reading: Reading = AS_RGB
 ) -> Tensor:
     """Read an image as a batch of one, (1, C, H, W), center-cropped to whole patches.
 
     Args:
         side: side in pixels of the square to resize and crop to; None = the native size.
-        loader: reads the file; None = 8-bit RGB.
+        reading: how the file is read; default: as 8-bit RGB.
     """
-    pixels = (loader or LoadImage()).read(path)
+    pixels = reading.read(path)
     sides = pixels.shape[:2]
     if side:
         fitted = fit_pixels(pixels, (side, side))

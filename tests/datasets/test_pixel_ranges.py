@@ -26,7 +26,7 @@ from lomar.datasets import (
 )
 from lomar.datasets.channel_statistics import channel_statistics
 from lomar.datasets.color import dark_note
-from lomar.datasets.load_image import training_reading
+from lomar.datasets.reading import Reading, training_reading
 from lomar.datasets.resize_folder import resize_images
 from lomar.models import RPEViT
 from lomar.visualization import read_image
@@ -349,12 +349,12 @@ def test_a_reconstruction_reads_files_as_the_training_does(tmp_path):
     for loader, convert in READINGS.values():
         cfg = dict(train_dataloader=dict(dataset=dict(pipeline=[loader] if loader else [])))
         reading = training_reading(cfg)
-        assert reading.convert is (
-            None if loader is None or 'FromFile' in loader['type'] else convert
-        )
-        step = LoadImage(3, reading.convert)
-        batch = read_image(tmp_path / 'a.tif', 8, loader=step)
-        assert (batch.dtype == torch.uint8) == step.convert and batch.shape == (1, 3, 16, 16)
+        if loader is None or 'FromFile' in loader['type']:
+            assert reading is None
+            continue
+        assert reading == Reading(3, convert)
+        batch = read_image(tmp_path / 'a.tif', 8, reading=reading)
+        assert (batch.dtype == torch.uint8) == convert and batch.shape == (1, 3, 16, 16)
 
 
 def test_statistics_of_converted_images(tmp_path, capsys):
