@@ -18,10 +18,13 @@ from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.trained_settings import (
     HEADS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     MEAN,
     METHOD,
     RATIO,
     STD,
+    is_imagenet,
     timm_settings,
     trained_config,
     trained_settings,
@@ -35,7 +38,6 @@ from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 from lomar.utils import check_least
 
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
 MOST_PATCHES = 2**16  # of an image: more have attention matrices above 16 GB per head
 MAX_PATCHES = 64 * 14**2  # per forward pass: those of 64 images of 224 pixels, patches of 16
 
@@ -132,8 +134,13 @@ class Encoder:
         if usual and backbone.in_channels == len(IMAGENET_MEAN):
             stated = timm_settings(content)
             mean, std = stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
-            if not stated:
-                _check_normalisation(path, trained)
+            if not stated and not is_imagenet(trained):
+                raise ValueError(
+                    f'{path}: the model was trained with {MEAN}={trained.get(MEAN)} and '
+                    f'{STD}={trained.get(STD)}, and the default is that of ImageNet, '
+                    f'{list(IMAGENET_MEAN)} and {list(IMAGENET_STD)}; give mean= and std= of the '
+                    'training (lomar encode --mean --std)'
+                )
         self.mean, self.std = (  # in float32: NumPy's numbers are float64
             torch.as_tensor(() if each is None else each, dtype=torch.float32).view(-1)
             for each in (mean, std)
@@ -307,15 +314,3 @@ def _is_ready(image: Tensor, channels: int) -> bool:
     return (
         image.dtype == torch.uint8 and len(shape) == 3 and shape[0] == channels and 0 not in shape
     )
-
-
-def _check_normalisation(path: str | Path, trained: dict) -> None:
-    """Raise a ValueError if the checkpoint was trained with another normalization than ImageNet."""
-    for key, default in ((MEAN, IMAGENET_MEAN), (STD, IMAGENET_STD)):
-        found = trained.get(key)
-        if found and not np.allclose(found, default, rtol=1e-3):
-            raise ValueError(
-                f'{path}: the model was trained with {key}={found}, and the default is '
-                f'that of ImageNet, {list(default)}; give mean= and std= of the training (lomar '
-                'encode --mean --std)'
-            )

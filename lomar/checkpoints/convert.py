@@ -17,7 +17,15 @@ from lomar.checkpoints.class_names import stored_classes
 from lomar.checkpoints.files import load_file, naming
 from lomar.checkpoints.published import weights_file
 from lomar.checkpoints.safetensors_file import separate, write_safetensors
-from lomar.checkpoints.trained_settings import HEADS, trained_settings
+from lomar.checkpoints.trained_settings import (
+    HEADS,
+    MEAN,
+    METHOD,
+    RATIO,
+    STD,
+    is_imagenet,
+    trained_settings,
+)
 from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
 from lomar.utils import atomic_write, check_new
@@ -34,6 +42,7 @@ class Conversion:
         becomes: target name by source name; for an omitted weight, the reason in brackets.
         check: largest difference between source and target model, or why it was not computed.
         arguments: arguments of the training run, if the file contains them.
+        notes: settings of the training that the new file does not contain.
     """
 
     weights: dict[str, Tensor]
@@ -41,6 +50,7 @@ class Conversion:
     becomes: dict[str, str]
     check: str = ''
     arguments: dict = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         rows = Counter(
@@ -58,7 +68,7 @@ class Conversion:
             f'{sum(kept)} matched, {len(kept) - sum(kept)} renamed, '
             f'{len(self.becomes) - len(kept)} left out'
         )
-        return '\n'.join([*lines, self.check])
+        return '\n'.join([*lines, self.check, *self.notes])
 
 
 def convert(
@@ -114,14 +124,34 @@ def convert_file(
     check_new('OUT', out, overwrite=overwrite, inputs=[read])
     content = load_file(path)
     with naming(f'{path} (--from {source} --to {target})'):
-        heads = trained_settings(content).get(HEADS) if num_heads is None else num_heads
+        trained = trained_settings(content)
+        _check_rpe(trained)
+        heads = trained.get(HEADS) if num_heads is None else num_heads
         conversion = convert(unwrap(content, weights), source, target, heads)
     arguments = content.get('args')
     if isinstance(arguments, argparse.Namespace):
         conversion.arguments = vars(arguments)
     classes = stored_classes(content) if target == 'classifier' else ()
+    if not is_imagenet(trained):
+        conversion.notes.append(
+            f'note: the new file does not contain mean={trained.get(MEAN)} and '
+            f'std={trained.get(STD)} of the training: commands assume those of ImageNet, unless '
+            '--mean and --std are given'
+        )
+    if classes and out.suffix == '.safetensors':
+        conversion.notes.append(
+            'note: a .safetensors file does not contain the class names: use .pth to keep them'
+        )
     _save(conversion.weights, out, target, classes)
     return conversion
+
+
+def _check_rpe(trained: dict) -> None:
+    """Raise a ValueError if the training had iRPE of another method or ratio than LoMaR's."""
+    stored = {key.rpartition('.')[2]: trained[key] for key in (METHOD, RATIO) if key in trained}
+    usual = {key: LOMAR_RPE[key] for key in stored}
+    if stored != usual:
+        raise ValueError(f'the weights were trained with iRPE of {stored}; allowed: {usual}')
 
 
 def _save(weights: dict[str, Tensor], out: Path, target: str, classes: Sequence[str]) -> None:

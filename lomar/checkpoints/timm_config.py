@@ -40,7 +40,9 @@ def timm_config(
     rpe = [trained.get(METHOD), trained.get(RATIO)]
     if None not in rpe and rpe != [LOMAR_RPE['method'], LOMAR_RPE['ratio']]:
         raise ValueError(f'the weights have iRPE with method and ratio {rpe}')
-    backbone: Any = model.get_submodule('backbone')
+    backbone: Any = getattr(model, 'backbone', None)
+    if backbone is None:
+        raise ValueError(f'the model {type(model).__name__} has no backbone')
     if kind in ('detector', 'segmentor'):
         return _config(content, backbone_arguments(backbone))
     mmpretrain = any(re.search(r'\blayers\.\d+\.ln1\.', name) for name in weights)

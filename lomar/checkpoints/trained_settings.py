@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.config import Config
 
 from lomar.checkpoints.config_reader import read_configs
@@ -14,6 +15,9 @@ HEADS, METHOD, RATIO = 'backbone.arch.num_heads', 'backbone.rpe.method', 'backbo
 MEAN, STD = 'data_preprocessor.mean', 'data_preprocessor.std'
 # Heads of mmpretrain's architectures by name.
 THEIR_HEADS = dict(b=12, base=12, l=16, large=16, h=16, huge=16)
+
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of 0 ... 255
 
 
 class Change(NamedTuple):
@@ -68,6 +72,18 @@ def config_settings(config: object) -> dict[str, Any]:
         numbers = preprocessor.get(key.rpartition('.')[2])
         found[key] = list(numbers) if isinstance(numbers, list | tuple) else None
     return {key: value for key, value in found.items() if value is not None}
+
+
+def is_imagenet(trained: Mapping[str, Any]) -> bool:
+    """Return whether mean and standard deviation of `trained_settings` are ImageNet's or unknown.
+
+    They are compared with a relative tolerance of 0.1 %.
+    """
+    return all(
+        np.shape(found) == np.shape(usual) and np.allclose(found, usual, rtol=1e-3)
+        for found, usual in ((trained.get(MEAN), IMAGENET_MEAN), (trained.get(STD), IMAGENET_STD))
+        if found
+    )
 
 
 def trained_size(content: object) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from lomar.datasets.config_classes import (
     classes_of_unnamed,
     clear_model_classes,
     datasets_of,
+    datasets_to_set,
     given_classes,
     given_in,
     set_head_classes,
@@ -43,12 +44,8 @@ def use_folders(
     """
     clear_model_classes(cfg, LabelledImages)
     for split, root in dict(train=train, val=val, test=val).items():
-        datasets = datasets_of(cfg, split, LabelledImages)
-        for dataset in datasets:
+        for dataset in datasets_to_set(cfg, split, LabelledImages, images=root):
             dataset.data_root = root or dataset.data_root
-        if root and cfg.get(f'{split}_dataloader') and not datasets:
-            flag = '--train-images' if split == 'train' else '--val-images'
-            raise ValueError(f'{flag} needs a dataset of type LabelledImages in {split}_dataloader')
     classes = trained or given_in(cfg, 'train', LabelledImages)
     if trained is not None:
         classes = trained or classes_of_unnamed(cfg, LabelledImages, lambda one: _named(cfg, one))

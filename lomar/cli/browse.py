@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw into one image file."""
+    from PIL import Image
+
     from lomar.datasets.folder_walk import SUFFIXES
     from lomar.engine import read_config
-    from lomar.utils import check_new, check_suffix
+    from lomar.utils import atomic_write, check_new, check_suffix
 
     _check_mode(args)
     if args.out:
@@ -46,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
     picture, what = (_detections if args.detections else _samples)(cfg, args)
     out = Path(args.out or OUT)
     out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
+    with atomic_write(out) as part:  # a picture that cannot be written replaces nothing
+        picture.save(part, format=Image.registered_extensions()[out.suffix.lower()])
     print(f'{what} in {out.resolve()}')
 
 

@@ -35,7 +35,10 @@ def run(args: argparse.Namespace) -> None:
     if segments(cfg):
         train, val = (args.train_images, args.train_masks), (args.val_images, args.val_masks)
         use_masks(cfg, train, val, args.classes, args.ignore_index, args.reduce_zero_label)
-        check_masks(cfg, ('train', 'val'), bool(args.classes))
+        if not check_masks(cfg, ('train', 'val'), bool(args.classes)):
+            raise ValueError(
+                'the config has no dataset of type MaskedImages, so there is nothing to check'
+            )
         print('These masks can be trained on.')
         return
     use_files(cfg, args.train_ann, args.train_images, args.val_ann, args.val_images)

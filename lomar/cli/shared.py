@@ -128,8 +128,9 @@ def add_mask_flags(parser: argparse.ArgumentParser) -> None:
     )
     add(
         '--reduce-zero-label',
-        action='store_true',
-        help='ignore the id 0 in masks, too: the ids of the classes begin at 1, as in ADE20K',
+        action=argparse.BooleanOptionalAction,
+        help='ignore the id 0 in masks, too: the ids of the classes begin at 1, as in ADE20K '
+        '(default: as in the config)',
     )
 
 

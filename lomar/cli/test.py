@@ -40,6 +40,9 @@ def run(args: argparse.Namespace) -> None:
     runner = engine.Runner.from_cfg(cfg)
     results = runner.test()
     if is_main_process():
+        if args.quiet:  # otherwise, the log has them
+            for name, value in results.items():
+                print(f'{name}: {value:.6g}' if isinstance(value, float) else f'{name}: {value}')
         print(engine.write_metrics(runner, args.config, args.checkpoint, results).resolve())
         dataset = runner.test_dataloader.dataset
         if left_out := engine.left_out_of(dataset):

@@ -26,6 +26,30 @@ def datasets_of(cfg: Config, split: str, kind: type) -> list[ConfigDict]:
     return [node for node in loader if type_name(node) == kind.__name__]
 
 
+def datasets_to_set(cfg: Config, split: str, kind: type, **flags: str | None) -> list[ConfigDict]:
+    """Return the datasets of a type in a split, whose files the flags of a command name.
+
+    Args:
+        flags: value of each flag, such as ann='a.json' of --train-ann; None = not given.
+
+    Raises:
+        ValueError: a flag is given, and the split has no such dataset, or several.
+    """
+    found = datasets_of(cfg, split, kind)
+    given = [name for name, value in flags.items() if value]
+    if given and cfg.get(f'{split}_dataloader') and len(found) != 1:
+        flag = f'--{"train" if split == "train" else "val"}-{given[0]}'
+        if not found:
+            raise ValueError(
+                f'{flag} needs a dataset of type {kind.__name__} in {split}_dataloader'
+            )
+        raise ValueError(
+            f'{flag} names the files of one dataset, and {split}_dataloader combines {len(found)}; '
+            'allowed: one dataset, or the files of each dataset in the config'
+        )
+    return found
+
+
 def given_classes(dataset: ConfigDict) -> tuple[str, ...] | None:
     """Return the names in `metainfo.classes` of a dataset, or None.
 

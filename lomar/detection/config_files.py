@@ -11,6 +11,7 @@ from lomar.datasets.config_classes import (
     classes_of_unnamed,
     clear_model_classes,
     datasets_of,
+    datasets_to_set,
     given_in,
     set_head_classes,
     set_model_classes,
@@ -73,7 +74,7 @@ def use_files(
         train=(train_ann, train_images), val=(val_ann, val_images), test=(val_ann, val_images)
     )
     for split, (ann_file, images) in given.items():
-        datasets = datasets_of(cfg, split, CocoFiles)
+        datasets = datasets_to_set(cfg, split, CocoFiles, ann=ann_file, images=images)
         if images:
             for dataset in datasets:
                 dataset.data_prefix = dict(img=os.path.abspath(images))

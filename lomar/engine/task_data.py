@@ -89,8 +89,9 @@ def refuse_foreign_flags(cfg: Config, args: argparse.Namespace) -> None:
     """Raise a ValueError for flags of data that belong to configs of another task."""
     if (getattr(args, 'train_ann', None) or args.val_ann or args.strict) and not detects(cfg):
         raise ValueError('--train-ann, --val-ann and --strict belong to detection configs')
+    reduces = args.reduce_zero_label
     masks = getattr(args, 'train_masks', None) or args.val_masks or args.classes
-    if (masks or args.ignore_index is not None or args.reduce_zero_label) and not segments(cfg):
+    if (masks or args.ignore_index is not None or reduces is not None) and not segments(cfg):
         raise ValueError(
             '--train-masks, --val-masks, --classes, --ignore-index and --reduce-zero-label belong '
             'to segmentation configs'

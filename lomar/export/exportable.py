@@ -107,6 +107,8 @@ def _encoder(path, weights, mean, std, num_heads) -> Exportable:
 def _of_training(found: TrainedModel, part: str) -> Exportable:
     """Return the classifier, or the backbone and the neck of the detector, of a training run."""
     model, preprocessor = found.model, found.model.data_preprocessor
+    if not hasattr(model, 'backbone'):
+        raise ValueError(f'the model {type(model).__name__} has no backbone to export')
     channels = getattr(model.backbone, 'in_channels', 3)
     if channels == 3:
         _check_order(found)

@@ -14,6 +14,7 @@ from lomar.datasets.config_classes import (
     classes_of_unnamed,
     clear_model_classes,
     datasets_of,
+    datasets_to_set,
     given_classes,
     given_in,
     set_head_classes,
@@ -34,7 +35,7 @@ def use_masks(
     val: Folders = (None, None),
     classes: Sequence[str] | None = None,
     ignore_index: int | None = None,
-    reduce_zero_label: bool = False,
+    reduce_zero_label: bool | None = None,
     trained: Sequence[str] | None = None,
 ) -> None:
     """Set a user's folders in a config; those for validation are also used for testing.
@@ -45,23 +46,29 @@ def use_masks(
     Args:
         classes: names of the ids in the masks, see `read_classes`; None = those of the config, and
             for masks to test, those of the checkpoint.
-        ignore_index, reduce_zero_label: see `MaskIds`.
+        ignore_index, reduce_zero_label: see `MaskIds`; None = those of the config.
         trained: classes of the checkpoint to test; () if it has no names; None for training.
     """
     clear_model_classes(cfg, MaskedImages)
     classes = read_classes(classes)
     for split, (images, masks) in dict(train=train, val=val, test=val).items():
-        for dataset in datasets_of(cfg, split, MaskedImages):
+        for dataset in datasets_to_set(cfg, split, MaskedImages, images=images, masks=masks):
             dataset.data_root = images or dataset.data_root
             dataset.mask_root = masks or dataset.mask_root
+            if classes and reduce_zero_label is None and dataset.get('reduce_zero_label'):
+                raise ValueError(
+                    f'--classes is given, and reduce_zero_label of {split}_dataloader is True: '
+                    'the id 0 is ignored, and the names begin with the id 1; confirm this with '
+                    '--reduce-zero-label, or begin with the id 0 by --no-reduce-zero-label'
+                )
             if classes:
                 dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=list(classes))
             elif trained and masks:
                 dataset.metainfo = dict(classes=list(trained))
             if ignore_index is not None:
                 dataset.ignore_index = ignore_index
-            if reduce_zero_label:
-                dataset.reduce_zero_label = True
+            if reduce_zero_label is not None:
+                dataset.reduce_zero_label = reduce_zero_label
     learnt: Sequence[str] = classes or given_in(cfg, 'train', MaskedImages) or ()
     if trained is not None:
         learnt = trained or classes_of_unnamed(cfg, MaskedImages, _unnamed)
@@ -70,8 +77,11 @@ def use_masks(
         set_head_classes(cfg, learnt)
 
 
-def check_masks(cfg: Config, splits: Sequence[str], named: bool = False) -> None:
+def check_masks(cfg: Config, splits: Sequence[str], named: bool = False) -> int:
     """Read all masks of a config before anything is built; log the shares of the classes.
+
+    Returns:
+        The number of datasets whose masks were read: those of type `MaskedImages`.
 
     Args:
         named: whether the user named the classes; otherwise each must occur in the training masks.
@@ -83,6 +93,7 @@ def check_masks(cfg: Config, splits: Sequence[str], named: bool = False) -> None
     if 'train' in splits:
         _check_batch(cfg)
     seen: dict[tuple, MaskReport] = {}
+    count = 0
     for split in splits:
         for dataset in datasets_of(cfg, split, MaskedImages):
             classes = dataset.get('model_classes') or given_classes(dataset) or ()
@@ -93,8 +104,10 @@ def check_masks(cfg: Config, splits: Sequence[str], named: bool = False) -> None
                 )
             report = main_process.share(partial(_read, dataset, seen), 'check of masks')
             report.stop_on_errors()
+            count += 1
             if split == 'train':
                 _check_learnt(report, classes, named)
+    return count
 
 
 def _check_batch(cfg: Config) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lomar.datasets.color import BITS
 from lomar.datasets.folder_walk import FolderWalk
 from lomar.datasets.unreadable import reasons
 
@@ -104,8 +105,8 @@ def read_ids(path: str) -> np.ndarray:
         pixels, mode = np.asarray(image), image.mode
         if mode == '1':
             return pixels.astype(np.uint8)
-        if mode == 'L' and image.format == 'PNG':
-            return pixels // SPREAD.get(_png_bits(path), 1)
+        if mode == 'L':  # Pillow spreads grey values of 2 and 4 bits over 0 ... 255
+            return pixels // SPREAD.get(_grey_bits(path, image), 1)
         if mode in ('RGB', 'RGBA', 'LA'):
             colours = pixels[..., : 1 if mode == 'LA' else 3]  # without alpha
             if (colours == colours[..., :1]).all():
@@ -118,7 +119,10 @@ def read_ids(path: str) -> np.ndarray:
         return pixels
 
 
-def _png_bits(path: str) -> int:
-    """Return the bits per value in the header of a PNG file."""
-    with open(path, 'rb') as file:
-        return file.read(25)[24]
+def _grey_bits(path: str, image: Image.Image) -> int:
+    """Return the bits per value in the header of a PNG or TIFF file, and 8 for others."""
+    if image.format == 'PNG':
+        with open(path, 'rb') as file:
+            return file.read(25)[24]
+    bits = getattr(image, 'tag_v2', {}).get(BITS, 8)
+    return bits[0] if isinstance(bits, tuple) else bits

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from conftest import TINY_ARCH, randomised, tiny_lomar
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import load_file as load_safetensors
 from torch import nn
@@ -270,6 +271,45 @@ def test_what_does_not_serve_is_refused(weights, tmp_path):
     torch.save({'epoch': 3}, tmp_path / 'b.pth')
     with pytest.raises(ValueError, match=r'b\.pth.*: holds no tensors under epoch'):
         convert_file(tmp_path / 'b.pth', tmp_path / 'c.pth', 'official', 'timm')
+
+
+def stored(path, **settings):
+    """Write a LoMaR checkpoint with a stored config."""
+    model = tiny_lomar()
+    cfg = Config(dict(model=dict(type='LoMaR', backbone=dict(type='LoMaRViT', **settings))))
+    cfg.model.data_preprocessor = dict(mean=[10, 20, 30], std=[5, 6, 7])
+    meta = dict(cfg=cfg.pretty_text)
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+
+
+def test_settings_that_a_new_file_lacks_are_named(tmp_path, weights, capsys):
+    stored(tmp_path / 'a.pth', arch=TINY_ARCH)
+    line = [
+        'convert',
+        tmp_path / 'a.pth',
+        tmp_path / 'b.pth',
+        '--from',
+        'lomar',
+        '--to',
+        'backbone',
+    ]
+    assert main([*map(str, line)]) == 0
+    said = capsys.readouterr().out
+    assert 'note: the new file does not contain mean=[10, 20, 30] and std=[5, 6, 7]' in said
+    classes = dict(dataset_meta=dict(classes=[*'abcdefghij']))
+    torch.save(dict(state_dict=weights('lomar classifier'), meta=classes), tmp_path / 'c.pth')
+    for suffix, notes in (('.pth', 0), ('.safetensors', 1)):
+        out = tmp_path / f'd{suffix}'
+        done = convert_file(tmp_path / 'c.pth', out, 'lomar', 'classifier')
+        assert sum('does not contain the class names' in note for note in done.notes) == notes
+
+
+@pytest.mark.parametrize('rpe', [dict(ratio=1.6), dict(method='quant')])
+def test_other_positions_of_a_stored_config_are_refused(rpe, tmp_path):
+    """Weights of several ratios have the same shapes."""
+    stored(tmp_path / 'a.pth', arch=TINY_ARCH, rpe=rpe)
+    with pytest.raises(ValueError, match=r'the weights were trained with iRPE of .*; allowed: '):
+        convert_file(tmp_path / 'a.pth', tmp_path / 'b.pth', 'lomar', 'backbone')
 
 
 def test_the_command_reads_arguments_and_runs_nothing(weights, tmp_path, capsys):

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,12 +29,13 @@ from lomar.checkpoints.licenses import checked_license
 from lomar.checkpoints.origin import licence, record, starts
 from lomar.checkpoints.publish import publish as write
 from lomar.checkpoints.safetensors_file import write_safetensors
+from lomar.checkpoints.timm_config import timm_config
 from lomar.checkpoints.trained_model import trained_model
 from lomar.checkpoints.trained_settings import changes
 from lomar.cli import main
 from lomar.engine.class_order import classes_to_test
 from lomar.engine.resume import read_resumed
-from lomar.export.exportable import exportable
+from lomar.export.exportable import _of_training, exportable
 
 KINDS = [f'{kind}_{method}' for kind in ('pretrain', 'classifier', 'detector') for method in
          ('lomar', 'mae')]  # fmt: skip
@@ -275,6 +277,16 @@ def test_models_that_timm_does_not_have(tmp_path, name):
     assert np.array_equal(classifier(tmp_path / 'a.pth'), classifier(tmp_path / 'out'))
     with pytest.raises(RuntimeError, match=r'Unknown model \(lomar\.Classifier\)'):
         timm.create_model(f'local-dir:{tmp_path / "out"}')
+
+
+def test_a_model_without_a_backbone():
+    """mmdet's semi-supervised detectors wrap two others."""
+    with pytest.raises(ValueError, match='the model Linear has no backbone'):
+        timm_config({}, {}, nn.Linear(2, 2), 'detector')
+    model = nn.Linear(2, 2)
+    model.data_preprocessor = nn.Identity()
+    with pytest.raises(ValueError, match='the model Linear has no backbone to export'):
+        _of_training(SimpleNamespace(model=model), 'features')
 
 
 @pytest.mark.slow

@@ -339,6 +339,25 @@ def test_a_dry_run_of_a_test_loads_the_checkpoint(tmp_path, capsys):
     assert sorted(tmp_path.rglob('*')) == before
 
 
+def test_a_quiet_test_prints_its_results(tmp_path, capsys):
+    make_shapes(tmp_path / 'shapes', 1, 8, 64, 0, workers=1, categories='texture')
+    labels = tmp_path / 'shapes/annotations/val.txt'
+    command = ['test', 'shapes/vit-tiny_lomar_1xb32-coslr-16e_shapes', '--quiet', '--val-images']
+    command += [str(labels), str(FIXTURES / 'v0.1/classifier_lomar.pth')]
+    command += [
+        '--work-dir',
+        str(tmp_path / 'work'),
+        '--cfg-options',
+        'test_dataloader.num_workers=0',
+    ]
+    options = ['arch.embed_dim=16', 'arch.depth=2']
+    command += ['model.head.in_channels=16', *(f'model.backbone.{each}' for each in options)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    metrics = json.loads((tmp_path / 'work/metrics.json').read_text())['metrics']
+    assert f'accuracy/top1: {metrics["accuracy"]["top1"]:.6g}\n' in said
+
+
 @pytest.mark.parametrize('order', [(0, 1, 2), (1, 0, 2), ('a', 'b', 'c')])
 def test_classes_are_those_of_the_training(order, tmp_path, capsys):
     """In any order; tests/engine/test_class_labels.py has the figures."""

@@ -139,6 +139,23 @@ def test_a_small_image_does_not_end_the_reconstruction(photographs, tmp_path, ca
     assert drawn == sorted(path.stem for path in photographs.iterdir() if path.stem != '1')
 
 
+def test_a_picture_that_cannot_be_written_replaces_nothing(photographs, tmp_path, capsys):
+    out = tmp_path / 'keep.gif'
+    Image.new('RGB', (4, 4)).save(out)
+    before = out.read_bytes()
+    line = ['browse', TOY, '--train-images', photographs, '--num-images', 1]
+    line += ['--out', out, '--overwrite']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, 'save', full_disk)
+        assert main(list(map(str, line))) == 1
+    assert out.read_bytes() == before and [*tmp_path.glob('.*')] == []
+
+
+def full_disk(image, path, *_, **settings):
+    Path(path).write_bytes(b'half')
+    raise OSError('no space left on device')
+
+
 def test_a_file_that_needs_rasterio_gets_no_reconstruction(
     photographs, tmp_path, monkeypatch, capsys
 ):

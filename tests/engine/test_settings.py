@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 
 from lomar.cli import main, parse_args
-from lomar.engine.config import merge_options
+from lomar.engine.config import merge_options, train_config
 from lomar.engine.config import test_config as config_of_test
 from lomar.engine.distributed import LOCAL_RANKS, check_gpu_of_process, set_local_rank
 from lomar.engine.kind_checks import check_kinds
@@ -181,6 +181,40 @@ def test_flags_of_a_test_reach_wrapped_datasets(tmp_path):
     assert dataset.keys() == {'type', 'datasets'}
     for part in dataset.datasets:
         assert part.skip_unreadable and part.pipeline[-1].type == 'TestTimeAug'
+
+
+@pytest.mark.parametrize(
+    ('split', 'flags', 'kind', 'message'),
+    [
+        (
+            'train',
+            ['--train-ann', 'a.json'],
+            'Concat',
+            'names the files of one dataset, and train',
+        ),
+        (
+            'val',
+            ['--val-images', 'images'],
+            'Concat',
+            'names the files of one dataset, and val_d',
+        ),
+        (
+            'val',
+            ['--val-ann', 'a.json'],
+            'CocoDataset',
+            'needs a dataset of type CocoFiles in val',
+        ),
+    ],
+)
+def test_flags_of_files_belong_to_one_dataset(split, flags, kind, message, tmp_path):
+    """Files of one dataset, or annotations of other images, would give wrong AP."""
+    cfg, path = Config.fromfile(ROOT / 'mmconfigs' / MASKS), tmp_path / 'own.py'
+    part = cfg[f'{split}_dataloader'].dataset
+    both = dict(type='ConcatDataset', datasets=[part, deepcopy(part)])
+    cfg[f'{split}_dataloader'].dataset = both if kind == 'Concat' else dict(part, type=kind)
+    cfg.dump(path)
+    with pytest.raises(ValueError, match=f'{flags[0]} {message}'):
+        train_config(parse_args(['train', str(path), *flags, '--print-config']))
 
 
 def test_flags_of_a_test_with_several_metrics_and_without_a_visualization(tmp_path):

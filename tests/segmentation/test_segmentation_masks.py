@@ -1,5 +1,7 @@
 """Mask files: what their values mean, which mask belongs to which image, and the checks."""
 
+import struct
+
 import numpy as np
 import pytest
 from mask_data import CLASSES, CONFIG, scene, write_scenes
@@ -23,7 +25,6 @@ def palette(ids):
 
 def save_png_of_bits(path, ids, bits):
     """Write a grey PNG file of less than 8 bits, which Pillow cannot."""
-    import struct
     import zlib
 
     def chunk(kind, data):
@@ -41,6 +42,19 @@ def save_png_of_bits(path, ids, bits):
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + parts)
 
 
+def save_tiff_of_bits(path, ids, bits):
+    """Write a grey TIFF file of less than 8 bits, which Pillow cannot."""
+    height, width = ids.shape
+    rows = [''.join(f'{value:0{bits}b}' for value in row) for row in ids]
+    rows = [text.ljust(-(-len(text) // 8) * 8, '0') for text in rows]
+    data = b''.join(int(text, 2).to_bytes(len(text) // 8, 'big') for text in rows)
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1)]
+    tags += [(273, 8), (277, 1), (278, height), (279, len(data))]
+    entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags)
+    head = b'II*\0' + struct.pack('<I', 8 + len(data))
+    path.write_bytes(head + data + struct.pack('<H', len(tags)) + entries + bytes(4))
+
+
 FORMS = {
     'grey.png': lambda path: Image.fromarray(IDS).save(path),
     'palette.png': lambda path: palette(IDS).save(path),
@@ -49,6 +63,8 @@ FORMS = {
     'alpha.png': lambda path: Image.fromarray(np.dstack([IDS] * 3 + [IDS + 9])).save(path),
     'two.png': lambda path: save_png_of_bits(path, IDS, 2),
     'four.png': lambda path: save_png_of_bits(path, IDS, 4),
+    'two.tif': lambda path: save_tiff_of_bits(path, IDS, 2),
+    'four.tif': lambda path: save_tiff_of_bits(path, IDS, 4),
     'grey.tif': lambda path: Image.fromarray(IDS).save(path),
     'deep.tiff': lambda path: Image.fromarray(IDS.astype(np.int32)).save(path),
     'grey.bmp': lambda path: Image.fromarray(IDS).save(path),

@@ -196,6 +196,8 @@ def test_transfer_reports_and_refuses(data, checkpoint, tmp_path, capfd):
         torch.save(dict(state_dict=model.state_dict()), file)
         words = ['train', CONFIG, *flags(data), '--work-dir', str(tmp_path / f'work{width}')]
         short = ['train_cfg.max_iters=1', 'train_cfg.val_interval=1', f'load_from={file}']
+        # mmengine names a logger by experiment and second: a test before may share it.
+        short.append(f'experiment_name=transfer{width}')
         assert main([*words, '--no-validate', '--cfg-options', *TOY, *short]) == code
         text = capfd.readouterr()
         assert ('backbone loaded from' in text.err + text.out.replace('Backbone', 'backbone')) == (
@@ -291,6 +293,46 @@ def test_data_are_checked_before_anything_is_built(case, data, tmp_path, capsys)
         assert code == 0
     else:
         assert code == 1 and re.search(message, error)
+
+
+ZEROS = [f'{split}_dataloader.dataset.reduce_zero_label=True' for split in ('train', 'val', 'test')]
+
+
+@pytest.mark.parametrize(
+    ('flag', 'reduces'),
+    [((), None), ('--reduce-zero-label', True), ('--no-reduce-zero-label', False)],
+)
+def test_names_begin_with_the_id_that_the_user_confirms(flag, reduces, data):
+    """The ADE20K configs ignore the id 0, and docs call the first name that of the id 0."""
+    words = ['train', CONFIG, *flags(data), *([flag] if flag else []), '--print-config']
+    line = parse_args([*words, '--cfg-options', *TOY, *ZEROS])
+    if reduces is None:
+        with pytest.raises(ValueError, match='confirm this with --reduce-zero-label, or begin wi'):
+            engine.train_config(line)
+    else:
+        cfg = engine.train_config(line)
+        assert cfg.train_dataloader.dataset.reduce_zero_label is reduces
+
+
+def test_masks_of_other_datasets_are_not_set_or_approved(data, tmp_path, capsys):
+    cfg = engine.train_config(parse_args(['train', CONFIG, *flags(data), '--print-config']))
+    part = cfg.train_dataloader.dataset
+    for kind, message in (
+        ('BaseSegDataset', 'needs a dataset of type MaskedImages in train_dataloader'),
+        ('ConcatDataset', 'names the files of one dataset, and train_dataloader combines 2'),
+    ):
+        wrapped = dict(type=kind, datasets=[part, part]) if 'Concat' in kind else dict(type=kind)
+        cfg.train_dataloader.dataset = wrapped
+        cfg.dump(tmp_path / 'own.py')
+        capsys.readouterr()
+        assert main(['check', str(tmp_path / 'own.py'), *flags(data)]) == 1
+        assert f'--train-images {message}' in capsys.readouterr().err
+    cfg.val_dataloader.dataset = cfg.train_dataloader.dataset = dict(type='BaseSegDataset')
+    cfg.dump(tmp_path / 'own.py')
+    assert main(['check', str(tmp_path / 'own.py')]) == 1
+    assert (
+        'no dataset of type MaskedImages, so there is nothing to check' in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(('channels', 'message'), [(3, ''), (4, '1 of 4 images in')])
