@@ -14,7 +14,7 @@ from lomar.checkpoints import load_file, stored_config, trained_model
 from lomar.checkpoints.files import naming
 from lomar.checkpoints.trained_model import TrainedModel
 from lomar.checkpoints.trained_settings import MEAN, STD, trained_settings
-from lomar.datasets.reading import LOADERS, RENAMED
+from lomar.datasets.reading import LOADERS, RENAMED, training_reading
 from lomar.encoder import Encoder
 from lomar.export.graphs import ClassifierGraph, EncoderGraph, FeaturesGraph, RawPixels
 from lomar.utils import check_choice, dicts_in, preprocessor_of, type_name
@@ -30,7 +30,7 @@ class Exportable:
     Attributes:
         graph: the module, on the CPU in evaluation mode.
         facts: names and values for the metadata of the file: `part`, `mean`, `std`, `channels`,
-            `pixels`, `patch_size`, `classes`, `version`.
+            `pixels`, `value_range` if there is one, `patch_size`, `classes`, `version`.
         pad_divisor: the detector pads images to multiples of this number of pixels; 1 = no padding.
     """
 
@@ -100,7 +100,8 @@ def _encoder(path, weights, mean, std, num_heads) -> Exportable:
     std = trained.get(STD) if std is None else std
     encoder = Encoder(path, 'cpu', num_heads, mean=mean, std=std, weights=weights)
     numbers = encoder.mean.tolist(), encoder.std.tolist()
-    facts = _facts('encoder', *numbers, patch_size=encoder.backbone.patch_size)
+    patch = encoder.backbone.patch_size
+    facts = _facts('encoder', *numbers, encoder.value_range, patch_size=patch)
     return Exportable(RawPixels(EncoderGraph(encoder), *numbers).eval(), facts)
 
 
@@ -118,20 +119,33 @@ def _of_training(found: TrainedModel, part: str) -> Exportable:
     ]
     graph: nn.Module = ClassifierGraph(model) if part == 'classifier' else FeaturesGraph(model)
     patch = getattr(model.backbone, 'patch_size', None)
-    facts = _facts(part, *numbers, patch_size=patch, classes=list(found.classes))
+    reading = training_reading(found.config)
+    value_range = reading.value_range if reading else None
+    mean, std = numbers
+    classes = list(found.classes)
+    facts = _facts(part, mean, std, value_range, patch_size=patch, classes=classes)
     divisor = getattr(preprocessor, 'pad_size_divisor', 1)
-    return Exportable(RawPixels(graph, *numbers).eval(), facts, divisor)
+    return Exportable(RawPixels(graph, mean, std).eval(), facts, divisor)
 
 
-def _facts(part: str, mean: Sequence[float], std: Sequence[float], **more) -> dict[str, Any]:
+def _facts(
+    part: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    value_range: Sequence[float] | None,
+    **more,
+) -> dict[str, Any]:
     rgb = len(mean) == 3
+    if value_range is not None:
+        more['value_range'] = [float(value) for value in value_range]
     mean, std = ([float(f'{x:.7g}') for x in each] for each in (mean, std))  # of float32
     return dict(
         part=part,
         mean=mean,
         std=std,
         channels='RGB' if rgb else 'in the order of the training',
-        pixels='float32, in the unit of the training images: 0 to 255 for 8 bits',
+        pixels='float32, in the unit of the training images: 0 to 255 for 8 bits'
+        + ('' if value_range is None else ', to which the training converted value_range'),
         **more,
         version=__version__,
     )

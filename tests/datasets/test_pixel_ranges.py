@@ -28,6 +28,7 @@ from lomar.datasets.channel_statistics import channel_statistics
 from lomar.datasets.color import dark_note
 from lomar.datasets.reading import Reading, training_reading
 from lomar.datasets.resize_folder import resize_images
+from lomar.export import exportable
 from lomar.models import RPEViT
 from lomar.visualization import read_image
 
@@ -303,6 +304,8 @@ def test_an_encoder_has_the_range_of_the_training(trained, tmp_path, capsys):
     assert found.equal(lomar.Encoder(trained, 'cpu', value_range=(0, 510))([image]).pooled)
     given = lomar.Encoder(trained, 'cpu', value_range=(0, 1020))
     assert not found.equal(given([image]).pooled)
+    facts = exportable(trained, 'encoder').facts
+    assert facts['value_range'] == [0, 510] and 'converted value_range' in facts['pixels']
     # Own mean and deviation are those of the converted pixels.
     own = lomar.Encoder(trained, 'cpu', mean=encoder.mean, std=encoder.std)
     assert found.equal(own([image]).pooled)
