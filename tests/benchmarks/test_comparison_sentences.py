@@ -165,6 +165,23 @@ def advantage(ours, theirs, seed):
     return ours[seed]['figures']['box_ap'] - theirs[seed]['figures']['box_ap']
 
 
+def test_longer_fine_tuning_removes_the_advantage():
+    found = {
+        name: [
+            [round(run[key], 1) for key in ('box_ap', 'mask_ap')]
+            for run in tried(name, '4 x the fine-tuning')
+        ]
+        for name in ('lomar', 'random-lomar', 'random-mae')
+    }
+    assert found == {
+        'lomar': [[33.2, 33.0]],
+        'random-lomar': [[32.7, 33.2]],
+        'random-mae': [[33.3, 32.7]],
+    }
+    gained = {name: one[0][0] - searched(name) for name, one in found.items()}
+    assert [round(gained[name]) for name in found] == [5, 8, 7]
+
+
 @pytest.mark.parametrize(
     ('variant', 'points'),
     [
