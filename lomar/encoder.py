@@ -80,8 +80,8 @@ class Encoder:
 
     Attributes:
         backbone: the `RPEViT`.
-        rgb: whether images are converted to 8-bit RGB: with a value range, or without `mean` and
-            `std`.
+        rgb: whether images in memory are converted to 8-bit RGB: with a value range, or without
+            `mean` and `std`. Files also are if the training converted them.
         reads_arrays: whether paths may be those of `.npy` files.
         report: report of every weight, see `lomar.checkpoints.Report`.
         trained_size: (height, width) in pixels of the images in training; None if neither a stored

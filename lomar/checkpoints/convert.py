@@ -30,6 +30,7 @@ from lomar.checkpoints.unwrap import unwrap
 from lomar.checkpoints.verify import largest_difference
 from lomar.utils import atomic_write, check_new
 
+SHOWN = 5  # class names in a note
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
 
@@ -125,28 +126,30 @@ def convert_file(
     content = load_file(path)
     with naming(f'{path} (--from {source} --to {target})'):
         trained = trained_settings(content)
-        _check_rpe(trained)
+        check_rpe(trained)
         heads = trained.get(HEADS) if num_heads is None else num_heads
         conversion = convert(unwrap(content, weights), source, target, heads)
     arguments = content.get('args')
     if isinstance(arguments, argparse.Namespace):
         conversion.arguments = vars(arguments)
-    classes = stored_classes(content) if target == 'classifier' else ()
+    classes = stored_classes(content)
     if not is_imagenet(trained):
         conversion.notes.append(
             f'note: the new file does not contain mean={trained.get(MEAN)} and '
             f'std={trained.get(STD)} of the training: commands assume those of ImageNet, unless '
             '--mean and --std are given'
         )
-    if classes and out.suffix == '.safetensors':
+    keeps = target == 'classifier' and out.suffix != '.safetensors'
+    if classes and not keeps and any(name.startswith('head.') for name in conversion.weights):
         conversion.notes.append(
-            'note: a .safetensors file does not contain the class names: use .pth to keep them'
+            f'note: the new file does not contain the class names {", ".join(classes[:SHOWN])}'
+            f'{", ..." * (len(classes) > SHOWN)}; --to classifier and a .pth file keep them'
         )
-    _save(conversion.weights, out, target, classes)
+    _save(conversion.weights, out, target, classes if keeps else ())
     return conversion
 
 
-def _check_rpe(trained: dict) -> None:
+def check_rpe(trained: dict) -> None:
     """Raise a ValueError if the training had iRPE of another method or ratio than LoMaR's."""
     stored = {key.rpartition('.')[2]: trained[key] for key in (METHOD, RATIO) if key in trained}
     usual = {key: LOMAR_RPE[key] for key in stored}

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lomar.checkpoints.architecture import LOMAR_RPE, Architecture
-from lomar.checkpoints.convert import Conversion, convert
+from lomar.checkpoints.architecture import Architecture
+from lomar.checkpoints.convert import Conversion, check_rpe, convert
 from lomar.checkpoints.timm_backbone import backbone_arguments
-from lomar.checkpoints.trained_settings import HEADS, MEAN, METHOD, RATIO, STD, trained_settings
+from lomar.checkpoints.trained_settings import HEADS, MEAN, STD, trained_settings
 from lomar.checkpoints.verify import TOLERANCE, timm_model
 
 MODEL = 'lomar_vit'  # in lomar.timm
@@ -37,9 +37,7 @@ def timm_config(
         ValueError: timm has no such model; the message is the reason.
     """
     trained = trained_settings(content)
-    rpe = [trained.get(METHOD), trained.get(RATIO)]
-    if None not in rpe and rpe != [LOMAR_RPE['method'], LOMAR_RPE['ratio']]:
-        raise ValueError(f'the weights have iRPE with method and ratio {rpe}')
+    check_rpe(trained)
     backbone: Any = getattr(model, 'backbone', None)
     if backbone is None:
         raise ValueError(f'the model {type(model).__name__} has no backbone')

@@ -106,7 +106,9 @@ def _detections(cfg, args: argparse.Namespace):
     check_threshold(threshold)
     if not detects(cfg):
         raise ValueError('--detections belongs to detection configs')
-    use_files(cfg, val_ann=args.val_ann, val_images=args.val_images)
-    annotations, images = tested_files(cfg)
+    annotations, images = args.val_ann, args.val_images
+    if not (annotations and images):
+        use_files(cfg, val_ann=annotations, val_images=images)
+        annotations, images = tested_files(cfg)
     picture = detection_sheet(annotations, images, args.detections, args.num_images, threshold)
     return picture, f'detections on {images}'

@@ -116,8 +116,8 @@ def channel_statistics(
                     )
                 found.merge(_of_file(file))  # nothing of a damaged file
                 found.dtypes[file.dtype.name] += 1
-        except UnreadableImage as error:
-            unreadable[error.path] = error.reason
+        except (UnreadableImage, ImportError) as error:  # a TIFF file that needs rasterio
+            unreadable[str(path)] = getattr(error, 'reason', str(error))
     if found is None or not found.count:
         lines = '\n'.join(f'  {path}: {reason}' for path, reason in list(unreadable.items())[:5])
         raise ValueError(f'none of {len(paths)} images in {root} can be read:\n{lines}')

@@ -1,7 +1,7 @@
 """How the loaders of a config read image files: converted to 8-bit RGB, or as they are."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,15 +48,11 @@ class Reading(NamedTuple):
             return np.array(read_rgb(path, self.value_range))
         return read_pixels(path, self.channels)
 
-    @contextmanager
-    def open(self, path: str | Path) -> Iterator[PixelFile]:
+    def open(self, path: str | Path) -> AbstractContextManager[PixelFile]:
         """Open a file whose parts are those of what `read` returns, and are decoded alone."""
         if self.convert:
-            with open_rgb(path, self.value_range) as file:
-                yield file
-        else:
-            with open_pixels(path, self.channels) as file:
-                yield file
+            return open_rgb(path, self.value_range)
+        return open_pixels(path, self.channels)
 
 
 def converts(channels: int, convert: bool | None) -> bool:

@@ -109,10 +109,9 @@ def tested_files(cfg: Config) -> tuple[str, str]:
     parts = inner_datasets(loader['dataset']) if loader.get('dataset') else ()
     found = {_files(part) for part in parts if part.get('ann_file')}
     if len(found) != 1:
-        advice = ', or --val-ann and --val-images for all' if found else ''
         raise ValueError(
             f'test_dataloader.dataset of the config has {len(found)} annotation files; allowed: '
-            f'one{advice}'
+            'one, or --val-ann and --val-images'
         )
     return found.pop()
 

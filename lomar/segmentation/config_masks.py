@@ -55,7 +55,9 @@ def use_masks(
         for dataset in datasets_to_set(cfg, split, MaskedImages, images=images, masks=masks):
             dataset.data_root = images or dataset.data_root
             dataset.mask_root = masks or dataset.mask_root
-            if classes and reduce_zero_label is None and dataset.get('reduce_zero_label'):
+            unused = split == 'train' and trained is not None
+            undecided = reduce_zero_label is None and dataset.get('reduce_zero_label')
+            if classes and undecided and not unused:
                 raise ValueError(
                     f'--classes is given, and reduce_zero_label of {split}_dataloader is True: '
                     'the id 0 is ignored, and the names begin with the id 1; confirm this with '

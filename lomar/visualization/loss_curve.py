@@ -53,6 +53,11 @@ def _read(file: Path) -> list[dict]:
     return records
 
 
+def has_parts(record: dict) -> bool:
+    """Return whether the loss is that of a detector or segmentor, which has parts."""
+    return any('loss_' in key for key in record)
+
+
 def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
     """Plot loss and learning rate over steps into an image file."""
     records = read_scalars(work_dir)
@@ -61,7 +66,7 @@ def plot_loss(work_dir: str | Path, out: str | Path) -> Path:
     axes = figure.subplots()
     axes.plot(steps, [record['loss'] for record in records], color='tab:blue')
     axes.set(xlabel='step', ylabel='loss', ylim=(0, None))
-    if not any('loss_' in key for key in records[-1]):  # the parts of a detector's loss
+    if not has_parts(records[-1]):
         axes.axhline(1, color='grey', linestyle=':', label=LEVEL)
         axes.legend(loc='lower left')
     rate = axes.twinx()

@@ -298,9 +298,14 @@ def test_settings_that_a_new_file_lacks_are_named(tmp_path, weights, capsys):
     assert 'note: the new file does not contain mean=[10, 20, 30] and std=[5, 6, 7]' in said
     classes = dict(dataset_meta=dict(classes=[*'abcdefghij']))
     torch.save(dict(state_dict=weights('lomar classifier'), meta=classes), tmp_path / 'c.pth')
-    for suffix, notes in (('.pth', 0), ('.safetensors', 1)):
-        out = tmp_path / f'd{suffix}'
-        done = convert_file(tmp_path / 'c.pth', out, 'lomar', 'classifier')
+    for suffix, target, notes in (
+        ('.pth', 'classifier', 0),
+        ('.safetensors', 'classifier', 1),
+        ('.pth', 'timm', 1),
+        ('.pth', 'backbone', 0),  # which has no classes
+    ):
+        out = tmp_path / f'{target}{suffix}'
+        done = convert_file(tmp_path / 'c.pth', out, 'lomar', target)
         assert sum('does not contain the class names' in note for note in done.notes) == notes
 
 

@@ -258,7 +258,7 @@ OTHERS = {
     'another ratio': (
         dict(backbone=dict(rpe=dict(ratio=1.8))),
         len,
-        "method and ratio ['product', 1.8]",
+        "with iRPE of {'method': 'product', 'ratio': 1.8}; allowed: ",
     ),
 }
 

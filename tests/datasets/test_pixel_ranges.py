@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import warnings
 
 import cv2
@@ -374,6 +375,15 @@ def test_statistics_of_converted_images(tmp_path, capsys):
     ):
         assert main(['statistics', str(tmp_path), *flags.split()]) == 1
         assert re.search(message, capsys.readouterr().err)
+
+
+def test_statistics_leave_out_files_that_need_rasterio(tmp_path, monkeypatch):
+    tiff(BRIGHT, photometric='RGB')(tmp_path / 'a.tif')
+    pillow(COLOURED)(tmp_path / 'b.png')
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    for value_range in (None, (0, 255)):
+        found = channel_statistics(tmp_path, value_range=value_range)
+        assert found.dtypes == {'uint8': 1} and [*found.unreadable] == [str(tmp_path / 'a.tif')]
 
 
 def picture(mode):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lomar.visualization.loss_curve import plot_loss, read_scalars
+from lomar.visualization.loss_curve import has_parts, plot_loss, read_scalars
 
 A = [(25, 1.0), (50, 0.8), (75, 0.7)]
 
@@ -29,6 +29,13 @@ def test_a_later_run_replaces_records(runs, expected, tmp_path):
         lines.append({'coco/bbox_mAP': 0.1, 'step': 400})  # an evaluation
         (folder / 'scalars.json').write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
     assert [(one['step'], one['loss']) for one in read_scalars(tmp_path)] == expected
+
+
+@pytest.mark.parametrize(
+    ('key', 'parts'), [('loss_cls', True), ('decode.loss_ce', True), ('grad_norm', False)]
+)
+def test_the_loss_of_detectors_and_segmentors_has_parts(key, parts):
+    assert has_parts({'loss': 1.0, key: 0.5, 'step': 25}) is parts
 
 
 LINE = b'{"loss": 1.0, "lr": 0.1, "step": 25}\n'
