@@ -61,6 +61,15 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(f'runs with TEST_DEVICE={device}'))
 
 
+@pytest.fixture(autouse=True)
+def progress_bars():
+    """Restore the progress bars, which `main([..., '--quiet'])` switches off in the process."""
+    before = os.environ.get('TQDM_DISABLE')
+    yield
+    if before is None:
+        os.environ.pop('TQDM_DISABLE', None)
+
+
 @pytest.fixture
 def official():
     """Read an official fixture: arrays as tensors, weights and gradients under their names."""
