@@ -189,6 +189,7 @@ def test_longer_fine_tuning_removes_the_advantage():
         ('layer decay 1', 1.0),
         ('8 windows of 5 x 5', 0.1),
         ('60 % masked', 0.8),
+        ('4 x the pretraining', 1.4),
         ('embedding and two blocks frozen', -1.5),
         ('HOG target', -3.9),
     ],
