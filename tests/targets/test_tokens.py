@@ -278,7 +278,7 @@ def test_a_seed_makes_one_tokenizer(shapes, tmp_path):
         (dict(vocabulary=1), '--vocabulary is 1; allowed: 2 to'),
         (dict(size=60), '--size is 60; allowed: multiples of --patch-size 16'),
         (dict(out='a.pt'), r'--out is a.pt; allowed: .* ends in .pth'),
-        (dict(out='/proc/no/a.pth'), 'proc'),
+        (dict(out='/dev/null/a.pth'), 'cannot be written: /dev/null is no writable folder'),
         (dict(images='/nowhere'), 'nowhere does not exist'),
         (dict(lr=0), '--lr is 0; allowed'),
         (dict(device='meat'), '--device meat is not there'),
