@@ -21,12 +21,11 @@ from lomar.checkpoints.trained_settings import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     MEAN,
-    METHOD,
-    RATIO,
     STD,
     is_imagenet,
     timm_settings,
     trained_config,
+    trained_rpe,
     trained_settings,
     trained_size,
 )
@@ -108,10 +107,8 @@ class Encoder:
         with naming(path):
             named, trained = rename(unwrap(content, weights)), trained_settings(content)
             heads = trained.get(HEADS) if num_heads is None else num_heads
-            stored = {
-                key.rpartition('.')[2]: trained[key] for key in (METHOD, RATIO) if key in trained
-            }
-            settings = read_architecture(named, heads, stored | (rpe or {})).backbone
+            positions = trained_rpe(trained) | (rpe or {})
+            settings = read_architecture(named, heads, positions).backbone
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
             self.trained_size = trained_size(content)
@@ -128,35 +125,15 @@ class Encoder:
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
         self.value_range = trained_reading.value_range if value_range is None else value_range
-        usual = mean is None and std is None
-        self.rgb = usual or (self.value_range is not None and backbone.in_channels == 3)
+        usual, channels = mean is None and std is None, backbone.in_channels
+        self.rgb = usual or (self.value_range is not None and channels == 3)
         check_value_range('Encoder', self.value_range, self.rgb)
-        if usual and backbone.in_channels == len(IMAGENET_MEAN):
-            stated = timm_settings(content)
-            mean, std = stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
-            if not stated and not is_imagenet(trained):
-                raise ValueError(
-                    f'{path}: the model was trained with {MEAN}={trained.get(MEAN)} and '
-                    f'{STD}={trained.get(STD)}, and the default is that of ImageNet, '
-                    f'{list(IMAGENET_MEAN)} and {list(IMAGENET_STD)}; give mean= and std= of the '
-                    'training (lomar encode --mean --std)'
-                )
-        self.mean, self.std = (  # in float32: NumPy's numbers are float64
-            torch.as_tensor(() if each is None else each, dtype=torch.float32).view(-1)
-            for each in (mean, std)
-        )
-        found = [len(self.mean), len(self.std)]
-        if found != [backbone.in_channels] * 2:
-            raise ValueError(
-                f'{path}: the weights take {backbone.in_channels} channels, and mean and std have '
-                f'{found[0]} and {found[1]} numbers; allowed: one for each channel '
-                '(`lomar statistics` computes them)'
-            )
-        self.mean, self.std = self.mean.to(self.device), self.std.to(self.device)
-        if not (self.std > 0).all():
-            raise ValueError(f'{path}: std is {self.std.tolist()}; allowed: numbers above 0')
+        if usual and channels == len(IMAGENET_MEAN):
+            mean, std = _usual_normalization(path, content, trained)
+        numbers = _normalization(path, channels, mean, std)
+        self.mean, self.std = (each.to(self.device) for each in numbers)
         converts = self.rgb or trained_reading.convert
-        self._reading = Reading(backbone.in_channels, converts, self.value_range)
+        self._reading = Reading(channels, converts, self.value_range)
         self.reads_arrays = self._reading.reads_arrays
 
     @torch.no_grad()
@@ -288,6 +265,42 @@ class Encoder:
             pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
             image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
         return center_crop(image, list(size))
+
+
+def _usual_normalization(path: str | Path, content: object, trained: dict[str, Any]) -> tuple:
+    """Return mean and standard deviation of timm's config.json, or else ImageNet's.
+
+    Raises:
+        ValueError: the training had others.
+    """
+    stated = timm_settings(content)
+    if not stated and not is_imagenet(trained):
+        raise ValueError(
+            f'{path}: the model was trained with {MEAN}={trained.get(MEAN)} and '
+            f'{STD}={trained.get(STD)}, and the default is that of ImageNet, '
+            f'{list(IMAGENET_MEAN)} and {list(IMAGENET_STD)}; give mean= and std= of the training '
+            '(lomar encode --mean --std)'
+        )
+    return stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
+
+
+def _normalization(
+    path: str | Path, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation as float32 (C,); a ValueError if they do not fit."""
+    means, stds = (  # in float32: NumPy's numbers are float64
+        torch.as_tensor(() if each is None else each, dtype=torch.float32).view(-1)
+        for each in (mean, std)
+    )
+    found = [len(means), len(stds)]
+    if found != [channels] * 2:
+        raise ValueError(
+            f'{path}: the weights take {channels} channels, and mean and std have {found[0]} and '
+            f'{found[1]} numbers; allowed: one for each channel (`lomar statistics` computes them)'
+        )
+    if not (stds > 0).all():
+        raise ValueError(f'{path}: std is {stds.tolist()}; allowed: numbers above 0')
+    return means, stds
 
 
 def _sides(size: Any) -> tuple[int, int]:

@@ -20,10 +20,9 @@ from lomar.checkpoints.safetensors_file import separate, write_safetensors
 from lomar.checkpoints.trained_settings import (
     HEADS,
     MEAN,
-    METHOD,
-    RATIO,
     STD,
     is_imagenet,
+    trained_rpe,
     trained_settings,
 )
 from lomar.checkpoints.unwrap import unwrap
@@ -151,7 +150,7 @@ def convert_file(
 
 def check_rpe(trained: dict) -> None:
     """Raise a ValueError if the training had iRPE of another method or ratio than LoMaR's."""
-    stored = {key.rpartition('.')[2]: trained[key] for key in (METHOD, RATIO) if key in trained}
+    stored = trained_rpe(trained)
     usual = {key: LOMAR_RPE[key] for key in stored}
     if stored != usual:
         raise ValueError(f'the weights were trained with iRPE of {stored}; allowed: {usual}')

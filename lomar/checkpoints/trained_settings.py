@@ -74,6 +74,11 @@ def config_settings(config: object) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def trained_rpe(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `method` and `ratio` of iRPE in `trained_settings`, as far as they are there."""
+    return {key.rpartition('.')[2]: trained[key] for key in (METHOD, RATIO) if key in trained}
+
+
 def is_imagenet(trained: Mapping[str, Any]) -> bool:
     """Return whether mean and standard deviation of `trained_settings` are ImageNet's or unknown.
 

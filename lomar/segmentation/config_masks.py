@@ -82,11 +82,11 @@ def use_masks(
 def check_masks(cfg: Config, splits: Sequence[str], named: bool = False) -> int:
     """Read all masks of a config before anything is built; log the shares of the classes.
 
-    Returns:
-        The number of datasets whose masks were read: those of type `MaskedImages`.
-
     Args:
         named: whether the user named the classes; otherwise each must occur in the training masks.
+
+    Returns:
+        The number of datasets whose masks were read: those of type `MaskedImages`.
 
     Raises:
         FileNotFoundError: a folder is missing or empty.
