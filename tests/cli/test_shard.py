@@ -5,10 +5,10 @@ import os
 import re
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import tiny_lomar
 from processes import run_lomar
 
 from lomar.cli import main
@@ -257,11 +257,11 @@ def test_pictures_of_images_in_shards(tars):
         assert read_rgb(image).size == (56, 40)
 
 
-def test_an_encoder_reads_shards(images, tars):
-    encoder = object.__new__(Encoder)
-    encoder.rgb, encoder.value_range, encoder.backbone = True, None, SimpleNamespace(in_channels=3)
+def test_an_encoder_reads_shards(images, tars, tmp_path):
+    torch.save(tiny_lomar().state_dict(), tmp_path / 'weights.pth')
+    encoder = Encoder(tmp_path / 'weights.pth', 'cpu')
     for image, path in zip(list_images(tars), list_images(images), strict=True):
-        assert torch.equal(encoder._pixels(image), encoder._pixels(path))
+        assert torch.equal(encoder([image]).pooled, encoder([path]).pooled)
 
 
 def test_a_tokenizer_trains_on_shards(tars):
