@@ -75,12 +75,14 @@ def stages(
         for seed in scale.seeds
         for c in CONTENDERS
     ]
-    yield [run for g in (largest, *between) for run in (*pretrained[g].values(), *random[g])]
-    yield [
-        make.pretraining('mae', g, s, rate['mae'], 'images')
-        for g in (grid, largest, *between)
-        for s in scale.seeds
-    ]
+    larger = largest, *between
+    yield [run for g in larger for run in pretrained[g].values()]
+    images = {
+        g: [make.pretraining('mae', g, s, rate['mae'], 'images') for s in scale.seeds]
+        for g in scale.grids
+    }
+    yield [*images[grid], *(run for g in larger for run in random[g])]
+    yield [run for g in larger for run in images[g]]
 
 
 class _Runs:
