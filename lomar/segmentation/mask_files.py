@@ -9,6 +9,7 @@ from PIL import Image
 
 from lomar.datasets.color import BITS
 from lomar.datasets.folder_walk import FolderWalk
+from lomar.datasets.rgb_parts import PHOTOMETRIC
 from lomar.datasets.unreadable import reasons
 
 SUFFIXES = ('.png', '.tif', '.tiff', '.bmp')  # without loss
@@ -20,6 +21,7 @@ Allowed: a folder of images and a folder of masks with equal paths below it, up 
 Suffixes of names are settings: --cfg-options train_dataloader.dataset.mask_suffix=_mask"""
 # Pillow spreads the values of grey PNG files of 2 and 4 bits over 0 to 255.
 SPREAD = {2: 85, 4: 17}
+WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
 
 
 def find_pairs(
@@ -102,6 +104,11 @@ def read_ids(path: str) -> np.ndarray:
     with reasons(path), Image.open(path) as image:
         if (pages := getattr(image, 'n_frames', 1)) > 1:
             raise ValueError(f'has {pages} pages; allowed: one')
+        if getattr(image, 'tag_v2', {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            raise ValueError(
+                'is stored with 0 as white (WhiteIsZero), which leaves open whether ids are the '
+                'stored or the shown values; allowed: BlackIsZero. Write the ids as PNG'
+            )
         pixels, mode = np.asarray(image), image.mode
         if mode == '1':
             return pixels.astype(np.uint8)

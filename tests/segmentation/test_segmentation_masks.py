@@ -42,13 +42,13 @@ def save_png_of_bits(path, ids, bits):
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + parts)
 
 
-def save_tiff_of_bits(path, ids, bits):
+def save_tiff_of_bits(path, ids, bits, photometric=1):
     """Write a grey TIFF file of less than 8 bits, which Pillow cannot."""
     height, width = ids.shape
     rows = [''.join(f'{value:0{bits}b}' for value in row) for row in ids]
     rows = [text.ljust(-(-len(text) // 8) * 8, '0') for text in rows]
     data = b''.join(int(text, 2).to_bytes(len(text) // 8, 'big') for text in rows)
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1)]
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric)]
     tags += [(273, 8), (277, 1), (278, height), (279, len(data))]
     entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags)
     head = b'II*\0' + struct.pack('<I', 8 + len(data))
@@ -101,6 +101,7 @@ REFUSED = {
         ),
         'has 2 pages; allowed: one',
     ),
+    'inverted.tif': (lambda path: save_tiff_of_bits(path, IDS, 8, 0), 'with 0 as white'),
 }
 
 
