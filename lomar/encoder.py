@@ -1,43 +1,32 @@
 """Features of images in Python, from a checkpoint without a config."""
 
-import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import center_crop
 
 from lomar.checkpoints import load_file, rename, transfer_backbone, unwrap
 from lomar.checkpoints.architecture import read_architecture
 from lomar.checkpoints.files import naming
+from lomar.checkpoints.normalization import normalization
 from lomar.checkpoints.trained_settings import (
     HEADS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    MEAN,
-    STD,
-    is_imagenet,
-    timm_settings,
     trained_config,
     trained_rpe,
     trained_settings,
     trained_size,
 )
-from lomar.datasets.any_image import AnyImage, check_listed, model_pixels
-from lomar.datasets.color import array_to_rgb, check_value_range
-from lomar.datasets.image_io import array_pixels
+from lomar.datasets.any_image import AnyImage, check_listed
+from lomar.datasets.color import check_value_range
+from lomar.datasets.model_input import ModelInput
 from lomar.datasets.reading import Reading, training_reading
-from lomar.datasets.resize import resize_pixels
 from lomar.models.vit import RPEViT
 from lomar.utils import check_least
 
-MOST_PATCHES = 2**16  # of an image: more have attention matrices above 16 GB per head
 MAX_PATCHES = 64 * 14**2  # per forward pass: those of 64 images of 224 pixels, patches of 16
 
 
@@ -79,9 +68,7 @@ class Encoder:
 
     Attributes:
         backbone: the `RPEViT`.
-        rgb: whether images in memory are converted to 8-bit RGB: with a value range, or without
-            `mean` and `std`. Files also are if the training converted them.
-        reads_arrays: whether paths may be those of `.npy` files.
+        input: how images are read and converted.
         report: report of every weight, see `lomar.checkpoints.Report`.
         trained_size: (height, width) in pixels of the images in training; None if neither a stored
             config nor absolute positions tell it.
@@ -111,11 +98,13 @@ class Encoder:
             settings = read_architecture(named, heads, positions).backbone
             backbone = RPEViT(**{**settings, 'out_type': 'featmap'})
             self.report = transfer_backbone(named, backbone)
+            self.input = _input(content, backbone, mean is None and std is None, value_range)
+            numbers = normalization(content, backbone.in_channels, mean, std)
             self.trained_size = trained_size(content)
-            trained_reading = training_reading(trained_config(content)) or Reading(convert=False)
             if self.trained_size is None and settings['position'] == 'absolute':
                 self.trained_size = backbone.img_size
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.mean, self.std = (each.to(self.device) for each in numbers)
         self.backbone = backbone.to(self.device).eval()
         self.fc_norm: nn.Module = nn.Identity()
         if 'fc_norm.weight' in named:
@@ -124,17 +113,6 @@ class Encoder:
             self.fc_norm.load_state_dict({n.removeprefix('fc_norm.'): named[n] for n in loaded})
             self.report.left_out = [n for n in self.report.left_out if n not in loaded]
             self.report.matched += loaded
-        self.value_range = trained_reading.value_range if value_range is None else value_range
-        usual, channels = mean is None and std is None, backbone.in_channels
-        self.rgb = usual or (self.value_range is not None and channels == 3)
-        check_value_range('Encoder', self.value_range, self.rgb)
-        if usual and channels == len(IMAGENET_MEAN):
-            mean, std = _usual_normalization(path, content, trained)
-        numbers = _normalization(path, channels, mean, std)
-        self.mean, self.std = (each.to(self.device) for each in numbers)
-        converts = self.rgb or trained_reading.convert
-        self._reading = Reading(channels, converts, self.value_range)
-        self.reads_arrays = self._reading.reads_arrays
 
     @torch.no_grad()
     def __call__(
@@ -163,7 +141,7 @@ class Encoder:
         """
         check_listed(images)
         check_least('Encoder', batch_size=batch_size)
-        self.check_size(size)
+        self.input.sides(size)
         pooled, maps = [], []
         read = ((None, self.read(image, size)) for image in images)
         for batch in self.batches(read, batch_size):
@@ -181,8 +159,7 @@ class Encoder:
         It is resized and cropped as `__call__` does, which accepts the result and raises the same
         errors.
         """
-        self.check_size(size)
-        return self._fit(self._pixels(image), None if size is None else _sides(size))
+        return self.input.read(image, size)
 
     def batches(
         self, images: Iterable[tuple[Any, Tensor]], batch_size: int
@@ -206,18 +183,6 @@ class Encoder:
         rows, columns = self.backbone.grid((height, width), 'size')
         return rows * columns
 
-    def check_size(self, size: int | tuple[int, int] | None) -> None:
-        """Raise a ValueError unless images can be resized to a size for the model."""
-        if size is None:
-            return
-        height, width = _sides(size)
-        patch = self.backbone.patch_size
-        if min(height, width) < 1 or height % patch or width % patch:
-            raise ValueError(
-                f'size is {height} x {width}; allowed: multiples of the patch size, {patch} pixels'
-            )
-        check_patches(height, width, patch)
-
     def _embed(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return pooled and patch features of each image; images of one size form a batch."""
         groups = defaultdict(list)
@@ -235,95 +200,19 @@ class Encoder:
         (maps,) = self.backbone((batch.to(self.device) - mean) / std)
         return self.fc_norm(maps.mean(dim=(2, 3))).cpu(), maps.cpu()
 
-    def _pixels(self, image: AnyImage) -> Tensor:
-        """Return an image of any supported type as (C, H, W) uint8 or float32."""
-        channels = self.backbone.in_channels
-        if isinstance(image, Tensor) and _is_ready(image, channels):
-            return image  # on its own device
-        if not isinstance(image, (str, Path)):
-            pixels = model_pixels(image, channels, self.rgb, self.value_range)
-            pixels = array_to_rgb(pixels, self.value_range) if self.rgb else array_pixels(pixels)
-        else:
-            pixels = self._reading.read(image)
-        found = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
-        return found if found.dtype == torch.uint8 else found.float()
 
-    def _fit(self, image: Tensor, size: tuple[int, int] | None) -> Tensor:
-        """Resize and crop to `size`, or crop to whole patches."""
-        height, width = image.shape[1:]
-        if size is None:
-            patch = self.backbone.patch_size
-            size = height // patch * patch, width // patch * patch
-            if not all(size):
-                raise ValueError(
-                    f'an image of {height} x {width} pixels is smaller than a patch of {patch}'
-                )
-            check_patches(*size, self.backbone.patch_size)
-        elif size != (height, width):
-            scale = max(size[0] / height, size[1] / width)
-            covering = max(size[0], round(height * scale)), max(size[1], round(width * scale))
-            pixels = resize_pixels(image.permute(1, 2, 0).cpu().numpy(), covering)
-            image = torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
-        return center_crop(image, list(size))
+def _input(
+    content: object, backbone: RPEViT, usual: bool, value_range: Sequence[float] | None
+) -> ModelInput:
+    """Return how images are read: files as the training in a checkpoint read them.
 
-
-def _usual_normalization(path: str | Path, content: object, trained: dict[str, Any]) -> tuple:
-    """Return mean and standard deviation of timm's config.json, or else ImageNet's.
-
-    Raises:
-        ValueError: the training had others.
+    Args:
+        usual: whether mean and standard deviation are those of 8-bit RGB.
+        value_range: None = that of the training.
     """
-    stated = timm_settings(content)
-    if not stated and not is_imagenet(trained):
-        raise ValueError(
-            f'{path}: the model was trained with {MEAN}={trained.get(MEAN)} and '
-            f'{STD}={trained.get(STD)}, and the default is that of ImageNet, '
-            f'{list(IMAGENET_MEAN)} and {list(IMAGENET_STD)}; give mean= and std= of the training '
-            '(lomar encode --mean --std)'
-        )
-    return stated.get(MEAN, IMAGENET_MEAN), stated.get(STD, IMAGENET_STD)
-
-
-def _normalization(
-    path: str | Path, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation as float32 (C,); a ValueError if they do not fit."""
-    means, stds = (  # in float32: NumPy's numbers are float64
-        torch.as_tensor(() if each is None else each, dtype=torch.float32).view(-1)
-        for each in (mean, std)
-    )
-    found = [len(means), len(stds)]
-    if found != [channels] * 2:
-        raise ValueError(
-            f'{path}: the weights take {channels} channels, and mean and std have {found[0]} and '
-            f'{found[1]} numbers; allowed: one for each channel (`lomar statistics` computes them)'
-        )
-    if not (stds > 0).all():
-        raise ValueError(f'{path}: std is {stds.tolist()}; allowed: numbers above 0')
-    return means, stds
-
-
-def _sides(size: Any) -> tuple[int, int]:
-    """Return a size in pixels as (height, width)."""
-    try:
-        height, width = (size, size) if isinstance(size, Integral) else size
-        return operator.index(height), operator.index(width)
-    except (TypeError, ValueError):
-        allowed = 'a whole number of pixels, (height, width) or None'
-        raise ValueError(f'size is {size!r}; allowed: {allowed}') from None
-
-
-def check_patches(height: int, width: int, patch: int) -> None:
-    """Raise a ValueError if an image of a size in pixels has more than `MOST_PATCHES` patches."""
-    if (number := (height // patch) * (width // patch)) > MOST_PATCHES:
-        raise ValueError(
-            f'an image of {height} x {width} pixels has {number:,} patches of {patch} pixels; '
-            f'allowed: {MOST_PATCHES:,}, with a smaller size= (--size of lomar encode and export)'
-        )
-
-
-def _is_ready(image: Tensor, channels: int) -> bool:
-    shape = tuple(image.shape)
-    return (
-        image.dtype == torch.uint8 and len(shape) == 3 and shape[0] == channels and 0 not in shape
-    )
+    trained = training_reading(trained_config(content)) or Reading(convert=False)
+    value_range = trained.value_range if value_range is None else value_range
+    rgb = usual or (value_range is not None and backbone.in_channels == 3)
+    check_value_range('Encoder', value_range, rgb)
+    reading = Reading(backbone.in_channels, rgb or trained.convert, value_range)
+    return ModelInput(reading, rgb, backbone.patch_size)

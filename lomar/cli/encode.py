@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     if args.at and args.map != 'similarity':
         raise ValueError('--at has no effect without --map similarity')
     encoder = _encoder(args)
-    images = image_paths(args.images, arrays=encoder.reads_arrays)
+    images = image_paths(args.images, arrays=encoder.input.reading.reads_arrays)
     old = _check_out(out, args.patches, args.overwrite, images)
     _check_names(out, images)
     pictures = _picture_paths(out, images, args) if args.map else {}

@@ -101,7 +101,7 @@ def _encoder(path, weights, mean, std, num_heads) -> Exportable:
     encoder = Encoder(path, 'cpu', num_heads, mean=mean, std=std, weights=weights)
     numbers = encoder.mean.tolist(), encoder.std.tolist()
     patch = encoder.backbone.patch_size
-    facts = _facts('encoder', *numbers, encoder.value_range, patch_size=patch)
+    facts = _facts('encoder', *numbers, encoder.input.reading.value_range, patch_size=patch)
     return Exportable(RawPixels(EncoderGraph(encoder), *numbers).eval(), facts)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lomar.checkpoints.files import naming
-from lomar.encoder import check_patches
+from lomar.datasets.model_input import check_sides
 from lomar.export.bucket_tables import constant_buckets
 from lomar.export.exportable import Exportable
 from lomar.export.formats import FORMATS, check_packages
@@ -67,12 +67,7 @@ def export_file(
     file_format = FORMATS[out.suffix.lower()]
     patch = source.facts.get('patch_size')
     if isinstance(patch, int):
-        if any(side % patch for side in size):
-            raise ValueError(
-                f'--size is {size[0]} x {size[1]}; allowed: multiples of the patch size, {patch} '
-                'pixels'
-            )
-        check_patches(*size, patch)
+        check_sides(*size, patch, '--size')
     images = _noise(source.graph, CHECKED, size)
     with torch.no_grad(), naming(f'--size {size[0]} {size[1]}'), _memory():
         expected = source.graph(images)

@@ -30,7 +30,7 @@ def check_images(
     Raises:
         ValueError: the size does not fit the model, or an image does not have the position.
     """
-    encoder.check_size(size)
+    encoder.input.sides(size)
     all_sizes = size is None and any(isinstance(each, int) for each in at or ())
     note: str | None = None
     outside = []

@@ -301,7 +301,7 @@ def test_an_encoder_has_the_range_of_the_training(trained, tmp_path, capsys):
     image = picture('I;16')
     encoder = lomar.Encoder(trained, 'cpu')
     found = encoder([image]).pooled
-    assert encoder.value_range == [0, 510]
+    assert encoder.input.reading.value_range == [0, 510]
     assert found.equal(lomar.Encoder(trained, 'cpu', value_range=(0, 510))([image]).pooled)
     given = lomar.Encoder(trained, 'cpu', value_range=(0, 1020))
     assert not found.equal(given([image]).pooled)
@@ -343,7 +343,7 @@ def test_an_encoder_reads_files_as_the_training_did(name, tmp_path):
     read = encoder.read(tmp_path / 'a.tif')
     assert read.dtype == (torch.uint8 if convert else torch.float32)
     assert read.max() == (255 * 200 // 256 if convert else 255 * 200)
-    assert encoder.reads_arrays is not convert
+    assert encoder.input.reading.reads_arrays is not convert
     floats = np.stack([RAMP / 255.0] * 3, -1)  # in memory, numbers are those of the caller
     assert encoder.read(floats).max() == 1
 
