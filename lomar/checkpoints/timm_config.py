@@ -16,7 +16,10 @@ from lomar.checkpoints.verify import TOLERANCE, timm_model
 MODEL = 'lomar_vit'  # in lomar.timm
 # timm prints this name as that of an unknown model.
 READERS = dict(
-    detector='lomar.Detector', classifier='lomar.Classifier', pretraining='lomar.Encoder'
+    detector='lomar.Detector',
+    classifier='lomar.Classifier',
+    segmentor='lomar.Segmentor',
+    pretraining='lomar.Encoder',
 )
 
 

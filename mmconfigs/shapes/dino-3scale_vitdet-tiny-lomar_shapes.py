@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/schedules/vitdet-3e_bs16.py',
     '../_base_/runtime_detect_shapes.py',
 ]
-load_from = 'work_dirs/demo/pretrain/epoch_8.pth'
+load_from = 'work_dirs/demo/pretrain/epoch_12.pth'
 
 model = dict(
     data_preprocessor=dict(pad_size_divisor=64),

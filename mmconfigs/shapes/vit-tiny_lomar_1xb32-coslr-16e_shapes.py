@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/adamw-coslr-100e_bs1024.py',
     '../_base_/runtime_classify.py',
 ]
-load_from = 'work_dirs/demo/pretrain/epoch_8.pth'
+load_from = 'work_dirs/demo/pretrain/epoch_12.pth'
 
 model = dict(
     data_preprocessor=dict(num_classes=12),

@@ -9,8 +9,10 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.models import MAEViT
 from PIL import Image
 
+from lomar.cli import demo
 from lomar.engine.schedule import resolve_schedule
 from tests.recipes.resolved import length
 
@@ -83,7 +85,11 @@ def test_name_and_content_agree(name):
     assert backbone.img_size == first.get('scale', side) == side
     assert first.get('patch_size', backbone.patch_size) == backbone.patch_size
     if said['method'] == 'mae':
-        assert cfg.model.neck.num_patches == (side // backbone.patch_size) ** 2
+        neck, arch = cfg.model.neck, backbone.arch
+        assert neck.num_patches == (side // backbone.patch_size) ** 2
+        assert neck.patch_size == cfg.model.head.patch_size == backbone.patch_size
+        width = (MAEViT.arch_zoo[arch] if isinstance(arch, str) else arch)['embed_dims']
+        assert neck.embed_dim == width
     schedule = resolve_schedule(cfg.param_scheduler, length(cfg))
     ends = [(step['begin'], step['end']) for step in schedule]
     assert ends[0][0] == 0 and ends[0][1] == ends[1][0] and ends[1][1] == int(said['epochs'])
@@ -131,6 +137,19 @@ def test_batches_and_rates_are_those_of_the_recipes(name):
     for scheduler in cfg.param_scheduler:
         # Layers have rates of their own: one lowest rate for all raises that of the first layers.
         assert not scheduler.get('eta_min'), 'absolute; allowed: eta_min_ratio'
+
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_initial_weights_are_the_last_of_another_config(name):
+    cfg = load(name)
+    if cfg.load_from is None:
+        return
+    *_, folder, file = cfg.load_from.split('/')
+    if folder == 'pretrain':
+        assert cfg.load_from == f'work_dirs/demo/pretrain/epoch_{demo.EPOCHS}.pth'
+        return
+    (source,) = (each for each in CONFIGS if each.endswith(f'{folder}.py'))
+    assert cfg.load_from == f'work_dirs/{folder}/epoch_{load(source).train_cfg.max_epochs}.pth'
 
 
 def test_the_paper_recipe():

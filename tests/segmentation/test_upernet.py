@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mask_data import CLASSES, CONFIG, TOY, flags, scene, write_scenes
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
 pytest.importorskip('mmseg')
@@ -262,6 +262,19 @@ def test_a_published_folder_predicts_the_same(checkpoint, tmp_path):
     assert (one.ids == two.ids).all()
 
 
+def test_a_segmentor_that_timm_cannot_build_is_published(data, tmp_path):
+    cfg = config_of(['train', CONFIG, *flags(data), '--work-dir', str(tmp_path)])
+    cfg.model.backbone.update(position='absolute+decomposed')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'iter_1.pth')
+    publish(tmp_path / 'iter_1.pth', tmp_path / 'folder', license='mit')
+    config = json.loads((tmp_path / 'folder/config.json').read_text())
+    assert config['architecture'] == 'lomar.Segmentor'
+    assert lomar.Segmentor(tmp_path / 'folder', 'cpu').classes == CLASSES
+
+
 def test_commands_of_other_parts(checkpoint, data, tmp_path, capsys):
     """Export and `lomar.Encoder` refuse a segmentor; `lomar check` reads its masks."""
     assert main(['export', checkpoint, str(tmp_path / 'a.pt2'), '--size', '64']) == 1
@@ -366,7 +379,6 @@ def test_parts_that_do_not_fit_are_named(option, data, tmp_path, capsys):
 def test_the_recipes_take_a_step(method):
     """The packaged configs at a small width: loss, gradients of every weight, prediction."""
     from mmengine.config import Config
-    from mmengine.registry import init_default_scope
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
