@@ -11,7 +11,7 @@ SHOWN = 400  # characters of the names in a message
 INTEGERS = (
     "integers in a text list are indices from 0 to N - 1 of the model's N classes; for labels that "
     'begin at 1, and for integers that are names, give all names in the order of the labels: '
-    '--cfg-options train_dataloader.dataset.metainfo.classes=[1,2,...]'
+    '--cfg-options "train_dataloader.dataset.metainfo.classes=[1,2,...]"'
 )
 
 

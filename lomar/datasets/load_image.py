@@ -100,9 +100,14 @@ def use_channels(cfg: Config) -> None:
     order = 'color' if preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb') else 'rgb'
     for split in ('train', 'val', 'test'):
         for step in dicts_in(cfg.get(f'{split}_dataloader')):
+            where = f'{split}_dataloader: {step.get("type")}'
+            if type_name(step) == 'LoadNative' and channels != 3:
+                raise ValueError(
+                    f'{where} loads 8-bit RGB, and model.backbone.in_channels is {channels}; '
+                    'allowed: LoadRandomResizedCrop or LoadWindows'
+                )
             if type_name(step) not in (*LOADERS, *RENAMED):
                 continue
-            where = f'{split}_dataloader: {step["type"]}'
             if step.get('channels', channels) != channels:
                 raise ValueError(
                     f'{where}.channels is {step["channels"]}; allowed: model.backbone.in_channels, '

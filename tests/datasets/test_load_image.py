@@ -210,6 +210,10 @@ def test_one_number_of_channels():
         ValueError, match=r'train_dataloader: LoadImage\.channels is 5; allowed: .*in_channels, 3'
     ):
         use_channels(cfg)
+    cfg = config('pretrain/lomar_vit-base-p16_8xb512-amp-coslr-400e_in1k-native')
+    cfg.model.backbone.in_channels = 5
+    with pytest.raises(ValueError, match=r'LoadNative loads 8-bit RGB, and .*in_channels is 5'):
+        use_channels(cfg)
 
 
 @pytest.mark.parametrize('name', [DETECTOR, CLASSIFIER, OLD])

@@ -144,7 +144,7 @@ def test_initial_weights_are_the_last_of_another_config(name):
     cfg = load(name)
     if cfg.load_from is None:
         return
-    *_, folder, file = cfg.load_from.split('/')
+    folder = cfg.load_from.split('/')[-2]
     if folder == 'pretrain':
         assert cfg.load_from == f'work_dirs/demo/pretrain/epoch_{demo.EPOCHS}.pth'
         return
