@@ -18,6 +18,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds within which a second signal is the first one again: launchers and terminals may both send
 # a signal to the same process.
 REPEATED = 1.0
+BATCHES = 5  # of an evaluation between two exchanges: processes wait for the slowest one
 
 
 class StopSignalHook(Hook):
@@ -26,8 +27,8 @@ class StopSignalHook(Hook):
     The training ends after the next step of the optimizer, in all processes after the same one:
     processes reduce the received signals after a step and read the result after the next step. The
     exit code is 128 + number of the signal. A second signal ends the process at once. During an
-    evaluation the training ends after a batch, with several processes only if the last checkpoint
-    is of the current step.
+    evaluation the training ends after a batch; several processes exchange signals every `BATCHES`
+    of them.
     """
 
     priority = 'LOWEST'  # checkpoints and schedules of the step come first
@@ -36,6 +37,7 @@ class StopSignalHook(Hook):
         self.received, self._time, self._process = 0, 0.0, 0
         self._former: dict = {}
         self._pending: Callable[[], int] | None = None
+        self._batches = 0  # of an evaluation, in the process with the fewest
 
     def before_train(self, runner) -> None:
         """Listen to the signals; before, they end the process at once."""
@@ -62,14 +64,22 @@ class StopSignalHook(Hook):
         if by_epoch and runner.optim_wrapper.should_update():
             self._stop_if_agreed(runner, runner.epoch + 1, runner.iter)
 
+    def before_val_epoch(self, runner) -> None:
+        """Find the number of batches that every process has: samplers may differ by one."""
+        if runner._train_loop is not None:
+            counts = main_process.gather(len(runner.val_dataloader), 'counting batches')
+            self._batches = min(counts)
+
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """End an evaluation, which a resumed training repeats."""
-        saved = runner.saved_step == runner.iter
-        if self.received and runner._train_loop is not None and (main_process.alone or saved):
+        if runner._train_loop is None:
+            return
+        exchanges = batch_idx % BATCHES == 0 and batch_idx < self._batches
+        if number := self._agreed() if main_process.alone or exchanges else 0:
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):  # has exchanged weights and average
                     hook.after_val_epoch(runner)
-            self._stop(runner, self.received, runner.epoch, runner.iter)
+            self._stop(runner, number, runner.epoch, runner.iter)
 
     def after_train(self, runner) -> None:
         """Finish the last exchange of signals."""
@@ -78,12 +88,16 @@ class StopSignalHook(Hook):
             self._pending = None
 
     def _stop_if_agreed(self, runner, epoch: int, step: int) -> None:
-        number = self.received
-        if not main_process.alone:
-            number = self._pending() if self._pending else 0
-            self._pending = main_process.largest_later(self.received, 'exchange of signals')
-        if number:
+        if number := self._agreed():
             self._stop(runner, number, epoch, step)
+
+    def _agreed(self) -> int:
+        """Return the signal that a process had received by the last exchange, and start another."""
+        if main_process.alone:
+            return self.received
+        number = self._pending() if self._pending else 0
+        self._pending = main_process.largest_later(self.received, 'exchange of signals')
+        return number
 
     def _stop(self, runner, number: int, epoch: int, step: int) -> None:
         """Save a checkpoint unless there is one of this step, and exit."""

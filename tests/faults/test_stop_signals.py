@@ -95,6 +95,25 @@ def test_a_signal_during_an_evaluation(shapes, tmp_path):
 
 
 @pytest.mark.fault(
+    'SIGTERM during an evaluation, sent to one of two processes',
+    'Both processes stop after the same batch of the evaluation with exit code 143.',
+)
+@pytest.mark.long
+def test_all_processes_stop_after_the_same_batch(shapes, tmp_path):
+    options = ['train_cfg.val_interval=1', 'val_dataloader.batch_size=1']
+    line = words('classification', shapes, tmp_path / 'run', *options, epochs=2)
+    line.remove('--no-validate')
+    # 16 batches of a second for each process: signals are exchanged after the first and the sixth.
+    line[line.index('--val-images') + 1] = str(shapes / 'annotations/train.txt')
+    both = ranks(line, tmp_path, 2, dict(DISTURB='evaluate'))
+    both[1].wait_for('evaluating')
+    os.kill(both[1].pid, signal.SIGTERM)
+    assert [one.end(60) for one in both] == [143, 143]
+    one_line(both[0].text(), 'Stopped by SIGTERM after step 2', 'epoch_1.pth is saved')
+    assert both[0].text().count('evaluating') < 16
+
+
+@pytest.mark.fault(
     'A second SIGTERM while the training waits for its step to end',
     'The process ends at once with exit code 143.',
 )
