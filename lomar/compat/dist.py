@@ -1,13 +1,16 @@
 """Distributed training without a GPU, and a separate timeout for work of the main process.
 
 mmengine assigns a CUDA device to every process. While the main process computes a metric, the other
-processes of mmengine wait in an NCCL collective, which times out after 10 minutes.
+processes of mmengine wait in an NCCL collective, which times out after 10 minutes. mmengine
+collects the results of an evaluation by files in `.dist_test` in the current folder, which may be
+read-only, or another folder on each machine.
 """
 
 import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain, zip_longest
 from typing import TypeVar
 
 import mmengine.dist.utils as mmengine_dist
@@ -20,6 +23,7 @@ from torch import distributed
 T = TypeVar('T')
 init_on_gpus = mmengine_dist._init_dist_pytorch
 wrap_on_gpu = MMDistributedDataParallel.__init__
+collect_by_files = mmengine_metric.collect_results
 
 
 def init_dist_pytorch(backend: str, *args, **kwargs) -> None:
@@ -49,13 +53,24 @@ class MainProcess:
         self.group, self.minutes = None, 0.0
 
     def allow(self, minutes: float) -> None:
-        """Set the timeout; all processes call this together, after their initialization."""
+        """Set the timeout; all processes call this together, after their initialization.
+
+        Raises:
+            ConnectionError: gloo cannot connect the processes.
+        """
         if self.group is None:  # threads of a group that are alive at exit abort the process
             atexit.register(self.close)
         elif minutes == self.minutes:
             return
         self.minutes = minutes
-        self.group = distributed.new_group(backend='gloo', timeout=timedelta(minutes=minutes))
+        try:
+            self.group = distributed.new_group(backend='gloo', timeout=timedelta(minutes=minutes))
+        except RuntimeError as error:
+            raise ConnectionError(
+                'gloo, which connects the processes on the CPU, failed. If the name of a machine '
+                'is the address 127.0.1.1 in its /etc/hosts, set the environment variable '
+                f'GLOO_SOCKET_IFNAME to the network interface between the machines: {error}'
+            ) from error
 
     def close(self) -> None:
         """End the process group, if PyTorch has not ended it already."""
@@ -121,6 +136,16 @@ class MainProcess:
         distributed.all_gather_object(items, item, group=self.group)
         return items
 
+    def gather_here(self, item: T, what: str) -> list[T]:
+        """Return the items of all processes in the main process, [] in the others; see `gather`."""
+        if self.alone:
+            return [item]
+        self.wait(what)
+        main = distributed.get_rank() == 0
+        items: list | None = [None] * distributed.get_world_size(self.group) if main else None
+        distributed.gather_object(item, items, group=self.group)
+        return items or []
+
     def largest_later(self, number: int, what: str) -> Callable[[], int]:
         """Start to reduce the numbers of all processes; return the function that waits for the max.
 
@@ -148,8 +173,29 @@ def broadcast_metrics(metrics: list, *args, **kwargs) -> None:
     broadcast_object_list(metrics, *args, **kwargs)
 
 
+def collect_results(
+    results: list, size: int, device: str = 'cpu', tmpdir: str | None = None
+) -> list | None:
+    """Return the results of all samples in their order in the main process, None in the others.
+
+    Args:
+        results: of every n-th sample, for n processes.
+        size: number of samples; samplers repeat the first ones.
+        device, tmpdir: `collect_device` and `collect_dir` of the metric; with other values than
+            these, mmengine collects the results.
+    """
+    if main_process.alone or device != 'cpu' or tmpdir is not None:
+        return collect_by_files(results, size, device, tmpdir)
+    parts = main_process.gather_here(results, 'collecting the results of an evaluation')
+    if not parts:
+        return None
+    ordered = chain.from_iterable(zip_longest(*parts))
+    return [one for one in ordered if one is not None][:size]
+
+
 def apply() -> None:
     """Replace mmengine's functions with these."""
     mmengine_dist._init_dist_pytorch = init_dist_pytorch
     MMDistributedDataParallel.__init__ = wrap
     mmengine_metric.broadcast_object_list = broadcast_metrics
+    mmengine_metric.collect_results = collect_results

@@ -210,15 +210,28 @@ class Runner(ResumingRunner):
         if self.distributed:
             self._adopt_positions(model)
         if (model_wrapper_cfg or {}).get('type') != SHARDED or not self.distributed:
+            if model_wrapper_cfg and self.cfg.get('find_unused_parameters'):
+                # mmengine reads this key only without a `model_wrapper_cfg`.
+                model_wrapper_cfg = dict(find_unused_parameters=True) | model_wrapper_cfg
             with naming_key('model_wrapper_cfg'):
                 return super().wrap_model(model_wrapper_cfg, model)
+        sharded = unwrapped(model)  # which the wrapper for test-time augmentation calls
+        if (getattr(sharded, 'test_cfg', None) or {}).get('mode') == 'slide':
+            raise ValueError(
+                f'model_wrapper_cfg.type is {SHARDED!r}, and model.test_cfg.mode is slide: images '
+                'have different numbers of windows, and the processes would wait for each other '
+                'without end; allowed: model_wrapper_cfg.type=MMDistributedDataParallel or '
+                'model.test_cfg.mode=whole'
+            )
         if self.cfg.get('sync_bn'):
             model = convert_sync_batchnorm(model, self.cfg.sync_bn)
         if self._train_loop is not None:
             if self._resumed:
                 drop_pretrained(model)
             model.init_weights()  # draws whole tensors, equal in all processes
-        return shard(model.to(get_device()))
+        model = model.to(get_device())
+        shard(sharded)
+        return model
 
     def _adopt_positions(self, model: nn.Module) -> None:
         """Resize `pos_embed` to the file to load, before a wrapper allocates gradient buckets."""

@@ -147,13 +147,19 @@ def test_ap_of_known_detections(shapes):
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_does(shapes, trained, tmp_path):
+@pytest.mark.parametrize(
+    ('more', 'options'), [((), ()), (('--tta',), ('model_wrapper_cfg.type=FullySharded',))]
+)
+def test_two_processes_measure_what_one_does(more, options, shapes, trained, tmp_path):
+    val = (*more, *data(shapes, train=False))
     flags = {
-        name: (*data(shapes, train=False), '--work-dir', tmp_path / name, '--cfg-options', *TOY)
+        name: (*val, '--work-dir', tmp_path / name, '--cfg-options', *TOY, *options)
         for name in ('one', 'two')
     }
     run('test', CONFIG, trained, *flags['one'])
-    assert start('dist_test.sh', CONFIG, trained, 2, *flags['two']).wait() == 0
+    (here := tmp_path / 'here').mkdir()
+    assert start('dist_test.sh', CONFIG, trained, 2, *flags['two'], cwd=here).wait() == 0
+    assert not any(here.iterdir()), 'the current folder may be read-only'
     one, two = (json.loads((tmp_path / name / 'metrics.json').read_text()) for name in flags)
     assert one['metrics'] == two['metrics']
 

@@ -12,7 +12,9 @@ from shell_table import RUNS, WORDS, Page
 from lomar.cli import build_parser, main
 from lomar.engine.config import read_config
 
-PROGRAMS = r'(lomar|git|python3?|make|docker|mkdir|sh|srun|mpirun|(\.venv/bin/)?pip|tools/\w+\.sh)$'
+PROGRAMS = (
+    r'(lomar|git|python3?|make|docker|mkdir|sh|test|srun|mpirun|(\.venv/bin/)?pip|tools/\w+\.sh)$'
+)
 MAKEFILE = (ROOT / 'Makefile').read_text()
 EXTRAS = (ROOT / 'pyproject.toml').read_text().partition('optional-dependencies]')[2]
 DIST = re.compile(r'tools/dist_(train|test)\.sh (CONFIG CHECKPOINT|\S+) \d+')
@@ -31,7 +33,7 @@ def wrong(line: Line) -> str:
     base = CONFIGS[page.config][0]
     config = dict(CONFIG=base if '/' in base else f'shapes/{base}')
     for text in commands(line.text, page.words | config):
-        text = re.sub(r'^([A-Z_]+=\S+ |srun )+', '', text)
+        text = re.sub(r'^([A-Z_]+=\S+ |srun (--\S+ )*)+', '', text)
         program, *words = shlex.split(DIST.sub(r'lomar \1 \2', text))
         if not re.match(PROGRAMS, program):
             return f'{program} is no program of {PROGRAMS}; other text is a fence of ```text'

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.registry import MODEL_WRAPPERS
 from PIL import Image
 from processes import run_lomar, run_ranks
 from torch import nn
@@ -173,11 +174,39 @@ def test_a_detector_of_an_earlier_version_is_resumed_by_two_processes(tmp_path):
     assert not before.equal(after)
 
 
-def test_sharding_keeps_synchronized_batch_norms(monkeypatch):
-    """mmengine replaces the batch norms of models that it wraps itself."""
+def distributed_runner(monkeypatch):
+    """A runner of one of several processes, which are not there."""
     monkeypatch.setattr('lomar.engine.runner.shard', lambda model: model)
     runner = Runner.__new__(Runner)
-    runner._distributed, runner._train_loop = True, None
+    runner._distributed, runner._train_loop, runner.cfg = True, None, Config({})
+    return runner
+
+
+def test_sharding_refuses_sliding_windows(monkeypatch):
+    model = nn.Conv2d(3, 4, 1)
+    model.test_cfg = dict(mode='slide')
+    with pytest.raises(ValueError, match=r'test_cfg\.mode is slide: .*allowed: .*mode=whole'):
+        distributed_runner(monkeypatch).wrap_model(dict(type='FullySharded'), model)
+
+
+@pytest.mark.parametrize('given', [None, False])
+def test_find_unused_parameters_is_read_beside_a_wrapper(given, monkeypatch):
+    class Wrapper(nn.Module):
+        def __init__(self, module, **options):
+            super().__init__()
+            self.options = options
+
+    monkeypatch.setitem(MODEL_WRAPPERS.module_dict, 'Wrapper', Wrapper)
+    runner = distributed_runner(monkeypatch)
+    runner.cfg.find_unused_parameters = True
+    settings = {} if given is None else dict(find_unused_parameters=given)
+    wrapped = runner.wrap_model(dict(type='Wrapper', **settings), nn.Conv2d(3, 4, 1))
+    assert wrapped.options['find_unused_parameters'] is (given is None)
+
+
+def test_sharding_keeps_synchronized_batch_norms(monkeypatch):
+    """mmengine replaces the batch norms of models that it wraps itself."""
+    runner = distributed_runner(monkeypatch)
     for setting, kind in ((None, nn.BatchNorm2d), ('torch', nn.SyncBatchNorm)):
         runner.cfg = Config(dict(sync_bn=setting))
         model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))

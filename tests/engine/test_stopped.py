@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lomar.compat.dist import MainProcess
 from lomar.engine.data_workers import end_workers, protect_workers
 from lomar.engine.distributed import start_processes, step_minutes
 from lomar.engine.resume import latest_checkpoint, make_newest
@@ -52,6 +53,15 @@ def test_errors_that_are_explained(name, tmp_path):
     last = pytest.raises(TrainingStopped, match=r'last checkpoint is .*epoch_3\.pth; --resume')
     with last, explained(tmp_path / 'run'):
         raise error
+
+
+def test_gloo_that_cannot_connect(monkeypatch):
+    def fail(**options):
+        raise RuntimeError('Gloo connectFullMesh failed')
+
+    monkeypatch.setattr('torch.distributed.new_group', fail)
+    with pytest.raises(ConnectionError, match=r'GLOO_SOCKET_IFNAME .*connectFullMesh failed'):
+        MainProcess().allow(1)
 
 
 @pytest.mark.parametrize(
