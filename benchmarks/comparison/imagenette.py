@@ -104,6 +104,7 @@ class _Runs:
             epochs = round(epochs * self.scale.search_share)
         keys = dict(task='pretrain', contender=method, grid=grid, budget=budget)
         interval = max(epochs // self.scale.probes, 1)
+        probes = -(-epochs // interval)  # also after the last epoch
         options = {'train_cfg.max_epochs': epochs, 'custom_hooks.4.interval': interval}
         return self._probed(
             keys | dict(seed=seed, rate=rate),
@@ -113,6 +114,7 @@ class _Runs:
             probed,
             options,
             epochs * self.per_epoch,
+            probes,
         )
 
     def untrained(self, method: str, grid: int, seed: int) -> Run:
@@ -121,7 +123,7 @@ class _Runs:
         images = self.work / 'one-batch.txt'
         # A schedule in shares needs more than one step.
         options = {'train_cfg.max_epochs': 1, 'param_scheduler': '[]'}
-        return self._probed(keys, method, grid, images, self.data, options, steps=1)
+        return self._probed(keys, method, grid, images, self.data, options, steps=1, probes=1)
 
     def _probed(
         self,
@@ -132,6 +134,7 @@ class _Runs:
         probed: Path,
         options: dict,
         steps: int,
+        probes: int,
     ) -> Run:
         side = grid * self.scale.patch
         settings: dict[str, Any] = {
@@ -146,7 +149,7 @@ class _Runs:
             **options,
         }
         flags = ('--train-images', str(images))
-        return Run(keys, CONFIGS / f'probe_{method}.py', flags, settings, steps=steps)
+        return Run(keys, CONFIGS / f'probe_{method}.py', flags, settings, None, steps, probes)
 
     def classifier(
         self, contender: str, seed: int, labels: int, rate: float, start: Run | None

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 from itertools import chain
 
 from benchmarks.comparison.protocol import Scale
-from benchmarks.comparison.runs import Run
+from benchmarks.comparison.runs import Run, positions
 from benchmarks.comparison.search import Scores, each_stage
 from benchmarks.results.page import table
 
@@ -19,7 +19,8 @@ def plan(
     """Return a table of the cells of a study, in the order of their runs.
 
     The hours are those of the machine. Pretraining is estimated from the steps and the seconds per
-    step measured alone, fine-tuning from `Scale`; images are not read faster on more slots.
+    step measured alone, probes and fine-tuning from `Scale`; images are not read faster on more
+    slots.
 
     Args:
         stages: see `nuclei.stages`; without scores, each search chooses its first rate.
@@ -61,8 +62,10 @@ def _hours(run: Run, scale: Scale, seconds: Mapping, slots: int) -> float:
         return scale.segmenter_hours / slots
     if run.keys['task'] == 'classify':
         return scale.classifier_hours / slots
-    contender = run.keys['contender']
-    if contender.startswith('random'):
-        return 0.0
+    method = positions(run.keys['contender'])
     side = run.options['model.backbone.img_size']
-    return run.steps * seconds[str(side)][contender] / 3600
+    trained = 0 if run.keys['contender'] != method else run.steps * seconds[str(side)][method]
+    probe = dict(scale.probe_hours).get(side // scale.patch, 0.0) * (
+        2 / 3 if method == 'mae' else 1
+    )
+    return trained / 3600 + run.probes * probe / slots

@@ -21,6 +21,8 @@ class Scale:
         grids: patches per side in pretraining on Imagenette; the classifier has the first.
         probes: number of probes during a pretraining on Imagenette.
         probe_batch: images per forward pass of a probe.
+        probe_hours: of a probe with LoMaR's positions, on one slot, by patches per side; for the
+            plan. One with MAE's positions takes two thirds of it. Not measured: 0.
         detector: further settings of the detector.
         rates: learning rates of the search, of pretraining and fine-tuning.
         search_share: length of a pretraining in the search, as a share of the full length.
@@ -49,6 +51,7 @@ class Scale:
     grids: tuple[int, ...] = (14, 24, 28)
     probes: int = 5
     probe_batch: int = 256
+    probe_hours: tuple[tuple[int, float], ...] = ()
     detector: tuple[tuple[str, Any], ...] = ()
     rates: tuple[float, ...] = (1e-3, 5e-4, 2e-3)  # the first is tried first
     search_share: float = 1.0
@@ -83,6 +86,7 @@ SCALES = dict(
         imagenette_epochs=10,
         probes=2,  # each takes minutes
         probe_batch=4,  # the activations of more images do not fit into the cache
+        probe_hours=((14, 0.08), (24, 0.17), (28, 0.24)),
         classifier_batch=25,
         classifier_hours=0.12,  # in float32
     ),

@@ -29,6 +29,7 @@ class Run:
         flags: flags of `lomar train`.
         options: settings that differ from the config.
         steps: steps of a pretraining.
+        probes: number of its probes of frozen features.
         start: pretraining whose weights the run starts from; None for random weights.
     """
 
@@ -38,6 +39,7 @@ class Run:
     options: Mapping[str, Any] = field(default_factory=dict)
     start: 'Run | None' = None
     steps: int = 0
+    probes: int = 0
 
     @property
     def name(self) -> str:

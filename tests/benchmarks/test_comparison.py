@@ -444,6 +444,25 @@ def test_a_plan_lists_every_run_once(data, tmp_path):
         assert hours == pytest.approx(float(total.split()[2]), abs=0.1)
 
 
+def test_a_plan_has_the_hours_of_probes(data, tmp_path):
+    runs = {run.name: run for run in flat(staged('imagenette', data, tmp_path)) if run.probes}
+    for run in runs.values():
+        epochs, interval = (
+            run.options.get(key, 1) for key in ('train_cfg.max_epochs', 'custom_hooks.4.interval')
+        )
+        due = [e for e in range(1, epochs + 1) if e % interval == 0 or e == epochs]
+        assert run.probes == len(due)
+    largest = [run for run in runs.values() if run.keys['grid'] == 9]
+    share = [2 / 3 if 'mae' in run.keys['contender'] else 1 for run in largest]
+    totals = []
+    for hours in (0, 12):
+        scale = replace(SMOKE, probe_hours=((9, hours),))
+        stages = imagenette.stages(scale, data / 'imagenette', tmp_path, SECONDS)
+        totals.append(float(plan(stages, scale, SECONDS, 2).split()[-2]))
+    expected = sum(run.probes * one for run, one in zip(largest, share, strict=True)) * 12 / 2
+    assert totals[1] - totals[0] == pytest.approx(expected, abs=0.1)
+
+
 def test_a_pack_is_a_balanced_subset(data, tmp_path):
     source, size = data / 'imagenette', 14
     assert pack(source, tmp_path / 'all.tar', 40) == 36
