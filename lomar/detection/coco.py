@@ -3,7 +3,7 @@
 import codecs
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +106,32 @@ def class_names(coco: dict) -> tuple[str, ...]:
     return tuple(one['name'] for one in sorted(coco['categories'], key=lambda one: one['id']))
 
 
-def normalised_coco(coco: dict, masks: bool = True) -> dict:
+def normalised_coco(
+    coco: dict, masks: bool = True, tested: Collection[str] | None = None
+) -> dict:
     """Return the annotations for the evaluation by pycocotools.
 
     Categories are in the order of their ids. Objects that no detection can overlap are left out.
     Annotations get new ids from 1, because the id 0 means "no match" in pycocotools. With `masks`,
     objects with a mask have a `segmentation`.
+
+    Args:
+        tested: names of the classes that are evaluated. Annotations of others are left out, because
+            they are not checked before a training. None = all.
     """
+    others = {
+        one['id'] for one in coco['categories'] if tested is not None and one['name'] not in tested
+    }
     entries = list(coco['images'])
     images = {image['id']: image for image in entries}
     kept: list[dict] = []
     for annotation in coco['annotations']:
+        if annotation.get('category_id') in others:
+            continue
         image = images[annotation['image_id']]
         try:
             one, _ = evaluation_object(annotation, image, masks)
-        except WrongEntry:  # without a mask, of a class that the config leaves out
+        except WrongEntry:  # without a mask, if boxes are evaluated, too
             one, _ = evaluation_object(annotation, image, masks=False)
         if one:
             kept.append({**one, 'id': len(kept) + 1})

@@ -71,7 +71,11 @@ class CocoAP(BaseMetric):
     def _truth(self) -> bytes:
         """Return the pickled annotations, which are read at the first evaluation."""
         coco = read_coco(self.ann_file, annotated=False)
-        return pickle.dumps(normalised_coco(coco, 'segm' in self.kinds))
+        return pickle.dumps(normalised_coco(coco, 'segm' in self.kinds, self._tested))
+
+    @property
+    def _tested(self) -> Sequence[str]:
+        return self.dataset_meta.get('tested_classes', self.dataset_meta['classes'])
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Return AP by kind as fractions of 1; store percentages and AP per class in `summary`.
@@ -104,8 +108,7 @@ class CocoAP(BaseMetric):
         if not categories:
             return list(range(1, len(classes) + 1))
         ids = {category['name']: category['id'] for category in categories}
-        tested = self.dataset_meta.get('tested_classes', classes)
-        found = [ids.get(name) if name in tested else None for name in classes]
+        found = [ids.get(name) if name in self._tested else None for name in classes]
         if all(key is None for key in found):
             raise ValueError(f'{self.ann_file}: {unknown_classes(list(ids), classes)}')
         return found

@@ -108,9 +108,10 @@ def _outputs(model: nn.Module, backbone: RPEViT) -> Iterator[Mismatch]:
     if isinstance(neck, SimpleFeaturePyramid):
         yield 'backbone.out_type', out_type, 'featmap'
         yield 'neck.in_channels', neck.in_channels, backbone.embed_dim
-        yield from _rpn(model, neck)
-        yield from _rois(model, neck)
-        yield from _one_stage(model, neck)
+        strides = neck.strides(backbone.patch_size)
+        yield from _rpn(model, neck, strides)
+        yield from _rois(model, neck, strides)
+        yield from _one_stage(model, neck, strides)
         yield from _queries(model, neck, backbone)
     elif hasattr(neck, 'rescales') and hasattr(neck, 'upsample_2x'):
         yield from _segmentor(model, neck, backbone)
@@ -152,15 +153,19 @@ def _segmentor(model: Any, neck: Any, backbone: RPEViT) -> Iterator[Mismatch]:
             yield f'{name}.in_channels', found, width
 
 
-def _rpn(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
+def _rpn(model: nn.Module, neck: SimpleFeaturePyramid, strides: list[float]) -> Iterator[Mismatch]:
     rpn: Any = getattr(model, 'rpn_head', None)
     if rpn is not None and hasattr(rpn, 'prior_generator'):
         yield 'rpn_head.in_channels', rpn.in_channels, neck.out_channels
-        strides = len(rpn.prior_generator.strides)
-        yield 'rpn_head.anchor_generator.strides (number)', strides, neck.num_levels
+        yield 'rpn_head.anchor_generator.strides', _strides(rpn), strides
 
 
-def _rois(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
+def _strides(head: Any) -> list[float]:
+    """Return the vertical strides of the anchors or points of a head."""
+    return [stride for _, stride in head.prior_generator.strides]
+
+
+def _rois(model: nn.Module, neck: SimpleFeaturePyramid, strides: list[float]) -> Iterator[Mismatch]:
     heads: Any = getattr(model, 'roi_head', None)
     for kind in ('bbox', 'mask'):
         extractor: Any = getattr(heads, f'{kind}_roi_extractor', None)
@@ -170,9 +175,8 @@ def _rois(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
         place = f'roi_head.{kind}'
         yield f'{place}_roi_extractor.out_channels', extractor.out_channels, neck.out_channels
         yield f'{place}_head.in_channels', head.in_channels, neck.out_channels
-        levels = len(extractor.featmap_strides)
-        if levels > neck.num_levels:
-            yield f'{place}_roi_extractor.featmap_strides (number)', levels, neck.num_levels
+        found = list(extractor.featmap_strides)
+        yield f'{place}_roi_extractor.featmap_strides', found, strides[: len(found)]
         side = extractor.roi_layers[0].output_size[0]
         if kind == 'bbox':
             yield 'roi_head.bbox_head.roi_feat_size', head.roi_feat_size[0], side
@@ -184,13 +188,14 @@ def _rois(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
             yield 'train_cfg.rcnn.mask_size', size, side * factor
 
 
-def _one_stage(model: nn.Module, neck: SimpleFeaturePyramid) -> Iterator[Mismatch]:
+def _one_stage(
+    model: nn.Module, neck: SimpleFeaturePyramid, strides: list[float]
+) -> Iterator[Mismatch]:
     """Compare the levels, of which mmdet's heads would drop the last ones."""
     head: Any = getattr(model, 'bbox_head', None)
     if hasattr(head, 'prior_generator') and hasattr(head, 'in_channels'):
         yield 'bbox_head.in_channels', head.in_channels, neck.out_channels
-        strides = len(head.prior_generator.strides)
-        yield 'bbox_head strides (number)', strides, neck.num_levels
+        yield 'bbox_head strides', _strides(head), strides
 
 
 def _queries(model: Any, neck: SimpleFeaturePyramid, backbone: RPEViT) -> Iterator[Mismatch]:

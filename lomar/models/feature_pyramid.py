@@ -62,6 +62,12 @@ class SimpleFeaturePyramid(BaseModule):
         last = [((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)] if self.extra_pool else []
         return sizes + last
 
+    def strides(self, patch_size: int) -> list[float]:
+        """Return the stride of each level in pixels, for a map of patches of a size in pixels."""
+        found = [patch_size / scale for scale in self.scales]
+        found += [2 * found[-1]] * self.extra_pool
+        return [int(stride) if stride.is_integer() else stride for stride in found]
+
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
         """Return the levels of the backbone's last map (B, C, H, W), finest level first.
 

@@ -230,6 +230,21 @@ def test_boxes_are_evaluated_without_masks(tmp_path, metric):
     assert cfg.test_dataloader.dataset.pipeline[0].with_mask is False
 
 
+@pytest.mark.parametrize('change', [dict(bbox=None), dict(bbox=[1, 2]), dict(segmentation='?')])
+def test_other_classes_are_not_read(change, tmp_path):
+    """Annotations of a class that the config leaves out are not checked: keypoints, tags."""
+    coco = valid()
+    kept = next(one for one in coco['categories'] if one['name'] == 'nut')
+    for one in coco['annotations']:
+        one.update(change if one['category_id'] != kept['id'] else {})
+    path = write(tmp_path, coco)
+    assert not check_coco(path, str(tmp_path), True, ['nut'], training=False).errors.lines()
+    metric = CocoAP(path)
+    metric.dataset_meta = dict(classes=('nut',))
+    metric.process({}, [one_detection(image['id']) for image in coco['images']])
+    assert metric.compute_metrics(metric.results)['bbox_mAP'] > 0
+
+
 def test_class_names_come_from_a_file_without_annotations(tmp_path):
     path = write(tmp_path, changed(UNANNOTATED['no list of annotations']))
     cfg = config(tmp_path)
