@@ -31,9 +31,9 @@ def list_images(
 ) -> list[str]:
     """Return the paths of the images in a folder, in a text list, or in tar shards.
 
-    Paths in a folder, see `FolderWalk`, and in a list are sorted. Images in shards are in the order
-    of `shard_images`, and each is a `ShardImage`. A folder has shards if it has tar files and no
-    images.
+    Paths in a folder, see `FolderWalk`, are sorted, and those of a list have its order. Images in
+    shards are in the order of `shard_images`, and each is a `ShardImage`. A folder has shards if it
+    has tar files and no images.
 
     Args:
         arrays: whether `.npy` files in a folder or in shards count.
@@ -51,7 +51,7 @@ def list_images(
         tars = list_shards(root)
         paths, left_out = shard_images(tars, arrays)
     elif (root := Path(root).expanduser()).is_file():
-        paths, left_out = sorted(_listed(root)), {}
+        paths, left_out = _listed(root), {}
     elif root.is_dir():
         walk = FolderWalk(root, arrays)
         paths, left_out = sorted(walk), walk.left_out

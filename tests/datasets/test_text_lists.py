@@ -126,7 +126,7 @@ def test_unlabelled(folder, name):
                 read(path)
             assert str(path) in str(error.value)
         else:
-            assert read(path) == sorted(str(folder / one) for one in expected)
+            assert read(path) == [str(folder / one) for one in expected]
 
 
 @pytest.mark.parametrize('name', LABELLED)
