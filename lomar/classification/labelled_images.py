@@ -87,3 +87,7 @@ class LabelledImages(UnlabelledImages):
         label = label_table(root, found, classes, is_list)
         self._metainfo['classes'] = tuple(classes)
         return [dict(img_path=path, gt_label=label[name]) for path, name in pairs]
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Return the label of an image in a list, for mmengine's `ClassBalancedDataset`."""
+        return [int(self.get_data_info(idx)['gt_label'])]

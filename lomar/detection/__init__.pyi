@@ -10,6 +10,7 @@ from .config_files import tested_files as tested_files
 from .config_files import use_files as use_files
 from .dataset import CocoFiles as CocoFiles
 from .detection_limit import detector_limit as detector_limit
+from .detection_limit import has_max_dets as has_max_dets
 from .detection_limit import use_max_dets as use_max_dets
 from .evaluation_config import check_output as check_output
 from .heads import Float32DINOHead as Float32DINOHead

@@ -106,9 +106,7 @@ def class_names(coco: dict) -> tuple[str, ...]:
     return tuple(one['name'] for one in sorted(coco['categories'], key=lambda one: one['id']))
 
 
-def normalised_coco(
-    coco: dict, masks: bool = True, tested: Collection[str] | None = None
-) -> dict:
+def normalised_coco(coco: dict, masks: bool = True, tested: Collection[str] | None = None) -> dict:
     """Return the annotations for the evaluation by pycocotools.
 
     Categories are in the order of their ids. Objects that no detection can overlap are left out.

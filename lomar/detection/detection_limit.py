@@ -87,6 +87,12 @@ def add_crowded_images(cfg: Config, split: str, report: AnnotationReport) -> Non
         report.notes.add(f'images, id {image_id}', what, f'{count} objects', loud=True)
 
 
+def has_max_dets(cfg: Config) -> bool:
+    """Return whether all evaluators of a config have its `max_dets`, as after `use_max_dets`."""
+    found = [one for split in ('val', 'test') for _, one in _evaluators(cfg, split)]
+    return all(one.get('max_dets') == cfg.max_dets for one in found)
+
+
 def _evaluators(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
     """Yield the evaluators of type CocoAP of a split with their keys in the config."""
     name = f'{split}_evaluator'

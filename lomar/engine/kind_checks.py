@@ -1,11 +1,12 @@
 """Check of the kinds of entries in a config, before anything reads them: dicts, lists and names."""
 
-import ast
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
 from mmengine.config import Config
+
+from lomar.checkpoints.config_reader import read_text
 
 DICT, LIST, NONE = ('a dict', dict), ('a list', (list, tuple)), ('None', type(None))
 NAME, WHOLE, BOOL = ('a name', str), ('a whole number', int), ('True or False', bool)
@@ -84,8 +85,8 @@ def check_writable(cfg: Config) -> None:
         if isinstance(value, dict | list | tuple | str):
             continue
         try:
-            ast.parse(str(value), mode='eval')
-        except (SyntaxError, ValueError) as error:
+            read_text(f'value = {value}', key)  # as commands and `--resume` read the saved config
+        except ValueError as error:
             what = f'the class {value.__name__}' if isinstance(value, type) else ''
             what = what or f'of the type {type(value).__name__}'
             end = '' if '.' in key else f'; import whole modules, or end the file with `del {key}`'

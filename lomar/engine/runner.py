@@ -1,5 +1,6 @@
 """The runner of trainings and tests: mmengine's, with checks, own hooks, transfer and sharding."""
 
+import copy
 import platform
 from contextlib import ExitStack
 from logging import WARNING, FileHandler
@@ -7,6 +8,7 @@ from logging import WARNING, FileHandler
 import mmcv
 import mmengine
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from lomar.checkpoints import origin, rename, unwrap
 from lomar.compat.amp import loop_autocast
+from lomar.datasets import use_value_range
 from lomar.datasets.readable import replayed
 from lomar.engine.class_order import check_order, classes_of
 from lomar.engine.data_workers import protect_workers
@@ -55,6 +58,21 @@ class Runner(ResumingRunner):
 
     _before_model = ExitStack()  # what ends before the model is built
     loaded_record: dict | None = None  # of the training of the loaded checkpoint
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'Runner':
+        """Build a run as mmengine does, with the keys `value_range` and `max_dets` of the config.
+
+        The commands of this package have applied them; tools of other projects have not.
+        """
+        cfg = copy.deepcopy(cfg)
+        use_value_range(cfg)
+        if cfg.get('max_dets') is not None:
+            from lomar.detection import has_max_dets, use_max_dets  # imports mmdet
+
+            if not has_max_dets(cfg):
+                use_max_dets(cfg, {})
+        return super().from_cfg(cfg)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build mmengine's logger; with `quiet` in the config, the terminal shows warnings only."""

@@ -38,6 +38,7 @@ class StopSignalHook(Hook):
         self._former: dict = {}
         self._pending: Callable[[], int] | None = None
         self._batches = 0  # of an evaluation, in the process with the fewest
+        self._passes = 0  # over the images: mmpretrain's EMAHook evaluates twice
 
     def before_train(self, runner) -> None:
         """Listen to the signals; before, they end the process at once."""
@@ -69,17 +70,23 @@ class StopSignalHook(Hook):
         if runner._train_loop is not None:
             counts = main_process.gather(len(runner.val_dataloader), 'counting batches')
             self._batches = min(counts)
+            self._passes = 0
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """End an evaluation, which a resumed training repeats."""
         if runner._train_loop is None:
             return
+        self._passes += batch_idx == 0
         exchanges = batch_idx % BATCHES == 0 and batch_idx < self._batches
         if number := self._agreed() if main_process.alone or exchanges else 0:
             for hook in runner.hooks:
-                if isinstance(hook, EMAHook):  # has exchanged weights and average
-                    hook.after_val_epoch(runner)
+                if isinstance(hook, EMAHook) and self._evaluates_average(hook):
+                    hook._swap_ema_parameters()  # as after an evaluation
             self._stop(runner, number, runner.epoch, runner.iter)
+
+    def _evaluates_average(self, hook: EMAHook) -> bool:
+        """Return whether the hook has exchanged weights and average for the evaluation."""
+        return self._passes <= 1 and getattr(hook, 'evaluate_on_ema', True)
 
     def after_train(self, runner) -> None:
         """Finish the last exchange of signals."""

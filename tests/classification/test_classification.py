@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
-from mmengine.dataset import default_collate
+from mmengine.dataset import ClassBalancedDataset, default_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import (
     DATASETS,
@@ -327,6 +327,9 @@ def test_folders_and_lists(folders, tmp_path):
         return dataset.metainfo['classes'], [one['gt_label'] for one in dataset.load_data_list()]
 
     assert labels(folders) == (('cat', 'dog', 'eel'), [0, 0, 1, 1, 1, 1, 2, 2])
+    balanced = ClassBalancedDataset(LabelledImages(str(folders), []), oversample_thr=0.5)
+    repeated = [balanced.get_cat_ids(index)[0] for index in range(len(balanced))]
+    assert [repeated.count(label) for label in range(3)] == [4, 4, 4]
     names = [path.relative_to(tmp_path) for path in sorted(folders.rglob('*.jpg'))]
     listed = tmp_path / 'list.txt'
     listed.write_text(f'{names[0]}\ttabby cat\n\n{names[1]}\tzebra\n{names[2]} zebra\n')

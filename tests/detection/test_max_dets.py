@@ -15,8 +15,9 @@ from test_coco import square
 from lomar.cli import main, parse_args
 from lomar.detection import CocoAP, check_config, detector_limit, use_max_dets
 from lomar.detection import average_precision as module
+from lomar.engine import Runner, train_config
 from lomar.engine import test_config as config_of_test
-from lomar.engine import train_config
+from lomar.utils import dicts_in
 
 CONFIG = ROOT / 'mmconfigs/shapes/mask-rcnn_vitdet-tiny-scratch_shapes.py'
 SIDE = 400
@@ -296,6 +297,20 @@ def test_the_config_of_a_test(tmp_path, monkeypatch, flags, limit):
     assert cfg.test_evaluator.get('max_dets', 100) == (limit if limit == 400 else 100)
     if '--tta' in flags:
         assert cfg.model.tta_cfg.max_per_img == limit
+
+
+def test_a_tool_of_another_project(monkeypatch):
+    """mmdet's tools build the runner of a config that no command of this package has read."""
+    monkeypatch.setattr('mmengine.runner.Runner.from_cfg', classmethod(lambda cls, cfg: cfg))
+    cfg = Config.fromfile(CONFIG)
+    cfg.update(max_dets=400, value_range=[0, 510])
+    before = cfg.pretty_text
+    found = Runner.from_cfg(cfg)
+    assert cfg.pretty_text == before
+    assert found.test_evaluator.max_dets == found.model.test_cfg.rcnn.max_per_img == 400
+    loaders = [one for one in dicts_in(found.test_dataloader) if one.get('type') == 'LoadImage']
+    assert [one.value_range for one in loaders] == [[0, 510]]
+    assert Runner.from_cfg(found).pretty_text == found.pretty_text
 
 
 def test_the_config_of_a_training(tmp_path, monkeypatch):

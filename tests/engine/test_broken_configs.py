@@ -27,11 +27,15 @@ UNWRITABLE = {
     'x = object()': 'x is of the type object, ',
     'from math import sqrt': 'sqrt is of the type builtin_function_or_method, .* `del sqrt`$',
     'model["root"] = object()': r'model\.root is of the type object, .* lists and dicts$',
+    'import torch\nx = torch.float16': 'x is of the type dtype, ',
+    'import pathlib\nx = pathlib.Path("a/b")': 'x is of the type PosixPath, ',
+    'import torch\nmodel["act"] = torch.nn.GELU()': r'model\.act is of the type GELU, ',
+    'x = ...': 'x is of the type ellipsis, ',
     'model["list"] = [0, object]': r'model\.list\.1 is the class object, ',
 }
 WRITABLE = (
-    *('import pathlib', 'x = {1}', 'x = range(3)', 'x = 1j', 'x = None', 'x = b"a"', 'x = ...'),
-    *('x = float("inf")', 'import torch\nx = torch.float32', 'def f(): pass'),
+    *('import pathlib', 'x = {1}', 'x = range(3)', 'x = 1j', 'x = None', 'x = b"a"'),
+    *('x = float("inf")', 'def f(): pass'),
     'from pathlib import Path\nx = str(Path("a/b"))\ndel Path',
 )
 

@@ -662,14 +662,22 @@ def test_without_its_average_a_run_goes_on_from_its_weights(base, tmp_path):
     )
 
 
-def test_a_signal_during_an_evaluation_saves_weights_and_average(base, tmp_path):
-    """EMAHook exchanges them for an evaluation."""
-    runner = train(line(base / 'images', tmp_path, epochs=1), add_ema)
+@pytest.mark.parametrize('again', [None, False, True])
+def test_a_signal_during_an_evaluation_saves_weights_and_average(again, base, tmp_path):
+    """EMAHook exchanges them for an evaluation; mmpretrain's may evaluate once more without."""
+    twice = dict(type='mmpretrain.EMAHook', evaluate_on_origin=True)
+    hook = dict(type='EMAHook') if again is None else twice
+    runner = train(
+        line(base / 'images', tmp_path, epochs=1), lambda cfg: cfg.custom_hooks.append(hook)
+    )
     average, stop = (
         next(hook for hook in runner.hooks if isinstance(hook, kind))
         for kind in (EMAHook, StopSignalHook)
     )
     average.before_val_epoch(runner)
+    if again:
+        stop.after_val_iter(runner, 0)
+        average._swap_ema_parameters()
     stop.received, runner.saved_step = signal.SIGTERM, None
     with pytest.raises(SystemExit):
         stop.after_val_iter(runner, 0)
