@@ -24,7 +24,7 @@ from lomar.engine.distributed import check_gpu_of_process, set_local_rank, start
 from lomar.engine.epochs import set_epochs
 from lomar.engine.kind_checks import check_kinds, check_writable
 from lomar.engine.option_keys import check_option_keys
-from lomar.engine.resume import checkpoint_to_resume
+from lomar.engine.resume import checkpoint_to_resume, latest_checkpoint
 from lomar.engine.setting_checks import (
     LOADERS,
     check_metrics,
@@ -73,6 +73,8 @@ def train_config(args: argparse.Namespace) -> Config:
     _require(cfg, args.config, 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.resume:
         _resume(cfg, args.resume, args.print_config)
+        if not (cfg.get('resume') or args.work_dir):
+            _check_copied(cfg)
     if args.accept_changes and not (args.resume or cfg.get('resume')):
         raise ValueError('--accept-changes has no effect without --resume')
     if args.accept_changes or cfg.get('accept_changes'):  # of the run that saved the config
@@ -208,6 +210,17 @@ def _resume(cfg: Config, checkpoint: str, print_only: bool) -> None:
         if not print_only:
             advice = 'allowed: a checkpoint of a training, or --resume alone for the newest one'
             _check_checkpoint(cfg, f'{advice} in {cfg.work_dir}', '--resume')
+
+
+def _check_copied(cfg: Config) -> None:
+    """Raise a ValueError if only the folder of the config has checkpoints, as a copied work dir."""
+    folder = Path(cfg.filename).parent
+    if found := latest_checkpoint(folder):
+        raise ValueError(
+            f'--resume: {cfg.work_dir}, the work_dir of {cfg.filename}, has no checkpoint, and '
+            f'{folder} has {Path(found).name}; allowed: --work-dir {folder} to go on there, or '
+            '--resume FILE'
+        )
 
 
 def _check_places(cfg: Config) -> None:

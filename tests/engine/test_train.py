@@ -224,6 +224,10 @@ def test_a_flag_wins_over_options_which_win_over_the_file(photographs, tmp_path)
     assert not cfg.resume and cfg.load_from == str(checkpoint)
     (tmp_path / 'w').mkdir()
     (tmp_path / 'w/epoch_3.pth').touch()
+    Config.fromfile(CONFIG).dump(tmp_path / 'w/config.py')  # a copied work dir
+    copied = ['train', str(tmp_path / 'w/config.py'), *map(str, images), '--resume']
+    with pytest.raises(ValueError, match=rf'has epoch_3\.pth; allowed: --work-dir {tmp_path}/w to'):
+        train_config(parse_args(copied))
     cfg = config(*resume)
     assert cfg.resume is True and cfg.load_from == str(tmp_path / 'w/epoch_3.pth')
     options = ('--cfg-options', 'train_dataloader.dataset.data_root=/nowhere')
