@@ -21,6 +21,8 @@ NOT_RGB = (
 )
 NPY = b'\x93NUMPY'
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # classic and BigTIFF, in both byte orders
+# Tag of TIFF: whether a page repeats another at a lower resolution, or masks it.
+SUBFILE, SMALLER_OR_MASK = 254, 0b101
 INSTALL = 'pip install lomar-openmmlab[rasters]'
 
 
@@ -41,6 +43,7 @@ def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Ima
     with reasons(path):
         try:
             with Image.open(path) as image:
+                _refuse_stacks(image)
                 if value_range is not None and (deep := _deep(path, image)) is not None:
                     return Image.fromarray(array_to_rgb(deep, value_range))
                 load(image)
@@ -51,6 +54,26 @@ def read_rgb(path: ImageFile, value_range: Sequence[float] | None = None) -> Ima
             if value_range is None:
                 raise UnidentifiedImageError(f'{error}{NOT_RGB}') from None
             return Image.fromarray(array_to_rgb(_one_or_three(path), value_range))
+
+
+def _refuse_stacks(image: Image.Image) -> None:
+    """Raise a ValueError for a TIFF file with several images of one size.
+
+    Pillow reads the first one. Copies at lower resolution and thumbnails have other sizes.
+    """
+    if image.format != 'TIFF' or (pages := getattr(image, 'n_frames', 1)) == 1:
+        return
+    first, same = image.size, 0
+    for page in range(pages):
+        image.seek(page)
+        tags = getattr(image, 'tag_v2', {})
+        same += image.size == first and not tags.get(SUBFILE, 0) & SMALLER_OR_MASK
+    image.seek(0)
+    if same > 1:
+        raise ValueError(
+            f'has {same} pages of one size, as a stack or a series; allowed: one. Write each page '
+            'as a file, or set `channels` if the pages are the channels of an image (docs/data.md)'
+        )
 
 
 def _deep(path: ImageFile, image: Image.Image) -> np.ndarray | None:

@@ -12,14 +12,18 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, SAMPLE_FORMAT, UNSIGNED, array_to_rgb, to_rgb
-from lomar.datasets.image_io import NPY, TIFF, open_pixels, read_rgb
+from lomar.datasets.image_io import (
+    NPY,
+    SMALLER_OR_MASK,
+    SUBFILE,
+    TIFF,
+    open_pixels,
+    read_rgb,
+)
 from lomar.datasets.pixel_file import ArrayFile, PixelFile
 from lomar.datasets.unreadable import reasons
 
-SUBFILE, PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES, NODATA = 254, 262, 274, 338, 42113  # tags
-SMALLER_OR_MASK = (
-    0b101  # a page of a TIFF file that repeats another at a lower resolution, or masks
-)
+PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES, NODATA = 262, 274, 338, 42113  # tags
 WHOLE_LIMIT = 10**9  # pixels of a file that is decoded whole: 3 GB as RGB
 LIMIT = RLock()  # held while Pillow's limit is changed
 GREY, RGB = 1, 2  # values of PHOTOMETRIC

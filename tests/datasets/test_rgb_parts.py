@@ -63,7 +63,7 @@ FILES = {
     'black is nodata': (geotiff(numbers(), nodata=0), '.tif', True),
     'white is nodata': (geotiff(numbers(), nodata=255), '.tif', False),
     'rotated': (pillow(numbers(), tiffinfo={274: 6}), '.tif', False),
-    'pages': (pillow(numbers(), numbers(low=9)), '.tif', False),
+    'thumbnail': (pillow(numbers(), numbers(low=9)[::2, ::2]), '.tif', False),
     'CMYK': (lambda path: Image.fromarray(numbers(4), 'CMYK').save(path), '.tif', False),
     '1 bit': (lambda path: Image.fromarray(numbers(1)[..., 0] > 99).save(path), '.tif', False),
     'PNG': (pillow(numbers()), '.png', False),
@@ -114,6 +114,7 @@ def test_without_rasterio(tmp_path, monkeypatch):
 
 
 REFUSED = {
+    'stack': (pillow(numbers(), numbers(low=9)), '.tif', 'has 2 pages of one size'),
     'missing': (None, '.png', 'FileNotFoundError'),
     'damaged': (lambda path: path.write_bytes(b'II*\0no image'), '.tif', 'UnidentifiedImageError'),
     'array': (lambda path: np.save(path, numbers()), '.npy', 'need `channels`'),
