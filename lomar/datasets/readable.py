@@ -1,7 +1,7 @@
 """Datasets of image files that may be damaged: replacement in training, a check before testing."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from logging import WARNING
@@ -142,6 +142,24 @@ class ReadableImages(BaseDataset):
         print_log('\n'.join(lines), logger='current', level=WARNING)
 
 
+def check_stated_size(info: Mapping, shape: Sequence[int]) -> None:
+    """Raise `UnreadableImage` if annotations state another height and width than an image has.
+
+    Before a training, `lomar.detection.check_coco` opens some of the images only.
+
+    Args:
+        info: `img_path`, and `height` and `width` of an annotation file, if there are any.
+        shape: (H, W, ...) of the upright image.
+    """
+    stated = info.get('height'), info.get('width')
+    if None not in stated and stated != tuple(shape[:2]):
+        raise UnreadableImage(
+            info['img_path'],
+            f'width and height are {stated[1]} x {stated[0]} in the annotations, and the image has '
+            f'{shape[1]} x {shape[0]}',
+        )
+
+
 def replayed(loader: DataLoader) -> DataLoader:
     """Make a dataloader fetch each batch with `samples`; return it.
 
@@ -186,8 +204,9 @@ class _Errors(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> UnreadableImage | None:
+        info = self.images.get_data_info(index)
         try:
-            self.load.read(self.images.get_data_info(index)['img_path'])
+            check_stated_size(info, self.load.read(info['img_path']).shape)
         except UnreadableImage as error:
             return error
         return None

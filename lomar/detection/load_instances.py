@@ -10,6 +10,7 @@ from mmdet.structures.mask import BaseInstanceMasks, BitmapMasks
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
+from lomar.datasets.readable import check_stated_size
 from lomar.detection.lazy_masks import LazyMasks
 from lomar.detection.polygon_masks import Polygons
 
@@ -113,6 +114,11 @@ class LoadInstances(LoadAnnotations):
                 'are never converted; use LoadAnnotations for bitmaps'
             )
         super().__init__(**settings)
+
+    def transform(self, results: dict) -> dict:
+        """Add boxes, labels and masks; raise `UnreadableImage` if the image has another size."""
+        check_stated_size(results, results['ori_shape'])
+        return super().transform(results)
 
     def _load_masks(self, results: dict) -> None:
         results['gt_masks'] = self._made(self._process_masks(results), *results['ori_shape'])

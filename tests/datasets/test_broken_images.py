@@ -97,6 +97,19 @@ def test_training_replaces_by_the_draw(images, kind, how):
         dataset[index]
 
 
+def test_an_image_of_another_size_than_its_annotations(images, monkeypatch):
+    """`check_coco` opens a part of many images only."""
+    monkeypatch.setattr('lomar.detection.annotation_checks.OPENED', 1)
+    small = images / 'cat/3.png'
+    Image.new('RGB', (SIDE, SIDE // 2)).save(small)
+    dataset = built('CocoFiles', images)
+    (index,) = (i for i in range(COUNT) if dataset.get_data_info(i)['img_path'] == str(small))
+    reasons = dataset[Draw(index, (0,))]['data_samples'].unreadable
+    assert reasons[str(small)].startswith('width and height are 48 x 48 in the annotations')
+    with pytest.raises(OSError, match=r'3\.png: width and height are 48 x 48 .* has 48 x 24'):
+        built('CocoFiles', images, test_mode=True)
+
+
 def mosaic(inner):
     """Return mmdet's wrapper, which packs a main image and three others of an unpacked dataset."""
     inner.pipeline.transforms.pop()
