@@ -27,6 +27,7 @@ from lomar.engine.resume import (
 )
 from lomar.engine.resume_state import parameter_names, restore
 from lomar.engine.run_record import KEY, describe
+from lomar.engine.work_dir_lock import WorkDirLock
 from lomar.utils import unwrapped
 
 
@@ -44,6 +45,8 @@ class ResumingRunner(MMEngineRunner):
     _resumed: Resumed | None = None
     _record: dict | None = None  # of this run
     _started_from: list[dict] | None = None  # record of the loaded checkpoint
+    _locked = False
+    _lock: WorkDirLock | None = None  # of the main process
 
     def __init__(self, model, work_dir: str, *args, resume: bool = False, **kwargs):
         if resume:  # before anything is built, because the checkpoint may have the seed
@@ -75,7 +78,12 @@ class ResumingRunner(MMEngineRunner):
         a resumed run is saved only when it has been compared. mmengine's visualizer saves the
         config of every run beside its log.
         """
-        if self._train_loop is None or (self._resumed and not self._record):
+        if self._train_loop is None:
+            return
+        if not self._locked:  # the first file of the run follows
+            self._locked = True
+            main_process.share(self._lock_work_dir, 'lock of the work dir')
+        if self._resumed and not self._record:
             return
         name = self.cfg.filename
         if name and Path(self.work_dir).resolve() == Path(name).resolve().parent:
@@ -84,6 +92,9 @@ class ResumingRunner(MMEngineRunner):
             )
         else:
             super().dump_config()
+
+    def _lock_work_dir(self) -> None:
+        self._lock = WorkDirLock(self.work_dir)
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build mmengine's training loop, and compare the run with that of the checkpoint.

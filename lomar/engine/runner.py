@@ -182,6 +182,8 @@ class Runner(ResumingRunner):
             for hook in self.hooks:
                 if isinstance(hook, StopSignalHook | StepLimitHook):
                     hook.close()
+            if self._lock:
+                self._lock.release()
 
     def test(self) -> dict:
         """Test as mmengine does; errors are those of `train`."""

@@ -138,3 +138,22 @@ def test_a_clock_that_jumps_back(shapes, tmp_path):
     train(line('run', '--resume'))
     assert latest_checkpoint(tmp_path / 'run') == str(tmp_path / 'run/epoch_4.pth')
     same_bytes(tmp_path / 'whole.pth', tmp_path / 'run/epoch_4.pth')
+
+
+@pytest.mark.fault(
+    'A second training in the work dir of one that is running',
+    'It ends with one line before it writes a file. After the end of the first one, which may be '
+    'SIGKILL, the work dir is free.',
+)
+def test_a_second_training_in_a_work_dir(shapes, tmp_path):
+    line = words('pretraining', shapes, tmp_path / 'run', epochs=1)
+    first = Running(line, tmp_path, dict(DISTURB='hang 1'))
+    first.wait_for('this step hangs')
+    (saved,) = (tmp_path / 'run').glob('*.py')
+    before = saved.read_bytes()
+    second = train([*line, 'train_dataloader.batch_size=4'], code=1)
+    one_line(second, 'in which another training is running', f'process {first.pid} on')
+    assert saved.read_bytes() == before
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.end() == 137
+    train(line)
