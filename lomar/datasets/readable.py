@@ -1,7 +1,7 @@
 """Datasets of image files that may be damaged: replacement in training, a check before testing."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from logging import WARNING
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
@@ -190,8 +191,25 @@ def samples(dataset: Any, indices: Iterable[int]) -> list:
 
 def _mark(sample: dict, unreadable: dict[str, str]) -> None:
     """Set the field `unreadable` of a sample that is packed and has images that were replaced."""
-    if unreadable and 'data_samples' in sample:
-        sample['data_samples'].set_metainfo(dict(unreadable=unreadable))
+    if unreadable:
+        for one in data_samples(sample):
+            one.set_metainfo(dict(unreadable=unreadable))
+
+
+def data_samples(batch: Any) -> Iterator[BaseDataElement]:
+    """Yield the samples in the field `data_samples` of a packed sample or batch.
+
+    With mmdet's `MultiBranch`, the field is a dict of samples or lists by branch, some None.
+    """
+    found = [batch.get('data_samples')] if isinstance(batch, Mapping) else []
+    while found:
+        one = found.pop(0)
+        if isinstance(one, BaseDataElement):
+            yield one
+        elif isinstance(one, Mapping):
+            found += one.values()
+        elif isinstance(one, list | tuple):
+            found += one
 
 
 class _Errors(Dataset):

@@ -1,6 +1,6 @@
 """Loading of instance masks: polygons are kept as polygons, RLE masks become bitmaps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -56,6 +56,15 @@ class MixedMasks(BitmapMasks):
         kinds = self.is_bitmap[chosen]
         places = self._places()[chosen]
         return MixedMasks(self.polygons[places[~kinds]], self.bitmaps[places[kinds]], kinds)
+
+    @classmethod
+    def cat(cls, masks: Sequence['MixedMasks']) -> 'MixedMasks':
+        """Join masks of one image, as mmengine's `InstanceData` does for an index."""
+        return cls(
+            Polygons.cat([one.polygons for one in masks]),
+            LazyMasks.cat([one.bitmaps for one in masks]),
+            np.concatenate([one.is_bitmap for one in masks]),
+        )
 
     resize, rescale = _of_each_kind('resize'), _of_each_kind('rescale')
     flip, crop, pad = _of_each_kind('flip'), _of_each_kind('crop'), _of_each_kind('pad')

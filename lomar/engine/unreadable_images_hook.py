@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from lomar.compat.dist import main_process
+from lomar.datasets.readable import data_samples
 
 # Processes exchange their lists after each of the first 50 steps, then after every 50 steps.
 INTERVAL = 50
@@ -28,7 +29,7 @@ class UnreadableImagesHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Log the unreadable images of the batch; raise an OSError if there are too many."""
-        for sample in (data_batch or {}).get('data_samples') or ():
+        for sample in data_samples(data_batch):
             self.found |= sample.get('unreadable', {})
         if main_process.alone or runner.iter < INTERVAL or runner.iter % INTERVAL == 0:
             self._exchange(runner)

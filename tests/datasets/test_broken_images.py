@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, ROOT
-from mmengine.registry import DATASETS, HOOKS, METRICS, init_default_scope
+from mmengine.registry import DATASETS, HOOKS, METRICS, TRANSFORMS, init_default_scope
 from old_checkpoints import TINY_DETECTOR
 from PIL import Image
 from processes import run_lomar, run_ranks
@@ -129,6 +129,26 @@ def test_a_wrapper_that_packs_names_replaced_images(images, workers):
     named = [list(sample.unreadable) for sample in found if 'unreadable' in sample]
     # As the main image, and as one of the others in some mosaics.
     assert 1 < len(named) < COUNT and all(paths == [str(broken)] for paths in named)
+
+
+def test_branches_name_replaced_images(images):
+    """mmdet's semi-supervised detectors train on batches of several branches."""
+    broken = images / 'cat/3.png'
+    BROKEN['cut'](broken)
+    dataset = built('CocoFiles', images)
+    dataset.pipeline.transforms.pop()
+    fields, pack = ['sup', 'unsup_teacher', 'unsup_student'], [dict(type='PackDetInputs')]
+    branches = dict(type='MultiBranch', branch_field=fields, sup=pack)
+    dataset.pipeline.transforms.append(TRANSFORMS.build(branches))
+    settings = dict(batch_size=COUNT, num_workers=0, sampler=dict(type='ReplaySampler'))
+    settings['collate_fn'] = dict(type='pseudo_collate')
+    (batch,) = loader = Runner.build_dataloader(dict(settings, dataset=dataset), seed=0)
+    assert set(batch['data_samples']) == {*fields}
+    hook = HOOKS.build(dict(type='UnreadableImagesHook', max_share=1))
+    logger = SimpleNamespace(warning=print)
+    runner = SimpleNamespace(iter=0, logger=logger, train_dataloader=loader)
+    hook.before_train_iter(runner, 0, batch)
+    assert hook.seen == {str(broken)}
 
 
 @pytest.mark.parametrize('how', BROKEN)

@@ -250,6 +250,7 @@ def test_both_kinds_in_one_image(seed):
     mixed = MixedMasks(polygons, lazy, kinds)[chosen]
     polygons, lazy = polygons[places[~kinds[chosen]]], lazy[places[kinds[chosen]]]
     for apply in (
+        lambda m: m.cat([m[:2], m[2:]]),
         lambda m: m.flip('diagonal'),
         lambda m: m.rescale((120, 120)),
         lambda m: m.resize((50, 70)),
