@@ -112,11 +112,21 @@ def deep_png(path: ImageFile, image: Image.Image) -> np.ndarray | None:
         )
     if mode != 'RGB;16B':
         return None
+    return _by_opencv(path)[..., ::-1]
+
+
+def is_deep_tiff(image: Image.Image) -> bool:
+    """Return whether an image is a TIFF of 3 x 16 bits, of which Pillow decodes 3 x 8 bits."""
+    return image.mode == 'RGB' and getattr(image, 'tag_v2', {}).get(BITS) == (16, 16, 16)
+
+
+def _by_opencv(path: ImageFile) -> np.ndarray:
+    """Return the numbers of an image file as it is, colors in the order B, G, R."""
     numbers = np.frombuffer(content(path), np.uint8)  # OpenCV opens no names in other encodings
     pixels = cv2.imdecode(numbers, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ValueError('OpenCV cannot decode the file')
-    return pixels[..., ::-1]
+    return pixels
 
 
 def check_value_range(owner: str, value_range: Sequence[float] | None, convert: bool) -> None:
@@ -142,7 +152,7 @@ def largest_of_16_bits(path: ImageFile) -> int | None:
     """Return the largest value of a file of 16 unsigned bits; None for other and damaged files."""
     path = opened(path)
     with suppress(Exception), Image.open(path) as image:
-        pixels = deep_png(path, image)
+        pixels = _by_opencv(path) if is_deep_tiff(image) else deep_png(path, image)
         if _known_range(image) == (0, 65535):
             pixels = other_numbers(image)
         return None if pixels is None else int(pixels.max())

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lomar.datasets.color import BITS, array_to_rgb, deep_png, other_numbers, to_grey, to_rgb
+from lomar.datasets.color import (
+    array_to_rgb,
+    deep_png,
+    is_deep_tiff,
+    other_numbers,
+    to_grey,
+    to_rgb,
+)
 from lomar.datasets.orientation import load
 from lomar.datasets.pixel_file import ArrayFile, PixelFile
 from lomar.datasets.pixel_limit import check_size
@@ -78,12 +85,7 @@ def _refuse_stacks(image: Image.Image) -> None:
 
 def _deep(path: ImageFile, image: Image.Image) -> np.ndarray | None:
     """Return the numbers of an image of 3 x 16 bits, or None."""
-    return _one_or_three(path) if _is_deep_tiff(image) else deep_png(path, image)
-
-
-def _is_deep_tiff(image: Image.Image) -> bool:
-    """Return whether an image is a TIFF of 3 x 16 bits, of which Pillow decodes 3 x 8 bits."""
-    return image.mode == 'RGB' and getattr(image, 'tag_v2', {}).get(BITS) == (16, 16, 16)
+    return _one_or_three(path) if is_deep_tiff(image) else deep_png(path, image)
 
 
 def has_8_bits(path: ImageFile) -> bool:
@@ -197,7 +199,7 @@ def _open_tiff(path: ImageFile, stack: ExitStack, channels: int | None) -> Pixel
     except ImportError as error:
         with suppress(UnidentifiedImageError), Image.open(path) as image:
             grey = channels == 1 and image.mode in ('L', 'I;16')
-            known = grey or (image.mode == 'RGB' and not _is_deep_tiff(image))
+            known = grey or (image.mode == 'RGB' and not is_deep_tiff(image))
             if known and getattr(image, 'n_frames', 1) == 1:
                 return ArrayFile(path, _decoded(path, channels))
         raise ImportError(f'{path} is a TIFF file other than 8-bit RGB: {INSTALL}') from error

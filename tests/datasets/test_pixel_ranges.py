@@ -26,7 +26,7 @@ from lomar.datasets import (
     use_value_range,
 )
 from lomar.datasets.channel_statistics import channel_statistics
-from lomar.datasets.color import dark_note
+from lomar.datasets.color import dark_note, largest_of_16_bits
 from lomar.datasets.reading import Reading, training_reading
 from lomar.datasets.resize_folder import resize_images
 from lomar.export import exportable
@@ -540,6 +540,14 @@ def test_dark_images_are_noted(tmp_path, monkeypatch, factor, declared, dark):
     pipeline = [load, dict(type='PackInputs')]
     DATASETS.build(dict(type='UnlabelledImages', data_root=str(tmp_path), pipeline=pipeline))
     assert [' 4080 of 65535; files of 12 bits' in line for line in lines] == [True] * dark
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_the_largest_number_of_16_bits(tmp_path, suffix, channels):
+    path = tmp_path / f'a.{suffix}'
+    png16(16, channels)(path)  # OpenCV writes what the suffix says
+    assert largest_of_16_bits(path) == 4080
 
 
 @pytest.mark.parametrize(('largest', 'note'), [(0, 0), (31, 1), (32, 0), (255, 0)])
