@@ -310,6 +310,17 @@ def test_probes_with_28_x_28_patches(name, ahead, lost):
     assert abs(small['lomar', 'time'] - large['lomar', 'time']) < 1.5
 
 
+@pytest.mark.parametrize(('name', 'ahead', 'equal_images'), [('knn', 2, 7), ('linear', 3, 12)])
+def test_probes_with_24_x_24_patches_and_equal_images(name, ahead, equal_images):
+    small, large = (probes('imagenette_cpu', name, grid=grid) for grid in (14, 24))
+    assert round(large['mae', 'time'] - large['lomar', 'time']) == ahead
+    assert round(small['mae', 'images'] - small['lomar', 'time']) == equal_images
+    found = by_contender(final(RESULTS['imagenette_cpu'], 'pretrain', grid=24))
+    assert {*found} == {('lomar', 'time'), ('mae', 'time')}  # random weights were not published
+    assert {run['epochs'] for run in found['mae', 'time'].values()} == {2}
+    assert '*' not in difference(found['lomar', 'time'], found['mae', 'time'], name)
+
+
 def test_mae_needs_one_epoch_for_ten_of_lomar_with_28_x_28_patches():
     found = by_contender(final(RESULTS['imagenette_cpu'], 'pretrain', grid=28))
     theirs, ours = ([*found[method, 'time'].values()] for method in ('mae', 'lomar'))
