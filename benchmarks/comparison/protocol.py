@@ -86,7 +86,7 @@ SCALES = dict(
         imagenette_epochs=10,
         probes=2,  # each takes minutes
         probe_batch=4,  # the activations of more images do not fit into the cache
-        probe_hours=((14, 0.08), (24, 0.17), (28, 0.24)),
+        probe_hours=((14, 0.08), (24, 0.17), (28, 0.24)),  # from the logs of the runs
         classifier_batch=25,
         classifier_hours=0.12,  # in float32
     ),

@@ -68,19 +68,25 @@ def _refuse_stacks(image: Image.Image) -> None:
 
     Pillow reads the first one. Copies at lower resolution and thumbnails have other sizes.
     """
-    if image.format != 'TIFF' or (pages := getattr(image, 'n_frames', 1)) == 1:
-        return
-    first, same = image.size, 0
-    for page in range(pages):
-        image.seek(page)
-        tags = getattr(image, 'tag_v2', {})
-        same += image.size == first and not tags.get(SUBFILE, 0) & SMALLER_OR_MASK
-    image.seek(0)
-    if same > 1:
+    if image.format == 'TIFF' and (same := page_sizes(image).count(image.size)) > 1:
         raise ValueError(
             f'has {same} pages of one size, as a stack or a series; allowed: one. Write each page '
             'as a file, or set `channels` if the pages are the channels of an image (docs/data.md)'
         )
+
+
+def page_sizes(image: Image.Image) -> list[tuple[int, int]]:
+    """Return (width, height) of each page of a file, without masks and copies at lower resolution.
+
+    The first page counts whatever its tags are.
+    """
+    sizes = []
+    for page in range(getattr(image, 'n_frames', 1)):
+        image.seek(page)
+        if page == 0 or not getattr(image, 'tag_v2', {}).get(SUBFILE, 0) & SMALLER_OR_MASK:
+            sizes.append(image.size)
+    image.seek(0)
+    return sizes
 
 
 def _deep(path: ImageFile, image: Image.Image) -> np.ndarray | None:

@@ -12,14 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lomar.datasets.color import BITS, SAMPLE_FORMAT, UNSIGNED, array_to_rgb, to_rgb
-from lomar.datasets.image_io import (
-    NPY,
-    SMALLER_OR_MASK,
-    SUBFILE,
-    TIFF,
-    open_pixels,
-    read_rgb,
-)
+from lomar.datasets.image_io import NPY, TIFF, open_pixels, page_sizes, read_rgb
 from lomar.datasets.pixel_file import ArrayFile, PixelFile
 from lomar.datasets.unreadable import reasons
 
@@ -96,7 +89,7 @@ def _tiff_converter(
         or set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}
         # `open_pixels` sets such pixels to 0.
         or str(tags.get(NODATA, '0')).strip('\0 ') != '0'
-        or _pages(image) > 1
+        or len(page_sizes(image)) > 1
     )
     if unusual:
         return None
@@ -120,16 +113,6 @@ def _as_image(pixels: np.ndarray, value_range: Sequence[float] | None) -> np.nda
     """Return a part (H, W, C) as `read_rgb` converts images of 1, 3 or 4 channels."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     return np.asarray(to_rgb(image, value_range))
-
-
-def _pages(image: Image.Image) -> int:
-    """Return the number of pages of a TIFF file, without masks and copies at lower resolution."""
-    number = 0
-    for page in range(getattr(image, 'n_frames', 1)):
-        image.seek(page)
-        number += page == 0 or not getattr(image, 'tag_v2', {}).get(SUBFILE, 0) & SMALLER_OR_MASK
-    image.seek(0)
-    return number
 
 
 @contextmanager

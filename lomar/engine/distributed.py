@@ -109,7 +109,17 @@ def shard(model: BaseModel) -> BaseModel:
     Each process stores a part of every parameter, gradient and optimizer state, and gathers the
     parameters of a block for its computation. State dicts contain whole tensors, so that
     checkpoints are the same as without sharding. All processes must request a state dict together.
+
+    Raises:
+        ValueError: the model is tested by sliding windows.
     """
+    if (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide':
+        raise ValueError(
+            f'model_wrapper_cfg.type is {SHARDED!r}, and model.test_cfg.mode is slide: images have '
+            'different numbers of windows, and the processes would wait for each other without '
+            'end; allowed: model_wrapper_cfg.type=MMDistributedDataParallel or '
+            'model.test_cfg.mode=whole'
+        )
     backbone = model.backbone
     mesh = init_device_mesh(get_device(), (get_world_size(),))
     for block in backbone.blocks if hasattr(backbone, 'blocks') else backbone.layers:

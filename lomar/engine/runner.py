@@ -235,14 +235,6 @@ class Runner(ResumingRunner):
                 model_wrapper_cfg = dict(find_unused_parameters=True) | model_wrapper_cfg
             with naming_key('model_wrapper_cfg'):
                 return super().wrap_model(model_wrapper_cfg, model)
-        sharded = unwrapped(model)  # which the wrapper for test-time augmentation calls
-        if (getattr(sharded, 'test_cfg', None) or {}).get('mode') == 'slide':
-            raise ValueError(
-                f'model_wrapper_cfg.type is {SHARDED!r}, and model.test_cfg.mode is slide: images '
-                'have different numbers of windows, and the processes would wait for each other '
-                'without end; allowed: model_wrapper_cfg.type=MMDistributedDataParallel or '
-                'model.test_cfg.mode=whole'
-            )
         if self.cfg.get('sync_bn'):
             model = convert_sync_batchnorm(model, self.cfg.sync_bn)
         if self._train_loop is not None:
@@ -250,7 +242,7 @@ class Runner(ResumingRunner):
                 drop_pretrained(model)
             model.init_weights()  # draws whole tensors, equal in all processes
         model = model.to(get_device())
-        shard(sharded)
+        shard(unwrapped(model))  # which the wrapper for test-time augmentation calls
         return model
 
     def _adopt_positions(self, model: nn.Module) -> None:

@@ -14,6 +14,7 @@ from lomar.checkpoints.files import load_file
 from lomar.datasets.folder_walk import holds_pictures
 from lomar.datasets.shapes import make_shapes
 from lomar.engine import Runner
+from lomar.engine.distributed import shard
 
 STEPS = 3
 # SGD, because AdamW turns the noise of gradients that are zero on paper into steps of full length.
@@ -182,11 +183,11 @@ def distributed_runner(monkeypatch):
     return runner
 
 
-def test_sharding_refuses_sliding_windows(monkeypatch):
+def test_sharding_refuses_sliding_windows():
     model = nn.Conv2d(3, 4, 1)
     model.test_cfg = dict(mode='slide')
     with pytest.raises(ValueError, match=r'test_cfg\.mode is slide: .*allowed: .*mode=whole'):
-        distributed_runner(monkeypatch).wrap_model(dict(type='FullySharded'), model)
+        shard(model)
 
 
 @pytest.mark.parametrize('given', [None, False])

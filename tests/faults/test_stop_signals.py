@@ -75,6 +75,14 @@ def test_all_processes_stop_after_the_same_step(shapes, tmp_path):
     same_bytes(tmp_path / 'whole/epoch_4.pth', tmp_path / 'run/epoch_4.pth')
 
 
+def evaluated(shapes, work):
+    """Return the arguments for a training with an evaluation of one image per batch."""
+    options = ['train_cfg.val_interval=1', 'val_dataloader.batch_size=1']
+    line = words('classification', shapes, work, *options, epochs=2)
+    line.remove('--no-validate')
+    return line
+
+
 @pytest.mark.fault(
     'SIGTERM during an evaluation',
     'The training ends after a batch of the evaluation with exit code 143. The resumed training '
@@ -82,9 +90,7 @@ def test_all_processes_stop_after_the_same_step(shapes, tmp_path):
 )
 @pytest.mark.long
 def test_a_signal_during_an_evaluation(shapes, tmp_path):
-    options = ['train_cfg.val_interval=1', 'val_dataloader.batch_size=1']
-    line = words('classification', shapes, tmp_path / 'run', *options, epochs=2)
-    line.remove('--no-validate')
+    line = evaluated(shapes, tmp_path / 'run')
     run = Running(line, tmp_path, dict(DISTURB='evaluate'))
     run.wait_for('evaluating')
     os.kill(run.pid, signal.SIGTERM)
@@ -100,9 +106,7 @@ def test_a_signal_during_an_evaluation(shapes, tmp_path):
 )
 @pytest.mark.long
 def test_all_processes_stop_after_the_same_batch(shapes, tmp_path):
-    options = ['train_cfg.val_interval=1', 'val_dataloader.batch_size=1']
-    line = words('classification', shapes, tmp_path / 'run', *options, epochs=2)
-    line.remove('--no-validate')
+    line = evaluated(shapes, tmp_path / 'run')
     # 16 batches of a second for each process: signals are exchanged after the first and the sixth.
     line[line.index('--val-images') + 1] = str(shapes / 'annotations/train.txt')
     both = ranks(line, tmp_path, 2, dict(DISTURB='evaluate'))
